@@ -1,0 +1,52 @@
+# Everything a developer runs. Each target sets up what it needs in a virtual environment of its own.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+PYTEST_ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format wheel test-lowest benchmark clean
+
+help:  ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(INSTALLED): pyproject.toml setup.cfg
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+demo: $(INSTALLED)  ## Run a backend, an instrumented app and real traffic; KEEP=1 leaves them running
+	$(BIN)/python -m examples.demo $(if $(KEEP),--keep)
+
+test: $(INSTALLED)  ## Run the whole test suite
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(INSTALLED)  ## Check style and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(INSTALLED)  ## Format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+wheel: $(INSTALLED)  ## Build the wheel, install it into an empty environment and import it there
+	rm -rf dist .venv-wheel
+	$(BIN)/python -m build --wheel --outdir dist .
+	$(PYTHON) -m venv .venv-wheel
+	.venv-wheel/bin/python -m pip install --quiet dist/*.whl
+	cd / && $(CURDIR)/.venv-wheel/bin/python -c "import opentelemetry_guard; print(opentelemetry_guard.__version__)"
+
+test-lowest: ## Run the test suite with the lowest supported releases
+	$(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/python -m pip install --quiet --upgrade pip
+	.venv-lowest/bin/python -m pip install --quiet --editable '.[dev]' --constraint tests/lowest.txt
+	.venv-lowest/bin/python -m pytest $(PYTEST_ARGS)
+
+benchmark: $(INSTALLED)  ## Measure; figures are ratios within one run
+	$(BIN)/python -m benchmarks
+
+clean:  ## Remove what the targets above have made
+	rm -rf $(VENV) .venv-wheel .venv-lowest build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,133 @@
+"""The five endpoints of the wire contract."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+
+import orjson
+from fastapi import APIRouter, Request
+from fastapi.concurrency import run_in_threadpool
+from starlette.responses import JSONResponse, Response
+
+from ..models import AgentStatus, EventBatch
+from .body import EncryptedEnvelope, EncryptedRows, check_signature, decompress, decrypt, parse, too_large
+from .refusal import Refusal
+from .settings import BackendSettings
+from .store import Store, Stored
+
+_READ_ON = 16
+"""Up to this multiple of the limit a body that is too large is read to its end."""
+
+
+def contract_router(store: Store, settings: BackendSettings) -> APIRouter:
+    """Return the routes that senders use. Each of them wants a key, and works for that key's project alone."""
+    router = APIRouter(prefix="/api/v1")
+
+    def receive_batch(request: Request, project_id: str, body: bytes) -> Stored:
+        batch = parse(EventBatch, _opened(request, body, settings))
+        # A batch that names no project is the key's own.
+        if "project_id" in batch.model_fields_set and batch.project_id != project_id:
+            raise _wrong_project("project_id")
+        return store.add(project_id, batch.batch_id, batch.events, batch.metrics, time.time())
+
+    def receive_encrypted(request: Request, project_id: str, body: bytes) -> Stored:
+        envelope = parse(EncryptedEnvelope, _opened(request, body, settings))
+        rows = parse(EncryptedRows, decrypt(envelope, settings.encryption_key))
+        return store.add(project_id, envelope.batch_id, rows.events, rows.metrics, time.time())
+
+    def receive_status(request: Request, project_id: str, body: bytes) -> None:
+        status = parse(AgentStatus, _opened(request, body, settings))
+        install_id = request.headers.get("x-agent-install-id")
+        if not install_id:
+            raise Refusal(422, "X-Agent-Install-Id is missing: send the UUID of the installation.")
+        store.set_status(project_id, install_id, request.headers.get("user-agent", ""), status, time.time())
+
+    @router.post("/events")
+    @router.post("/metrics")
+    async def post_batch(request: Request) -> Response:
+        """Store a batch of events and metrics."""
+        project_id = _project(request, settings)
+        body = await _read(request, settings.max_body_bytes)
+        return _success(await run_in_threadpool(receive_batch, request, project_id, body))
+
+    @router.post("/events/encrypted")
+    async def post_encrypted(request: Request) -> Response:
+        """Store a batch whose rows are encrypted."""
+        project_id = _project(request, settings)
+        body = await _read(request, settings.max_body_bytes)
+        return _success(await run_in_threadpool(receive_encrypted, request, project_id, body))
+
+    @router.post("/status")
+    async def post_status(request: Request) -> Response:
+        """Keep the latest status of an installation."""
+        project_id = _project(request, settings)
+        body = await _read(request, settings.max_body_bytes)
+        await run_in_threadpool(receive_status, request, project_id, body)
+        return JSONResponse({"success": True})
+
+    @router.get("/rules")
+    def get_rules(request: Request) -> Response:
+        """Hand out the project's dynamic rules."""
+        body = store.rules(_project(request, settings)).model_dump_json().encode()
+        etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+        headers = {"ETag": etag, "Cache-Control": "no-cache"}
+        if matches_etag(request.headers.get("if-none-match", ""), etag):
+            return Response(status_code=304, headers=headers)
+        return Response(body, media_type="application/json", headers=headers)
+
+    return router
+
+
+def matches_etag(if_none_match: str, etag: str) -> bool:
+    """Whether an `If-None-Match` header names `etag`, compared weakly (RFC 9110, section 13.1.2)."""
+    offered = {tag.strip().removeprefix("W/") for tag in if_none_match.split(",")}
+    return etag in offered or "*" in offered
+
+
+def _project(request: Request, settings: BackendSettings) -> str:
+    """Return the project of the request's key: 401 without a known key, 403 when the request names another project."""
+    key = request.headers.get("x-api-key")
+    if not key:
+        raise Refusal(401, "X-API-Key is missing.")
+    project_id = settings.keys.project_of(key)
+    if project_id is None:
+        raise Refusal(401, "X-API-Key is not a key of this backend.")
+    if request.headers.get("x-project-id", project_id) != project_id:
+        raise _wrong_project("X-Project-ID")
+    return project_id
+
+
+def _wrong_project(name: str) -> Refusal:
+    return Refusal(403, f"{name} is not the project of this API key: configure the project that the key was made for.")
+
+
+async def _read(request: Request, max_bytes: int) -> bytes:
+    """Collect the body as it came, up to `max_bytes`.
+
+    A larger one is read on for a while and thrown away: an answer to somebody
+    who is still sending is lost when the connection closes.
+    """
+    body, size = bytearray(), 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size <= max_bytes:
+            body += chunk
+        elif size > max_bytes * _READ_ON:
+            break
+    if size > max_bytes:
+        raise too_large(max_bytes)
+    return bytes(body)
+
+
+def _opened(request: Request, body: bytes, settings: BackendSettings) -> bytes:
+    """Decompress the body and check its signature."""
+    plain = decompress(body, request.headers.get("content-encoding", "").strip().lower(), settings.max_body_bytes)
+    if settings.signing_secret is not None:
+        check_signature(plain, request.headers.get("x-payload-signature"), settings.signing_secret)
+    return plain
+
+
+def _success(stored: Stored) -> Response:
+    body = {"success": True, "accepted": stored.accepted, "duplicates": stored.duplicates}
+    return Response(orjson.dumps(body), media_type="application/json")

@@ -1,0 +1,83 @@
+"""Reading back what is stored: JSON for tools and tests, one plain page for people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import orjson
+from fastapi import APIRouter, Query
+from starlette.responses import HTMLResponse, Response
+
+from .page import latest_events_page
+from .store import Store, StoredRow
+
+PAGE_EVENTS = 100
+"""How many events the page shows."""
+
+Limit = Annotated[int, Query(ge=1, le=10_000)]
+After = Annotated[int | None, Query(ge=0)]
+
+
+def local_router(store: Store) -> APIRouter:
+    """Return the routes that need no key: they are reached from this machine only."""
+    router = APIRouter()
+
+    @router.get("/local/events")
+    def events(limit: Limit = 100, after: After = None, event_type: str | None = None) -> Response:
+        """List events, newest last; page on with `after`, the id of the last one seen."""
+        return _json({"events": _entries(store.events(limit, after, event_type), "event")})
+
+    @router.get("/local/metrics")
+    def metrics(limit: Limit = 100, after: After = None, metric_type: str | None = None) -> Response:
+        """List metrics, newest last; page on with `after`, the id of the last one seen."""
+        return _json({"metrics": _entries(store.metrics(limit, after, metric_type), "metric")})
+
+    @router.get("/local/agents")
+    def agents() -> Response:
+        """List the installations that reported a status."""
+        entries = [
+            {
+                "project_id": agent.project_id,
+                "install_id": agent.install_id,
+                "user_agent": agent.user_agent,
+                "last_seen": agent.last_seen,
+                "status": orjson.Fragment(agent.status),
+            }
+            for agent in store.agents()
+        ]
+        return _json({"agents": entries})
+
+    @router.get("/local/summary")
+    def summary() -> Response:
+        """Count what is stored, by type."""
+        counts = store.summary()
+        return _json({"events": counts.events, "metrics": counts.metrics, "agents": counts.agents})
+
+    @router.get("/")
+    def page() -> Response:
+        """Show the latest events."""
+        headers = {
+            "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
+            "X-Content-Type-Options": "nosniff",
+        }
+        return HTMLResponse(latest_events_page(store.events(PAGE_EVENTS)), headers=headers)
+
+    return router
+
+
+def _entries(rows: Sequence[StoredRow], name: str) -> list[dict[str, object]]:
+    return [
+        {
+            "id": row.id,
+            "project_id": row.project_id,
+            "batch_id": row.batch_id,
+            "received_at": row.received_at,
+            name: orjson.Fragment(row.row),
+        }
+        for row in rows
+    ]
+
+
+def _json(content: object) -> Response:
+    return Response(orjson.dumps(content), media_type="application/json")

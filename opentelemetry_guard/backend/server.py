@@ -1,0 +1,81 @@
+"""Running the backend: a listening socket, a signal that ends it, and uvicorn in between."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from collections.abc import Callable
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+
+from .hosts import is_loopback
+
+_GRACE_SECONDS = 5
+"""How long a request that is under way may take after the signal to end."""
+
+
+class ListenError(Exception):
+    """The address cannot be listened on; the text names it and the remedy."""
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that is bound to a loopback `host`; port 0 takes a free one.
+
+    Raises:
+        ListenError: `host` is not loopback, or the address is taken or not this machine's.
+    """
+    if not is_loopback(host):
+        raise ListenError(f"The host {host!r} is not a loopback address: use 127.0.0.1, ::1 or localhost.")
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    if os.name == "posix":
+        # A restart may take the port over from connections that are still closing.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except (OSError, OverflowError) as error:
+        listener.close()
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise ListenError(f"Cannot listen on {host} port {port}: {reason}. Choose another --port or --host.") from None
+    return listener
+
+
+def url_of(listener: socket.socket) -> str:
+    """Return the base URL of a bound socket."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def serve(app: FastAPI, listener: socket.socket, on_listening: Callable[[], None], verbose: bool = False) -> None:
+    """Serve `app` until SIGTERM or SIGINT, then finish what is under way and raise SystemExit(0).
+
+    `on_listening` is called once, when connections are accepted. To be called
+    on the main thread. `verbose` logs every request.
+    """
+    # Uvicorn restores these handlers at its end and raises the signal again: the process then leaves with 0.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _leave)
+    config = uvicorn.Config(
+        app,
+        log_level="info" if verbose else "warning",
+        access_log=verbose,
+        server_header=False,
+        timeout_graceful_shutdown=_GRACE_SECONDS,
+    )
+    _Server(config, on_listening).run(sockets=[listener])
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, on_listening: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_listening = on_listening
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=sockets)
+        self._on_listening()
+
+
+def _leave(_: int, __: FrameType | None) -> None:
+    raise SystemExit(0)

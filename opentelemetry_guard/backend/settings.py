@@ -1,0 +1,63 @@
+"""What a backend is built with."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from dataclasses import dataclass, field
+
+from .keys import ApiKeys
+
+DEFAULT_PROJECT = "default"
+"""The project id that senders use when none is configured."""
+
+DEFAULT_MAX_BODY_BYTES = 5 * 1024 * 1024
+"""Bound on a request's body in bytes, before and after decompression."""
+
+
+@dataclass(frozen=True, slots=True)
+class BackendSettings:
+    """The settings of one backend.
+
+    With a `signing_secret` every POST must carry a valid
+    `X-Payload-Signature`. With an `encryption_key` (32 bytes) encrypted
+    batches are accepted. `max_body_bytes` bounds a body before and after
+    decompression.
+    """
+
+    keys: ApiKeys
+    signing_secret: bytes | None = field(default=None, repr=False)
+    encryption_key: bytes | None = field(default=None, repr=False)
+    max_body_bytes: int = DEFAULT_MAX_BODY_BYTES
+
+
+def decode_encryption_key(text: str) -> bytes:
+    """Read an encryption key: urlsafe base64 of 32 bytes, with or without padding.
+
+    Raises:
+        ValueError: it is anything else; the text does not repeat the key.
+    """
+    remedy = (
+        "The encryption key must be urlsafe base64 of 32 bytes, for example from "
+        "python -c 'import base64, os; print(base64.urlsafe_b64encode(os.urandom(32)).decode())'"
+    )
+    try:
+        key = decode_urlsafe_base64(text)
+    except ValueError:
+        raise ValueError(remedy) from None
+    if len(key) != 32:
+        raise ValueError(f"{remedy}; this one has {len(key)} bytes.")
+    return key
+
+
+def decode_urlsafe_base64(text: str) -> bytes:
+    """Decode urlsafe base64 whose padding is optional.
+
+    Raises:
+        ValueError: a character is outside the alphabet, or the length is impossible.
+    """
+    bare = text.rstrip("=")
+    try:
+        return base64.b64decode(bare + "=" * (-len(bare) % 4), altchars=b"-_", validate=True)
+    except binascii.Error as error:
+        raise ValueError(f"not urlsafe base64: {error}") from None

@@ -1,0 +1,5 @@
+"""``python -m opentelemetry_guard.cli``."""
+
+from . import main
+
+main()

@@ -1,0 +1,245 @@
+"""Settings of the exporters: keyword arguments first, then the environment, then defaults, validated once."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import math
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from opentelemetry.util.re import parse_env_headers
+
+from .once import log_once
+
+_logger = logging.getLogger(__name__)
+
+PREFIX = "OTEL_EXPORTER_GUARD_"
+DEFAULT_SHUTDOWN_TIMEOUT = 5.0
+DEFAULT_ENDPOINT = "https://api.fastapi-guard.com"
+
+Compression = Literal["gzip", "none"]
+
+
+class SettingError(ValueError):
+    """A setting has a value that it can't have. The text names the setting, the value (never a secret) and the remedy.
+
+    `from_environment` tells who made the mistake: a wrong keyword argument
+    is the programmer's and is raised; a wrong environment variable is the
+    operator's and must not take the application's other telemetry down.
+    """
+
+    def __init__(self, message: str, *, from_environment: bool) -> None:
+        super().__init__(message)
+        self.from_environment = from_environment
+
+
+@dataclass(frozen=True, slots=True)
+class GuardConfig:
+    """Validated settings of one destination.
+
+    Attributes:
+        endpoint: base URL of the backend, without ``/api/v1`` and without a trailing slash.
+        api_key: sent as ``X-API-Key``; None means that batches wait in the queue.
+        project_id: sent as ``X-Project-ID`` and in every body.
+        headers: additional request headers.
+        timeout: seconds that one request may take in all.
+        compression: of bodies of 1 KiB and more.
+        queue_url: where batches wait; None is SQLite in the user's state directory.
+        queue_max_bytes: bound of the queue in bytes of encoded batches.
+        certificate, client_key, client_certificate: PEM files for TLS.
+        install_id: UUID of this installation; None is one kept in the state directory.
+        shutdown_timeout: seconds that all shutdowns of the process may take together.
+    """
+
+    endpoint: str = DEFAULT_ENDPOINT
+    api_key: str | None = field(default=None, repr=False)
+    project_id: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    timeout: float = 10.0
+    compression: Compression = "gzip"
+    queue_url: str | None = field(default=None, repr=False)
+    queue_max_bytes: int = 64 * 1024 * 1024
+    certificate: str | None = None
+    client_key: str | None = None
+    client_certificate: str | None = None
+    install_id: str | None = None
+    shutdown_timeout: float = DEFAULT_SHUTDOWN_TIMEOUT
+
+    @classmethod
+    def resolve(cls, environ: Mapping[str, str] | None = None, /, **keywords: object) -> GuardConfig:
+        """Return the settings that keyword arguments, the environment and the defaults make together.
+
+        A keyword that is None and a variable that is empty count as not given.
+
+        Raises:
+            SettingError: a value is not allowed.
+            TypeError: a keyword is not the name of a setting.
+        """
+        unknown = keywords.keys() - _PARSERS.keys()
+        if unknown:
+            raise TypeError(f"unknown setting {sorted(unknown)[0]!r}, allowed are {', '.join(_PARSERS)}")
+        environ = os.environ if environ is None else environ
+        values: dict[str, object] = {}
+        for name, parse in _PARSERS.items():
+            variable = PREFIX + name.upper()
+            if (given := keywords.get(name)) is not None:
+                values[name] = _parsed(name, given, parse, from_environment=False)
+            elif text := environ.get(variable, "").strip():
+                values[name] = _parsed(variable, text, parse, from_environment=True)
+        return cls(**values)  # type: ignore[arg-type]
+
+    @property
+    def destination(self) -> str:
+        """Hash that the names of queues derive from: one queue per endpoint and project.
+
+        The key counts only where there is no project, so that a rotated key finds its backlog.
+        """
+        owner = f"project:{self.project_id}" if self.project_id else f"key:{_digest(self.api_key or '')}"
+        return _digest(f"{self.endpoint}\n{owner}")[:16]
+
+    def differences(self, other: GuardConfig) -> list[str]:
+        """Return the names of the settings in which `other` differs."""
+        return [f.name for f in fields(self) if getattr(self, f.name) != getattr(other, f.name)]
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode(errors="backslashreplace")).hexdigest()
+
+
+def _parsed(name: str, value: object, parse: Callable[[object], object], *, from_environment: bool) -> object:
+    try:
+        return parse(value)
+    except ValueError as error:
+        shown = "has a value" if name.lower().endswith(_SECRET) else f"is {str(value)!r}"
+        raise SettingError(f"{name} {shown} that can't be used: {error}", from_environment=from_environment) from None
+
+
+_SECRET = ("api_key", "headers", "queue_url", "endpoint")
+"""Settings whose value is never shown; a URL may hold a password."""
+
+
+def normalize_endpoint(value: object) -> str:
+    """Return a base URL without ``/api/v1`` and without a trailing slash, saying once what was taken off."""
+    text = str(value).strip()
+    try:
+        parts = urlsplit(text)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        host = None
+    if not host or parts.scheme not in ("http", "https") or parts.query or parts.fragment or "@" in parts.netloc:
+        raise ValueError("it must be a URL like https://guard.example.com, without user, password, query and fragment")
+    path = parts.path.rstrip("/")
+    base = path.removesuffix("/api/v1").rstrip("/")
+    if base != parts.path:
+        log_once(
+            _logger,
+            logging.WARNING,
+            f"the Guard endpoint's path {parts.path!r} was shortened to {base or '(none)'!r}: set the bare base URL, "
+            "the exporters add /api/v1 themselves",
+        )
+    return f"{parts.scheme}://{parts.netloc.lower()}{base}"
+
+
+def _header_value(value: object) -> str:
+    text = str(value).strip()
+    if not text or not text.isascii() or not text.isprintable():
+        raise ValueError("it must be printable ASCII text, since it travels in a request header")
+    return text
+
+
+def _headers(value: object) -> Mapping[str, str]:
+    if isinstance(value, str):
+        given: Mapping[Any, object] = parse_env_headers(value, liberal=True)
+        if not given:
+            raise ValueError("it must be name=value pairs, separated by commas")
+    elif isinstance(value, Mapping):
+        given = value
+    elif isinstance(value, (list, tuple)) and all(isinstance(item, Mapping) for item in value):
+        given = {item.get("name"): item.get("value") for item in value}
+    else:
+        raise ValueError("it must be a mapping of header names to values")
+    for name in given:
+        if not isinstance(name, str) or not name or not all(c.isalnum() or c in "!#$%&'*+-.^_`|~" for c in name):
+            raise ValueError(f"{name!r} is not a header name")
+    return {str(name): _header_value(text) for name, text in given.items()}
+
+
+def _seconds(value: object) -> float:
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        number = math.nan
+    if isinstance(value, bool) or not 0 < number <= 3600:
+        raise ValueError("it must be a number of seconds, more than 0 and at most 3600")
+    return number
+
+
+def _shutdown_seconds(value: object) -> float:
+    return 0.0 if value in (0, "0") and value is not False else _seconds(value)
+
+
+def _compression(value: object) -> str:
+    text = str(value).strip().lower()
+    if text not in ("gzip", "none"):
+        raise ValueError("allowed are gzip and none")
+    return text
+
+
+def _bytes(value: object) -> int:
+    try:
+        number = int(value) if not isinstance(value, (bool, float)) else 0  # type: ignore[call-overload]
+    except (TypeError, ValueError):
+        number = 0
+    if number < 64 * 1024:
+        raise ValueError("it must be a whole number of bytes, at least 65536")
+    return int(number)
+
+
+def _queue_url(value: object) -> str:
+    text = str(value).strip()
+    if "://" not in text:
+        raise ValueError("it must be a URL like sqlite:///var/lib/app/queue.db or memory://")
+    return text
+
+
+def _file(value: object) -> str:
+    path = os.path.expanduser(str(value))
+    if not os.path.isfile(path) or not os.access(path, os.R_OK):
+        raise ValueError("it must be the path of a file that this process can read")
+    return path
+
+
+def _uuid(value: object) -> str:
+    try:
+        return str(UUID(str(value).strip()))
+    except ValueError:
+        raise ValueError("it must be a UUID") from None
+
+
+def _project(value: object) -> str:
+    text = _header_value(value)
+    if len(text) > 256:
+        raise ValueError("it must be at most 256 characters long")
+    return text
+
+
+_PARSERS: Mapping[str, Callable[[object], object]] = {
+    "endpoint": normalize_endpoint,
+    "api_key": _header_value,
+    "project_id": _project,
+    "headers": _headers,
+    "timeout": _seconds,
+    "compression": _compression,
+    "queue_url": _queue_url,
+    "queue_max_bytes": _bytes,
+    "certificate": _file,
+    "client_key": _file,
+    "client_certificate": _file,
+    "install_id": _uuid,
+    "shutdown_timeout": _shutdown_seconds,
+}

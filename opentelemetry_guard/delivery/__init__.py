@@ -1,0 +1,1 @@
+"""From rows to an accepted request: encoding, the sender, and what every answer means."""

@@ -1,0 +1,276 @@
+"""The delivery: everything between an exporter and the backend, one per process and destination.
+
+Exporters hand over rows; the delivery writes them ahead to its queue and
+returns. Its sender delivers them from there.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import weakref
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..codec import Row
+from ..config import GuardConfig
+from ..once import log_once
+from ..queue.base import KINDS, DeliveryQueue, Kind, Ledger, QueueOptions, QueueStats, QueueUnavailable
+from ..queue.memory import MemoryQueue
+from ..queue.sqlite import SqliteQueue
+from ..queue.url import default_queue_path, open_queue
+from ..tally import TALLY, TallyStats
+from .breaker import BreakerState
+from .encoder import Encoder
+from .identity import install_id
+from .route import Route
+from .sender import Sender
+from .shutdown import CLOCK
+from .transport import HTTPTransport
+
+_logger = logging.getLogger(__name__)
+
+FALLBACK_BYTES = 8 * 1024 * 1024
+"""Bound in bytes of what waits in memory while the queue itself can't be written."""
+REMEMBERED_KEYS = 8192
+"""Idempotency keys that are remembered, so that an event that arrives through two signals is delivered once."""
+
+
+@dataclass(frozen=True, slots=True)
+class RouteStats:
+    """How a route is doing: its breaker, the limiter's requests per second, and what went wrong last."""
+
+    breaker: BreakerState
+    transitions: int
+    rate: float
+    last_error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryStats:
+    """One reading of a delivery.
+
+    `ledger` counts the queue's rows, which outlive the process and are
+    shared with the other processes of the queue; `process` counts what this
+    process emitted and what it lost before the queue. `oldest` is in Unix seconds.
+    """
+
+    ledger: Mapping[Kind, Ledger]
+    depth: int
+    bytes: int
+    oldest: float | None
+    routes: Mapping[Kind, RouteStats]
+    process: TallyStats
+
+
+class Delivery:
+    """Delivers rows to one destination.
+
+    `_lock` guards `_recent` and `_degraded` and is held for dictionary
+    operations only. The queue, the sender and the encoder have locks of their own.
+    """
+
+    def __init__(self, config: GuardConfig, queue: DeliveryQueue | None = None) -> None:
+        """Make a delivery; nothing is opened and no thread is started yet.
+
+        Args:
+            config: the settings.
+            queue: a store of the user's own, in the place of the one that `config.queue_url` names.
+
+        Raises:
+            ValueError: `config.queue_url` names no store that there is.
+        """
+        self.config = config
+        options = QueueOptions(
+            destination=config.destination,
+            max_bytes=config.queue_max_bytes,
+            lease_seconds=max(20.0, 2 * config.timeout),
+        )
+        self._queue = queue if queue is not None else _open(config, options)
+        # What the queue can't take for the moment waits here; a memory queue of the same make, so nothing else differs.
+        self._fallback = MemoryQueue(QueueOptions(config.destination, max_bytes=FALLBACK_BYTES))
+        self._encoder = Encoder(config.project_id, config.compression)
+        self._routes: dict[Kind, Route] = {kind: Route(kind) for kind in KINDS}
+        self._sender = Sender(
+            "OtelGuardSender",
+            (self._queue, self._fallback),
+            HTTPTransport(config, lambda: config.install_id or install_id(_state_directory())),
+            self._encoder,
+            self._routes,
+            options.lease_seconds,
+        )
+        self._reset()
+        _deliveries.add(self)
+
+    def _reset(self) -> None:
+        self._lock = threading.Lock()
+        self._recent: OrderedDict[str, None] = OrderedDict()
+        self._degraded = False
+        self.closed = False
+
+    def start(self) -> None:
+        """Start the sender, which sends at once what an earlier process has left in the queue."""
+        self._sender.start()
+
+    def submit(self, kind: Kind, rows: Sequence[Row]) -> None:
+        """Write rows ahead to the queue, and return; they are accepted now, and delivered soon.
+
+        Events whose `idempotency_key` was submitted before are left out. It
+        never raises for a store that fails: rows then wait in memory, bounded.
+        """
+        if kind == "events":
+            rows = self._unseen(rows)
+        for batch in self._encoder.encode(kind, rows):
+            try:
+                self._queue.append(batch)
+            except Exception as error:  # noqa: BLE001  a user's own store may raise anything; the rows are kept all the same
+                self._degrade(error)
+                self._fallback.append(batch)
+            else:
+                self._recover()
+        if self.closed:
+            # Nobody sends any more in this process: leave the rows to the next one at once.
+            self._release()
+        elif rows:
+            self._sender.wake()
+
+    def flush(self, timeout: float) -> bool:
+        """Send what can be sent now, for at most `timeout` seconds; return whether nothing is left to send."""
+        self._sender.flush(timeout)
+        try:
+            ledger = self.stats().ledger
+        except QueueUnavailable:
+            return False
+        return not any(ledger[kind].queued or ledger[kind].in_flight for kind in KINDS)
+
+    def close(self, timeout: float) -> None:
+        """Flush for at most `timeout` seconds, end the sender and give up the lease on what is left in the queue.
+
+        A later `submit` still writes ahead.
+        """
+        self._sender.flush(timeout)
+        self.closed = True
+        self._sender.stop(CLOCK.remaining(self.config.shutdown_timeout))
+        self._release()
+        for queue in (self._queue, self._fallback):
+            waiting = queue.stats().depth if queue.exists() else 0
+            if waiting and isinstance(queue, MemoryQueue):
+                _logger.warning("%d batches for the Guard backend end with this process: they are in memory", waiting)
+        self._queue.close()
+
+    def stats(self) -> DeliveryStats:
+        """Return one reading of the ledger, the depth, the routes and this process's counts.
+
+        Raises:
+            QueueUnavailable: the store can't be read now.
+        """
+        queues = [queue.stats() for queue in (self._queue, self._fallback) if queue.exists()]
+        return DeliveryStats(
+            ledger={kind: _sum_ledgers(kind, queues) for kind in KINDS},
+            depth=sum(stats.depth for stats in queues),
+            bytes=sum(stats.bytes for stats in queues),
+            oldest=min((stats.oldest for stats in queues if stats.oldest is not None), default=None),
+            routes={
+                kind: RouteStats(
+                    route.breaker.state,
+                    route.breaker.transitions,
+                    route.limiter.rate,
+                    route.held_for or route.last_error,
+                )
+                for kind, route in self._routes.items()
+            },
+            process=TALLY.read(),
+        )
+
+    @property
+    def queue(self) -> DeliveryQueue:
+        """The store, with its dead letters."""
+        return self._queue
+
+    def after_fork_in_child(self) -> None:
+        """Begin anew in a forked child: its own locks, thread and connections, and none of the parent's rows."""
+        self._reset()
+        self._sender.after_fork_in_child()
+
+    def _unseen(self, rows: Sequence[Row]) -> list[Row]:
+        unseen: list[Row] = []
+        with self._lock:
+            for row in rows:
+                key = str(row["idempotency_key"])
+                if key not in self._recent:
+                    self._recent[key] = None
+                    unseen.append(row)
+            while len(self._recent) > REMEMBERED_KEYS:
+                self._recent.popitem(last=False)
+        return unseen
+
+    def _degrade(self, error: Exception) -> None:
+        with self._lock:
+            first, self._degraded = not self._degraded, True
+        if first:
+            _logger.warning("the Guard delivery queue can't be written, batches wait in memory until it can: %s", error)
+
+    def _recover(self) -> None:
+        if self._degraded:
+            with self._lock:
+                self._degraded = False
+            _logger.info("the Guard delivery queue can be written again")
+
+    def _release(self) -> None:
+        try:
+            self._queue.release()
+        except QueueUnavailable as error:
+            # The lease runs out by itself; what is in the queue only waits a little longer.
+            _logger.debug("the lease could not be given up: %s", error)
+
+
+_deliveries: weakref.WeakSet[Delivery] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for delivery in _deliveries:
+        delivery.after_fork_in_child()
+
+
+if hasattr(os, "register_at_fork"):
+    # At import, so before any batch processor's own hook restarts its worker, which may call export() at once.
+    os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+def _state_directory() -> Path | None:
+    try:
+        return default_queue_path()
+    except QueueUnavailable:
+        return None
+
+
+def _open(config: GuardConfig, options: QueueOptions) -> DeliveryQueue:
+    if config.queue_url is not None:
+        return open_queue(config.queue_url, options)
+    directory = _state_directory()
+    if directory is None:
+        log_once(
+            _logger,
+            logging.WARNING,
+            "there is no home directory for the Guard delivery queue: batches wait in memory and end with the process; "
+            "set OTEL_EXPORTER_GUARD_QUEUE_URL=sqlite:///path/queue.db",
+        )
+        return MemoryQueue(options)
+    return SqliteQueue(directory / f"queue-{options.destination}.db", options)
+
+
+def _sum_ledgers(kind: Kind, queues: Iterable[QueueStats]) -> Ledger:
+    total = Ledger()
+    for stats in queues:
+        ledger = stats.ledger[kind]
+        total.accepted += ledger.accepted
+        total.delivered += ledger.delivered
+        total.queued += ledger.queued
+        total.in_flight += ledger.in_flight
+        total.dead_lettered += ledger.dead_lettered
+        for reason, rows in ledger.dropped.items():
+            total.dropped[reason] = total.dropped.get(reason, 0) + rows
+    return total

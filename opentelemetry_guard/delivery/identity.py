@@ -1,0 +1,45 @@
+"""Who this installation is: the id that the backend tells its agents apart by."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from uuid import UUID, uuid4
+
+_logger = logging.getLogger(__name__)
+
+FILE_NAME = "install-id"
+
+
+def install_id(directory: Path | None) -> str:
+    """Return the UUID kept in `directory`, made at the first call; a passing one where nothing can be kept.
+
+    Args:
+        directory: the private state directory, or None where there is none.
+    """
+    if directory is None:
+        return str(uuid4())
+    path = directory / FILE_NAME
+    try:
+        if not path.exists():
+            _write_once(path)
+        return str(UUID(path.read_text().strip()))
+    except (OSError, ValueError) as error:
+        _logger.debug("no lasting install id, using a passing one: %s", error)
+        return str(uuid4())
+
+
+def _write_once(path: Path) -> None:
+    """Make the file whole or not at all: of two processes that start together one wins, and both read its id."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    draft = path.with_name(f"{FILE_NAME}.{uuid4().hex}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(f"{uuid4()}\n")
+        os.link(draft, path)
+    except FileExistsError:
+        _logger.debug("another process has made the install id")
+    finally:
+        draft.unlink()

@@ -1,0 +1,94 @@
+"""What the backend's answer means, and what is to be done: the wire contract's table as a function."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+import orjson
+
+from .backoff import parse_retry_after
+
+MAX_REASON = 500
+"""Characters of an answer's text that are kept."""
+
+RETRYABLE = frozenset({408, 425, 429, 500, 502, 503, 504})
+"""Statuses that ask for another try; so does every other 5xx."""
+
+
+class Verdict(Enum):
+    """What is to be done with the batch that was sent."""
+
+    ACCEPTED = "accepted"
+    """The backend has it: acknowledge."""
+    RETRY = "retry"
+    """The backend can't now, or nobody knows: the same bytes again, later."""
+    PARTIAL = "partial"
+    """The backend took only a part and doesn't say which: the same bytes again a few times, then a dead letter."""
+    TOO_LARGE = "too_large"
+    """Split in halves."""
+    REFUSED = "refused"
+    """Some row is refused: narrow it down, deliver the rest."""
+    MISCONFIGURED = "misconfigured"
+    """Key, project or address are wrong: keep everything and ask seldom."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one request ended.
+
+    `status` is the HTTP status, 0 where there was no answer; `reason` is a
+    bounded text that holds no secret; `retry_after` is in seconds.
+    """
+
+    verdict: Verdict
+    status: int = 0
+    reason: str = ""
+    retry_after: float | None = None
+    timed_out: bool = False
+
+
+def is_retryable(status: int) -> bool:
+    """Whether a status asks for the same request again."""
+    return status in RETRYABLE or 500 <= status < 600
+
+
+def judge(status: int, headers: Mapping[str, str], body: bytes) -> Outcome:
+    """Return what an answer means (wire contract, "What each answer must do").
+
+    Args:
+        status: HTTP status code.
+        headers: of the answer, with lower-case names.
+        body: of the answer, as much of it as was read.
+    """
+    reason = body[: 4 * MAX_REASON].decode(errors="replace").strip()[:MAX_REASON]
+    retry_after = parse_retry_after(headers.get("retry-after"))
+    if status in (201, 202, 204) and not body.strip():
+        return Outcome(Verdict.ACCEPTED, status)
+    if 200 <= status < 300:
+        return _judge_success(status, body, reason, retry_after)
+    if is_retryable(status):
+        return Outcome(Verdict.RETRY, status, reason, retry_after)
+    if status == 413:
+        return Outcome(Verdict.TOO_LARGE, status, reason)
+    if status in (400, 404, 422):
+        return Outcome(Verdict.REFUSED, status, reason)
+    return Outcome(Verdict.MISCONFIGURED, status, _explain(status, headers, reason))
+
+
+def _judge_success(status: int, body: bytes, reason: str, retry_after: float | None) -> Outcome:
+    try:
+        answer = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        # A captive portal or a proxy answers 200 as well: only JSON proves that the backend has the batch.
+        return Outcome(Verdict.RETRY, status, f"the answer is not the backend's JSON: {reason[:120]!r}", retry_after)
+    if isinstance(answer, dict) and (answer.get("success") is False or answer.get("errors")):
+        return Outcome(Verdict.PARTIAL, status, reason, retry_after)
+    return Outcome(Verdict.ACCEPTED, status)
+
+
+def _explain(status: int, headers: Mapping[str, str], reason: str) -> str:
+    if 300 <= status < 400:
+        return f"redirected to {headers.get('location', 'nowhere')[:120]}; redirects are never followed"
+    return reason

@@ -1,0 +1,96 @@
+"""One route of the backend (events or metrics): when its next request may be made."""
+
+from __future__ import annotations
+
+import logging
+
+from ..once import log_once
+from .breaker import BreakerPolicy, BreakerState, CircuitBreaker
+from .limiter import RateLimiter
+from .outcome import Outcome, Verdict
+
+_logger = logging.getLogger(__name__)
+
+HOLD_SECONDS = 300.0
+"""Seconds between two tries while key, project or address are refused."""
+
+
+class Route:
+    """Breaker, limiter and the server's own wishes of one route. Only the thread that sends changes it.
+
+    Times are monotonic seconds.
+    """
+
+    def __init__(self, name: str, policy: BreakerPolicy | None = None) -> None:
+        self.name = name
+        self.breaker = CircuitBreaker(policy)
+        self.limiter = RateLimiter()
+        self.held_for: str | None = None
+        self.last_error: str | None = None
+        self._not_before = 0.0
+
+    def ready_at(self, now: float) -> float:
+        """Return the time from which on the next request may be made."""
+        return max(self.breaker.ready_at, self._not_before, self.limiter.ready_at(now))
+
+    def hurry(self, now: float) -> None:
+        """Let the next request be made now, unless the server has asked to wait or refuses us."""
+        self.breaker.hurry(now)
+
+    def begin(self, now: float) -> None:
+        """Note that a request is being made."""
+        before = self.breaker.state
+        self.breaker.begin(now)
+        self.limiter.take(now)
+        self._log_transition(before, "")
+
+    def settle(self, outcome: Outcome, now: float) -> None:
+        """Note how the request ended."""
+        before = self.breaker.state
+        if outcome.verdict is Verdict.MISCONFIGURED:
+            self._hold(outcome, now)
+        elif outcome.verdict is Verdict.RETRY:
+            self.last_error = _text(outcome)
+            if outcome.timed_out or outcome.status in (429, 503):
+                self.limiter.slow_down(now)
+            self.breaker.failed(now)
+            if outcome.retry_after is not None:
+                self._not_before = now + outcome.retry_after
+        else:
+            # Every other answer is the backend's own about this batch: the route works.
+            self._resume(now)
+            self.limiter.speed_up(now)
+            self.breaker.succeeded(now)
+        self._log_transition(before, _text(outcome))
+
+    def _hold(self, outcome: Outcome, now: float) -> None:
+        text = _text(outcome)
+        if self.held_for is None:
+            log_once(
+                _logger,
+                logging.ERROR,
+                f"nothing is delivered to the Guard backend ({text}): check OTEL_EXPORTER_GUARD_API_KEY, "
+                "OTEL_EXPORTER_GUARD_PROJECT_ID and OTEL_EXPORTER_GUARD_ENDPOINT. Everything is kept, "
+                f"and tried again every {HOLD_SECONDS / 60:.0f} minutes",
+            )
+        self.held_for = self.last_error = text
+        self._not_before = now + HOLD_SECONDS
+
+    def _resume(self, now: float) -> None:
+        if self.held_for is not None:
+            _logger.info("the Guard backend takes %s again", self.name)
+        self.held_for = self.last_error = None
+        self._not_before = now
+
+    def _log_transition(self, before: BreakerState, why: str) -> None:
+        after = self.breaker.state
+        if after is before:
+            return
+        if after is BreakerState.OPEN and before is BreakerState.CLOSED:
+            _logger.warning("circuit breaker for Guard %s: %s (%s)", self.name, after.value, why)
+        else:
+            _logger.info("circuit breaker for Guard %s: %s", self.name, after.value)
+
+
+def _text(outcome: Outcome) -> str:
+    return f"{outcome.status} {outcome.reason}".strip() if outcome.status else outcome.reason

@@ -1,0 +1,36 @@
+"""One deadline for all shutdowns of a process.
+
+The providers of the three signals are shut down one after the other, each
+with about 30 seconds of its own. A service that is being replaced has a few
+seconds in all, so the first shutdown starts one clock for everybody.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+
+
+class ShutdownClock:
+    """Starts at the first shutdown, and again once an exporter was constructed after that. The lock guards `_ends`."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._ends: float | None = None
+
+    def remaining(self, total: float) -> float:
+        """Return the seconds that are left of `total`, starting the clock if it stands still."""
+        now = time.monotonic()
+        with self._lock:
+            if self._ends is None:
+                self._ends = now + total
+            return max(0.0, self._ends - now)
+
+    def reset(self) -> None:
+        """Stop the clock: the process goes on, with a new exporter."""
+        with self._lock:
+            self._ends = None
+
+
+CLOCK = ShutdownClock()
+"""The clock of this process."""

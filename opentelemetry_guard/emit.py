@@ -1,0 +1,318 @@
+"""Put security events and metrics into OpenTelemetry.
+
+A `SecurityEvent` becomes a log record and, where a span records, a span event;
+a `SecurityMetric` becomes a measurement on an instrument. Nothing here knows
+an exporter: whoever has another OpenTelemetry pipeline sees the same data
+there. Nothing here raises into its caller, and nothing blocks on I/O.
+
+Example:
+    >>> from opentelemetry_guard import emit_event, record_metric
+    >>> emit_event(event_type="custom_rule_triggered", ip_address="192.0.2.7", action_taken="logged")
+    >>> record_metric(metric_type="cache_hit_rate", value=0.97, tags={"cache": "sessions"})
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from opentelemetry import trace
+from opentelemetry._logs import Logger, LoggerProvider, SeverityNumber, get_logger_provider
+from opentelemetry.metrics import Counter, Histogram, Meter, MeterProvider, get_meter_provider
+
+from . import codec, semconv
+from .jsonsafe import JSON, describe, safe_text
+from .models import MetricType, SecurityEvent, SecurityMetric
+from .once import log_once
+from .tally import EMISSION_ERROR, INVALID, NO_PIPELINE, TALLY
+from .version import __version__
+
+_logger = logging.getLogger(__name__)
+
+_SEVERE = frozenset(
+    {
+        "penetration_attempt",
+        "security_bypass",
+        "emergency_mode_activated",
+        "ip_ban_failed",
+        "redis_error",
+        "detection_engine_callback_error",
+    }
+)
+_ROUTINE = frozenset(
+    {
+        "ip_unbanned",
+        "redis_connection",
+        "rate_limit_script_reloaded",
+        "dynamic_rule_applied",
+        "dynamic_rule_updated",
+        "path_excluded",
+        "route_unresolved",
+        "pattern_added",
+        "pattern_removed",
+        "security_headers_applied",
+    }
+)
+
+
+def severity_of(event_type: str) -> tuple[SeverityNumber, str]:
+    """Return a log record's severity number and text: ERROR for attacks and failures, INFO for routine, else WARN."""
+    if event_type in _SEVERE:
+        return SeverityNumber.ERROR, "ERROR"
+    if event_type in _ROUTINE:
+        return SeverityNumber.INFO, "INFO"
+    return SeverityNumber.WARN, "WARN"
+
+
+@dataclass(frozen=True, slots=True)
+class _Instrument:
+    """How a metric type is measured: the instrument's name, its unit (UCUM), and whether it adds up or spreads."""
+
+    name: str
+    unit: str
+    adds_up: bool
+    description: str
+
+
+INSTRUMENTS: Mapping[MetricType, _Instrument] = {
+    "request_count": _Instrument(semconv.GUARD_REQUEST_COUNT, "{request}", True, "Requests"),
+    "error_rate": _Instrument(semconv.GUARD_ERROR_RATE, "{request}", True, "Failed requests"),
+    "bandwidth_usage": _Instrument(semconv.GUARD_BANDWIDTH_USAGE, "By", True, "Bytes received and sent"),
+    "response_time": _Instrument(semconv.GUARD_RESPONSE_TIME_METRIC, "s", False, "Time to answer a request"),
+    "threat_level": _Instrument(semconv.GUARD_THREAT_LEVEL, "1", False, "Threat level"),
+    "block_rate": _Instrument(semconv.GUARD_BLOCK_RATE, "1", False, "Share of requests that were blocked"),
+    "cache_hit_rate": _Instrument(semconv.GUARD_CACHE_HIT_RATE, "1", False, "Share of look-ups that hit the cache"),
+}
+"""The instrument of each metric type of the contract."""
+
+
+class _Meters:
+    """The instruments of one MeterProvider."""
+
+    def __init__(self, provider: MeterProvider) -> None:
+        self.provider = provider
+        # The API's own providers (no-op, and the proxy before an SDK is set) measure nothing.
+        self.records = not type(provider).__module__.startswith("opentelemetry.metrics")
+        meter: Meter = provider.get_meter(semconv.SCOPE_NAME, __version__)
+        self.events = meter.create_counter(
+            semconv.SECURITY_EVENTS_COUNTER, unit="{event}", description="Security events emitted, by type and action"
+        )
+        self.counters: dict[str, Counter] = {}
+        self.histograms: dict[str, Histogram] = {}
+        for metric_type, spec in INSTRUMENTS.items():
+            if spec.adds_up:
+                self.counters[metric_type] = meter.create_counter(spec.name, spec.unit, spec.description)
+            else:
+                self.histograms[metric_type] = meter.create_histogram(spec.name, spec.unit, spec.description)
+
+
+class Emitter:
+    """Emits into the given providers, or into the global ones where none is given.
+
+    The global providers are looked up at every call, so an emitter may be
+    made before OpenTelemetry is configured; what it makes of a provider
+    (logger, tracer, instruments) is kept until the provider changes.
+    """
+
+    def __init__(
+        self,
+        logger_provider: LoggerProvider | None = None,
+        tracer_provider: trace.TracerProvider | None = None,
+        meter_provider: MeterProvider | None = None,
+    ) -> None:
+        self._logger_provider = logger_provider
+        self._tracer_provider = tracer_provider
+        self._meter_provider = meter_provider
+        # Each is replaced whole, never changed, so that threads may race here and still read a consistent pair.
+        self._logger: tuple[LoggerProvider, Logger] | None = None
+        self._meters: _Meters | None = None
+
+    def emit_event(self, event: SecurityEvent | Mapping[str, object] | None = None, /, **fields: object) -> None:
+        """Emit one security event; see `emit_event`."""
+        TALLY.emit("events")
+        try:
+            row, nanoseconds = codec.to_row({**_mapping(event), **fields} if fields else event)
+        except codec.NotAnEvent as error:
+            self._refuse("events", str(error))
+            return
+        except Exception as error:  # noqa: BLE001  reading a stranger's object may raise anything
+            self._refuse("events", f"a security event could not be read ({type(error).__name__})")
+            return
+        try:
+            taken = self._emit(row, nanoseconds)
+        except Exception as error:  # noqa: BLE001  a processor of the pipeline raised; the request must not see it
+            TALLY.drop("events", EMISSION_ERROR)
+            log_once(_logger, logging.ERROR, f"a telemetry pipeline failed to take a security event: {error!r}")
+            return
+        if not taken:
+            TALLY.drop("events", NO_PIPELINE)
+            log_once(
+                _logger,
+                logging.WARNING,
+                "a security event was dropped: OpenTelemetry has neither a log pipeline nor a recording span for it; "
+                "add GuardLogExporter to a LoggerProvider, or set OTEL_LOGS_EXPORTER=guard",
+            )
+
+    def record_metric(self, metric: SecurityMetric | Mapping[str, object] | None = None, /, **fields: object) -> None:
+        """Record one security metric; see `record_metric`."""
+        TALLY.emit("metrics")
+        try:
+            self._record({**_mapping(metric), **fields} if fields or metric is None else _mapping(metric))
+        except Exception as error:  # noqa: BLE001  reading a stranger's object may raise anything
+            self._refuse("metrics", f"a security metric could not be recorded ({error})")
+
+    def _emit(self, row: codec.Row, nanoseconds: int | None) -> bool:
+        event_type = str(row["event_type"])
+        severity, severity_text = severity_of(event_type)
+        logger = self._current_logger()
+        logged = logger.enabled(severity_number=severity, event_name=semconv.SECURITY_EVENT)
+        if logged:
+            logger.emit(
+                timestamp=nanoseconds,
+                severity_number=severity,
+                severity_text=severity_text,
+                event_name=semconv.SECURITY_EVENT,
+                body=row,
+                attributes={
+                    semconv.GUARD_EVENT_TYPE: event_type,
+                    semconv.GUARD_ACTION_TAKEN: str(row.get("action_taken", "")),
+                    semconv.CLIENT_ADDRESS: str(row.get("ip_address", "")),
+                },
+            )
+        span = trace.get_current_span()
+        recorded = span.is_recording()
+        if recorded:
+            _add_to_span(span, row, nanoseconds, logged)
+        elif not logged:
+            recorded = self._emit_in_own_span(row, nanoseconds)
+        self._current_meters().events.add(
+            1,
+            {semconv.GUARD_EVENT_TYPE: event_type, semconv.GUARD_ACTION_TAKEN: str(row.get("action_taken", ""))},
+        )
+        return logged or recorded
+
+    def _emit_in_own_span(self, row: codec.Row, nanoseconds: int | None) -> bool:
+        tracer = trace.get_tracer(semconv.SCOPE_NAME, __version__, self._tracer_provider)
+        with tracer.start_as_current_span(semconv.SECURITY_EVENT) as span:
+            if not span.is_recording():
+                return False
+            _add_to_span(span, row, nanoseconds, logged=False)
+            return True
+
+    def _record(self, fields: Mapping[str, object]) -> None:
+        metric_type = str(fields.get("metric_type"))
+        value = fields.get("value")
+        if metric_type not in INSTRUMENTS:
+            self._refuse("metrics", f"metric_type is {metric_type!r}, allowed are {', '.join(INSTRUMENTS)}")
+            return
+        try:
+            number = value if type(value) is int else float(value)  # type: ignore[arg-type]
+        except (TypeError, ValueError, OverflowError):
+            number = math.nan
+        meters = self._current_meters()
+        counter = meters.counters.get(metric_type)
+        if not math.isfinite(number) or (counter is not None and number < 0):
+            allowed = "a finite number" if counter is None else "a finite number that is not negative"
+            self._refuse("metrics", f"the value of a {metric_type} is {describe(value)}, allowed is {allowed}")
+            return
+        if not meters.records:
+            TALLY.drop("metrics", NO_PIPELINE)
+            return
+        attributes = _metric_attributes(fields)
+        if counter is not None:
+            counter.add(number, attributes)
+        else:
+            meters.histograms[metric_type].record(number, attributes)
+
+    def _current_logger(self) -> Logger:
+        provider = self._logger_provider or get_logger_provider()
+        known = self._logger
+        if known is None or known[0] is not provider:
+            known = self._logger = (provider, provider.get_logger(semconv.SCOPE_NAME, __version__))
+        return known[1]
+
+    def _current_meters(self) -> _Meters:
+        provider = self._meter_provider or get_meter_provider()
+        meters = self._meters
+        if meters is None or meters.provider is not provider:
+            meters = self._meters = _Meters(provider)
+        return meters
+
+    @staticmethod
+    def _refuse(kind: str, why: str) -> None:
+        TALLY.drop(kind, INVALID)
+        _logger.debug("dropped: %s", why)
+        log_once(_logger, logging.WARNING, f"{kind} that can't be read are dropped and counted; the first: {why}")
+
+
+def _mapping(value: object) -> Mapping[str, object]:
+    """Return the fields that a model or a mapping was given."""
+    if value is None:
+        return {}
+    if isinstance(value, Mapping):
+        return value
+    extra = getattr(value, "__pydantic_extra__", None)
+    return {**vars(value), **(extra or {})}
+
+
+def _metric_attributes(fields: Mapping[str, object]) -> dict[str, str]:
+    attributes: dict[str, str] = {}
+    endpoint = fields.get("endpoint")
+    if endpoint is not None:
+        attributes[semconv.HTTP_ROUTE] = safe_text(str(endpoint))
+    tags = fields.get("tags")
+    if isinstance(tags, Mapping):
+        for key, value in tags.items():
+            attributes[semconv.GUARD_TAG_PREFIX + describe(key)] = describe(value)
+    return attributes
+
+
+def _add_to_span(span: trace.Span, row: dict[str, JSON], nanoseconds: int | None, logged: bool) -> None:
+    span.add_event(
+        semconv.SECURITY_EVENT,
+        codec.to_attributes(row, exact_time=nanoseconds is not None, logged=logged),
+        timestamp=nanoseconds,
+    )
+
+
+_global_emitter = Emitter()
+
+
+def emit_event(event: SecurityEvent | Mapping[str, object] | None = None, /, **fields: object) -> None:
+    """Emit one security event through the global OpenTelemetry providers.
+
+    It becomes a log record named ``guard.security_event`` wherever a log
+    pipeline is enabled, an event on the current span if that records, and one
+    count on ``guard.security_events``. If neither signal takes it, it gets a
+    short span of its own; if that is not recorded either, it is counted as
+    dropped (``no_pipeline``).
+
+    Args:
+        event: a `SecurityEvent`, or a mapping of its fields.
+        **fields: fields of a `SecurityEvent`; they win over those of `event`. A timestamp that isn't given is now.
+
+    It never raises and never waits for I/O. Values that JSON does not know are
+    converted; an event without an `event_type` is dropped and counted.
+    """
+    _global_emitter.emit_event(event, **fields)
+
+
+def record_metric(metric: SecurityMetric | Mapping[str, object] | None = None, /, **fields: object) -> None:
+    """Record one security metric on its instrument of the global MeterProvider.
+
+    `request_count`, `error_rate` and `bandwidth_usage` (bytes) add up,
+    `response_time` (seconds), `threat_level`, `block_rate` and
+    `cache_hit_rate` are histograms. The SDK aggregates them by endpoint and
+    tags until the next export, so a row bears the time of its interval and a
+    given timestamp has no effect.
+
+    Args:
+        metric: a `SecurityMetric`, or a mapping of its fields.
+        **fields: fields of a `SecurityMetric`; they win over those of `metric`.
+
+    It never raises; a value that is not finite, a negative one of a type that
+    adds up and an unknown type are dropped and counted.
+    """
+    _global_emitter.record_metric(metric, **fields)

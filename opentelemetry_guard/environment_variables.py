@@ -1,0 +1,49 @@
+"""Environment variables of the Guard exporters and the instrumentation.
+
+Registered as ``opentelemetry_environment_variables``, which makes each name
+an option of the ``opentelemetry-instrument`` command
+(``--exporter_guard_endpoint`` and so on). That command turns every name here
+that begins with ``OTEL_`` into an option, so this module imports nothing.
+"""
+
+OTEL_EXPORTER_GUARD_ENDPOINT = "OTEL_EXPORTER_GUARD_ENDPOINT"
+"""Base URL of the Guard backend. Default: ``https://api.fastapi-guard.com``."""
+
+OTEL_EXPORTER_GUARD_API_KEY = "OTEL_EXPORTER_GUARD_API_KEY"
+"""API key. Without one, batches wait in the queue."""
+
+OTEL_EXPORTER_GUARD_PROJECT_ID = "OTEL_EXPORTER_GUARD_PROJECT_ID"
+"""Project that the rows belong to."""
+
+OTEL_EXPORTER_GUARD_HEADERS = "OTEL_EXPORTER_GUARD_HEADERS"
+"""Additional request headers, ``name=value,name=value`` with URL-encoded values."""
+
+OTEL_EXPORTER_GUARD_TIMEOUT = "OTEL_EXPORTER_GUARD_TIMEOUT"
+"""Seconds that one request may take in all. Default: 10."""
+
+OTEL_EXPORTER_GUARD_COMPRESSION = "OTEL_EXPORTER_GUARD_COMPRESSION"
+"""``gzip`` (default) or ``none``."""
+
+OTEL_EXPORTER_GUARD_QUEUE_URL = "OTEL_EXPORTER_GUARD_QUEUE_URL"
+"""Where batches wait: ``sqlite:///path/queue.db`` or ``memory://``. Default: SQLite in the user's state directory."""
+
+OTEL_EXPORTER_GUARD_QUEUE_MAX_BYTES = "OTEL_EXPORTER_GUARD_QUEUE_MAX_BYTES"
+"""Bound of the queue in bytes of encoded batches. Default: 67108864 (64 MiB)."""
+
+OTEL_EXPORTER_GUARD_CERTIFICATE = "OTEL_EXPORTER_GUARD_CERTIFICATE"
+"""File with the certificates (PEM) that the backend's certificate is checked against."""
+
+OTEL_EXPORTER_GUARD_CLIENT_KEY = "OTEL_EXPORTER_GUARD_CLIENT_KEY"
+"""File with the client's private key (PEM) for mutual TLS."""
+
+OTEL_EXPORTER_GUARD_CLIENT_CERTIFICATE = "OTEL_EXPORTER_GUARD_CLIENT_CERTIFICATE"
+"""File with the client's certificate (PEM) for mutual TLS."""
+
+OTEL_EXPORTER_GUARD_INSTALL_ID = "OTEL_EXPORTER_GUARD_INSTALL_ID"
+"""UUID of this installation. Default: one that is made once and kept in the state directory."""
+
+OTEL_EXPORTER_GUARD_SHUTDOWN_TIMEOUT = "OTEL_EXPORTER_GUARD_SHUTDOWN_TIMEOUT"
+"""Seconds that all shutdowns of a process may take together for delivery. Default: 5."""
+
+OTEL_PYTHON_GUARD_SIGTERM_HANDLER = "OTEL_PYTHON_GUARD_SIGTERM_HANDLER"
+"""``false`` keeps the instrumentation from flushing telemetry on SIGTERM. Default: ``true``."""

@@ -1,0 +1,114 @@
+"""Log records and spans to event rows: what of an OpenTelemetry pipeline is a security event."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+
+from opentelemetry.sdk._logs import ReadableLogRecord
+from opentelemetry.sdk.trace import ReadableSpan
+
+from .. import codec, semconv
+from ..once import log_once
+from ..tally import INVALID, TALLY
+
+_logger = logging.getLogger(__name__)
+
+
+def rows_of_records(records: Sequence[ReadableLogRecord]) -> list[codec.Row]:
+    """Return the rows of the log records that carry a security event; all other records are left alone."""
+    rows: list[codec.Row] = []
+    for record in records:
+        log = record.log_record
+        if log.event_name != semconv.SECURITY_EVENT:
+            continue
+        scope = record.instrumentation_scope
+        try:
+            if scope is not None and scope.name == semconv.SCOPE_NAME and isinstance(log.body, Mapping):
+                row: codec.Row = log.body  # type: ignore[assignment]  # the body is a row: Emitter made it
+            else:
+                row = _row_of_foreign(log.body, log.attributes, log.timestamp or log.observed_timestamp)
+            rows.append(codec.complete(row, log.trace_id or 0, log.span_id or 0))
+        except Exception as error:  # noqa: BLE001  a stranger's record must cost nothing but itself
+            _refuse(error)
+    return rows
+
+
+def rows_of_spans(spans: Sequence[ReadableSpan], *, include_logged: bool, include_guard_core: bool) -> list[codec.Row]:
+    """Return the rows of the security events that spans carry; spans without one are left alone.
+
+    Args:
+        spans: finished spans.
+        include_logged: whether to take events that went into a log record too; not where the exporter of log
+            records hands its rows to the same delivery.
+        include_guard_core: whether to read guard-core's own ``guard.event.*`` spans.
+    """
+    rows: list[codec.Row] = []
+    for span in spans:
+        try:
+            rows.extend(_rows_of_span(span, include_logged, include_guard_core))
+        except Exception as error:  # noqa: BLE001  a stranger's span must cost nothing but itself
+            _refuse(error)
+    return rows
+
+
+def _rows_of_span(span: ReadableSpan, include_logged: bool, include_guard_core: bool) -> Iterator[codec.Row]:
+    context = span.get_span_context()
+    trace_id, span_id = (context.trace_id, context.span_id) if context is not None else (0, 0)
+    for event in span.events:
+        if event.name != semconv.SECURITY_EVENT:
+            continue
+        attributes = event.attributes or {}
+        if include_logged or not attributes.get(semconv.GUARD_LOGGED):
+            yield codec.complete(codec.from_attributes(attributes, event.timestamp), trace_id, span_id)
+    if include_guard_core and _is_guard_core(span):
+        yield codec.complete(_row_of_guard_core(span), trace_id, span_id)
+
+
+def _row_of_foreign(body: object, attributes: Mapping[str, object] | None, nanoseconds: int) -> codec.Row:
+    """Read a record that somebody else named ``guard.security_event``: a mapping of fields, or flat attributes."""
+    if isinstance(body, Mapping):
+        return codec.to_row({"timestamp": codec.format_nanoseconds(nanoseconds), **body})[0]
+    return codec.from_attributes(attributes or {}, nanoseconds)
+
+
+def _is_guard_core(span: ReadableSpan) -> bool:
+    scope = span.instrumentation_scope
+    return (
+        scope is not None
+        and scope.name == semconv.GUARD_CORE_SCOPE
+        and span.name.startswith(semconv.GUARD_CORE_SPAN_PREFIX)
+    )
+
+
+_GUARD_CORE_FIELDS: Mapping[str, str] = {
+    "guard.event_type": "event_type",
+    "guard.ip_address": "ip_address",
+    "guard.action_taken": "action_taken",
+    "guard.reason": "reason",
+    "guard.endpoint": "endpoint",
+    "guard.method": "method",
+    "guard.status_code": "status_code",
+}
+
+
+def _row_of_guard_core(span: ReadableSpan) -> codec.Row:
+    """Read one of guard-core's event spans; its enrichment attributes go into the metadata under their own names."""
+    fields: dict[str, object] = {
+        "event_type": span.name.removeprefix(semconv.GUARD_CORE_SPAN_PREFIX),
+        "timestamp": codec.format_nanoseconds(span.start_time or 0),
+    }
+    metadata: dict[str, object] = {}
+    for attribute, value in (span.attributes or {}).items():
+        if value is None:
+            continue
+        if field := _GUARD_CORE_FIELDS.get(attribute):
+            fields[field] = value
+        else:
+            metadata[attribute] = value
+    return codec.to_row({**fields, "metadata": metadata})[0]
+
+
+def _refuse(error: Exception) -> None:
+    TALLY.drop("events", INVALID)
+    log_once(_logger, logging.WARNING, f"a security event in the pipeline can't be read and was dropped: {error!r}")

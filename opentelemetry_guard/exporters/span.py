@@ -1,0 +1,64 @@
+"""The exporter of spans."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+
+from ..capture import is_captured
+from ..once import log_once
+from ..queue.base import DeliveryQueue
+from .connection import Connection
+from .event_rows import rows_of_spans
+
+_logger = logging.getLogger(__name__)
+
+
+class GuardSpanExporter(SpanExporter):
+    """Delivers the security events that spans carry to a Guard backend.
+
+    Spans that have nothing to do with security are left alone. Events that
+    a log record carries as well are left to `GuardLogExporter` where one
+    shares the delivery. A sampler keeps unsampled traces away from every
+    span exporter, so events of such traces need `GuardLogExporter`.
+    """
+
+    def __init__(self, *, queue: DeliveryQueue | None = None, **settings: object) -> None:
+        """Make an exporter; the sender's thread starts, nothing else is opened before the first event.
+
+        Args:
+            queue: a store of your own instead of the one that `queue_url` names.
+            **settings: the attributes of `opentelemetry_guard.config.GuardConfig`; what is not given comes from the
+                environment (``OTEL_EXPORTER_GUARD_*``).
+
+        Raises:
+            ValueError: a setting has a value that it can't have.
+            TypeError: there is no such setting.
+        """
+        self._connection = Connection("traces", queue, settings)
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Write the security events of `spans` ahead to the queue, and return."""
+        has_logs = self._connection.shares_delivery_with("logs")
+        if not has_logs and not self._connection.ever_shared_delivery_with("logs"):
+            log_once(
+                _logger,
+                logging.WARNING,
+                "GuardSpanExporter is alone: security events of traces that are not sampled don't reach it; "
+                "add GuardLogExporter (OTEL_LOGS_EXPORTER=guard) to deliver every event",
+            )
+        rows = rows_of_spans(spans, include_logged=not has_logs, include_guard_core=not is_captured("guard_core"))
+        if not rows or self._connection.submit("events", rows):
+            return SpanExportResult.SUCCESS
+        return SpanExportResult.FAILURE
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Send what can be sent within `timeout_millis` milliseconds; return whether nothing is left to send."""
+        return self._connection.flush(timeout_millis)
+
+    def shutdown(self, timeout_millis: float = 30_000) -> None:
+        """Flush, and leave the rest in the queue for the next start."""
+        self._connection.shutdown(timeout_millis)

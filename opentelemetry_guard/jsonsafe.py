@@ -1,0 +1,122 @@
+"""Turn any Python value into one that every JSON and OTLP encoder takes.
+
+OTLP encoders raise for a whole batch when one value in it is a Decimal, a
+set, a lone surrogate or an integer beyond 64 bits, so a value is made safe
+before it enters a pipeline that other exporters share.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from datetime import date, datetime, time
+from enum import Enum
+from typing import TypeAlias
+
+JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | None"
+"""What comes out: finite floats, integers of 64 bits, strings that encode as UTF-8."""
+
+MAX_DEPTH = 24
+"""Containers nested deeper are cut: a protobuf parser refuses 100 messages inside one another, and a map needs 3."""
+MAX_NODES = 10_000
+"""Values of one event; the rest is cut, so that no event can hold the memory or the time of its caller."""
+
+_MIN_INT, _MAX_INT = -(2**63), 2**63 - 1
+
+
+def safe_text(value: str) -> str:
+    """Return `value` with lone surrogates written as escapes, since UTF-8 has no bytes for them."""
+    if value.isascii():
+        return value
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return value.encode(errors="backslashreplace").decode()
+    return value
+
+
+def describe(value: object) -> str:
+    """Return ``str(value)`` as safe text, or the name of its type where that raises."""
+    try:
+        return safe_text(str(value))
+    except Exception:  # noqa: BLE001  a user's __str__ may raise anything, and there is a text for that case
+        return f"<{type(value).__name__}>"
+
+
+def json_safe(value: object) -> JSON:
+    """Return the nearest JSON value for `value`; it never raises.
+
+    bytes become text, dates ISO 8601, sets sorted lists, enumerations their
+    values, integers beyond 64 bits and everything unknown ``str(value)``.
+    NaN and the infinities become the strings that protobuf's JSON mapping
+    uses for them. Cycles and what is nested deeper than `MAX_DEPTH` become a
+    note in brackets.
+    """
+    return _Walk().convert(value, 0)
+
+
+class _Walk:
+    """One conversion: the containers we are inside of, and the values that are left to spend."""
+
+    __slots__ = ("inside", "left")
+
+    def __init__(self) -> None:
+        self.inside: set[int] = set()
+        self.left = MAX_NODES
+
+    def convert(self, value: object, depth: int) -> JSON:
+        self.left -= 1
+        if value is None or value is True or value is False:
+            return value
+        if isinstance(value, Enum):
+            return self.convert(value.value, depth + 1) if depth < MAX_DEPTH else describe(value)
+        if isinstance(value, str):
+            return safe_text(str(value))
+        if isinstance(value, int):
+            return int(value) if _MIN_INT <= value <= _MAX_INT else describe(int(value))
+        if isinstance(value, float):
+            return float(value) if math.isfinite(value) else _NON_FINITE[str(float(value))]
+        if isinstance(value, (bytes, bytearray, memoryview)):
+            return bytes(value).decode(errors="backslashreplace")
+        if isinstance(value, (datetime, date, time)):
+            return value.isoformat()
+        if isinstance(value, (Mapping, list, tuple, set, frozenset)):
+            return self._container(value, depth)
+        return describe(value)
+
+    def _container(self, value: Mapping[object, object] | Iterable[object], depth: int) -> JSON:
+        if depth >= MAX_DEPTH:
+            return "[nested too deep]"
+        if id(value) in self.inside:
+            return "[circular]"
+        self.inside.add(id(value))
+        try:
+            if isinstance(value, Mapping):
+                return self._mapping(value, depth)
+            items = sorted(value, key=describe) if isinstance(value, (set, frozenset)) else value
+            return self._sequence(items, depth)
+        except Exception as error:  # noqa: BLE001  a user's container may raise anything while it is read
+            return f"[unreadable: {type(error).__name__}]"
+        finally:
+            self.inside.discard(id(value))
+
+    def _mapping(self, value: Mapping[object, object], depth: int) -> JSON:
+        out: dict[str, JSON] = {}
+        for key, item in value.items():
+            if self.left <= 0:
+                out["..."] = "[too many values]"
+                break
+            out[safe_text(key) if type(key) is str else describe(key)] = self.convert(item, depth + 1)
+        return out
+
+    def _sequence(self, value: Iterable[object], depth: int) -> JSON:
+        out: list[JSON] = []
+        for item in value:
+            if self.left <= 0:
+                out.append("[too many values]")
+                break
+            out.append(self.convert(item, depth + 1))
+        return out
+
+
+_NON_FINITE = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}

@@ -1,0 +1,138 @@
+"""The Guard backend's schema as pydantic models.
+
+These are the bodies of the wire contract, field by field. The export path
+does not construct them (rows are plain mappings there); they are what users
+write, what the local backend validates with and what the tests hold every
+body against.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import Annotated, Any, Literal
+from uuid import uuid4
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat
+
+from .utils import get_current_timestamp
+
+MetricType = Literal[
+    "request_count",
+    "response_time",
+    "error_rate",
+    "bandwidth_usage",
+    "threat_level",
+    "block_rate",
+    "cache_hit_rate",
+]
+"""The closed set of metric types that the backend knows."""
+
+AgentState = Literal["healthy", "degraded", "failed", "error"]
+"""States of an agent; `error` is the older documents' word for `failed`."""
+
+
+def _as_utc(value: datetime) -> datetime:
+    """Read a naive timestamp as UTC, and bring every other one to UTC."""
+    if value.tzinfo is None:
+        return value.replace(tzinfo=timezone.utc)
+    return value.astimezone(timezone.utc)
+
+
+Timestamp = Annotated[datetime, AfterValidator(_as_utc)]
+"""An aware UTC datetime; a naive one is taken for UTC."""
+
+
+class SecurityEvent(BaseModel):
+    """One thing that happened to the security of an application.
+
+    Unknown keys are kept and sent as they are. `response_time` is in
+    seconds; `event_type` is one of the contract's types or a name of your own.
+    """
+
+    model_config = ConfigDict(extra="allow")
+
+    idempotency_key: str = Field(default_factory=lambda: str(uuid4()))
+    timestamp: Timestamp = Field(default_factory=get_current_timestamp)
+    event_type: str
+    ip_address: str = ""
+    country: str | None = None
+    user_agent: str | None = None
+    action_taken: str = ""
+    reason: str = ""
+    endpoint: str | None = None
+    method: str | None = None
+    status_code: int | None = None
+    response_time: FiniteFloat | None = None
+    decorator_type: str | None = None
+    rule_type: str | None = None
+    pattern_matched: str | None = None
+    handler_name: str | None = None
+    metadata: dict[str, Any] = Field(default_factory=dict)
+
+
+class SecurityMetric(BaseModel):
+    """One measurement: a finite `value` of a `metric_type`, for an endpoint or for the whole application."""
+
+    timestamp: Timestamp = Field(default_factory=get_current_timestamp)
+    metric_type: MetricType
+    value: FiniteFloat
+    endpoint: str | None = None
+    tags: dict[str, str] = Field(default_factory=dict)
+
+
+class EventBatch(BaseModel):
+    """The body of one request. `batch_id` stays the same over every retry of the same rows."""
+
+    project_id: str = "default"
+    batch_id: str
+    created_at: Timestamp = Field(default_factory=get_current_timestamp)
+    compressed: bool = False
+    agent_version: str | None = None
+    guard_version: str | None = None
+    guard_core_version: str | None = None
+    events: list[SecurityEvent] = Field(default_factory=list)
+    metrics: list[SecurityMetric] = Field(default_factory=list)
+
+
+class AgentStatus(BaseModel):
+    """How a delivery is doing. `uptime` is in seconds, `buffer_size` in rows."""
+
+    timestamp: Timestamp = Field(default_factory=get_current_timestamp)
+    status: AgentState
+    uptime: float
+    events_sent: int = 0
+    events_failed: int = 0
+    buffer_size: int = 0
+    last_flush: Timestamp | None = None
+    errors: list[str] = Field(default_factory=list)
+
+
+class DynamicRules(BaseModel):
+    """Rules that the backend hands out to running applications. Durations and windows are in seconds."""
+
+    rule_id: str = ""
+    version: int = 0
+    timestamp: Timestamp = Field(default_factory=get_current_timestamp)
+    expires_at: Timestamp | None = None
+    ttl: int = 300
+    ip_blacklist: list[str] = Field(default_factory=list)
+    ip_whitelist: list[str] = Field(default_factory=list)
+    ip_ban_duration: int = 3600
+    blocked_countries: list[str] = Field(default_factory=list)
+    whitelist_countries: list[str] = Field(default_factory=list)
+    global_rate_limit: int | None = None
+    global_rate_window: int | None = None
+    endpoint_rate_limits: dict[str, tuple[int, int]] = Field(default_factory=dict)
+    blocked_cloud_providers: list[str] = Field(default_factory=list)
+    blocked_user_agents: list[str] = Field(default_factory=list)
+    suspicious_patterns: list[str] = Field(default_factory=list)
+    enable_penetration_detection: bool | None = None
+    enable_ip_banning: bool | None = None
+    enable_rate_limiting: bool | None = None
+    auto_ban_threshold: int | None = None
+    auto_ban_duration: int | None = None
+    enable_rate_limit_auto_ban: bool | None = None
+    emergency_mode: bool = False
+    emergency_whitelist: list[str] = Field(default_factory=list)
+    emergency_whitelist_only: bool = False
+    message: str | None = None

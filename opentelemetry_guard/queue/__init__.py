@@ -1,0 +1,1 @@
+"""Durable queues behind one protocol: memory, SQLite, Redis, or one of your own."""

@@ -1,0 +1,659 @@
+"""The delivery queue in an SQLite file, shared by all processes of one host."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+import time
+import zlib
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar, cast
+from uuid import uuid4
+
+from .base import (
+    DROPPED_CORRUPT,
+    DROPPED_DEAD_LETTER_OVERFLOW,
+    DROPPED_OVERFLOW,
+    DROPPED_PURGED,
+    KINDS,
+    Batch,
+    DeadLetter,
+    Kind,
+    Lease,
+    Ledger,
+    QueueOptions,
+    QueueStats,
+)
+from .database import Database
+from .exchange import check_exchange, check_ids
+from .overflow import End, eviction_order, room_can_be_made
+from .process import PerProcess
+from .url import destination_path, sqlite_path
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+CLAIM_BATCHES = 64
+"""Batches of dead owners that one `lease` takes over at most."""
+PROMOTE_BATCHES = 1000
+"""Deferred batches that one `lease` finds due at most."""
+RECLAIM_BYTES = 1024 * 1024
+"""Removed bodies, in bytes, after which free pages go back to the file system."""
+
+UNOWNED = ""
+"""The owner whose lease has always run out: what it has, anybody may claim."""
+
+DEFERRED, IN_FLIGHT, READY = 0, 1, 2
+"""States of a stored batch; ready and deferred ones are the ledger's `queued`. A claim takes the highest first."""
+
+SCHEMA_VERSION = 1
+# Bodies are apart, so that a change of state rewrites a few bytes and not the body. `batches_by_owner` finds the newest
+# ready batch of one owner, `batches_by_due` the deferred ones that came due, `batches_by_age` the oldest and newest of
+# all: none of them looks at more rows than it returns, however deep the queue is.
+SCHEMA = """
+CREATE TABLE owners (owner TEXT PRIMARY KEY, lease_until REAL NOT NULL) WITHOUT ROWID;
+CREATE INDEX owners_by_lease ON owners (lease_until);
+INSERT INTO owners VALUES ('', -9e999);
+CREATE TABLE batches (
+    seq INTEGER PRIMARY KEY, batch_id TEXT NOT NULL UNIQUE, kind TEXT NOT NULL, rows INTEGER NOT NULL,
+    size INTEGER NOT NULL, content_encoding TEXT NOT NULL, encrypted INTEGER NOT NULL, created_at REAL NOT NULL,
+    checksum INTEGER NOT NULL, owner TEXT NOT NULL, state INTEGER NOT NULL, due REAL NOT NULL,
+    attempts INTEGER NOT NULL, refusals INTEGER NOT NULL
+);
+CREATE INDEX batches_by_owner ON batches (owner, kind, state, created_at);
+CREATE INDEX batches_by_due ON batches (owner, kind, due) WHERE state = 0;
+CREATE INDEX batches_by_age ON batches (kind, created_at);
+CREATE TABLE bodies (seq INTEGER PRIMARY KEY, body BLOB NOT NULL);
+CREATE TABLE dead_letters (
+    seq INTEGER PRIMARY KEY, batch_id TEXT NOT NULL UNIQUE, kind TEXT NOT NULL, rows INTEGER NOT NULL,
+    size INTEGER NOT NULL, content_encoding TEXT NOT NULL, encrypted INTEGER NOT NULL, created_at REAL NOT NULL,
+    checksum INTEGER NOT NULL, status INTEGER NOT NULL, reason TEXT NOT NULL, time REAL NOT NULL, body BLOB NOT NULL
+);
+CREATE INDEX dead_letters_by_time ON dead_letters (time);
+CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+"""
+
+
+class SqliteQueue:
+    """A delivery queue in a private SQLite file, shared by the threads and processes of one host.
+
+    Each object is one owner; a forked child is another. The file is created
+    with mode 0600 in a directory of mode 0700 at the first call, not before.
+    A damaged file is set aside under another name, and a new one begun.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], options: QueueOptions, *, clock: Callable[[], float] = time.time
+    ) -> None:
+        """Take the file's `path`, and bounds, lease time (seconds) and overflow policy from `options`.
+
+        `clock` returns Unix seconds; `append` renews this owner's lease by it.
+        """
+        self._options = options
+        self._clock = clock
+        self._database = Database(Path(os.path.abspath(os.fspath(path))), SCHEMA, SCHEMA_VERSION)
+        self._owner: PerProcess[str] = PerProcess(_new_owner)
+        self._removed_bytes = 0
+
+    @classmethod
+    def from_url(cls, url: str, options: QueueOptions) -> SqliteQueue:
+        """Make the queue of ``sqlite:///path/guard.db``, whose file is ``/path/guard-<destination>.db``.
+
+        Raises:
+            ValueError: the URL names no absolute file.
+        """
+        return cls(destination_path(sqlite_path(url), options.destination), options)
+
+    def __repr__(self) -> str:
+        """Name the file."""
+        return f"SqliteQueue({str(self.path)!r})"
+
+    @property
+    def path(self) -> Path:
+        """The database's file."""
+        return self._database.path
+
+    @property
+    def set_aside(self) -> int:
+        """How many damaged files this object has set aside."""
+        return self._database.set_aside
+
+    def append(self, batch: Batch) -> None:
+        """Store a batch as `DeliveryQueue.append` says; renews this owner's lease."""
+        now = self._clock()
+        size = len(batch.body)
+
+        def work(tx: _Transaction) -> None:
+            if tx.is_stored(batch.batch_id):
+                return
+            tx.renew(now)
+            tx.count(batch.kind, "accepted", batch.rows)
+            if self._make_room(tx, batch.kind, size):
+                tx.enqueue(batch)
+            else:
+                tx.count_dropped(batch.kind, DROPPED_OVERFLOW, batch.rows)
+
+        self._write(work)
+
+    def account(self, kind: Kind, rows: int, reason: str) -> None:
+        """Count rows that were accepted and dropped without becoming a batch."""
+        if rows < 0:
+            raise ValueError(f"rows must not be negative, got {rows}")
+        if rows == 0:
+            return
+
+        def work(tx: _Transaction) -> None:
+            tx.count(kind, "accepted", rows)
+            tx.count_dropped(kind, reason, rows)
+
+        self._write(work)
+
+    def exists(self) -> bool:
+        """Whether the file exists; it is not opened for that."""
+        return self._database.exists
+
+    def lease(self, kind: Kind, now: float, max_batches: int = 1, max_bytes: int = 0, max_rows: int = 0) -> list[Lease]:
+        """Hand out the newest due batches of `kind` as `DeliveryQueue.lease` says."""
+
+        def work(tx: _Transaction) -> list[Lease]:
+            tx.renew(now)
+            tx.promote(kind, now)
+            leases = tx.hand_out(kind, max_batches, max_bytes, max_rows)
+            if not leases and tx.claim(kind, now):
+                leases = tx.hand_out(kind, max_batches, max_bytes, max_rows)
+            return leases
+
+        return self._write(work)
+
+    def acknowledge(self, batch_id: str) -> bool:
+        """Count a batch that is in flight as delivered and remove it."""
+
+        def work(tx: _Transaction) -> bool:
+            held = tx.held(batch_id)
+            if held is None:
+                return False
+            tx.remove(held)
+            tx.count(held.kind, "delivered", held.rows)
+            return True
+
+        return self._write(work)
+
+    def defer(self, batch_id: str, until: float, refusals: int = 0) -> bool:
+        """Put a batch that is in flight back until `until` (Unix seconds)."""
+
+        def work(tx: _Transaction) -> bool:
+            held = tx.held(batch_id)
+            if held is None:
+                return False
+            tx.move(held, DEFERRED)
+            tx.execute("UPDATE batches SET due = ?, refusals = ? WHERE seq = ?", until, refusals, held.seq)
+            return True
+
+        return self._write(work)
+
+    def replace(self, batch_ids: Sequence[str], batches: Sequence[Batch], letters: Sequence[DeadLetter] = ()) -> bool:
+        """Exchange batches that are in flight for others and dead letters; ValueError when the rows differ."""
+        check_ids(batch_ids)
+
+        def work(tx: _Transaction) -> bool:
+            old = [held for held in map(tx.held, batch_ids) if held is not None]
+            if len(old) != len(batch_ids):
+                return False
+            check_exchange([Batch(held.batch_id, held.kind, held.rows, b"") for held in old], batches, letters)
+            for held in old:
+                tx.remove(held)
+            for new in [*batches, *(letter.batch for letter in letters)]:
+                if tx.is_stored(new.batch_id):
+                    raise ValueError(
+                        f"batch {new.batch_id!r} is stored already; a new batch needs a batch_id of its own"
+                    )
+            for batch in batches:
+                tx.enqueue(batch, attempts=1)
+            for letter in letters:
+                tx.bury(letter, self._options.max_dead_letter_bytes)
+            return True
+
+        return self._write(work)
+
+    def renew(self, now: float) -> None:
+        """Extend this owner's lease to `now` plus the lease time."""
+        self._write(lambda tx: tx.renew(now))
+
+    def release(self) -> None:
+        """Give up this owner's lease, so that others can claim what it holds at once; opens nothing."""
+        if self._database.is_open:
+            self._write(_Transaction.release)
+
+    def dead_letters(self, limit: int = 100, offset: int = 0) -> list[DeadLetter]:
+        """Return dead letters, newest first."""
+
+        def work(connection: sqlite3.Connection) -> list[DeadLetter]:
+            found = connection.execute(
+                "SELECT batch_id, kind, rows, body, content_encoding, encrypted, created_at, status, reason, time "
+                "FROM dead_letters ORDER BY time DESC, seq DESC LIMIT ? OFFSET ?",
+                (limit, offset),
+            )
+            return [
+                DeadLetter(
+                    Batch(batch_id, kind, rows, body, content_encoding, bool(encrypted), created_at),
+                    status,
+                    reason,
+                    when,
+                )
+                for batch_id, kind, rows, body, content_encoding, encrypted, created_at, status, reason, when in found
+            ]
+
+        return self._database.run(work, begin="BEGIN")
+
+    def replay(self, batch_ids: Sequence[str] | None = None) -> int:
+        """Queue dead letters again, newest first, as far as the bound has room; return how many moved."""
+
+        def work(tx: _Transaction) -> int:
+            moved = 0
+            free = self._options.max_bytes - sum(tx.byte_counts().values())
+            for letter in tx.letters(batch_ids):
+                if letter.size > free:
+                    continue
+                free -= letter.size
+                tx.exhume(letter)
+                moved += 1
+            return moved
+
+        return self._write(work)
+
+    def purge(self, batch_ids: Sequence[str] | None = None) -> int:
+        """Drop dead letters; return how many batches went."""
+
+        def work(tx: _Transaction) -> int:
+            letters = tx.letters(batch_ids)
+            for letter in letters:
+                tx.drop_letter(letter, DROPPED_PURGED)
+            return len(letters)
+
+        return self._write(work)
+
+    def stats(self) -> QueueStats:
+        """Return one consistent reading; its cost does not depend on the depth."""
+
+        def work(connection: sqlite3.Connection) -> QueueStats:
+            counters: dict[str, int] = dict(connection.execute("SELECT name, value FROM counters"))
+            oldest = [
+                connection.execute("SELECT min(created_at) FROM batches WHERE kind = ?", (kind,)).fetchone()[0]
+                for kind in KINDS
+            ]
+            return QueueStats(
+                ledger={kind: _ledger(counters, kind) for kind in KINDS},
+                depth=counters.get("depth", 0),
+                bytes=sum(value for name, value in counters.items() if name.startswith(_BYTES)),
+                oldest=min((created for created in oldest if created is not None), default=None),
+            )
+
+        return self._database.run(work, begin="BEGIN")
+
+    def close(self) -> None:
+        """Release, and close the connection. A later call opens the file again, as the same owner."""
+        try:
+            self.release()
+        finally:
+            self._database.close()
+
+    def _write(self, work: Callable[[_Transaction], T]) -> T:
+        """Run `work` in one write transaction, then say and tidy up what it left, outside the lock."""
+        # The last one is what counts: on a damaged file the work is done twice
+        transactions: list[_Transaction] = []
+
+        def operation(connection: sqlite3.Connection) -> T:
+            tx = _Transaction(connection, self._owner.get(), self._options.lease_seconds)
+            transactions.append(tx)
+            result = work(tx)
+            tx.write_counters()
+            return result
+
+        result = self._database.run(operation)
+        done = transactions[-1]
+        for batch_id in done.corrupt:
+            logger.error("Batch %r in the queue %s was corrupt and is dropped", batch_id, self.path)
+        # Not exact under threads, and need not be: it only paces the housekeeping
+        self._removed_bytes += done.removed_bytes
+        if self._removed_bytes >= RECLAIM_BYTES:
+            self._removed_bytes = 0
+            self._database.reclaim()
+        return result
+
+    def _make_room(self, tx: _Transaction, kind: Kind, size: int) -> bool:
+        """Evict what the overflow policy gives up for an incoming body; False when it has to go itself."""
+        stored = tx.byte_counts()
+        excess = sum(stored.values()) + size - self._options.max_bytes
+        if excess <= 0:
+            return True
+        order = eviction_order(kind, self._options.overflow)
+        queued = {victim: stored.get(f"{_BYTES_QUEUED}{victim}", 0) for victim in KINDS}
+        if not room_can_be_made(size, excess, self._options.max_bytes, queued, order):
+            return False
+        for victims, end in order:
+            while excess > 0 and (evicted := tx.evict(victims, end)) is not None:
+                excess -= evicted
+        return True
+
+
+_BYTES = "bytes."
+_BYTES_QUEUED = "bytes.queued."
+_BYTES_IN_FLIGHT = "bytes.in_flight"
+_DEAD_LETTER_BYTES = "dead_letter_bytes"
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """What moving a batch or a dead letter needs to know of it."""
+
+    seq: int
+    batch_id: str
+    kind: Kind
+    rows: int
+    size: int
+    state: int
+
+
+class _Transaction:
+    """The moves of one write transaction. Every move counts itself; the counters are written once, at the end."""
+
+    def __init__(self, connection: sqlite3.Connection, owner: str, lease_seconds: float) -> None:
+        self.owner = owner
+        self.corrupt: list[str] = []
+        self.removed_bytes = 0
+        self._connection = connection
+        self._lease_seconds = lease_seconds
+        self._counts: Counter[str] = Counter()
+
+    def execute(self, statement: str, *parameters: object) -> sqlite3.Cursor:
+        return self._connection.execute(statement, cast("Sequence[str]", parameters))
+
+    def count(self, kind: Kind, account: str, rows: int) -> None:
+        self._counts[f"{kind}.{account}"] += rows
+
+    def count_dropped(self, kind: Kind, reason: str, rows: int) -> None:
+        self.count(kind, f"{_DROPPED}{reason}", rows)
+
+    def write_counters(self) -> None:
+        self._connection.executemany(
+            "INSERT INTO counters VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = value + excluded.value",
+            [(name, value) for name, value in self._counts.items() if value],
+        )
+
+    def byte_counts(self) -> dict[str, int]:
+        """Return the bytes of stored bodies, as they were when the transaction began."""
+        return dict(self.execute("SELECT name, value FROM counters WHERE name GLOB ?", f"{_BYTES}*"))
+
+    def renew(self, now: float) -> None:
+        self.execute(
+            "INSERT INTO owners VALUES (?, ?) ON CONFLICT (owner) DO UPDATE SET lease_until = excluded.lease_until",
+            self.owner,
+            now + self._lease_seconds,
+        )
+
+    def release(self) -> None:
+        self.execute("UPDATE owners SET lease_until = ? WHERE owner = ?", float("-inf"), self.owner)
+        self._forget_if_empty(self.owner)
+
+    def is_stored(self, batch_id: str) -> bool:
+        """Whether a batch or a dead letter has this id."""
+        return any(
+            self.execute(f"SELECT 1 FROM {table} WHERE batch_id = ?", batch_id).fetchone()  # noqa: S608
+            for table in ("batches", "dead_letters")
+        )
+
+    def enqueue(self, batch: Batch, attempts: int = 0) -> None:
+        """Add a batch as queued, this owner's."""
+        self._insert(batch, _checksum(batch), self.owner, attempts)
+
+    def held(self, batch_id: str) -> _Stored | None:
+        """Return a batch that is in flight and this owner's."""
+        row = self.execute(
+            f"SELECT {_STORED} FROM batches WHERE batch_id = ? AND owner = ? AND state = ?",  # noqa: S608
+            batch_id,
+            self.owner,
+            IN_FLIGHT,
+        ).fetchone()
+        return None if row is None else _Stored(*row)
+
+    def move(self, stored: _Stored, state: int) -> None:
+        """Give a batch another state."""
+        self.execute("UPDATE batches SET state = ? WHERE seq = ?", state, stored.seq)
+        self._count_state(stored.kind, stored.state, -stored.rows, -stored.size)
+        self._count_state(stored.kind, state, stored.rows, stored.size)
+
+    def remove(self, stored: _Stored) -> None:
+        """Take a batch out of the store."""
+        self.execute("DELETE FROM batches WHERE seq = ?", stored.seq)
+        self.execute("DELETE FROM bodies WHERE seq = ?", stored.seq)
+        self._counts["depth"] -= 1
+        self._count_state(stored.kind, stored.state, -stored.rows, -stored.size)
+        self.removed_bytes += stored.size
+
+    def evict(self, kind: Kind, end: End) -> int | None:
+        """Drop the oldest or newest queued batch of a kind; return its bytes, None when nothing is queued."""
+        direction = "ASC" if end == "oldest" else "DESC"
+        row = self.execute(
+            f"SELECT {_STORED} FROM batches WHERE kind = ? AND state <> ? "  # noqa: S608
+            f"ORDER BY created_at {direction}, seq {direction} LIMIT 1",
+            kind,
+            IN_FLIGHT,
+        ).fetchone()
+        if row is None:
+            return None
+        stored = _Stored(*row)
+        self.remove(stored)
+        self.count_dropped(kind, DROPPED_OVERFLOW, stored.rows)
+        return stored.size
+
+    def promote(self, kind: Kind, now: float) -> None:
+        """Make this owner's deferred batches that are due ready."""
+        self.execute(
+            "UPDATE batches SET state = ? WHERE seq IN (SELECT seq FROM batches "
+            "WHERE owner = ? AND kind = ? AND state = 0 AND due <= ? ORDER BY due LIMIT ?)",
+            READY,
+            self.owner,
+            kind,
+            now,
+            PROMOTE_BATCHES,
+        )
+
+    def hand_out(self, kind: Kind, max_batches: int, max_bytes: int, max_rows: int) -> list[Lease]:
+        """Put this owner's newest ready batches in flight: one that was attempted before, or several that were not."""
+        leases: list[Lease] = []
+        size = rows = 0
+        while len(leases) < max_batches:
+            row = self.execute(
+                f"SELECT {_STORED}, attempts, refusals, content_encoding, encrypted, created_at, checksum "  # noqa: S608
+                "FROM batches WHERE owner = ? AND kind = ? AND state = ? ORDER BY created_at DESC, seq DESC LIMIT 1",
+                self.owner,
+                kind,
+                READY,
+            ).fetchone()
+            if row is None:
+                break
+            stored = _Stored(*row[:6])
+            attempts, refusals, content_encoding, encrypted, created_at, checksum = row[6:]
+            size += stored.size
+            rows += stored.rows
+            if leases and (attempts or 0 < max_bytes < size or 0 < max_rows < rows):
+                break
+            found = self.execute("SELECT body FROM bodies WHERE seq = ?", stored.seq).fetchone()
+            body = found[0] if found and isinstance(found[0], bytes) else b""
+            batch = Batch(stored.batch_id, kind, stored.rows, body, content_encoding, bool(encrypted), created_at)
+            if checksum != _checksum(batch):
+                self.remove(stored)
+                self.count_dropped(kind, DROPPED_CORRUPT, stored.rows)
+                self.corrupt.append(stored.batch_id)
+                size -= stored.size
+                rows -= stored.rows
+                continue
+            self.move(stored, IN_FLIGHT)
+            self.execute("UPDATE batches SET attempts = attempts + 1 WHERE seq = ?", stored.seq)
+            leases.append(Lease(batch, attempts, refusals))
+            if attempts:
+                break
+        return leases
+
+    def claim(self, kind: Kind, now: float) -> int:
+        """Take over batches of owners whose lease has run out, ready at once; return how many came."""
+        claimed = 0
+        owners = self.execute(
+            "SELECT owner FROM owners WHERE lease_until < ? AND owner <> ? ORDER BY lease_until", now, self.owner
+        ).fetchall()
+        for (owner,) in owners:
+            rows = self.execute(
+                f"SELECT {_STORED} FROM batches WHERE owner = ? AND kind = ? "  # noqa: S608
+                "ORDER BY state DESC, created_at DESC, seq DESC LIMIT ?",
+                owner,
+                kind,
+                CLAIM_BATCHES - claimed,
+            ).fetchall()
+            for row in rows:
+                stored = _Stored(*row)
+                self.execute("UPDATE batches SET owner = ? WHERE seq = ?", self.owner, stored.seq)
+                self.move(stored, READY)
+            self._forget_if_empty(owner)
+            claimed += len(rows)
+            if claimed >= CLAIM_BATCHES:
+                break
+        return claimed
+
+    def bury(self, letter: DeadLetter, bound: int) -> None:
+        """Keep a dead letter; the oldest make room, and one beyond the whole bound is dropped at once."""
+        batch, size = letter.batch, len(letter.batch.body)
+        if size > bound:
+            self.count_dropped(batch.kind, DROPPED_DEAD_LETTER_OVERFLOW, batch.rows)
+            return
+        while self._dead_letter_bytes() + size > bound:
+            oldest = self.execute(
+                f"SELECT {_STORED_LETTER} FROM dead_letters ORDER BY time, seq LIMIT 1"  # noqa: S608
+            ).fetchone()
+            if oldest is None:
+                break
+            self.drop_letter(_Stored(*oldest), DROPPED_DEAD_LETTER_OVERFLOW)
+        self.execute(
+            "INSERT INTO dead_letters (batch_id, kind, rows, size, content_encoding, encrypted, created_at, checksum, "
+            "status, reason, time, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            *_columns(batch, _checksum(batch)),
+            letter.status,
+            letter.reason,
+            letter.time,
+            batch.body,
+        )
+        self.count(batch.kind, "dead_lettered", batch.rows)
+        self._counts[_DEAD_LETTER_BYTES] += size
+
+    def letters(self, batch_ids: Sequence[str] | None) -> list[_Stored]:
+        """Return the named dead letters, or all of them, newest first, without their bodies."""
+        wanted = None if batch_ids is None else set(batch_ids)
+        rows = self.execute(
+            f"SELECT {_STORED_LETTER} FROM dead_letters ORDER BY time DESC, seq DESC"  # noqa: S608
+        )
+        return [letter for letter in (_Stored(*row) for row in rows) if wanted is None or letter.batch_id in wanted]
+
+    def exhume(self, letter: _Stored) -> None:
+        """Queue a dead letter again, unowned and never attempted; its checksum stays."""
+        body, content_encoding, encrypted, created_at, checksum = self.execute(
+            "SELECT body, content_encoding, encrypted, created_at, checksum FROM dead_letters WHERE seq = ?", letter.seq
+        ).fetchone()
+        self._remove_letter(letter)
+        batch = Batch(letter.batch_id, letter.kind, letter.rows, body, content_encoding, bool(encrypted), created_at)
+        self._insert(batch, checksum, UNOWNED, attempts=0)
+
+    def drop_letter(self, letter: _Stored, reason: str) -> None:
+        """Drop a dead letter for a reason."""
+        self._remove_letter(letter)
+        self.count_dropped(letter.kind, reason, letter.rows)
+
+    def _insert(self, batch: Batch, checksum: int, owner: str, attempts: int) -> None:
+        cursor = self.execute(
+            "INSERT INTO batches (batch_id, kind, rows, size, content_encoding, encrypted, created_at, checksum, "
+            "owner, state, due, attempts, refusals) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, 0)",
+            *_columns(batch, checksum),
+            owner,
+            READY,
+            attempts,
+        )
+        self.execute("INSERT INTO bodies VALUES (?, ?)", cursor.lastrowid, batch.body)
+        self._counts["depth"] += 1
+        self._count_state(batch.kind, READY, batch.rows, len(batch.body))
+
+    def _remove_letter(self, letter: _Stored) -> None:
+        self.execute("DELETE FROM dead_letters WHERE seq = ?", letter.seq)
+        self.count(letter.kind, "dead_lettered", -letter.rows)
+        self._counts[_DEAD_LETTER_BYTES] -= letter.size
+        self.removed_bytes += letter.size
+
+    def _dead_letter_bytes(self) -> int:
+        row = self.execute("SELECT value FROM counters WHERE name = ?", _DEAD_LETTER_BYTES).fetchone()
+        return (row[0] if row else 0) + self._counts[_DEAD_LETTER_BYTES]
+
+    def _count_state(self, kind: Kind, state: int, rows: int, size: int) -> None:
+        in_flight = state == IN_FLIGHT
+        self.count(kind, "in_flight" if in_flight else "queued", rows)
+        self._counts[_BYTES_IN_FLIGHT if in_flight else f"{_BYTES_QUEUED}{kind}"] += size
+
+    def _forget_if_empty(self, owner: str) -> None:
+        """Remove the row of an owner that has given up or lost its lease and has nothing left."""
+        self.execute(
+            "DELETE FROM owners WHERE owner = ? AND owner <> ? "
+            "AND NOT EXISTS (SELECT 1 FROM batches WHERE batches.owner = owners.owner)",
+            owner,
+            UNOWNED,
+        )
+
+
+_DROPPED = "dropped."
+_STORED = "seq, batch_id, kind, rows, size, state"
+_STORED_LETTER = f"seq, batch_id, kind, rows, size, {READY}"
+
+
+def _new_owner() -> str:
+    return str(uuid4())
+
+
+def _columns(batch: Batch, checksum: int) -> tuple[object, ...]:
+    return (
+        batch.batch_id,
+        batch.kind,
+        batch.rows,
+        len(batch.body),
+        batch.content_encoding,
+        int(batch.encrypted),
+        float(batch.created_at),
+        checksum,
+    )
+
+
+def _checksum(batch: Batch) -> int:
+    """Return the CRC-32 of a batch's body and of everything that is stored about it."""
+    about = (
+        batch.batch_id,
+        batch.kind,
+        batch.rows,
+        batch.content_encoding,
+        int(batch.encrypted),
+        float(batch.created_at),
+    )
+    return zlib.crc32(repr(about).encode("utf-8", "backslashreplace"), zlib.crc32(batch.body))
+
+
+def _ledger(counters: dict[str, int], kind: Kind) -> Ledger:
+    def rows(account: str) -> int:
+        return counters.get(f"{kind}.{account}", 0)
+
+    prefix = f"{kind}.{_DROPPED}"
+    return Ledger(
+        accepted=rows("accepted"),
+        delivered=rows("delivered"),
+        queued=rows("queued"),
+        in_flight=rows("in_flight"),
+        dead_lettered=rows("dead_lettered"),
+        dropped={name[len(prefix) :]: value for name, value in counters.items() if name.startswith(prefix) and value},
+    )

@@ -1,0 +1,69 @@
+"""Counts of what this process emitted, and of what was lost before it reached a queue.
+
+A delivery's ledger begins where an exporter hands a batch over. What happens
+before that (no pipeline, an event that can't be read, an exporter that is
+switched off) is counted here, once per process, so that the difference
+between `emitted` and the ledger's `accepted` is what the SDK's own queue lost.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import Counter
+from dataclasses import dataclass
+
+NO_PIPELINE = "no_pipeline"
+"""Reason: neither a log pipeline nor a recording span took it."""
+INVALID = "invalid"
+"""Reason: it is no event or metric, and couldn't be made one."""
+DISABLED = "export_disabled"
+"""Reason: a wrong setting switched the Guard exporters off."""
+EMISSION_ERROR = "emission_error"
+"""Reason: a component of the pipeline raised while it took the event."""
+
+
+@dataclass(frozen=True, slots=True)
+class TallyStats:
+    """One reading: rows that were emitted by kind, and rows that were dropped by kind and reason."""
+
+    emitted: dict[str, int]
+    dropped: dict[str, dict[str, int]]
+
+
+class Tally:
+    """Counters that any thread may add to. The lock guards both dictionaries and is held for additions only."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._emitted: Counter[str] = Counter()
+        self._dropped: Counter[tuple[str, str]] = Counter()
+
+    def emit(self, kind: str) -> None:
+        """Count one row of `kind` that the application emitted."""
+        with self._lock:
+            self._emitted[kind] += 1
+
+    def drop(self, kind: str, reason: str, rows: int = 1) -> None:
+        """Count `rows` of `kind` that were lost for `reason`."""
+        with self._lock:
+            self._dropped[kind, reason] += rows
+
+    def read(self) -> TallyStats:
+        """Return a copy of all counts."""
+        with self._lock:
+            dropped: dict[str, dict[str, int]] = {}
+            for (kind, reason), rows in self._dropped.items():
+                dropped.setdefault(kind, {})[reason] = rows
+            return TallyStats(dict(self._emitted), dropped)
+
+    def _after_fork(self) -> None:
+        # The counts are the parent's, and its lock may have been held by a thread that does not exist here.
+        self.__init__()  # type: ignore[misc]
+
+
+TALLY = Tally()
+"""The counts of this process; a forked child starts at zero."""
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=TALLY._after_fork)

@@ -1,0 +1,93 @@
+"""An acknowledged batch survives whatever ends the process."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections import Counter
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import requests
+from support.backend import RunningBackend, running_backend
+from support.sending import batch, event, post
+
+ROWS = 20
+SENDERS = 3
+ACKNOWLEDGED_BEFORE_THE_KILL = 30
+
+
+class Senders:
+    """Threads that send batches until the backend goes away, and remember what was acknowledged."""
+
+    def __init__(self, backend: RunningBackend) -> None:
+        self._backend = backend
+        self.acknowledged: list[dict[str, Any]] = []
+        self.unanswered: list[dict[str, Any]] = []
+        self.enough = threading.Event()
+        self._threads = [threading.Thread(target=self._run) for _ in range(SENDERS)]
+        for thread in self._threads:
+            thread.start()
+
+    def _run(self) -> None:
+        with requests.Session() as http:
+            http.trust_env = False
+            while True:
+                body = batch(events=[event() for _ in range(ROWS)])
+                url, headers = self._backend.url + "/api/v1/events", self._backend.headers
+                try:
+                    answer = http.post(url, json=body, headers=headers, timeout=20)
+                except requests.RequestException:
+                    self.unanswered.append(body)
+                    return
+                assert answer.status_code == 200
+                self.acknowledged.append(body)
+                if len(self.acknowledged) >= ACKNOWLEDGED_BEFORE_THE_KILL:
+                    self.enough.set()
+
+    def join(self) -> None:
+        for thread in self._threads:
+            thread.join()
+
+
+def keys(batches: list[dict[str, Any]]) -> set[str]:
+    return {row["idempotency_key"] for one in batches for row in one["events"]}
+
+
+def test_a_kill_under_load_loses_nothing_acknowledged_and_halves_no_batch(tmp_path: Path) -> None:
+    with running_backend(db=tmp_path / "backend.db") as backend:
+        senders = Senders(backend)
+        assert senders.enough.wait(60)
+        backend.kill()
+        senders.join()
+        backend.start()
+
+        kept = backend.stored("events")
+        assert keys(senders.acknowledged) <= {entry["event"]["idempotency_key"] for entry in kept}
+        assert set(Counter(entry["batch_id"] for entry in kept).values()) == {ROWS}
+
+        for body in senders.acknowledged[-5:] + senders.unanswered:
+            assert post(backend, "/api/v1/events", body).status_code == 200
+        everything = [row["idempotency_key"] for row in backend.events()]
+        assert len(everything) == len(set(everything))
+        assert set(everything) == keys(senders.acknowledged + senders.unanswered)
+
+
+def test_a_restart_keeps_address_and_data(tmp_path: Path) -> None:
+    with running_backend(db=tmp_path / "backend.db") as backend:
+        url, sent = backend.url, event()
+        post(backend, "/api/v1/events", batch(events=[sent]))
+        backend.restart()
+        assert backend.url == url
+        assert [row["idempotency_key"] for row in backend.events()] == [sent["idempotency_key"]]
+
+
+def test_a_store_that_fails_answers_503_so_that_senders_keep_their_rows(tmp_path: Path) -> None:
+    with running_backend(db=tmp_path / "backend.db") as backend:
+        with closing(sqlite3.connect(backend.db)) as other, other:
+            other.execute("DROP TABLE events")
+        answer = post(backend, "/api/v1/events", batch(events=[event()]))
+        assert (answer.status_code, answer.json()["success"]) == (503, False)
+        assert str(backend.db) in backend.stderr()
+        assert str(backend.db) not in answer.text

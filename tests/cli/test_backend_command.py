@@ -1,0 +1,159 @@
+"""`opentelemetry-guard backend` as a person meets it."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support.backend import ROOT, running_backend
+from support.sending import batch, event, post
+
+from opentelemetry_guard.version import __version__
+
+COMMAND = [sys.executable, "-m", "opentelemetry_guard.cli"]
+
+
+def environment(home: Path, **variables: str) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "XDG_"))}
+    return {**kept, "HOME": str(home), "PYTHONPATH": str(ROOT), **variables}
+
+
+def run(home: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*COMMAND, *arguments], env=environment(home, **variables), capture_output=True, text=True, timeout=60
+    )
+
+
+def test_version(tmp_path: Path) -> None:
+    result = run(tmp_path, "--version")
+    assert (result.returncode, result.stdout) == (0, f"opentelemetry-guard {__version__}\n")
+
+
+def test_help_names_the_variable_of_each_secret_and_never_its_value(tmp_path: Path) -> None:
+    secret = {f"OTEL_GUARD_BACKEND_{name}": "hunter2" for name in ("API_KEY", "SIGNING_SECRET", "ENCRYPTION_KEY")}
+    result = run(tmp_path, "backend", "--help", COLUMNS="200", **secret)
+    assert result.returncode == 0
+    assert all(name in result.stdout for name in secret)
+    assert "hunter2" not in result.stdout
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "example.com", "::", ""])
+def test_a_host_beyond_loopback_is_refused_in_one_line(tmp_path: Path, host: str) -> None:
+    result = run(tmp_path, "backend", "--host", host, "--port", "0")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr == f"Error: The host {host!r} is not a loopback address: use 127.0.0.1, ::1 or localhost.\n"
+
+
+def test_a_port_in_use_is_one_line(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        result = run(tmp_path, "backend", "--port", str(port))
+    assert (result.returncode, result.stdout) == (1, "")
+    assert re.fullmatch(
+        rf"Error: Cannot listen on 127\.0\.0\.1 port {port}: .+ Choose another --port or --host\.\n", result.stderr
+    )
+
+
+def test_a_wrong_encryption_key_refuses_to_start_without_repeating_it(tmp_path: Path) -> None:
+    result = run(tmp_path, "backend", "--port", "0", "--encryption-key", "hunter2")
+    assert result.returncode == 1
+    assert "urlsafe base64 of 32 bytes" in result.stderr
+    assert "hunter2" not in result.stderr + result.stdout
+
+
+def test_a_directory_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    result = run(tmp_path, "backend", "--port", "0", "--db", str(tmp_path / "file" / "backend.db"))
+    assert result.returncode == 1
+    assert re.fullmatch(r"Error: .*file.*\n", result.stderr)
+
+
+def test_a_file_that_is_no_database_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("not a database " * 100)
+    result = run(tmp_path, "backend", "--port", "0", "--db", str(path))
+    assert result.returncode == 1
+    assert re.fullmatch(r"Error: The database .*notes\.txt cannot be .*\n", result.stderr)
+
+
+@pytest.mark.parametrize(
+    ("package", "arguments", "extra"),
+    [("typer", ["--version"], "cli"), ("uvicorn", ["backend"], "backend"), ("fastapi", ["backend"], "backend")],
+)
+def test_a_missing_package_names_the_extra_in_one_line(
+    tmp_path: Path, package: str, arguments: list[str], extra: str
+) -> None:
+    code = f"import sys; sys.modules[{package!r}] = None\nfrom opentelemetry_guard.cli import main\nmain()"
+    result = subprocess.run(
+        [sys.executable, "-c", code, *arguments], env=environment(tmp_path), capture_output=True, text=True, timeout=60
+    )
+    assert result.returncode == 1
+    assert re.fullmatch(rf".*{package}.*pip install 'opentelemetry-guard\[{extra}\]'\n", result.stderr)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_polite_signal_ends_it_with_0_and_in_silence(number: signal.Signals) -> None:
+    with running_backend() as backend:
+        assert post(backend, "/api/v1/events", batch(events=[event()])).status_code == 200
+        assert backend.stop(number) == 0
+        assert backend.stderr() == ""
+
+
+def test_without_a_key_one_is_made_and_shown_with_what_a_sender_needs(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [*COMMAND, "backend", "--port", "0"],
+        env=environment(tmp_path, XDG_STATE_HOME=str(tmp_path / "state")),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    with process:
+        first = process.stdout.readline()
+        process.terminate()
+        printed = first + process.stdout.read()
+    assert process.returncode == 0
+    exported = dict(re.findall(r"(OTEL_\w+)=(\S+)", printed))
+    assert exported.pop("OTEL_EXPORTER_GUARD_API_KEY").startswith("guard_")
+    assert exported == {
+        "OTEL_EXPORTER_GUARD_ENDPOINT": first.removeprefix("listening on ").strip(),
+        "OTEL_EXPORTER_GUARD_PROJECT_ID": "default",
+        "OTEL_TRACES_EXPORTER": "guard",
+        "OTEL_LOGS_EXPORTER": "guard",
+        "OTEL_METRICS_EXPORTER": "guard",
+    }
+    database = tmp_path / "state" / "opentelemetry-guard" / "backend.db"
+    assert str(database) in printed
+    assert stat.S_IMODE(database.parent.stat().st_mode) == 0o700
+    assert stat.S_IMODE(database.stat().st_mode) == 0o600
+
+
+def test_a_key_that_was_given_is_never_shown() -> None:
+    with running_backend(api_key="hunter2", signing_secret="hunter3") as backend:
+        post(backend, "/api/v1/events", batch())
+        backend.stop()
+        assert "hunter" not in backend.stdout() + backend.stderr()
+        assert "POST" not in backend.stdout() + backend.stderr()
+
+
+def test_verbose_logs_each_request() -> None:
+    with running_backend(arguments=("--verbose",)) as backend:
+        post(backend, "/api/v1/events", batch())
+        backend.stop()
+        assert "POST /api/v1/events" in backend.stdout() + backend.stderr()
+
+
+def test_ipv6_loopback_works() -> None:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("this machine has no IPv6 loopback")
+    with running_backend(host="::1") as backend:
+        assert backend.url.startswith("http://[::1]:")
+        assert post(backend, "/api/v1/events", batch(events=[event()])).status_code == 200
