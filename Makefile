@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format wheel test-lowest benchmark clean
+.PHONY: help demo test faults lint format wheel test-lowest benchmark clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -22,6 +22,9 @@ demo: $(INSTALLED)  ## Run a backend, an instrumented app and real traffic; KEEP
 
 test: $(INSTALLED)  ## Run the whole test suite
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+faults: $(INSTALLED)  ## Run the fault suite at full length, with its figures; CHAOS_SEED=1 replays a schedule
+	FAULTS_SCALE=1 $(BIN)/python -m pytest -m faults -s $(PYTEST_ARGS)
 
 lint: $(INSTALLED)  ## Check style and types
 	$(BIN)/ruff format --check .

@@ -27,6 +27,7 @@ PATIENCE = 60.0
 def main() -> int:
     """Run the demonstration; return 0 when every kind of event has arrived with its trace."""
     keep = "--keep" in sys.argv[1:]
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that the children end with us
     http = requests.Session()
     http.trust_env = False
     with ExitStack() as stack:

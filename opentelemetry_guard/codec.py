@@ -9,12 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta, timezone
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import orjson
+from pydantic import BaseModel, TypeAdapter
 
 from . import semconv
-from .jsonsafe import JSON, describe, json_safe, safe_text
+from .jsonsafe import JSON, describe, json_safe, key_text, safe_text
 from .models import SecurityEvent
 
 Row = dict[str, JSON]
@@ -24,10 +25,14 @@ Attributes = Mapping[str, object]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _MICROSECOND = timedelta(microseconds=1)
+_DATETIME = TypeAdapter(datetime)
 _MAX_NANOSECONDS = 2**63 - 1
 
 FIELDS: tuple[str, ...] = tuple(SecurityEvent.model_fields)
 """The contract's fields of an event, in its order."""
+
+_KNOWN = frozenset(FIELDS)
+_TEXTS = _KNOWN - {"timestamp", "status_code", "response_time", "metadata"}
 
 DEFAULTS: Mapping[str, JSON] = {
     name: "" if name in ("ip_address", "action_taken", "reason") else None for name in FIELDS if name != "metadata"
@@ -41,7 +46,9 @@ class NotAnEvent(ValueError):
 
 def format_timestamp(value: datetime) -> str:
     """Return an aware datetime as ISO 8601 in UTC with a ``Z``, to the microsecond."""
-    return value.astimezone(timezone.utc).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+    if value.tzinfo is not timezone.utc:
+        value = value.astimezone(timezone.utc)
+    return value.isoformat(timespec="microseconds")[:-6] + "Z"  # in the place of "+00:00"
 
 
 def format_nanoseconds(value: int) -> str:
@@ -53,14 +60,14 @@ def parse_timestamp(value: object) -> datetime | None:
     """Read a datetime (naive is UTC), ISO 8601 text or seconds since 1970; None where it is none of these."""
     try:
         if isinstance(value, str):
-            value = datetime.fromisoformat(value.strip().replace("Z", "+00:00").replace("z", "+00:00"))
+            value = _DATETIME.validate_python(value.strip())
         elif isinstance(value, (int, float)) and not isinstance(value, bool):
             value = _EPOCH + timedelta(seconds=value)
-        if isinstance(value, datetime):
-            return value.replace(tzinfo=timezone.utc) if value.tzinfo is None else value.astimezone(timezone.utc)
+        if isinstance(value, datetime) and value.tzinfo is not timezone.utc:
+            value = value.replace(tzinfo=timezone.utc) if value.tzinfo is None else value.astimezone(timezone.utc)
     except (ValueError, OverflowError):
         return None
-    return None
+    return value if isinstance(value, datetime) else None
 
 
 def to_nanoseconds(value: datetime) -> int | None:
@@ -81,7 +88,7 @@ def _status_code(value: object) -> int | None:
         number = int(value)  # type: ignore[call-overload]
     except (TypeError, ValueError, OverflowError):
         return None
-    return number if abs(number) < 2**63 else None
+    return number if -(2**63) <= number < 2**63 else None
 
 
 def _seconds(value: object) -> float | None:
@@ -99,21 +106,21 @@ _COERCE: Mapping[str, Callable[[object], JSON]] = {
 }
 
 
-def _items(event: object) -> Iterable[tuple[str, object]]:
-    """Read the fields of a SecurityEvent of any origin, or of a mapping.
+def fields_of(value: object, names: Iterable[str] = FIELDS) -> dict[str, object]:
+    """Read the fields of a SecurityEvent or a SecurityMetric of any origin, or of a mapping.
 
     guard-core hands over objects whose fields are attributes of their class,
-    so fields are read by name where there is no instance dictionary to read.
+    so fields are read by name where the value is neither a model nor a mapping.
+
+    Args:
+        value: a pydantic model, a mapping of fields, or an object with fields as attributes.
+        names: the attributes to read of such an object.
     """
-    if type(event) is SecurityEvent:
-        return {**event.__dict__, **(event.__pydantic_extra__ or {})}.items()
-    if isinstance(event, Mapping):
-        return ((key if isinstance(key, str) else describe(key), value) for key, value in event.items())
-    fields: dict[str, object] = {name: getattr(event, name) for name in FIELDS if hasattr(event, name)}
-    extra = getattr(event, "__pydantic_extra__", None)
-    if isinstance(extra, Mapping):
-        fields.update(extra)
-    return fields.items()
+    if isinstance(value, BaseModel):
+        return {**value.__dict__, **(value.__pydantic_extra__ or {})}
+    if isinstance(value, Mapping):
+        return {key_text(key): item for key, item in value.items()}
+    return {name: getattr(value, name) for name in names if hasattr(value, name)}
 
 
 def to_row(event: object) -> tuple[Row, int | None]:
@@ -133,10 +140,12 @@ def to_row(event: object) -> tuple[Row, int | None]:
     metadata: object = None
     timestamp: datetime | None = None
     invalid: Row = {}
-    for name, value in _items(event):
-        if value is None and name in SecurityEvent.model_fields:
+    for name, value in fields_of(event).items():
+        if type(value) is str and name in _TEXTS:  # most fields of most events: spare them the questions below
+            row[name] = safe_text(value)
+        elif value is None and name in _KNOWN:
             continue
-        if name == "metadata":
+        elif name == "metadata":
             metadata = value
         elif name == "timestamp":
             timestamp = parse_timestamp(value)
@@ -152,13 +161,13 @@ def to_row(event: object) -> tuple[Row, int | None]:
             row[safe_text(name)] = json_safe(value)
     if "event_type" not in row:
         raise NotAnEvent(f"a security event needs an event_type, got {type(event).__name__} without one")
-    if "idempotency_key" not in row:
+    if not row.get("idempotency_key"):
         row["idempotency_key"] = str(uuid4())
     timestamp = timestamp or datetime.now(timezone.utc)
     row["timestamp"] = format_timestamp(timestamp)
-    safe = json_safe(metadata) if metadata else {}
+    safe = {} if metadata is None else json_safe(metadata)
     if not isinstance(safe, dict):
-        safe = {"value": safe}
+        safe = {"value": safe} if safe else {}
     if invalid:
         safe["invalid_fields"] = dict(invalid)
     if safe:
@@ -206,7 +215,7 @@ def to_attributes(row: Row, *, exact_time: bool = True, logged: bool = False) ->
         logged: whether a log record carries the same event, so that the span exporter can leave it to the log exporter.
     """
     attributes: dict[str, str | int | float | bool] = {}
-    extra = {name: value for name, value in row.items() if name not in SecurityEvent.model_fields}
+    extra = {name: value for name, value in row.items() if name not in _KNOWN}
     if extra:
         attributes[semconv.GUARD_EXTRA] = orjson.dumps(extra).decode()
     if metadata := row.get("metadata"):
@@ -227,31 +236,52 @@ def from_attributes(attributes: Attributes, nanoseconds: int) -> Row:
 
     A JSON attribute that a length limit has cut is kept as text in the
     metadata; an attribute that a count limit has dropped leaves its field out.
+    A key that was cut is replaced, because many events may share what is left
+    of it, and events with the same key are delivered once.
     """
     row: Row = {}
     metadata: Row = {}
+    timestamp: datetime | None = None
     for attribute, value in attributes.items():
         if field := _FIELD_OF.get(attribute):
-            row[field] = json_safe(value)
+            converted = None if value is None else _COERCE[field](value)
+            if converted is not None:
+                row[field] = converted
         elif attribute == semconv.GUARD_METADATA:
-            metadata.update(_load_object(value, "truncated_metadata"))
+            loaded = _object(value)
+            metadata.update({"truncated_metadata": describe(value)} if loaded is None else loaded)
         elif attribute == semconv.GUARD_EXTRA:
-            extra = _load_object(value, "truncated_fields")
-            (metadata if "truncated_fields" in extra else row).update(extra)
+            loaded = _object(value)
+            if loaded is None:
+                metadata["truncated_fields"] = describe(value)
+            else:
+                row.update(loaded)
         elif attribute == semconv.GUARD_TIMESTAMP:
-            row["timestamp"] = describe(value)
-    row.setdefault("timestamp", format_nanoseconds(nanoseconds))
+            timestamp = parse_timestamp(value)
+    row["timestamp"] = format_nanoseconds(nanoseconds) if timestamp is None else format_timestamp(timestamp)
     row.setdefault("event_type", "unknown")
-    row.setdefault("idempotency_key", str(uuid4()))
+    key = row.get("idempotency_key")
+    if not key or _may_be_cut(str(key), getattr(attributes, "max_value_len", None)):
+        row["idempotency_key"] = str(uuid4())
     row["metadata"] = metadata
     return row
 
 
-def _load_object(value: object, name_if_cut: str) -> Row:
-    """Return the JSON object in an attribute, or its text under `name_if_cut` where a limit has cut it."""
-    text = describe(value)
+def _may_be_cut(key: str, limit: object) -> bool:
+    """Whether a length limit of `limit` characters may have cut a key; a whole UUID was not."""
+    if not isinstance(limit, int) or len(key) < limit:
+        return False
     try:
-        loaded = orjson.loads(text)
+        UUID(key)
+    except ValueError:
+        return True
+    return False
+
+
+def _object(value: object) -> Row | None:
+    """Return the JSON object in an attribute, None where there is none (a limit has cut it)."""
+    try:
+        loaded = orjson.loads(describe(value))
     except orjson.JSONDecodeError:
-        return {name_if_cut: text}
-    return loaded if isinstance(loaded, dict) else {name_if_cut: text}
+        return None
+    return loaded if isinstance(loaded, dict) else None

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import hashlib
+import importlib.util
 import logging
 import math
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 from uuid import UUID
-
-from opentelemetry.util.re import parse_env_headers
 
 from .once import log_once
 
@@ -23,6 +25,7 @@ DEFAULT_SHUTDOWN_TIMEOUT = 5.0
 DEFAULT_ENDPOINT = "https://api.fastapi-guard.com"
 
 Compression = Literal["gzip", "none"]
+Overflow = Literal["drop_oldest", "drop_newest"]
 
 
 class SettingError(ValueError):
@@ -53,6 +56,13 @@ class GuardConfig:
         queue_max_bytes: bound of the queue in bytes of encoded batches.
         certificate, client_key, client_certificate: PEM files for TLS.
         install_id: UUID of this installation; None is one kept in the state directory.
+        signing_secret: key of the signature that every body gets; None signs nothing.
+        encryption_key: urlsafe base64 of the 32 bytes that rows are encrypted with, on the wire and in the queue.
+        queue_overflow: what goes when the queue is full.
+        breaker_failures: failures in a row after which the circuit breaker of a route opens.
+        breaker_failure_rate: share of failures among the last 20 requests that opens it as well.
+        breaker_recovery: seconds of an open breaker's first pause; each failed probe doubles it.
+        breaker_max_recovery: seconds that a pause lasts at most.
         shutdown_timeout: seconds that all shutdowns of the process may take together.
     """
 
@@ -68,13 +78,21 @@ class GuardConfig:
     client_key: str | None = None
     client_certificate: str | None = None
     install_id: str | None = None
+    signing_secret: str | None = field(default=None, repr=False)
+    encryption_key: str | None = field(default=None, repr=False)
+    queue_overflow: Overflow = "drop_oldest"
+    breaker_failures: int = 5
+    breaker_failure_rate: float = 0.5
+    breaker_recovery: float = 1.0
+    breaker_max_recovery: float = 10.0
     shutdown_timeout: float = DEFAULT_SHUTDOWN_TIMEOUT
 
     @classmethod
     def resolve(cls, environ: Mapping[str, str] | None = None, /, **keywords: object) -> GuardConfig:
         """Return the settings that keyword arguments, the environment and the defaults make together.
 
-        A keyword that is None and a variable that is empty count as not given.
+        A keyword that is None or an empty string and a variable that is empty count as not given: a declarative
+        configuration turns an unset variable into either.
 
         Raises:
             SettingError: a value is not allowed.
@@ -87,7 +105,8 @@ class GuardConfig:
         values: dict[str, object] = {}
         for name, parse in _PARSERS.items():
             variable = PREFIX + name.upper()
-            if (given := keywords.get(name)) is not None:
+            given = keywords.get(name)
+            if given is not None and not (isinstance(given, str) and not given.strip()):
                 values[name] = _parsed(name, given, parse, from_environment=False)
             elif text := environ.get(variable, "").strip():
                 values[name] = _parsed(variable, text, parse, from_environment=True)
@@ -119,7 +138,7 @@ def _parsed(name: str, value: object, parse: Callable[[object], object], *, from
         raise SettingError(f"{name} {shown} that can't be used: {error}", from_environment=from_environment) from None
 
 
-_SECRET = ("api_key", "headers", "queue_url", "endpoint")
+_SECRET = ("api_key", "signing_secret", "encryption_key", "headers", "queue_url", "endpoint")
 """Settings whose value is never shown; a URL may hold a password."""
 
 
@@ -131,7 +150,14 @@ def normalize_endpoint(value: object) -> str:
         host, _ = parts.hostname, parts.port
     except ValueError:
         host = None
-    if not host or parts.scheme not in ("http", "https") or parts.query or parts.fragment or "@" in parts.netloc:
+    if (
+        not host
+        or any(c.isspace() for c in text)
+        or parts.scheme not in ("http", "https")
+        or parts.query
+        or parts.fragment
+        or "@" in parts.netloc
+    ):
         raise ValueError("it must be a URL like https://guard.example.com, without user, password, query and fragment")
     path = parts.path.rstrip("/")
     base = path.removesuffix("/api/v1").rstrip("/")
@@ -145,6 +171,9 @@ def normalize_endpoint(value: object) -> str:
     return f"{parts.scheme}://{parts.netloc.lower()}{base}"
 
 
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+\-.^_`|~]+")
+
+
 def _header_value(value: object) -> str:
     text = str(value).strip()
     if not text or not text.isascii() or not text.isprintable():
@@ -154,39 +183,98 @@ def _header_value(value: object) -> str:
 
 def _headers(value: object) -> Mapping[str, str]:
     if isinstance(value, str):
-        given: Mapping[Any, object] = parse_env_headers(value, liberal=True)
-        if not given:
-            raise ValueError("it must be name=value pairs, separated by commas")
+        given: Mapping[Any, object] = _header_pairs(value)
     elif isinstance(value, Mapping):
         given = value
     elif isinstance(value, (list, tuple)) and all(isinstance(item, Mapping) for item in value):
         given = {item.get("name"): item.get("value") for item in value}
     else:
         raise ValueError("it must be a mapping of header names to values")
-    for name in given:
-        if not isinstance(name, str) or not name or not all(c.isalnum() or c in "!#$%&'*+-.^_`|~" for c in name):
-            raise ValueError(f"{name!r} is not a header name")
+    for position, (name, text) in enumerate(given.items(), 1):
+        # Neither is shown: in "Bearer abc" instead of "Authorization=Bearer abc" the secret stands in the name's place.
+        if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
+            raise ValueError(f"header {position} of {len(given)} has a name that is not a header name (RFC 9110)")
+        if text is None:
+            raise ValueError(f"header {position} of {len(given)} has no value")
     return {str(name): _header_value(text) for name, text in given.items()}
+
+
+def _header_pairs(text: str) -> dict[str, str]:
+    """Read ``name=value,name=value`` with URL-encoded values.
+
+    The SDK's own parser logs what it can't read, and headers may be secrets.
+    """
+    pairs: dict[str, str] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        name, equals, value = part.partition("=")
+        if not equals:
+            raise ValueError("it must be name=value pairs, separated by commas; a comma in a value is written %2C")
+        pairs[unquote(name).strip().lower()] = unquote(value).strip()
+    if not pairs:
+        raise ValueError("it must be name=value pairs, separated by commas")
+    return pairs
 
 
 def _seconds(value: object) -> float:
     try:
-        number = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+        number = math.nan if isinstance(value, bool) else float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
-    if isinstance(value, bool) or not 0 < number <= 3600:
+    return number
+
+
+def _timeout(value: object) -> float:
+    number = _seconds(value)
+    if not 0 < number <= 3600:
         raise ValueError("it must be a number of seconds, more than 0 and at most 3600")
     return number
 
 
-def _shutdown_seconds(value: object) -> float:
-    return 0.0 if value in (0, "0") and value is not False else _seconds(value)
+def _shutdown_timeout(value: object) -> float:
+    number = _seconds(value)
+    if not 0 <= number <= 3600:
+        raise ValueError("it must be a number of seconds, at least 0 and at most 3600")
+    return number
 
 
 def _compression(value: object) -> str:
     text = str(value).strip().lower()
     if text not in ("gzip", "none"):
         raise ValueError("allowed are gzip and none")
+    return text
+
+
+def _overflow(value: object) -> str:
+    text = str(value).strip().lower()
+    if text not in ("drop_oldest", "drop_newest"):
+        raise ValueError("allowed are drop_oldest and drop_newest")
+    return text
+
+
+def _failures(value: object) -> int:
+    number = _seconds(value)
+    if not 1 <= number <= 1000 or number != int(number):
+        raise ValueError("it must be a whole number, at least 1 and at most 1000")
+    return int(number)
+
+
+def _rate(value: object) -> float:
+    number = _seconds(value)
+    if not 0 < number <= 1:
+        raise ValueError("it must be a number, more than 0 and at most 1")
+    return number
+
+
+def _encryption_key(value: object) -> str:
+    text = str(value).strip()
+    try:
+        raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars="-_", validate=True)
+    except (ValueError, binascii.Error):
+        raw = b""
+    if len(raw) != 32:
+        raise ValueError("it must be urlsafe base64 of 32 bytes")
+    if importlib.util.find_spec("cryptography") is None:
+        raise ValueError("encryption needs the package cryptography: pip install 'opentelemetry-guard[encryption]'")
     return text
 
 
@@ -233,7 +321,7 @@ _PARSERS: Mapping[str, Callable[[object], object]] = {
     "api_key": _header_value,
     "project_id": _project,
     "headers": _headers,
-    "timeout": _seconds,
+    "timeout": _timeout,
     "compression": _compression,
     "queue_url": _queue_url,
     "queue_max_bytes": _bytes,
@@ -241,5 +329,12 @@ _PARSERS: Mapping[str, Callable[[object], object]] = {
     "client_key": _file,
     "client_certificate": _file,
     "install_id": _uuid,
-    "shutdown_timeout": _shutdown_seconds,
+    "signing_secret": str,
+    "encryption_key": _encryption_key,
+    "queue_overflow": _overflow,
+    "breaker_failures": _failures,
+    "breaker_failure_rate": _rate,
+    "breaker_recovery": _timeout,
+    "breaker_max_recovery": _timeout,
+    "shutdown_timeout": _shutdown_timeout,
 }

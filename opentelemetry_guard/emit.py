@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import ParamSpec, TypeVar
 
 from opentelemetry import trace
 from opentelemetry._logs import Logger, LoggerProvider, SeverityNumber, get_logger_provider
@@ -31,6 +32,9 @@ from .version import __version__
 
 _logger = logging.getLogger(__name__)
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 _SEVERE = frozenset(
     {
         "penetration_attempt",
@@ -41,6 +45,10 @@ _SEVERE = frozenset(
         "detection_engine_callback_error",
     }
 )
+_METRIC_FIELDS = tuple(SecurityMetric.model_fields)
+_EXACT = 2**53
+"""Integers up to here are exact as floats too."""
+
 _ROUTINE = frozenset(
     {
         "ip_unbanned",
@@ -133,20 +141,23 @@ class Emitter:
         """Emit one security event; see `emit_event`."""
         TALLY.emit("events")
         try:
-            row, nanoseconds = codec.to_row({**_mapping(event), **fields} if fields else event)
+            row, nanoseconds = codec.to_row({**codec.fields_of(event), **fields} if fields else event)
         except codec.NotAnEvent as error:
             self._refuse("events", str(error))
             return
         except Exception as error:  # noqa: BLE001  reading a stranger's object may raise anything
             self._refuse("events", f"a security event could not be read ({type(error).__name__})")
             return
-        try:
-            taken = self._emit(row, nanoseconds)
-        except Exception as error:  # noqa: BLE001  a processor of the pipeline raised; the request must not see it
-            TALLY.drop("events", EMISSION_ERROR)
-            log_once(_logger, logging.ERROR, f"a telemetry pipeline failed to take a security event: {error!r}")
+        event_type, action = str(row["event_type"]), str(row.get("action_taken", ""))
+        # Each signal on its own: a processor that raises in one must not cost the other.
+        logged = _survive(self._log, row, nanoseconds, event_type, action)
+        recorded = _survive(self._record_on_span, row, nanoseconds, logged)
+        _survive(self._count, event_type, action)
+        if logged or recorded:
             return
-        if not taken:
+        if logged is None or recorded is None:
+            TALLY.drop("events", EMISSION_ERROR)
+        else:
             TALLY.drop("events", NO_PIPELINE)
             log_once(
                 _logger,
@@ -159,47 +170,45 @@ class Emitter:
         """Record one security metric; see `record_metric`."""
         TALLY.emit("metrics")
         try:
-            self._record({**_mapping(metric), **fields} if fields or metric is None else _mapping(metric))
+            self._record({**codec.fields_of(metric, _METRIC_FIELDS), **fields})
         except Exception as error:  # noqa: BLE001  reading a stranger's object may raise anything
             self._refuse("metrics", f"a security metric could not be recorded ({error})")
 
-    def _emit(self, row: codec.Row, nanoseconds: int | None) -> bool:
-        event_type = str(row["event_type"])
+    def _log(self, row: codec.Row, nanoseconds: int | None, event_type: str, action: str) -> bool:
         severity, severity_text = severity_of(event_type)
         logger = self._current_logger()
-        logged = logger.enabled(severity_number=severity, event_name=semconv.SECURITY_EVENT)
-        if logged:
-            logger.emit(
-                timestamp=nanoseconds,
-                severity_number=severity,
-                severity_text=severity_text,
-                event_name=semconv.SECURITY_EVENT,
-                body=row,
-                attributes={
-                    semconv.GUARD_EVENT_TYPE: event_type,
-                    semconv.GUARD_ACTION_TAKEN: str(row.get("action_taken", "")),
-                    semconv.CLIENT_ADDRESS: str(row.get("ip_address", "")),
-                },
-            )
-        span = trace.get_current_span()
-        recorded = span.is_recording()
-        if recorded:
-            _add_to_span(span, row, nanoseconds, logged)
-        elif not logged:
-            recorded = self._emit_in_own_span(row, nanoseconds)
-        self._current_meters().events.add(
-            1,
-            {semconv.GUARD_EVENT_TYPE: event_type, semconv.GUARD_ACTION_TAKEN: str(row.get("action_taken", ""))},
+        if not logger.enabled(severity_number=severity, event_name=semconv.SECURITY_EVENT):
+            return False
+        logger.emit(
+            timestamp=nanoseconds,
+            severity_number=severity,
+            severity_text=severity_text,
+            event_name=semconv.SECURITY_EVENT,
+            body=row,
+            attributes={
+                semconv.GUARD_EVENT_TYPE: event_type,
+                semconv.GUARD_ACTION_TAKEN: action,
+                semconv.CLIENT_ADDRESS: str(row.get("ip_address", "")),
+            },
         )
-        return logged or recorded
+        return True
 
-    def _emit_in_own_span(self, row: codec.Row, nanoseconds: int | None) -> bool:
-        tracer = trace.get_tracer(semconv.SCOPE_NAME, __version__, self._tracer_provider)
-        with tracer.start_as_current_span(semconv.SECURITY_EVENT) as span:
-            if not span.is_recording():
-                return False
-            _add_to_span(span, row, nanoseconds, logged=False)
+    def _record_on_span(self, row: codec.Row, nanoseconds: int | None, logged: bool | None) -> bool:
+        span = trace.get_current_span()
+        if span.is_recording():
+            _add_to_span(span, row, nanoseconds, bool(logged))
             return True
+        if logged:
+            return False
+        tracer = trace.get_tracer(semconv.SCOPE_NAME, __version__, self._tracer_provider)
+        with tracer.start_as_current_span(semconv.SECURITY_EVENT) as own:
+            if own.is_recording():
+                _add_to_span(own, row, nanoseconds, logged=False)
+                return True
+        return False
+
+    def _count(self, event_type: str, action: str) -> None:
+        self._current_meters().events.add(1, {semconv.GUARD_EVENT_TYPE: event_type, semconv.GUARD_ACTION_TAKEN: action})
 
     def _record(self, fields: Mapping[str, object]) -> None:
         metric_type = str(fields.get("metric_type"))
@@ -208,7 +217,8 @@ class Emitter:
             self._refuse("metrics", f"metric_type is {metric_type!r}, allowed are {', '.join(INSTRUMENTS)}")
             return
         try:
-            number = value if type(value) is int else float(value)  # type: ignore[arg-type]
+            # A sum of integers must stay within OTLP's 64 bits, so large ones are added up as floats.
+            number = value if type(value) is int and abs(value) <= _EXACT else float(value)  # type: ignore[arg-type]
         except (TypeError, ValueError, OverflowError):
             number = math.nan
         meters = self._current_meters()
@@ -244,17 +254,26 @@ class Emitter:
     def _refuse(kind: str, why: str) -> None:
         TALLY.drop(kind, INVALID)
         _logger.debug("dropped: %s", why)
-        log_once(_logger, logging.WARNING, f"{kind} that can't be read are dropped and counted; the first: {why}")
+        log_once(
+            _logger,
+            logging.WARNING,
+            f"{kind} that can't be read are dropped and counted; the first: {why}",
+            cause=f"unreadable {kind}",
+        )
 
 
-def _mapping(value: object) -> Mapping[str, object]:
-    """Return the fields that a model or a mapping was given."""
-    if value is None:
-        return {}
-    if isinstance(value, Mapping):
-        return value
-    extra = getattr(value, "__pydantic_extra__", None)
-    return {**vars(value), **(extra or {})}
+def _survive(step: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
+    """Do one step of an emission; None where a part of the pipeline raised, which the request must not see."""
+    try:
+        return step(*args, **kwargs)
+    except Exception as error:  # noqa: BLE001  processors and samplers are anybody's code
+        log_once(
+            _logger,
+            logging.ERROR,
+            f"a telemetry pipeline fails to take security events; those that none takes are counted: {error!r}",
+            cause="failing telemetry pipeline",
+        )
+        return None
 
 
 def _metric_attributes(fields: Mapping[str, object]) -> dict[str, str]:

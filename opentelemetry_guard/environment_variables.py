@@ -42,6 +42,27 @@ OTEL_EXPORTER_GUARD_CLIENT_CERTIFICATE = "OTEL_EXPORTER_GUARD_CLIENT_CERTIFICATE
 OTEL_EXPORTER_GUARD_INSTALL_ID = "OTEL_EXPORTER_GUARD_INSTALL_ID"
 """UUID of this installation. Default: one that is made once and kept in the state directory."""
 
+OTEL_EXPORTER_GUARD_SIGNING_SECRET = "OTEL_EXPORTER_GUARD_SIGNING_SECRET"
+"""Secret that every body is signed with (``X-Payload-Signature``)."""
+
+OTEL_EXPORTER_GUARD_ENCRYPTION_KEY = "OTEL_EXPORTER_GUARD_ENCRYPTION_KEY"
+"""Key that rows are encrypted with, on the wire and in the queue: urlsafe base64 of 32 bytes. Extra ``encryption``."""
+
+OTEL_EXPORTER_GUARD_QUEUE_OVERFLOW = "OTEL_EXPORTER_GUARD_QUEUE_OVERFLOW"
+"""What goes when the queue is full: ``drop_oldest`` (default) or ``drop_newest``; metrics go before events."""
+
+OTEL_EXPORTER_GUARD_BREAKER_FAILURES = "OTEL_EXPORTER_GUARD_BREAKER_FAILURES"
+"""Failures in a row after which a route's circuit breaker opens. Default: 5."""
+
+OTEL_EXPORTER_GUARD_BREAKER_FAILURE_RATE = "OTEL_EXPORTER_GUARD_BREAKER_FAILURE_RATE"
+"""Share of failures among the last 20 requests that opens it as well. Default: 0.5."""
+
+OTEL_EXPORTER_GUARD_BREAKER_RECOVERY = "OTEL_EXPORTER_GUARD_BREAKER_RECOVERY"
+"""Seconds of an open breaker's first pause; each failed probe doubles it. Default: 1."""
+
+OTEL_EXPORTER_GUARD_BREAKER_MAX_RECOVERY = "OTEL_EXPORTER_GUARD_BREAKER_MAX_RECOVERY"
+"""Seconds that an open breaker's pause lasts at most. Default: 10."""
+
 OTEL_EXPORTER_GUARD_SHUTDOWN_TIMEOUT = "OTEL_EXPORTER_GUARD_SHUTDOWN_TIMEOUT"
 """Seconds that all shutdowns of a process may take together for delivery. Default: 5."""
 

@@ -25,7 +25,10 @@ _MIN_INT, _MAX_INT = -(2**63), 2**63 - 1
 
 
 def safe_text(value: str) -> str:
-    """Return `value` with lone surrogates written as escapes, since UTF-8 has no bytes for them."""
+    """Return `value` as an exact str with lone surrogates written as escapes, since UTF-8 has no bytes for them."""
+    if type(value) is not str:
+        # A subclass may override anything, and orjson refuses one as a key.
+        value = str.__str__(value)
     if value.isascii():
         return value
     try:
@@ -41,6 +44,11 @@ def describe(value: object) -> str:
         return safe_text(str(value))
     except Exception:  # noqa: BLE001  a user's __str__ may raise anything, and there is a text for that case
         return f"<{type(value).__name__}>"
+
+
+def key_text(key: object) -> str:
+    """Return a mapping's key as safe text: a string as it is (an enumeration's too), anything else described."""
+    return safe_text(key) if isinstance(key, str) else describe(key)
 
 
 def json_safe(value: object) -> JSON:
@@ -66,16 +74,27 @@ class _Walk:
 
     def convert(self, value: object, depth: int) -> JSON:
         self.left -= 1
-        if value is None or value is True or value is False:
-            return value
+        kind = type(value)
+        if kind is str:
+            return safe_text(value)  # type: ignore[arg-type]
+        if value is None or kind is bool or (kind is int and _MIN_INT <= value <= _MAX_INT):  # type: ignore[operator]
+            return value  # type: ignore[return-value]
+        try:
+            return self._convert(value, depth)
+        except Exception:  # noqa: BLE001  a proxy's __class__ or a subclass's method may raise anything
+            return describe(value)
+
+    def _convert(self, value: object, depth: int) -> JSON:
         if isinstance(value, Enum):
             return self.convert(value.value, depth + 1) if depth < MAX_DEPTH else describe(value)
         if isinstance(value, str):
-            return safe_text(str(value))
+            return safe_text(value)
         if isinstance(value, int):
-            return int(value) if _MIN_INT <= value <= _MAX_INT else describe(int(value))
+            integer = int.__int__(value)
+            return integer if _MIN_INT <= integer <= _MAX_INT else describe(integer)
         if isinstance(value, float):
-            return float(value) if math.isfinite(value) else _NON_FINITE[str(float(value))]
+            number = float.__float__(value)
+            return number if math.isfinite(number) else _NON_FINITE[str(number)]
         if isinstance(value, (bytes, bytearray, memoryview)):
             return bytes(value).decode(errors="backslashreplace")
         if isinstance(value, (datetime, date, time)):
@@ -106,7 +125,7 @@ class _Walk:
             if self.left <= 0:
                 out["..."] = "[too many values]"
                 break
-            out[safe_text(key) if type(key) is str else describe(key)] = self.convert(item, depth + 1)
+            out[key_text(key)] = self.convert(item, depth + 1)
         return out
 
     def _sequence(self, value: Iterable[object], depth: int) -> JSON:

@@ -35,7 +35,10 @@ def _as_utc(value: datetime) -> datetime:
     """Read a naive timestamp as UTC, and bring every other one to UTC."""
     if value.tzinfo is None:
         return value.replace(tzinfo=timezone.utc)
-    return value.astimezone(timezone.utc)
+    try:
+        return value.astimezone(timezone.utc)
+    except OverflowError:
+        raise ValueError("the timestamp must lie in the years 1 to 9999 in UTC") from None
 
 
 Timestamp = Annotated[datetime, AfterValidator(_as_utc)]

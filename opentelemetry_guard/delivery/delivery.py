@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 import weakref
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,12 +24,13 @@ from ..queue.memory import MemoryQueue
 from ..queue.sqlite import SqliteQueue
 from ..queue.url import default_queue_path, open_queue
 from ..tally import TALLY, TallyStats
-from .breaker import BreakerState
+from .breaker import BreakerPolicy, BreakerState
 from .encoder import Encoder
+from .envelope import Envelope
 from .identity import install_id
+from .metrics import DeliveryMetrics
 from .route import Route
 from .sender import Sender
-from .shutdown import CLOCK
 from .transport import HTTPTransport
 
 _logger = logging.getLogger(__name__)
@@ -88,12 +90,21 @@ class Delivery:
             destination=config.destination,
             max_bytes=config.queue_max_bytes,
             lease_seconds=max(20.0, 2 * config.timeout),
+            overflow=config.queue_overflow,
         )
         self._queue = queue if queue is not None else _open(config, options)
         # What the queue can't take for the moment waits here; a memory queue of the same make, so nothing else differs.
         self._fallback = MemoryQueue(QueueOptions(config.destination, max_bytes=FALLBACK_BYTES))
-        self._encoder = Encoder(config.project_id, config.compression)
-        self._routes: dict[Kind, Route] = {kind: Route(kind) for kind in KINDS}
+        self._metrics = DeliveryMetrics(self)
+        envelope = Envelope(config.encryption_key) if config.encryption_key else None
+        self._encoder = Encoder(config.project_id, config.compression, envelope)
+        policy = BreakerPolicy(
+            failures=config.breaker_failures,
+            failure_rate=config.breaker_failure_rate,
+            recovery=config.breaker_recovery,
+            max_recovery=config.breaker_max_recovery,
+        )
+        self._routes: dict[Kind, Route] = {kind: Route(kind, policy, self._metrics.observe) for kind in KINDS}
         self._sender = Sender(
             "OtelGuardSender",
             (self._queue, self._fallback),
@@ -123,14 +134,18 @@ class Delivery:
         """
         if kind == "events":
             rows = self._unseen(rows)
+        store = self._queue
         for batch in self._encoder.encode(kind, rows):
             try:
-                self._queue.append(batch)
+                store.append(batch)
             except Exception as error:  # noqa: BLE001  a user's own store may raise anything; the rows are kept all the same
                 self._degrade(error)
-                self._fallback.append(batch)
+                # The other batches don't ask it again: each answer may take half a second, and export() has one.
+                store = self._fallback
+                store.append(batch)
             else:
-                self._recover()
+                if store is self._queue:
+                    self._recover()
         if self.closed:
             # Nobody sends any more in this process: leave the rows to the next one at once.
             self._release()
@@ -142,7 +157,8 @@ class Delivery:
         self._sender.flush(timeout)
         try:
             ledger = self.stats().ledger
-        except QueueUnavailable:
+        except Exception as error:  # noqa: BLE001  a user's own store may raise anything
+            _logger.debug("the Guard delivery queue can't be read now: %s", error)
             return False
         return not any(ledger[kind].queued or ledger[kind].in_flight for kind in KINDS)
 
@@ -151,15 +167,17 @@ class Delivery:
 
         A later `submit` still writes ahead.
         """
+        deadline = time.monotonic() + timeout
         self._sender.flush(timeout)
         self.closed = True
-        self._sender.stop(CLOCK.remaining(self.config.shutdown_timeout))
-        self._release()
+        self._sender.stop(deadline - time.monotonic())
         for queue in (self._queue, self._fallback):
-            waiting = queue.stats().depth if queue.exists() else 0
-            if waiting and isinstance(queue, MemoryQueue):
+            if isinstance(queue, MemoryQueue) and (waiting := queue.stats().depth):
                 _logger.warning("%d batches for the Guard backend end with this process: they are in memory", waiting)
-        self._queue.close()
+        try:
+            self._queue.close()
+        except Exception as error:  # noqa: BLE001  a user's own store may raise anything; a shutdown goes on
+            _logger.warning("the Guard delivery queue could not be closed: %s", error)
 
     def stats(self) -> DeliveryStats:
         """Return one reading of the ledger, the depth, the routes and this process's counts.
@@ -222,7 +240,7 @@ class Delivery:
     def _release(self) -> None:
         try:
             self._queue.release()
-        except QueueUnavailable as error:
+        except Exception as error:  # noqa: BLE001  a user's own store may raise anything
             # The lease runs out by itself; what is in the queue only waits a little longer.
             _logger.debug("the lease could not be given up: %s", error)
 

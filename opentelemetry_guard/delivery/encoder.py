@@ -6,7 +6,7 @@ import gzip
 import secrets
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
@@ -17,6 +17,7 @@ from ..config import Compression
 from ..jsonsafe import json_safe
 from ..queue.base import Batch, Kind
 from ..version import __version__
+from .envelope import Envelope
 
 GZIP_FROM = 1024
 """Bytes of a body from which on it is compressed."""
@@ -40,50 +41,74 @@ def new_batch_id() -> str:
 
 
 class Encoder:
-    """Makes batches for one project."""
+    """Makes batches for one project, and reads them again."""
 
-    def __init__(self, project_id: str | None, compression: Compression) -> None:
+    def __init__(self, project_id: str | None, compression: Compression, envelope: Envelope | None = None) -> None:
+        """Make an encoder; with an `envelope` the rows of every batch are encrypted, in the queue as on the wire."""
         self._project_id = project_id or "default"
         self._compression = compression
+        self._envelope = envelope
 
-    def encode(self, kind: Kind, rows: Sequence[Row], max_body: int = MAX_BODY) -> list[Batch]:
-        """Return the batches for `rows`: one, or several where one body would pass `max_body` bytes."""
+    def encode(
+        self, kind: Kind, rows: Sequence[Row], max_body: int = MAX_BODY, created_at: float | None = None
+    ) -> list[Batch]:
+        """Return the batches for `rows`: one, or several where one body would pass `max_body` bytes.
+
+        Rows that come from older batches keep their age by `created_at` (Unix
+        seconds): their place in the queue, and its oldest entry, depend on it.
+        """
         if not rows:
             return []
         batch_id = new_batch_id()
         now = time.time_ns()
-        body = _dumps(
-            {
-                "project_id": self._project_id,
-                "batch_id": batch_id,
-                "created_at": format_nanoseconds(now),
-                "compressed": False,
-                "agent_version": __version__,
-                "guard_version": _installed("fastapi-guard"),
-                "guard_core_version": _installed("guard-core"),
-                "events": rows if kind == "events" else [],
-                "metrics": rows if kind == "metrics" else [],
-            }
-        )
+        body = self._body(kind, rows, batch_id, format_nanoseconds(now))
         if len(body) > max_body and len(rows) > 1:
             middle = len(rows) // 2
-            return self.encode(kind, rows[:middle], max_body) + self.encode(kind, rows[middle:], max_body)
+            first, second = rows[:middle], rows[middle:]
+            return self.encode(kind, first, max_body, created_at) + self.encode(kind, second, max_body, created_at)
         encoding = ""
-        if self._compression == "gzip" and len(body) >= GZIP_FROM:
+        # Ciphertext in base64 shrinks by a quarter at best, which is not worth its cost.
+        if self._compression == "gzip" and len(body) >= GZIP_FROM and self._envelope is None:
             body, encoding = gzip.compress(body, GZIP_LEVEL), "gzip"
-        return [Batch(batch_id, kind, len(rows), body, encoding, created_at=now / 1e9)]
+        encrypted = self._envelope is not None
+        return [
+            Batch(batch_id, kind, len(rows), body, encoding, encrypted, now / 1e9 if created_at is None else created_at)
+        ]
 
     def rows(self, batch: Batch) -> list[Row]:
         """Return the rows of a batch that was encoded here or by a sibling.
 
         Raises:
-            ValueError: the body is not what `encode` makes.
+            ValueError: the body is not what `encode` makes, or was encrypted with a key that we don't have.
         """
         document = orjson.loads(plain_body(batch))
+        if batch.encrypted and isinstance(document, dict):
+            if self._envelope is None:
+                raise ValueError(f"batch {batch.batch_id} is encrypted, and there is no key")
+            document = orjson.loads(self._envelope.open(str(document.get("encrypted_payload"))))
         rows = document.get(batch.kind) if isinstance(document, dict) else None
         if not isinstance(rows, list):
             raise ValueError(f"batch {batch.batch_id} holds no {batch.kind}")
+        if len(rows) != batch.rows:
+            raise ValueError(f"batch {batch.batch_id} holds {len(rows)} {batch.kind} and was stored as {batch.rows}")
         return rows
+
+    def is_current(self, batch: Batch) -> bool:
+        """Whether a batch may be sent as it is: not so when it waited in plain text and is to be encrypted by now."""
+        return batch.encrypted or self._envelope is None
+
+    def _body(self, kind: Kind, rows: Sequence[Row], batch_id: str, created_at: str) -> bytes:
+        content = {"events": rows if kind == "events" else [], "metrics": rows if kind == "metrics" else []}
+        versions = {
+            "agent_version": __version__,
+            "guard_version": _installed("fastapi-guard"),
+            "guard_core_version": _installed("guard-core"),
+        }
+        if self._envelope is not None:
+            sealed = self._envelope.seal(_dumps(content))
+            return orjson.dumps({"encrypted_payload": sealed, "batch_id": batch_id, **versions})
+        head = {"project_id": self._project_id, "batch_id": batch_id, "created_at": created_at, "compressed": False}
+        return _dumps({**head, **versions, **content})
 
 
 def plain_body(batch: Batch) -> bytes:
@@ -100,9 +125,14 @@ def plain_body(batch: Batch) -> bytes:
         raise ValueError(f"batch {batch.batch_id} can't be decompressed: {error}") from error
 
 
-def _dumps(document: dict[str, object]) -> bytes:
+def _dumps(document: Mapping[str, object]) -> bytes:
     try:
         return orjson.dumps(document)
     except (TypeError, orjson.JSONEncodeError):
-        # A record of somebody else's making carries a value that JSON has no form for.
-        return orjson.dumps(json_safe(document))
+        # A record of somebody else's making carries a value that JSON has no form for. Row by row, since the bounds of
+        # `json_safe` are those of one row.
+        safe = {
+            key: [json_safe(row) for row in value] if isinstance(value, list) else value
+            for key, value in document.items()
+        }
+        return orjson.dumps(safe)

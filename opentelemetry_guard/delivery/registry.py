@@ -50,6 +50,7 @@ def acquire(config: GuardConfig, user: str, queue: DeliveryQueue | None = None) 
             logging.WARNING,
             f"the Guard exporters to {config.endpoint} share one delivery, whose settings are the first exporter's; "
             f"those of the {user} exporter are not used where they differ: {', '.join(different)}",
+            cause=f"different settings for destination {config.destination}",
         )
     CLOCK.reset()
     delivery.start()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 from ..once import log_once
 from .breaker import BreakerPolicy, BreakerState, CircuitBreaker
@@ -15,14 +16,26 @@ HOLD_SECONDS = 300.0
 """Seconds between two tries while key, project or address are refused."""
 
 
+Observe = Callable[[str, float, Outcome], None]
+
+
 class Route:
     """Breaker, limiter and the server's own wishes of one route. Only the thread that sends changes it.
 
     Times are monotonic seconds.
     """
 
-    def __init__(self, name: str, policy: BreakerPolicy | None = None) -> None:
+    def __init__(self, name: str, policy: BreakerPolicy | None = None, observe: Observe | None = None) -> None:
+        """Make a route.
+
+        Args:
+            name: what it carries.
+            policy: when its circuit breaker opens.
+            observe: called with the name, the seconds and the outcome of every request.
+        """
         self.name = name
+        self._observe = observe
+        self._began_at = 0.0
         self.breaker = CircuitBreaker(policy)
         self.limiter = RateLimiter()
         self.held_for: str | None = None
@@ -40,12 +53,15 @@ class Route:
     def begin(self, now: float) -> None:
         """Note that a request is being made."""
         before = self.breaker.state
+        self._began_at = now
         self.breaker.begin(now)
         self.limiter.take(now)
         self._log_transition(before, "")
 
     def settle(self, outcome: Outcome, now: float) -> None:
         """Note how the request ended."""
+        if self._observe is not None:
+            self._observe(self.name, now - self._began_at, outcome)
         before = self.breaker.state
         if outcome.verdict is Verdict.MISCONFIGURED:
             self._hold(outcome, now)
@@ -72,6 +88,7 @@ class Route:
                 f"nothing is delivered to the Guard backend ({text}): check OTEL_EXPORTER_GUARD_API_KEY, "
                 "OTEL_EXPORTER_GUARD_PROJECT_ID and OTEL_EXPORTER_GUARD_ENDPOINT. Everything is kept, "
                 f"and tried again every {HOLD_SECONDS / 60:.0f} minutes",
+                cause=f"the Guard backend is refused with status {outcome.status}",
             )
         self.held_for = self.last_error = text
         self._not_before = now + HOLD_SECONDS

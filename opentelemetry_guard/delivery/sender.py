@@ -7,6 +7,7 @@ line.
 
 from __future__ import annotations
 
+import heapq
 import logging
 import threading
 import time
@@ -15,24 +16,22 @@ from collections.abc import Mapping, Sequence
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 
 from ..codec import Row
-from ..once import log_once
-from ..queue.base import KINDS, Batch, DeadLetter, DeliveryQueue, Kind, Lease, QueueUnavailable
+from ..queue.base import KINDS, Batch, DeadLetter, DeliveryQueue, Kind, Lease
 from .backoff import backoff_delay
 from .encoder import Encoder
 from .outcome import Outcome, Verdict
 from .route import Route
+from .source import Source
 from .transport import Transport
 
 _logger = logging.getLogger(__name__)
 
 MAX_REFUSALS = 5
 """Partial failures of one batch before it becomes a dead letter."""
-MERGE_BATCHES = 64
-"""Backlog batches that are merged into one request at most."""
-MERGE_BYTES = 256 * 1024
-"""Bytes of compressed bodies that are merged into one request at most."""
-MERGE_ROWS = 1_000
-"""Rows that are merged into one request at most."""
+SHORT_PAUSE = 0.1
+"""Seconds of a pause that a flush waits out: the limiter's pace, above all. A longer one ends the flush."""
+UNAVAILABLE_SECONDS = 1.0
+"""Seconds after which a queue that failed is tried again."""
 MERGE_BODY = 4 * 1024 * 1024
 """Bytes of the uncompressed body of a merged request at most."""
 
@@ -57,16 +56,17 @@ class Sender:
         lease_seconds: float,
     ) -> None:
         self._name = name
-        self._queues = tuple(queues)
+        self._sources = [Source(queue) for queue in queues]
         self._transport = transport
         self._encoder = encoder
         self._routes = routes
         self._lease_seconds = lease_seconds
-        self._renewed_at = 0.0
-        self._deferred_until: float | None = None
         self._reset()
 
     def _reset(self) -> None:
+        self._renewed_at = 0.0
+        self._due: list[float] = []  # a heap of the times (Unix seconds) at which deferred batches come due
+        self._give_up_at = float("inf")  # monotonic; a request that is begun ends by then
         self._condition = threading.Condition()
         self._awake = False
         self._stopping = False
@@ -126,9 +126,9 @@ class Sender:
 
     def after_fork_in_child(self) -> None:
         """Forget the parent's thread and locks, which do not exist in this process."""
-        self._renewed_at = 0.0
-        self._deferred_until = None
         self._reset()
+        for source in self._sources:
+            source.forget()
 
     def _run(self) -> None:
         with suppress_instrumentation():
@@ -138,36 +138,37 @@ class Sender:
                     asked = self._asked
                 wait = self._guarded_turn()
                 with self._condition:
-                    if wait != 0.0:
+                    if wait is None or wait > SHORT_PAUSE:
                         self._answered = asked
                         self._condition.notify_all()
-                        if not self._awake and not self._stopping:
-                            self._condition.wait(wait)
+                    if wait != 0.0 and not self._awake and not self._stopping:
+                        self._condition.wait(wait)
             self._transport.close()
 
     def _flush_here(self, deadline: float) -> None:
+        self._give_up_at = deadline
         with suppress_instrumentation():
-            while time.monotonic() < deadline and self._guarded_turn() == 0.0:
-                pass
+            while time.monotonic() < deadline:
+                wait = self._guarded_turn()
+                if wait is None or wait > SHORT_PAUSE:
+                    break
+                time.sleep(wait)
+        self._give_up_at = float("inf")
 
     def _guarded_turn(self) -> float | None:
         try:
             with self._sending:
                 return self._turn()
-        except QueueUnavailable as error:
-            log_once(_logger, logging.WARNING, f"the Guard delivery queue can't be used now, trying again: {error}")
         except Exception:
-            # The thread must outlive a defect of ours or of a user's queue: without it nothing is sent any more.
+            # The thread must outlive a defect of ours: without it nothing is sent any more.
             _logger.exception("unexpected error while delivering to the Guard backend, trying again")
-        return 1.0
+        return UNAVAILABLE_SECONDS
 
     def _turn(self) -> float | None:
         """Send at most one batch. Return 0 to be called again at once, seconds to wait, or None to wait for `wake`."""
         self._hurry_once()
-        queues = [queue for queue in self._queues if queue.exists()]
-        if not queues:
-            return None
-        now = time.monotonic()
+        sources = [source for source in self._sources if source.open()]
+        now, today = time.monotonic(), time.time()
         wait = self._lease_seconds / 4
         for kind in KINDS:
             route = self._routes[kind]
@@ -175,20 +176,19 @@ class Sender:
             if ready_in > 0:
                 wait = min(wait, ready_in)
                 continue
-            for queue in queues:
-                leases = queue.lease(kind, time.time(), MERGE_BATCHES, MERGE_BYTES, MERGE_ROWS)
+            for source in sources:
+                leases = source.lease(kind)
                 self._renewed_at = now
-                if len(leases) == 1:
-                    self._deliver(queue, route, leases[0])
-                    return 0.0
                 if leases:
-                    self._merge(queue, leases)
+                    self._handle(source, route, leases)
                     return 0.0
         if now - self._renewed_at >= self._lease_seconds / 4:
-            for queue in queues:
-                queue.renew(time.time())
+            for source in sources:
+                source.renew()
             self._renewed_at = now
-        return self._until_deferred(wait)
+        if any(source.failing for source in self._sources):
+            return min(wait, UNAVAILABLE_SECONDS)
+        return self._until_due(today, wait) if sources else None
 
     def _hurry_once(self) -> None:
         with self._condition:
@@ -197,71 +197,90 @@ class Sender:
             for route in self._routes.values():
                 route.hurry(time.monotonic())
 
-    def _until_deferred(self, wait: float) -> float:
-        if self._deferred_until is None:
-            return wait
-        due_in = self._deferred_until - time.time()
-        if due_in <= 0:
-            self._deferred_until = None
-            return wait
-        return min(wait, due_in)
+    def _until_due(self, looked_at: float, wait: float) -> float:
+        """Return how long to wait so that a deferred batch that was not due at `looked_at` is not kept waiting."""
+        while self._due and self._due[0] <= looked_at:
+            heapq.heappop(self._due)
+        return min(wait, max(0.0, self._due[0] - time.time())) if self._due else wait
 
-    def _deliver(self, queue: DeliveryQueue, route: Route, lease: Lease) -> None:
+    def _handle(self, source: Source, route: Route, leases: Sequence[Lease]) -> None:
+        try:
+            if len(leases) == 1 and self._encoder.is_current(leases[0].batch):
+                self._deliver(source, route, leases[0])
+            else:
+                self._encode_again(source, leases)
+        except Exception:
+            # Whatever it was: a batch that is left in flight would be delivered by nobody while this process lives.
+            _logger.exception("unexpected error while delivering to the Guard backend, trying again")
+            for lease in leases:
+                self._defer(source, lease.batch, 1.0 + backoff_delay(lease.attempts + 1), lease.refusals)
+
+    def _deliver(self, source: Source, route: Route, lease: Lease) -> None:
         batch = lease.batch
         route.begin(time.monotonic())
-        outcome = self._transport.send(batch)
+        outcome = self._transport.send(batch, self._give_up_at - time.monotonic())
         route.settle(outcome, time.monotonic())
         match outcome.verdict:
             case Verdict.ACCEPTED:
-                queue.acknowledge(batch.batch_id)
+                source.acknowledge(batch)
             case Verdict.RETRY:
                 # The batch steps aside for a while, so that one that the backend chokes on can't hold up the others.
-                self._defer(queue, batch, backoff_delay(lease.attempts + 1), lease.refusals)
+                self._defer(source, batch, backoff_delay(lease.attempts + 1), lease.refusals)
             case Verdict.MISCONFIGURED:
-                self._defer(queue, batch, 0.0, lease.refusals)
+                self._defer(source, batch, 0.0, lease.refusals)
             case Verdict.PARTIAL if lease.refusals + 1 < MAX_REFUSALS:
-                self._defer(queue, batch, backoff_delay(lease.refusals + 1), lease.refusals + 1)
+                pause = max(backoff_delay(lease.refusals + 1), outcome.retry_after or 0.0)
+                self._defer(source, batch, pause, lease.refusals + 1)
             case Verdict.TOO_LARGE | Verdict.REFUSED if batch.rows > 1:
-                self._split(queue, batch, outcome)
+                self._split(source, batch, outcome)
             case _:
-                self._bury(queue, batch, outcome)
+                self._bury(source, batch, outcome)
 
-    def _defer(self, queue: DeliveryQueue, batch: Batch, seconds: float, refusals: int) -> None:
+    def _defer(self, source: Source, batch: Batch, seconds: float, refusals: int) -> None:
         until = time.time() + seconds
-        if queue.defer(batch.batch_id, until, refusals):
-            self._deferred_until = min(until, self._deferred_until or until)
+        source.defer(batch, until, refusals)
+        heapq.heappush(self._due, until)
 
-    def _merge(self, queue: DeliveryQueue, leases: Sequence[Lease]) -> None:
-        """Put one batch in the place of several small ones that were never sent."""
+    def _encode_again(self, source: Source, leases: Sequence[Lease]) -> None:
+        """Put one batch in the place of several small ones never sent, or of one that is not encrypted yet."""
         rows: list[Row] = []
-        readable: list[str] = []
+        readable: list[Batch] = []
         for lease in leases:
             try:
                 rows += self._encoder.rows(lease.batch)
-                readable.append(lease.batch.batch_id)
-            except ValueError:
-                queue.defer(lease.batch.batch_id, 0.0)  # it counts as attempted now, so it comes alone and is judged
-        queue.replace(readable, self._encoder.encode(leases[0].batch.kind, rows, MERGE_BODY))
+                readable.append(lease.batch)
+            except ValueError as error:
+                if len(leases) == 1:
+                    self._bury(source, lease.batch, Outcome(Verdict.REFUSED, reason=str(error)))
+                else:
+                    # It counts as attempted now, so it comes alone and is judged alone.
+                    self._defer(source, lease.batch, 0.0, lease.refusals)
+        if readable:
+            oldest = min(batch.created_at for batch in readable)
+            source.replace(readable, self._encoder.encode(readable[0].kind, rows, MERGE_BODY, oldest))
 
-    def _split(self, queue: DeliveryQueue, batch: Batch, outcome: Outcome) -> None:
+    def _split(self, source: Source, batch: Batch, outcome: Outcome) -> None:
         """Put two halves in the place of a batch, each with a `batch_id` of its own."""
         try:
             rows = self._encoder.rows(batch)
         except ValueError as error:
-            self._bury(queue, batch, Outcome(outcome.verdict, outcome.status, f"{outcome.reason} ({error})"))
+            self._bury(source, batch, Outcome(outcome.verdict, outcome.status, f"{outcome.reason} ({error})"))
             return
         middle = len(rows) // 2
-        halves = self._encoder.encode(batch.kind, rows[:middle]) + self._encoder.encode(batch.kind, rows[middle:])
-        queue.replace([batch.batch_id], halves)
+        halves = [
+            half
+            for part in (rows[:middle], rows[middle:])
+            for half in self._encoder.encode(batch.kind, part, MERGE_BODY, batch.created_at)
+        ]
+        source.replace([batch], halves)
 
-    def _bury(self, queue: DeliveryQueue, batch: Batch, outcome: Outcome) -> None:
-        letter = DeadLetter(batch, outcome.status, outcome.reason, time.time())
-        if queue.replace([batch.batch_id], [], [letter]):
-            _logger.warning(
-                "the Guard backend refuses %d %s for good (%d %s): kept as a dead letter, batch %s",
-                batch.rows,
-                batch.kind,
-                outcome.status,
-                outcome.reason[:200],
-                batch.batch_id,
-            )
+    def _bury(self, source: Source, batch: Batch, outcome: Outcome) -> None:
+        _logger.warning(
+            "the Guard backend refuses %d %s for good (%d %s): a dead letter now, batch %s",
+            batch.rows,
+            batch.kind,
+            outcome.status,
+            outcome.reason[:200],
+            batch.batch_id,
+        )
+        source.replace([batch], [], [DeadLetter(batch, outcome.status, outcome.reason, time.time())])

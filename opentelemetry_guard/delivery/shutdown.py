@@ -7,6 +7,7 @@ seconds in all, so the first shutdown starts one clock for everybody.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 
@@ -34,3 +35,7 @@ class ShutdownClock:
 
 CLOCK = ShutdownClock()
 """The clock of this process."""
+
+if hasattr(os, "register_at_fork"):
+    # The child's life begins; and its parent's lock may have been held by a thread that does not exist in it.
+    os.register_at_fork(after_in_child=CLOCK.__init__)  # type: ignore[misc]

@@ -9,13 +9,14 @@ from collections.abc import Sequence
 from opentelemetry.sdk.environment_variables import OTEL_SDK_DISABLED
 
 from ..codec import Row
-from ..config import GuardConfig, SettingError
+from ..config import DEFAULT_ENDPOINT, GuardConfig, SettingError
 from ..delivery import registry
 from ..delivery.delivery import Delivery
 from ..once import log_once
 from ..queue.base import DeliveryQueue, Kind
 from ..queue.url import check_queue_url
 from ..tally import DISABLED, TALLY
+from .self_metrics import SelfMetrics
 
 _logger = logging.getLogger(__name__)
 
@@ -37,12 +38,14 @@ class Connection:
         self._user = user
         self._released = False
         self.delivery: Delivery | None = None
+        self._self_metrics = SelfMetrics(user, DEFAULT_ENDPOINT)
         try:
             config = GuardConfig.resolve(**settings)
+            self._self_metrics = SelfMetrics(user, config.endpoint)
             if queue is None and config.queue_url is not None:
-                _check(config.queue_url, from_environment=settings.get("queue_url") is None)
+                _check(config.queue_url, from_environment=not settings.get("queue_url"))
             if os.environ.get(OTEL_SDK_DISABLED, "").strip().lower() != "true":
-                self.delivery = registry.acquire(config, user, queue)
+                self.delivery = _acquire(config, user, queue, from_environment=not settings.get("queue_url"))
         except SettingError as error:
             if not error.from_environment:
                 raise
@@ -51,9 +54,12 @@ class Connection:
     def submit(self, kind: Kind, rows: Sequence[Row]) -> bool:
         """Hand rows to the delivery; return whether it has taken them."""
         if self.delivery is None:
+            with self._self_metrics.operation(len(rows)) as operation:
+                operation.error_type = DISABLED
             TALLY.drop(kind, DISABLED, len(rows))
             return False
-        self.delivery.submit(kind, rows)
+        with self._self_metrics.operation(len(rows)):
+            self.delivery.submit(kind, rows)
         return True
 
     def shares_delivery_with(self, user: str) -> bool:
@@ -79,5 +85,17 @@ def _check(queue_url: str, *, from_environment: bool) -> None:
     try:
         check_queue_url(queue_url)
     except ValueError as error:
-        name = "OTEL_EXPORTER_GUARD_QUEUE_URL" if from_environment else "queue_url"
-        raise SettingError(f"{name} can't be used: {error}", from_environment=from_environment) from None
+        raise _wrong_queue_url(error, from_environment) from None
+
+
+def _acquire(config: GuardConfig, user: str, queue: DeliveryQueue | None, *, from_environment: bool) -> Delivery:
+    try:
+        return registry.acquire(config, user, queue)
+    except ValueError as error:
+        # A well-formed URL may still name a store that can't be loaded, or that refuses it.
+        raise _wrong_queue_url(error, from_environment) from error
+
+
+def _wrong_queue_url(error: ValueError, from_environment: bool) -> SettingError:
+    name = "OTEL_EXPORTER_GUARD_QUEUE_URL" if from_environment else "queue_url"
+    return SettingError(f"{name} can't be used: {error}", from_environment=from_environment)

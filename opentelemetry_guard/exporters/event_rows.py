@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 
 from opentelemetry.sdk._logs import ReadableLogRecord
 from opentelemetry.sdk.trace import ReadableSpan
@@ -45,24 +46,26 @@ def rows_of_spans(spans: Sequence[ReadableSpan], *, include_logged: bool, includ
     """
     rows: list[codec.Row] = []
     for span in spans:
-        try:
-            rows.extend(_rows_of_span(span, include_logged, include_guard_core))
-        except Exception as error:  # noqa: BLE001  a stranger's span must cost nothing but itself
-            _refuse(error)
+        context = span.get_span_context()
+        trace_id, span_id = (context.trace_id, context.span_id) if context is not None else (0, 0)
+        for read in _readers(span, include_logged, include_guard_core):
+            try:
+                rows.append(codec.complete(read(), trace_id, span_id))
+            except Exception as error:  # noqa: BLE001  a stranger's event must cost nothing but itself
+                _refuse(error)
     return rows
 
 
-def _rows_of_span(span: ReadableSpan, include_logged: bool, include_guard_core: bool) -> Iterator[codec.Row]:
-    context = span.get_span_context()
-    trace_id, span_id = (context.trace_id, context.span_id) if context is not None else (0, 0)
+def _readers(span: ReadableSpan, include_logged: bool, include_guard_core: bool) -> Iterator[Callable[[], codec.Row]]:
+    """Yield one function for each security event of a span, which reads its row."""
     for event in span.events:
         if event.name != semconv.SECURITY_EVENT:
             continue
         attributes = event.attributes or {}
         if include_logged or not attributes.get(semconv.GUARD_LOGGED):
-            yield codec.complete(codec.from_attributes(attributes, event.timestamp), trace_id, span_id)
+            yield partial(codec.from_attributes, attributes, event.timestamp)
     if include_guard_core and _is_guard_core(span):
-        yield codec.complete(_row_of_guard_core(span), trace_id, span_id)
+        yield partial(_row_of_guard_core, span)
 
 
 def _row_of_foreign(body: object, attributes: Mapping[str, object] | None, nanoseconds: int) -> codec.Row:
@@ -111,4 +114,9 @@ def _row_of_guard_core(span: ReadableSpan) -> codec.Row:
 
 def _refuse(error: Exception) -> None:
     TALLY.drop("events", INVALID)
-    log_once(_logger, logging.WARNING, f"a security event in the pipeline can't be read and was dropped: {error!r}")
+    log_once(
+        _logger,
+        logging.WARNING,
+        f"security events in the pipeline that can't be read are dropped and counted; the first: {error!r}",
+        cause="unreadable security events in the pipeline",
+    )

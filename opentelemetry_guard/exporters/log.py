@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 
 from opentelemetry.sdk._logs import ReadableLogRecord
 from opentelemetry.sdk._logs.export import LogRecordExporter, LogRecordExportResult
 
+from ..delivery.delivery import Delivery
 from ..queue.base import DeliveryQueue
 from .connection import Connection
 from .event_rows import rows_of_records
-
-_logger = logging.getLogger(__name__)
 
 
 class GuardLogExporter(LogRecordExporter):
@@ -38,6 +36,11 @@ class GuardLogExporter(LogRecordExporter):
             TypeError: there is no such setting.
         """
         self._connection = Connection("logs", queue, settings)
+
+    @property
+    def delivery(self) -> Delivery | None:
+        """The delivery that this exporter shares, with its `stats()` and its `queue`; None while export is off."""
+        return self._connection.delivery
 
     def export(self, batch: Sequence[ReadableLogRecord]) -> LogRecordExportResult:
         """Write the security events of `batch` ahead to the queue, and return."""

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import weakref
+from functools import cache
 from typing import Any
 
+from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import AggregationTemporality, MetricExporter, MetricExportResult, MetricsData
 from opentelemetry.sdk.metrics.view import Aggregation
 
+from ..delivery.delivery import Delivery
 from ..queue.base import DeliveryQueue
 from ..tally import TALLY
 from .connection import Connection
 from .metric_rows import PREFERRED_AGGREGATION, PREFERRED_TEMPORALITY, MetricMapper
+
+_logger = logging.getLogger(__name__)
 
 
 class GuardMetricExporter(MetricExporter):
@@ -48,6 +56,13 @@ class GuardMetricExporter(MetricExporter):
         )
         self._mapper = MetricMapper()
         self._connection = Connection("metrics", queue, settings)
+        _exporters.add(self)
+        _register_fork_hook()
+
+    @property
+    def delivery(self) -> Delivery | None:
+        """The delivery that this exporter shares, with its `stats()` and its `queue`; None while export is off."""
+        return self._connection.delivery
 
     def export(self, metrics_data: MetricsData, timeout_millis: float = 10_000, **kwargs: Any) -> MetricExportResult:
         """Write the security and request metrics of `metrics_data` ahead to the queue, and return."""
@@ -68,3 +83,27 @@ class GuardMetricExporter(MetricExporter):
         The SDK's readers name their time limit `timeout` (milliseconds too).
         """
         self._connection.shutdown(min(timeout_millis, kwargs.get("timeout", timeout_millis)))
+
+
+_exporters: weakref.WeakSet[GuardMetricExporter] = weakref.WeakSet()
+
+
+def _collect_before_fork() -> None:
+    """Collect what was recorded before a fork, since parent and child would both export it otherwise.
+
+    Collecting writes ahead to the queue and waits for no network. The SDK has
+    no public way from an exporter to the reader that it belongs to.
+    """
+    for reader in list(getattr(MeterProvider, "_all_metric_readers", ())):
+        if getattr(reader, "_exporter", None) in _exporters:
+            try:
+                reader.collect()
+            except Exception:
+                _logger.exception("metrics could not be collected before a fork: the child may count them again")
+
+
+@cache
+def _register_fork_hook() -> None:
+    """Register the hook once, after the store's: hooks run last one first, and the store's closes the store."""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(before=_collect_before_fork)

@@ -9,6 +9,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from ..capture import is_captured
+from ..delivery.delivery import Delivery
 from ..once import log_once
 from ..queue.base import DeliveryQueue
 from .connection import Connection
@@ -40,10 +41,19 @@ class GuardSpanExporter(SpanExporter):
         """
         self._connection = Connection("traces", queue, settings)
 
+    @property
+    def delivery(self) -> Delivery | None:
+        """The delivery that this exporter shares, with its `stats()` and its `queue`; None while export is off."""
+        return self._connection.delivery
+
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Write the security events of `spans` ahead to the queue, and return."""
         has_logs = self._connection.shares_delivery_with("logs")
-        if not has_logs and not self._connection.ever_shared_delivery_with("logs"):
+        if (
+            self._connection.delivery is not None
+            and not has_logs
+            and not self._connection.ever_shared_delivery_with("logs")
+        ):
             log_once(
                 _logger,
                 logging.WARNING,

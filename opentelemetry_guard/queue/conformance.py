@@ -169,6 +169,15 @@ class QueueConformance:
         assert (lease.batch.batch_id, lease.attempts) == ("old", 1)
         assert self.taken(queue, max_batches=5) == ["new"]
 
+    def test_fresh_batches_do_not_take_an_attempted_one_along(self) -> None:
+        """A lease of several ends where an attempted batch would come next."""
+        queue = self.filled(make_batch("old", created_at=1.0))
+        self.taken(queue)
+        queue.defer("old", 0.0)
+        queue.append(make_batch("new", created_at=2.0))
+        assert self.taken(queue, max_batches=5) == ["new"]
+        assert self.taken(queue, max_batches=5) == ["old"]
+
     # Ends.
 
     def test_an_acknowledged_batch_is_delivered_and_gone(self) -> None:

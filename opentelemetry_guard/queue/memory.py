@@ -23,6 +23,7 @@ from .base import (
     QueueStats,
 )
 from .exchange import check_exchange
+from .local import Holding
 from .overflow import End, eviction_order, room_can_be_made
 from .process import PerProcess
 from .url import check_memory_url
@@ -248,6 +249,34 @@ class MemoryQueue:
     def close(self) -> None:
         """Do nothing: the rows stay until the process ends."""
 
+    def read(self, batch_ids: Sequence[str]) -> list[Batch]:
+        """Return those of the batches that are stored, as `LocalQueue.read` says."""
+        rows = self._rows()
+        with rows.lock:
+            found = (_find(rows, batch_id) for batch_id in batch_ids)
+            return [entry.batch for entry in found if entry is not None]
+
+    def holdings(self, batch_ids: Sequence[str]) -> dict[str, Holding]:
+        """Say where each of the batches is, as `LocalQueue.holdings` says."""
+        rows = self._rows()
+        with rows.lock:
+            held: dict[str, Holding] = {batch_id: "mine" for batch_id in batch_ids if batch_id in rows.ids}
+            held.update({batch_id: "dead" for batch_id in batch_ids if batch_id in rows.letters})
+            return held
+
+    def forget(self, batch_id: str) -> bool:
+        """Remove a batch together with its acceptance, as `LocalQueue.forget` says."""
+        rows = self._rows()
+        with rows.lock:
+            entry = _find(rows, batch_id)
+            if entry is None:
+                return False
+            if _land(rows, batch_id) is None:
+                _remove_queued(rows, entry)
+            rows.ids.discard(batch_id)
+            rows.ledger[entry.batch.kind].accepted -= entry.batch.rows
+            return True
+
     def _rows(self) -> _Rows:
         """Return this process's rows; what a fork brought along is freed."""
         rows = self._process.get()
@@ -323,6 +352,17 @@ def _remove_queued(rows: _Rows, entry: _Entry) -> None:
     del queued[bisect_left(queued, entry.age_key, key=_age_key)]
     rows.queued_bytes[entry.batch.kind] -= len(entry.batch.body)
     rows.ledger[entry.batch.kind].queued -= entry.batch.rows
+
+
+def _find(rows: _Rows, batch_id: str) -> _Entry | None:
+    """Return a stored batch; a queued one is looked for from the newest on."""
+    if batch_id not in rows.ids:
+        return None
+    if batch_id in rows.in_flight:
+        return rows.in_flight[batch_id]
+    return next(
+        entry for queued in rows.queued.values() for entry in reversed(queued) if entry.batch.batch_id == batch_id
+    )
 
 
 def _land(rows: _Rows, batch_id: str) -> _Entry | None:

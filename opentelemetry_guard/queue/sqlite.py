@@ -30,6 +30,7 @@ from .base import (
 )
 from .database import Database
 from .exchange import check_exchange, check_ids
+from .local import Holding
 from .overflow import End, eviction_order, room_can_be_made
 from .process import PerProcess
 from .url import destination_path, sqlite_path
@@ -302,6 +303,38 @@ class SqliteQueue:
         finally:
             self._database.close()
 
+    def read(self, batch_ids: Sequence[str]) -> list[Batch]:
+        """Return those of the batches that are this owner's and sound, as `LocalQueue.read` says."""
+
+        def work(connection: sqlite3.Connection) -> list[Batch]:
+            tx = _Transaction(connection, self._owner.get(), self._options.lease_seconds)
+            return [batch for batch in map(tx.read, batch_ids) if batch is not None]
+
+        return self._database.run(work, begin="BEGIN")
+
+    def holdings(self, batch_ids: Sequence[str]) -> dict[str, Holding]:
+        """Say where each of the batches is, as `LocalQueue.holdings` says."""
+
+        def work(connection: sqlite3.Connection) -> dict[str, Holding]:
+            tx = _Transaction(connection, self._owner.get(), self._options.lease_seconds)
+            found = ((batch_id, tx.holding(batch_id)) for batch_id in batch_ids)
+            return {batch_id: holding for batch_id, holding in found if holding is not None}
+
+        return self._database.run(work, begin="BEGIN")
+
+    def forget(self, batch_id: str) -> bool:
+        """Remove a batch together with its acceptance, as `LocalQueue.forget` says."""
+
+        def work(tx: _Transaction) -> bool:
+            owned = tx.owned(batch_id)
+            if owned is None:
+                return False
+            tx.remove(owned)
+            tx.count(owned.kind, "accepted", -owned.rows)
+            return True
+
+        return self._write(work)
+
     def _write(self, work: Callable[[_Transaction], T]) -> T:
         """Run `work` in one write transaction, then say and tidy up what it left, outside the lock."""
         # The last one is what counts: on a damaged file the work is done twice
@@ -420,6 +453,37 @@ class _Transaction:
             IN_FLIGHT,
         ).fetchone()
         return None if row is None else _Stored(*row)
+
+    def owned(self, batch_id: str) -> _Stored | None:
+        """Return a batch of this owner's, in whatever state."""
+        row = self.execute(
+            f"SELECT {_STORED} FROM batches WHERE batch_id = ? AND owner = ?",  # noqa: S608
+            batch_id,
+            self.owner,
+        ).fetchone()
+        return None if row is None else _Stored(*row)
+
+    def read(self, batch_id: str) -> Batch | None:
+        """Return the body of a batch of this owner's, None when its checksum is wrong."""
+        row = self.execute(
+            "SELECT kind, rows, body, content_encoding, encrypted, created_at, checksum "
+            "FROM batches JOIN bodies USING (seq) WHERE batch_id = ? AND owner = ?",
+            batch_id,
+            self.owner,
+        ).fetchone()
+        if row is None or not isinstance(row[2], bytes):
+            return None
+        kind, rows, body, content_encoding, encrypted, created_at, checksum = row
+        batch = Batch(batch_id, kind, rows, body, content_encoding, bool(encrypted), created_at)
+        return batch if checksum == _checksum(batch) else None
+
+    def holding(self, batch_id: str) -> Holding | None:
+        """Say where a batch is."""
+        row = self.execute("SELECT owner FROM batches WHERE batch_id = ?", batch_id).fetchone()
+        if row is not None:
+            return "mine" if row[0] == self.owner else "theirs"
+        dead = self.execute("SELECT 1 FROM dead_letters WHERE batch_id = ?", batch_id).fetchone()
+        return None if dead is None else "dead"
 
     def move(self, stored: _Stored, state: int) -> None:
         """Give a batch another state."""

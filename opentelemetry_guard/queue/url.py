@@ -10,6 +10,7 @@ from typing import Protocol, cast
 from urllib.parse import unquote, urlsplit
 
 from .base import DeliveryQueue, QueueOptions, QueueUnavailable
+from .redis_url import FORMS, parse_redis_url
 
 ENTRY_POINT_GROUP = "opentelemetry_guard_queue"
 """Entry points of this group are named after a URL scheme and load a class with `from_url`."""
@@ -17,6 +18,7 @@ ENTRY_POINT_GROUP = "opentelemetry_guard_queue"
 BUILT_IN = {
     "memory": "opentelemetry_guard.queue.memory:MemoryQueue",
     "sqlite": "opentelemetry_guard.queue.sqlite:SqliteQueue",
+    **dict.fromkeys(FORMS, "opentelemetry_guard.queue.redis:RedisQueue"),
 }
 """Our own stores, for frozen applications and source trees, which have no entry points."""
 
@@ -67,6 +69,8 @@ def check_queue_url(url: str) -> None:
         check_memory_url(url)
     elif scheme == "sqlite":
         sqlite_path(url)
+    elif scheme in FORMS:
+        parse_redis_url(url)
 
 
 def check_memory_url(url: str) -> None:

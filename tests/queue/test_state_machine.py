@@ -10,7 +10,7 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -24,9 +24,13 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from support.redis import redis_server
 
 from opentelemetry_guard.queue.base import KINDS, Batch, DeadLetter, DeliveryQueue, Kind, Overflow, QueueOptions
+from opentelemetry_guard.queue.local import LocalQueue
 from opentelemetry_guard.queue.memory import MemoryQueue
+from opentelemetry_guard.queue.redis import RedisQueue
+from opentelemetry_guard.queue.redis_url import parse_redis_url
 from opentelemetry_guard.queue.sqlite import SqliteQueue
 
 MAX_BYTES, MAX_DEAD_LETTER_BYTES, LEASE = 250, 60, 20.0
@@ -330,6 +334,43 @@ class MemoryMachine(QueueMachine):
 class SqliteMachine(QueueMachine):
     def make(self, options: QueueOptions) -> DeliveryQueue:
         return SqliteQueue(self.directory / "guard.db", options, clock=lambda: self.now)
+
+
+class RedisMachine(QueueMachine):
+    """A copy in Redis changes nothing of what the local store does."""
+
+    url = ""
+
+    def local(self, options: QueueOptions) -> LocalQueue:
+        return SqliteQueue(self.directory / "guard.db", options, clock=lambda: self.now)
+
+    def make(self, options: QueueOptions) -> DeliveryQueue:
+        options = replace(options, destination=self.directory.name)
+        queue = RedisQueue(
+            parse_redis_url(self.url), options, self.local(options), clock=lambda: self.now, patience=10.0
+        )
+        self.made_queues = [*getattr(self, "made_queues", []), queue]
+        return queue
+
+    def teardown(self) -> None:
+        for queue in getattr(self, "made_queues", []):
+            assert queue.link.failures == 0
+            queue.close()
+        super().teardown()
+
+
+class RedisOverMemoryMachine(RedisMachine):
+    owners = 1
+
+    def local(self, options: QueueOptions) -> LocalQueue:
+        return MemoryQueue(options, clock=lambda: self.now)
+
+
+@pytest.mark.parametrize(("machine", "examples"), [(RedisMachine, 60), (RedisOverMemoryMachine, 40)])
+def test_a_copy_in_redis_changes_nothing_of_the_model(machine: type[RedisMachine], examples: int) -> None:
+    with redis_server() as server:
+        machine.url = server.url
+        test_a_store_does_what_the_model_says(machine, examples)
 
 
 @pytest.mark.parametrize(("machine", "examples"), [(MemoryMachine, 200), (SqliteMachine, 150)])

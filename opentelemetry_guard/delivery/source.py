@@ -1,0 +1,102 @@
+"""One queue as the sender sees it: its failures stay its own, and every batch taken from it is given back."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from ..queue.base import Batch, DeadLetter, DeliveryQueue, Kind, Lease
+
+_logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+MERGE_BATCHES = 64
+"""Backlog batches that are merged into one request at most."""
+MERGE_BYTES = 256 * 1024
+"""Bytes of compressed bodies that are merged into one request at most."""
+MERGE_ROWS = 1_000
+"""Rows that are merged into one request at most."""
+
+
+class Source:
+    """A queue that the sender takes batches from. Only the thread that sends uses it; no method raises.
+
+    A store that fails must not keep another from being emptied. And where it
+    fails at the moment when an answer came, the batch would stay in flight as
+    long as its owner lives: a move that failed is owed, and made before
+    anything else is leased.
+    """
+
+    def __init__(self, queue: DeliveryQueue) -> None:
+        self._queue = queue
+        self._owed: list[Callable[[], object]] = []
+        self._failed_before = False
+        self.failing = False
+
+    def open(self) -> bool:
+        """Begin a turn: make the moves that are owed; return whether there may be something to lease."""
+        self._failed_before, self.failing = self.failing, False
+        exists = self._attempt(self._queue.exists, False)
+        while exists and self._owed and not self.failing:
+            self._attempt(self._owed[0], None)
+            if not self.failing:
+                del self._owed[0]
+        return exists and not self.failing
+
+    def lease(self, kind: Kind) -> list[Lease]:
+        """Take the next batch of `kind`, or several for a merge; nothing from a queue that fails."""
+        if self.failing:
+            return []
+        return self._attempt(
+            lambda: self._queue.lease(kind, time.time(), MERGE_BATCHES, MERGE_BYTES, MERGE_ROWS), list[Lease]()
+        )
+
+    def renew(self) -> None:
+        """Extend the lease on what this process holds."""
+        if not self.failing:
+            self._attempt(lambda: self._queue.renew(time.time()), None)
+
+    def acknowledge(self, batch: Batch) -> None:
+        """Say that a batch is delivered."""
+        self._move(lambda: self._queue.acknowledge(batch.batch_id))
+
+    def defer(self, batch: Batch, until: float, refusals: int) -> None:
+        """Put a batch back until `until` (Unix seconds)."""
+        self._move(lambda: self._queue.defer(batch.batch_id, until, refusals))
+
+    def replace(self, old: Sequence[Batch], new: Sequence[Batch], letters: Sequence[DeadLetter] = ()) -> None:
+        """Put new batches and dead letters in the place of old ones."""
+
+        def exchange() -> None:
+            if not self._queue.replace([batch.batch_id for batch in old], new, letters):
+                # Some of them are another owner's by now; those that are still ours must not stay in flight.
+                for batch in old:
+                    self._queue.defer(batch.batch_id, 0.0)
+
+        self._move(exchange)
+
+    def forget(self) -> None:
+        """Forget what is owed: it was the parent's, and this is a child of a fork."""
+        self._owed.clear()
+        self.failing = False
+
+    def _move(self, move: Callable[[], object]) -> None:
+        failed = self.failing
+        if not failed:
+            self._attempt(move, None)
+        if failed or self.failing:
+            self._owed.append(move)
+
+    def _attempt(self, step: Callable[[], T], otherwise: T) -> T:
+        try:
+            return step()
+        except Exception as error:  # noqa: BLE001  a user's own store may raise anything
+            if not (self._failed_before or self.failing):
+                _logger.warning(
+                    "the Guard delivery queue can't be used now, trying again: %s: %s", type(error).__name__, error
+                )
+            self.failing = True
+            return otherwise

@@ -1,0 +1,510 @@
+"""The delivery queue with a copy in Redis, shared by the machines of a fleet.
+
+Two stores with one task each. The *local* store is the authority for what this
+process has accepted: its ledger, its overflow, its dead letters, and what is
+handed out next. *Redis* has a copy of every batch, which survives this
+machine, and is the arbiter of who may send a batch that its producer left
+behind. The application waits for Redis for a moment at most, and while either
+store survives nothing is lost; losing both at once is the one loss there is.
+
+While Redis is away batches are delivered from the local store as if there were
+no Redis. If Redis comes back after our lease has run out, another machine may
+have sent a batch too: such a duplicate has the same `batch_id`.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import cast
+from uuid import uuid4
+
+from ..once import log_once
+from .base import KINDS, Batch, DeadLetter, Kind, Lease, Ledger, QueueOptions, QueueStats, QueueUnavailable
+from .exchange import check_exchange, check_ids
+from .local import LocalQueue
+from .memory import MemoryQueue
+from .process import PerProcess
+from .redis_book import Book
+from .redis_link import Caller, Link, LinkState, means_full
+from .redis_scripts import CLAIM, CONFIRM, GIVE_BACK, PUT, RELEASE, RENEW, SWAP, keys_of
+from .redis_url import RedisAddress, parse_redis_url
+from .sqlite import SqliteQueue
+from .url import default_queue_path
+
+logger = logging.getLogger(__name__)
+
+PATIENCE = 0.3
+"""How long a caller waits for Redis, in seconds."""
+CLAIM_BATCHES = 16
+"""Batches that one claim takes over at most."""
+CHUNK = 64
+"""Batch ids in one call of the housekeeping."""
+STEP_SECONDS = 0.05
+"""How long one step of the housekeeping keeps the courier from other calls, in seconds."""
+
+
+@dataclass(slots=True)
+class _Session:
+    """What one process has in Redis: its consumer's name, the link, and the book of copies.
+
+    The other fields belong to the courier, but for `claims`, which is the sender's.
+    """
+
+    link: Link
+    consumer: str = field(default_factory=lambda: str(uuid4()))
+    book: Book = field(default_factory=Book)
+    claims: dict[Kind, tuple[str, float]] = field(default_factory=dict)
+    renewed_at: float = float("-inf")
+    outages: int = 0
+    epoch: str = ""
+    dropped: int = 0
+    tidying: Future[None] | None = None
+
+
+class RedisQueue:
+    """A delivery queue that writes ahead to a local store, with a copy of each batch in Redis.
+
+    Each process is one consumer; a forked child is another, with connections of its own.
+    """
+
+    def __init__(
+        self,
+        address: RedisAddress,
+        options: QueueOptions,
+        local: LocalQueue,
+        *,
+        clock: Callable[[], float] = time.time,
+        patience: float = PATIENCE,
+    ) -> None:
+        """Make a queue; nothing is opened before the first call.
+
+        Args:
+            address: where Redis is.
+            options: `max_bytes` bounds the local store, and for the whole fleet the copies in Redis: beyond it a batch
+                has no copy until there is room. `lease_seconds` counts by Redis's clock there.
+            local: the store on this machine, made with the same options.
+            clock: the time in Unix seconds that `append` goes by, the same as the local store's.
+            patience: how long a caller waits for Redis, in seconds.
+        """
+        self._address = address
+        self._options = options
+        self._local = local
+        self._clock = clock
+        keys = keys_of(options.destination)
+        self._session: PerProcess[_Session] = PerProcess(lambda: _Session(Link(address, keys, patience)))
+
+    @classmethod
+    def from_url(cls, url: str, options: QueueOptions) -> RedisQueue:
+        """Make the queue of a ``redis://``, ``rediss://``, ``redis+sentinel://`` or ``redis+cluster://`` URL.
+
+        The local store is the SQLite file in the user's state directory that
+        is the default store too, or memory where there is no home directory.
+
+        Raises:
+            ValueError: the URL is malformed.
+        """
+        return cls(parse_redis_url(url), options, _default_local(options))
+
+    def __repr__(self) -> str:
+        """Name the servers and the local store, without credentials."""
+        return f"RedisQueue({str(self._address)!r}, local={self._local!r})"
+
+    @property
+    def link(self) -> LinkState:
+        """Whether Redis can be used now, and the last error, without credentials."""
+        return self._session.get().link.state
+
+    @property
+    def local(self) -> LocalQueue:
+        """The store on this machine."""
+        return self._local
+
+    def append(self, batch: Batch) -> None:
+        """Store a batch as `DeliveryQueue.append` says, and copy it to Redis if that answers soon."""
+        self._local.append(batch)
+        # A batch that is stored in another state, or was dropped at once, gets no copy
+        if self._local.holdings([batch.batch_id]).get(batch.batch_id) != "mine":
+            return
+        session = self._session.get()
+        if session.book.knows(batch.batch_id):
+            return
+        session.book.note(batch.batch_id, "missing")
+        self._put(session, batch, self._clock())
+
+    def account(self, kind: Kind, rows: int, reason: str) -> None:
+        """Count rows that were accepted and dropped without becoming a batch."""
+        self._local.account(kind, rows, reason)
+
+    def exists(self) -> bool:
+        """Return True: Redis may hold what another machine has left behind."""
+        return True
+
+    def lease(self, kind: Kind, now: float, max_batches: int = 1, max_bytes: int = 0, max_rows: int = 0) -> list[Lease]:
+        """Hand out the newest due batches of `kind` as `DeliveryQueue.lease` says.
+
+        What this process has not added itself is handed out only after Redis
+        agrees. When nothing is due here, batches that other machines left
+        behind are claimed from Redis.
+        """
+        session = self._session.get()
+        if self._renewal_is_due(session):
+            self._renew(session, now)
+        deadline = time.monotonic() + PATIENCE
+        claimed = False
+        while True:
+            found = self._local.lease(kind, now, max_batches, max_bytes, max_rows) if self._local.exists() else []
+            if ours := [lease for lease in found if self._may_send(session, lease, now)]:
+                session.book.hold(lease.batch for lease in ours)
+                return ours
+            if time.monotonic() > deadline or (not found and (claimed or not self._claim(session, kind, now))):
+                return []
+            claimed = not found
+
+    def acknowledge(self, batch_id: str) -> bool:
+        """Count a batch that is in flight as delivered and remove it and its copy."""
+        session = self._session.get()
+        # Redis first: whoever takes over after a crash in between finds it done and does not send it again.
+        if session.book.let_go(batch_id):
+            self._end(session, [batch_id])
+            return self._local.acknowledge(batch_id)
+        acknowledged = self._local.acknowledge(batch_id)
+        if acknowledged:
+            self._end(session, [batch_id])
+        return acknowledged
+
+    def defer(self, batch_id: str, until: float, refusals: int = 0) -> bool:
+        """Put a batch that is in flight back until `until` (Unix seconds)."""
+        self._session.get().book.let_go(batch_id)
+        return self._local.defer(batch_id, until, refusals)
+
+    def replace(self, batch_ids: Sequence[str], batches: Sequence[Batch], letters: Sequence[DeadLetter] = ()) -> bool:
+        """Exchange batches that are in flight for others and dead letters; ValueError when the rows differ."""
+        check_ids(batch_ids)
+        session = self._session.get()
+        old = session.book.held(batch_ids)
+        holdings = self._local.holdings(batch_ids)
+        if old is not None and all(holdings.get(batch_id) == "mine" for batch_id in batch_ids):
+            check_exchange(old, batches, letters)
+            if not self._local.holdings([batch.batch_id for batch in batches]):
+                # Redis first, for the reason in `acknowledge`: the new ones are there, the old ones done.
+                self._swap(session, batch_ids, batches, letters)
+        replaced = self._local.replace(batch_ids, batches, letters)
+        if replaced and old is None:
+            self._swap(session, batch_ids, batches, letters)
+        return replaced
+
+    def renew(self, now: float) -> None:
+        """Extend this owner's leases to `now` plus the lease time, and let the copies catch up in the background."""
+        if self._local.exists():
+            self._local.renew(now)
+        self._renew(self._session.get(), now)
+
+    def release(self) -> None:
+        """Give up this owner's leases, so that others can claim what it holds at once."""
+        self._local.release()
+        session = self._session.get()
+        if session.renewed_at == float("-inf"):
+            return
+        session.renewed_at = float("-inf")
+        session.book.doubt()
+        consumer, shift = session.consumer, _milliseconds(self._clock() - time.time())
+        session.link.call(lambda redis: redis.run(RELEASE, consumer, shift, 0))
+
+    def dead_letters(self, limit: int = 100, offset: int = 0) -> list[DeadLetter]:
+        """Return dead letters, newest first: those of this machine."""
+        return self._local.dead_letters(limit, offset)
+
+    def replay(self, batch_ids: Sequence[str] | None = None) -> int:
+        """Queue dead letters again, newest first, as far as the bound has room; return how many moved."""
+        return self._local.replay(batch_ids)
+
+    def purge(self, batch_ids: Sequence[str] | None = None) -> int:
+        """Drop dead letters; return how many batches went."""
+        return self._local.purge(batch_ids)
+
+    def stats(self) -> QueueStats:
+        """Return one consistent reading of this machine's ledger and depth."""
+        if not self._local.exists():
+            return QueueStats({kind: Ledger() for kind in KINDS}, 0, 0, None)
+        return self._local.stats()
+
+    def close(self) -> None:
+        """Release, and close what is open. A later call of any method opens the stores again."""
+        session = self._session.get()
+        if session.book.uncopied():
+            session.link.call(lambda redis: self._tidy(redis, session))
+        if isinstance(self._local, MemoryQueue) and (lost := session.book.uncopied()):
+            logger.warning("%d batches have no copy in Redis and end with this process: they are in memory", lost)
+        try:
+            self.release()
+        finally:
+            session.link.close()
+            self._local.close()
+
+    # Calls to Redis. Each may be repeated, and writes its result down itself, since its caller may have gone on.
+
+    def _who(self, session: _Session, now: float) -> tuple[str, int, int]:
+        """Return the arguments that every script begins with."""
+        # A caller's `now` is this machine's time, or that time shifted; Redis shifts its own by as much.
+        return session.consumer, _milliseconds(now - time.time()), _milliseconds(self._options.lease_seconds)
+
+    def _put(self, session: _Session, batch: Batch, now: float) -> tuple[str, float] | None:
+        """Add a batch to Redis unless it is there; return how it stands and the holder's lease in seconds."""
+        return session.link.call(lambda redis: self._put_now(redis, session, batch, now))
+
+    def _put_now(self, redis: Caller, session: _Session, batch: Batch, now: float) -> tuple[str, float]:
+        began = time.monotonic()
+        try:
+            answer = redis.run(PUT, *self._who(session, now), self._options.max_bytes, *_arguments(batch))
+        except Exception as error:
+            if not means_full(error):
+                raise
+            standing, left = "full", 0.0
+        else:
+            session.renewed_at = max(session.renewed_at, began)
+            standing, left = _standing(cast("list[object]", answer))
+        session.book.note(batch.batch_id, standing)
+        if standing == "full":
+            log_once(
+                logger,
+                logging.WARNING,
+                f"Redis at {self._address} is full: batches are safe in the store on this machine, but newer ones have "
+                "no copy in Redis until there is room; raise OTEL_EXPORTER_GUARD_QUEUE_MAX_BYTES or Redis's maxmemory",
+            )
+        return standing, left
+
+    def _may_send(self, session: _Session, lease: Lease, now: float) -> bool:
+        """Whether a batch that the local store has handed out is ours in Redis too; puts it away if it is not."""
+        batch = lease.batch
+        if session.book.is_sure(batch.batch_id):
+            return True
+        answer = self._put(session, batch, now)
+        if answer is None:
+            return True
+        standing, left = answer
+        if standing == "done":
+            self._local.forget(batch.batch_id)
+        elif standing == "theirs":
+            # It stays here as long as it is not delivered: whoever holds it may not outlive its lease.
+            self._local.defer(batch.batch_id, now + left + 0.01, lease.refusals)
+        return standing in ("mine", "full")
+
+    def _claim(self, session: _Session, kind: Kind, now: float) -> bool:
+        """Take over batches of consumers whose lease has ended; return whether the local store has got any."""
+        request, since = session.claims.get(kind, (uuid4().hex, float("-inf")))
+        if 0 <= now - since < self._options.lease_seconds / 20:
+            return False
+        session.claims[kind] = request, now
+        room = self._options.max_bytes - self.stats().bytes
+        if room <= 0:
+            return False
+        # After an outage of Redis every lease has run out, and its owner may be about to renew it
+        patient = session.link.up_for() >= self._options.lease_seconds / 2
+        who = self._who(session, now)
+        entries = session.link.call(
+            lambda redis: redis.run(CLAIM, *who, request, kind, CLAIM_BATCHES, room, int(patient))
+        )
+        if entries is None:
+            return False
+        batches = [_batch(kind, cast("list[bytes]", entry)) for entry in cast("list[object]", entries)]
+        for batch in batches:
+            self._local.append(batch)
+        # Until here the same request returns the same batches, should their answer or this process's turn be lost
+        session.claims[kind] = uuid4().hex, now
+        if not batches:
+            return False
+        return self._settle_claim(session, [batch.batch_id for batch in batches])
+
+    def _settle_claim(self, session: _Session, batch_ids: Sequence[str]) -> bool:
+        holdings = self._local.holdings(batch_ids)
+        for batch_id, holding in holdings.items():
+            if holding == "mine":
+                session.book.note(batch_id, "mine")
+        if foreign := [batch_id for batch_id, holding in holdings.items() if holding == "theirs"]:
+            # A process of this machine has it and will ask Redis for it
+            who = self._who(session, self._clock())
+            session.link.post(lambda redis: redis.run(GIVE_BACK, *who, *foreign))
+        if over := [batch_id for batch_id in batch_ids if holdings.get(batch_id, "dead") == "dead"]:
+            self._end(session, over, done=False)
+        return "mine" in holdings.values()
+
+    def _end(self, session: _Session, batch_ids: Sequence[str], *, done: bool = True) -> None:
+        """Remove copies, now or when Redis is back."""
+        session.book.end(batch_ids, done)
+        session.link.call(lambda redis: self._end_now(redis, session))
+
+    def _end_now(self, redis: Caller, session: _Session) -> bool:
+        """Remove the next copies that have to go; return whether there are more."""
+        done, others = session.book.ended(CHUNK)
+        if not done and not others:
+            return False
+        who = self._who(session, self._clock())
+        redis.run(SWAP, *who, 0, len(done) + len(others), len(done), *done, *others)
+        session.book.gone([*done, *others])
+        return len(done) + len(others) == CHUNK
+
+    def _swap(
+        self,
+        session: _Session,
+        batch_ids: Sequence[str],
+        batches: Sequence[Batch],
+        letters: Sequence[DeadLetter],
+    ) -> None:
+        """Exchange copies in one step; dead letters have none, and may be replayed, so they are not done."""
+        buried = {letter.batch.batch_id for letter in letters}
+        done = [batch_id for batch_id in batch_ids if batch_id not in buried]
+        others = [batch_id for batch_id in batch_ids if batch_id in buried]
+        who = self._who(session, self._clock())
+
+        def job(redis: Caller) -> bool:
+            arguments = [argument for batch in batches for argument in _arguments(batch)]
+            bound = self._options.max_bytes
+            answers = redis.run(SWAP, *who, bound, len(batch_ids), len(done), *done, *others, *arguments)
+            session.book.gone(batch_ids)
+            for batch, answer in zip(batches, cast("list[object]", answers), strict=True):
+                session.book.note(batch.batch_id, _text(answer))
+            return True
+
+        session.book.end(done, True)
+        session.book.end(others, False)
+        for batch in batches:
+            session.book.note(batch.batch_id, "missing")
+        session.link.call(job)
+
+    # Renewal and housekeeping.
+
+    def _renewal_is_due(self, session: _Session) -> bool:
+        age = time.monotonic() - session.renewed_at
+        return age > self._options.lease_seconds / 4 or session.outages != session.link.outages
+
+    def _renew(self, session: _Session, now: float) -> None:
+        session.link.call(lambda redis: self._renew_now(redis, session, now))
+
+    def _renew_now(self, redis: Caller, session: _Session, now: float) -> bool:
+        began, outages = time.monotonic(), session.link.outages
+        answer = redis.run(RENEW, *self._who(session, now), uuid4().hex)
+        epoch, lapsed = cast("tuple[bytes, int]", answer)
+        if session.epoch and session.epoch != _text(epoch):
+            session.book.emptied()
+        elif lapsed or not session.epoch or outages != session.outages:
+            # Somebody may have taken what was ours, and a Redis that came back may have forgotten the newest
+            session.book.doubt()
+        session.epoch, session.outages, session.renewed_at = _text(epoch), outages, began
+        if self._local.exists():
+            dropped = sum(sum(ledger.dropped.values()) for ledger in self._local.stats().ledger.values())
+            if dropped != session.dropped:
+                session.dropped = dropped
+                session.book.suspect_all()
+        if session.tidying is None or session.tidying.done():
+            self._tidy_soon(session)
+        return True
+
+    def _tidy_soon(self, session: _Session) -> None:
+        session.tidying = session.link.post(lambda redis: self._tidy(redis, session))
+
+    def _tidy(self, redis: Caller, session: _Session) -> None:
+        """Do a step of what is to be caught up with, and have the next one done if there is more."""
+        ends = time.monotonic() + STEP_SECONDS
+        more = True
+        while more and time.monotonic() < ends:
+            more = (
+                self._end_now(redis, session)
+                or self._tidy_suspects(session)
+                or self._tidy_doubtful(redis, session)
+                or self._tidy_missing(redis, session)
+            )
+        if more:
+            self._tidy_soon(session)
+
+    def _tidy_suspects(self, session: _Session) -> bool:
+        """Find copies whose batch the local store has evicted."""
+        if not (names := session.book.suspects(CHUNK)):
+            return False
+        holdings = self._local.holdings(names)
+        # What was delivered since the look is not in the book any more, and not ours to judge
+        gone = [name for name in names if holdings.get(name, "dead") == "dead" and session.book.knows(name)]
+        session.book.end(gone, False)
+        for name, holding in holdings.items():
+            if holding == "theirs":
+                session.book.discard(name)
+        return True
+
+    def _tidy_doubtful(self, redis: Caller, session: _Session) -> bool:
+        """Ask Redis about copies that it may have lost or given to somebody."""
+        if not (names := session.book.doubtful(CHUNK)):
+            return False
+        answers = cast("list[object]", redis.run(CONFIRM, *self._who(session, self._clock()), *names))
+        for name, answer in zip(names, answers, strict=True):
+            standing = _text(answer)
+            session.book.note(name, standing)
+            if standing == "done" and session.book.held([name]) is None:
+                self._local.forget(name)
+        return True
+
+    def _tidy_missing(self, redis: Caller, session: _Session) -> bool:
+        """Copy a batch that has no copy; False when Redis is full or nothing is left."""
+        if not (names := session.book.missing(1)):
+            return False
+        batches = self._local.read(names)
+        if not batches:
+            session.book.discard(names[0])
+            return True
+        standing, _ = self._put_now(redis, session, batches[0], self._clock())
+        return standing != "full"
+
+
+def _default_local(options: QueueOptions) -> LocalQueue:
+    """Return the default store of this machine."""
+    try:
+        directory = default_queue_path()
+    except QueueUnavailable:
+        log_once(
+            logger,
+            logging.WARNING,
+            "there is no home directory for the store that Redis is a copy of: batches wait in memory, and only Redis "
+            "outlives the process; set XDG_STATE_HOME to an absolute path",
+        )
+        return MemoryQueue(options)
+    return SqliteQueue(directory / f"queue-{options.destination}.db", options)
+
+
+def _arguments(batch: Batch) -> tuple[str | int | bytes, ...]:
+    return (
+        batch.batch_id,
+        batch.kind,
+        batch.rows,
+        batch.content_encoding,
+        int(batch.encrypted),
+        repr(float(batch.created_at)),
+        batch.body,
+    )
+
+
+def _batch(kind: Kind, fields: list[bytes]) -> Batch:
+    values = dict(zip(fields[::2], fields[1::2], strict=True))
+    return Batch(
+        _text(values[b"batch_id"]),
+        kind,
+        int(values[b"rows"]),
+        values[b"body"],
+        _text(values[b"encoding"]),
+        values[b"encrypted"] == b"1",
+        float(values[b"created_at"]),
+    )
+
+
+def _standing(answer: list[object]) -> tuple[str, float]:
+    standing, left = answer
+    return _text(standing), cast(int, left) / 1000
+
+
+def _text(value: object) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def _milliseconds(seconds: float) -> int:
+    return round(seconds * 1000)

@@ -1,0 +1,317 @@
+"""The link to Redis: who makes the calls, how long anybody waits for them, and when to leave Redis alone.
+
+One thread per process, the *courier*, makes every call, and whoever needs the
+answer waits for it for a bounded time. A thread, since nothing less bounds
+the time: resolving a name, shaking hands, and asking sentinels and cluster
+nodes one after the other have no common deadline in any client.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import random
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError, Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar, cast
+
+from opentelemetry.instrumentation.utils import suppress_instrumentation
+
+from .redis_scripts import Script
+from .redis_url import RedisAddress
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+CONNECT_SECONDS = 1.0
+"""How long the courier waits for a connection."""
+ANSWER_SECONDS = 2.0
+"""How long the courier waits for an answer; whoever asked has gone on long before."""
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 5.0
+"""How long Redis is left alone after failures, in seconds: doubling from the first to the longest."""
+REFUSED_PAUSE = 30.0
+"""How long Redis is left alone after it refused our credentials, in seconds."""
+
+
+class Answers(Protocol):
+    """A Redis client as the scripts need it."""
+
+    def evalsha(self, sha: str, numkeys: int, *keys_and_args: str | bytes | float) -> object:
+        """Run a script that Redis has."""
+        ...
+
+    def eval(self, script: str, numkeys: int, *keys_and_args: str | bytes | float) -> object:
+        """Run a script that Redis may not have yet."""
+        ...
+
+    def close(self) -> None:
+        """Close all connections."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LinkState:
+    """How the link is doing: `up`, the last error (without credentials), and failures since the last success."""
+
+    up: bool = False
+    last_error: str | None = None
+    failures: int = 0
+
+
+def pause_after(failures: int, refused: bool, chance: float) -> float:
+    """Return for how many seconds Redis is left alone; `chance` from 0 to 1 spreads a fleet over the upper half."""
+    longest = REFUSED_PAUSE if refused else min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(failures - 1, 16))
+    return longest * (0.5 + chance / 2)
+
+
+def means_refused(error: BaseException) -> bool:
+    """Whether an error says that the credentials or their permissions are wrong, which no retry mends."""
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    if kinds & {"AuthenticationError", "AuthorizationError", "NoPermissionError"}:
+        return True
+    text = str(error)
+    return any(word in text for word in ("NOAUTH", "WRONGPASS", "NOPERM", "invalid password", "without any password"))
+
+
+def means_full(error: BaseException) -> bool:
+    """Whether an error says that Redis has no memory left."""
+    return "OutOfMemoryError" in {kind.__name__ for kind in type(error).__mro__} or "OOM " in str(error)
+
+
+def describe(error: BaseException, secrets: Sequence[str]) -> str:
+    """Return what an error says in one bounded line, without secrets."""
+    text = " ".join(str(error).split())
+    for secret in sorted(secrets, key=len, reverse=True):
+        text = text.replace(secret, "***")
+    return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__
+
+
+def connect(address: RedisAddress) -> Answers:
+    """Make a client that never retries: a call whose answer was lost is judged by the caller, who can repeat it."""
+    import redis
+    from redis.backoff import NoBackoff
+    from redis.cluster import ClusterNode, RedisCluster
+    from redis.retry import Retry
+    from redis.sentinel import Sentinel
+
+    timeouts = {"socket_connect_timeout": CONNECT_SECONDS, "socket_timeout": ANSWER_SECONDS}
+    tls = {} if address.tls is None else {"ssl": True, **address.tls}
+    # RESP2, which every server and proxy speaks, and for which the client sends nothing of its own
+    common = {**timeouts, **tls, "username": address.username, "password": address.password, "protocol": 2}
+    if address.topology == "cluster":
+        nodes = [ClusterNode(host, port) for host, port in address.hosts]  # type: ignore[no-untyped-call]
+        return cast(Answers, RedisCluster(startup_nodes=nodes, retry=Retry(NoBackoff(), 0), **common))  # type: ignore[arg-type]
+    if address.topology == "sentinel":
+        own = {**timeouts, **tls, "username": address.sentinel_username, "password": address.sentinel_password}
+        sentinel = Sentinel(  # type: ignore[no-untyped-call]
+            address.hosts, sentinel_kwargs={**own, "protocol": 2, "retry": Retry(NoBackoff(), 0)}
+        )
+        client = sentinel.master_for(  # type: ignore[no-untyped-call]
+            address.service, db=address.db, retry=Retry(NoBackoff(), 0), **common
+        )
+        return cast(Answers, client)
+    ((host, port),) = address.hosts
+    single = redis.Redis(host=host, port=port, db=address.db, retry=Retry(NoBackoff(), 0), **common)  # type: ignore[arg-type]
+    return cast(Answers, single)
+
+
+class Caller:
+    """What a job of the courier gets: it runs scripts on one destination's keys."""
+
+    def __init__(self, client: Answers, keys: Sequence[str]) -> None:
+        self._client = client
+        self._keys = keys
+
+    def run(self, script: Script, *arguments: str | bytes | int) -> object:
+        """Run a script in one round trip, in two the first time that a server sees it."""
+        from redis.exceptions import NoScriptError
+
+        try:
+            return self._client.evalsha(script.sha, len(self._keys), *self._keys, *arguments)
+        except NoScriptError:
+            return self._client.eval(script.text, len(self._keys), *self._keys, *arguments)
+
+
+class _Ticket(Generic[T]):
+    """A job and the place of its answer."""
+
+    def __init__(self, job: Callable[[Caller], T]) -> None:
+        self._job = job
+        self.answer: Future[T] = Future()
+
+    def run(self, caller: Caller) -> None:
+        self.answer.set_result(self._job(caller))
+
+
+class Link:
+    """Calls to one Redis, up or down.
+
+    After a failure the link is *closed* for a pause: calls return at once and
+    touch nothing. A job may run on after its caller has gone, so it must be
+    one that can be repeated, and must write down its own results.
+
+    `_lock` guards all fields below it and is never held over a call.
+    """
+
+    def __init__(self, address: RedisAddress, keys: Sequence[str], patience: float) -> None:
+        """Take where Redis is, the keys for all scripts, and how long a caller waits (seconds)."""
+        self._address = address
+        self._keys = keys
+        self._patience = patience
+        self._lock = threading.Lock()
+        self._inbox: queue.SimpleQueue[_Ticket[object] | None] = queue.SimpleQueue()
+        self._courier: threading.Thread | None = None
+        self._state = LinkState()
+        self._open_at = 0.0
+        self._up_since = float("inf")
+        self._outages = 0
+        self._said: str | None = None
+
+    @property
+    def state(self) -> LinkState:
+        """How the link is doing."""
+        return self._state
+
+    @property
+    def outages(self) -> int:
+        """How often the link went down; what was true of Redis before may not be true after."""
+        return self._outages
+
+    def up_for(self) -> float:
+        """Return for how many seconds Redis has been reachable without interruption."""
+        return time.monotonic() - self._up_since
+
+    def call(self, job: Callable[[Caller], T]) -> T | None:
+        """Have a job done and return what it returns; None when Redis is down, or slower than the patience."""
+        ticket = self.post(job)
+        if ticket is None:
+            return None
+        try:
+            return ticket.result(self._patience)
+        except CancelledError:
+            return None
+        except FutureTimeoutError:
+            ticket.cancel()
+            self._close(f"no answer within {self._patience} s", refused=False)
+            return None
+
+    def post(self, job: Callable[[Caller], T]) -> Future[T] | None:
+        """Have a job done without waiting for it; None when Redis is being left alone."""
+        with self._lock:
+            if time.monotonic() < self._open_at or not self._has_courier():
+                return None
+            ticket = _Ticket(job)
+            self._inbox.put(cast("_Ticket[object]", ticket))
+            return ticket.answer
+
+    def close(self) -> None:
+        """Close the connection as soon as the courier is free, and end its thread. A later call begins again."""
+        with self._lock:
+            courier, self._courier = self._courier, None
+            if courier is None:
+                return
+            self._inbox.put(None)
+            self._inbox = queue.SimpleQueue()
+            self._up_since = float("inf")
+        courier.join(self._patience)
+
+    def _has_courier(self) -> bool:
+        """Start the courier unless it runs; the caller holds the lock."""
+        if self._courier is None:
+            courier = threading.Thread(target=self._run, args=(self._inbox,), name="OtelGuardRedis", daemon=True)
+            try:
+                courier.start()
+            except RuntimeError:  # the interpreter is going down and starts no threads any more
+                return False
+            self._courier = courier
+        return True
+
+    def _run(self, inbox: queue.SimpleQueue[_Ticket[object] | None]) -> None:
+        client: Answers | None = None
+        with suppress_instrumentation():
+            while (ticket := inbox.get()) is not None:
+                if time.monotonic() < self._open_at:
+                    ticket.answer.cancel()
+                if ticket.answer.set_running_or_notify_cancel():
+                    client = self._do(ticket, client)
+            _disconnect(client)
+
+    def _do(self, ticket: _Ticket[object], client: Answers | None) -> Answers | None:
+        """Do one job, and return the client for the next."""
+        from redis.exceptions import RedisClusterException, RedisError
+
+        began = time.monotonic()
+        try:
+            if client is None:
+                client = connect(self._address)
+            ticket.run(Caller(client, self._keys))
+        except (RedisError, RedisClusterException, OSError) as error:
+            self._close(describe(error, self._address.secrets), refused=means_refused(error))
+            ticket.answer.set_exception(CancelledError())
+            if self._address.topology != "cluster":
+                # A connection may be half read, or lead to a master that is a replica now
+                _disconnect(client)
+                return None
+            # A cluster client has found new nodes by now, and may know more of them than the URL
+        except Exception as error:
+            # The courier must live; the error goes to whoever asked
+            ticket.answer.set_exception(error)
+            logger.debug("a call for the Redis queue failed", exc_info=error)
+        else:
+            self._succeeded(time.monotonic() - began)
+        return client
+
+    def _succeeded(self, seconds: float) -> None:
+        if seconds > self._patience:
+            self._close(f"no answer within {self._patience} s", refused=False)
+            return
+        with self._lock:
+            came_up, failed = not self._state.up, self._state.failures > 0
+            if came_up:
+                self._up_since = time.monotonic()
+                self._state = LinkState(up=True)
+                self._said = None
+        if came_up and failed:
+            logger.info("Redis at %s is in use again", self._address)
+
+    def _close(self, error: str, refused: bool) -> None:
+        """Leave Redis alone for a while, and say why, once for each cause of an outage."""
+        cause = "credentials" if refused else "outage"
+        with self._lock:
+            if self._state.up:
+                self._outages += 1
+            failures = self._state.failures + 1
+            self._state = LinkState(False, error, failures)
+            self._up_since = float("inf")
+            self._open_at = time.monotonic() + pause_after(failures, refused, random.random())
+            said, self._said = self._said, cause
+        if said == cause:
+            return
+        if refused:
+            logger.error(
+                "Redis at %s refuses the user or password of the queue URL (%s); batches are safe in the store on "
+                "this machine and are sent from there, but have no copy in Redis",
+                self._address,
+                error,
+            )
+        else:
+            logger.warning(
+                "Redis at %s can't be used now (%s); batches are kept in the store on this machine and are sent from "
+                "there, and copied when Redis is back",
+                self._address,
+                error,
+            )
+
+
+def _disconnect(client: Answers | None) -> None:
+    if client is None:
+        return
+    try:
+        client.close()
+    except Exception as error:  # noqa: BLE001 (closing what is broken may fail in any way, and nothing depends on it)
+        logger.debug("a connection to Redis could not be closed: %s", type(error).__name__)

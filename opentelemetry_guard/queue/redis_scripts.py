@@ -1,0 +1,326 @@
+"""The Lua scripts of the Redis store: each is one step that happens wholly or not at all.
+
+All keys of a destination carry one hash tag, so that they lie in one slot of
+a cluster and a script may touch all of them:
+
+- ``events`` and ``metrics``, streams of batches, with the consumer group ``senders``. An entry is pending to the
+  consumer that holds it, from the script that adds it to the one that removes it.
+- ``index``, batch_id to ``<kind> <entry id> <bytes>``. Invariant: exactly the entries of both streams are in it, and
+  ``bytes`` is the sum of its sizes.
+- ``owners``, consumer to the end of its lease (milliseconds of Redis's clock). A released consumer has 0; one that is
+  missing here holds nothing that it could not lose.
+- ``done``, the newest batch ids that were delivered or replaced, so that a stale copy is not sent again.
+- ``epoch``, a random word that goes when Redis is emptied, and is how that is noticed.
+- ``claims``, consumer and kind to its last claim, so that a claim whose answer was lost can be asked for again.
+
+Time is Redis's, so that the clocks of the machines do not matter; callers
+send the shift between the time they were given and their own clock, which is
+0 outside of tests. Nothing here is newer than Redis 6.0. Repeating any call
+changes nothing: an answer may be lost on its way.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from hashlib import sha1
+
+GROUP = "senders"
+DONE_KEPT = 10_000
+"""Batch ids that are remembered as done."""
+CLAIM_BYTES = 1024 * 1024
+"""Bytes of several batches that one claim returns at most."""
+NOBODY = "-"
+"""The consumer that holds what was given back; it never has a lease."""
+
+
+def keys_of(destination: str) -> list[str]:
+    """Return the keys of a destination, in the order in which the scripts expect them."""
+    names = ("events", "metrics", "index", "owners", "done", "bytes", "epoch", "claims")
+    return [f"{{guard:{destination}}}:{name}" for name in names]
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """The text of a script, and the hash that Redis knows it by."""
+
+    text: str
+    sha: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        # The hash is Redis's name for the text and protects nothing
+        object.__setattr__(self, "sha", sha1(self.text.encode(), usedforsecurity=False).hexdigest())
+
+
+# ARGV begins with the consumer, the shift of its clock and its lease time, both in milliseconds.
+_COMMON = f"""
+local STREAMS = {{events = KEYS[1], metrics = KEYS[2]}}
+local INDEX, OWNERS, DONE, BYTES, EPOCH, CLAIMS = KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8]
+local GROUP, NOBODY = '{GROUP}', '{NOBODY}'
+local me, shift, lease = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local clock = redis.call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000) + shift
+
+-- The group goes with its stream when somebody empties Redis.
+local function ensure_group(stream)
+  if redis.call('EXISTS', stream) == 0 or #redis.call('XINFO', 'GROUPS', stream) == 0 then
+    redis.call('XGROUP', 'CREATE', stream, GROUP, '0', 'MKSTREAM')
+  end
+end
+
+local function lease_left(consumer)
+  local ends = redis.call('ZSCORE', OWNERS, consumer)
+  return ends and tonumber(ends) - now or -1
+end
+
+-- Only RELEASE shortens a lease.
+local function renew()
+  if lease_left(me) < lease then
+    redis.call('ZADD', OWNERS, string.format('%.0f', now + lease), me)
+  end
+end
+
+-- Who holds an entry: a consumer's name, or nil.
+local function holder(stream, entry)
+  local pending = redis.call('XPENDING', stream, GROUP, entry, entry, 1)
+  return pending[1] and pending[1][2]
+end
+
+local function give(stream, entry, consumer)
+  redis.call('XCLAIM', stream, GROUP, consumer, '0', entry, 'FORCE', 'JUSTID')
+end
+
+local function find(batch)
+  local place = redis.call('HGET', INDEX, batch)
+  if not place then return nil end
+  local kind, entry, size = string.match(place, '^(%S+) (%S+) (%S+)$')
+  return STREAMS[kind], entry, tonumber(size)
+end
+
+-- Takes a batch out, in whatever state it is. The first write frees memory, which a full Redis allows, and after it
+-- the rest of the script is allowed too.
+local function remove(batch)
+  local stream, entry, size = find(batch)
+  if stream then
+    redis.call('HDEL', INDEX, batch)
+    ensure_group(stream)
+    redis.call('XACK', stream, GROUP, entry)
+    redis.call('XDEL', stream, entry)
+    redis.call('DECRBY', BYTES, size)
+  end
+end
+
+-- A write that needs no memory: a full Redis allows everything after it, and leases must not end because it is full.
+local function allow_when_full()
+  redis.call('HDEL', CLAIMS, '')
+end
+
+-- The arbiter: a batch is the caller's if it holds it, or if whoever holds it has lost its lease.
+local function take(batch)
+  if redis.call('ZSCORE', DONE, batch) then return 'done', 0 end
+  local stream, entry = find(batch)
+  if not stream then return 'missing', 0 end
+  ensure_group(stream)
+  if #redis.call('XRANGE', stream, entry, entry, 'COUNT', 1) == 0 then
+    remove(batch)
+    return 'missing', 0
+  end
+  local owner = holder(stream, entry)
+  if owner == me then return 'mine', 0 end
+  if owner then
+    local left = lease_left(owner)
+    if left >= 0 then return 'theirs', left end
+  end
+  give(stream, entry, me)
+  return 'mine', 0
+end
+
+local function add(at, max_bytes)
+  local batch, kind, body = ARGV[at], ARGV[at + 1], ARGV[at + 6]
+  local standing, left = take(batch)
+  if standing ~= 'missing' then return standing, left end
+  if tonumber(redis.call('GET', BYTES) or '0') + #body > max_bytes then return 'full', 0 end
+  local stream = STREAMS[kind]
+  ensure_group(stream)
+  local entry = redis.call('XADD', stream, '*', 'batch_id', batch, 'rows', ARGV[at + 2], 'encoding', ARGV[at + 3],
+    'encrypted', ARGV[at + 4], 'created_at', ARGV[at + 5], 'body', body)
+  redis.call('HSET', INDEX, batch, kind .. ' ' .. entry .. ' ' .. #body)
+  redis.call('INCRBY', BYTES, #body)
+  give(stream, entry, me)
+  return 'mine', 0
+end
+"""
+
+BATCH_ARGUMENTS = 7
+"""batch_id, kind, rows, encoding, encrypted, created_at, body: how a batch is written in the arguments."""
+
+PUT = Script(
+    _COMMON
+    + """
+-- max_bytes, batch: adds a batch and leases it to the caller, or says who has it.
+local standing, left = add(5, tonumber(ARGV[4]))
+renew()
+return {standing, left}
+"""
+)
+
+SWAP = Script(
+    _COMMON
+    + f"""
+-- max_bytes, number of old ids, number of those to remember as done, old ids (the remembered first), batches.
+allow_when_full()
+local old, remembered = tonumber(ARGV[5]), tonumber(ARGV[6])
+for i = 1, old do
+  remove(ARGV[6 + i])
+  if i <= remembered then redis.call('ZADD', DONE, string.format('%.0f', now), ARGV[6 + i]) end
+end
+redis.call('ZREMRANGEBYRANK', DONE, 0, -{DONE_KEPT + 1})
+renew()
+local answers = {{}}
+for at = 7 + old, #ARGV, {BATCH_ARGUMENTS} do
+  answers[#answers + 1] = add(at, tonumber(ARGV[4]))
+end
+return answers
+"""
+)
+
+CONFIRM = Script(
+    _COMMON
+    + """
+-- batch ids: says of each what PUT would say of it.
+allow_when_full()
+renew()
+local answers = {}
+for i = 4, #ARGV do
+  answers[#answers + 1] = take(ARGV[i])
+end
+return answers
+"""
+)
+
+RENEW = Script(
+    _COMMON
+    + """
+-- a random word: renews the lease; returns the epoch, and whether the lease had run out.
+allow_when_full()
+local lapsed = lease_left(me) < 0
+renew()
+redis.call('SET', EPOCH, ARGV[4], 'NX')
+return {redis.call('GET', EPOCH), lapsed and 1 or 0}
+"""
+)
+
+RELEASE = Script(
+    _COMMON
+    + """
+-- gives up the lease; a consumer that holds nothing is forgotten.
+-- DELCONSUMER discards what a consumer holds, so it is for those that hold nothing.
+allow_when_full()
+local holds = false
+for _, stream in pairs(STREAMS) do
+  if redis.call('EXISTS', stream) == 1 then
+    ensure_group(stream)
+    holds = holds or #redis.call('XPENDING', stream, GROUP, '-', '+', 1, me) > 0
+  end
+end
+if holds then
+  redis.call('ZADD', OWNERS, 0, me)
+else
+  redis.call('ZREM', OWNERS, me)
+  redis.call('HDEL', CLAIMS, me .. ' events', me .. ' metrics')
+  for _, stream in pairs(STREAMS) do
+    if redis.call('EXISTS', stream) == 1 then redis.call('XGROUP', 'DELCONSUMER', stream, GROUP, me) end
+  end
+end
+return 1
+"""
+)
+
+GIVE_BACK = Script(
+    _COMMON
+    + """
+-- batch ids: what the caller holds of them, anybody may take at once.
+allow_when_full()
+redis.call('ZADD', OWNERS, 0, NOBODY)
+for i = 4, #ARGV do
+  local stream, entry = find(ARGV[i])
+  if stream then ensure_group(stream) end
+  if stream and holder(stream, entry) == me then give(stream, entry, NOBODY) end
+end
+return 1
+"""
+)
+
+CLAIM = Script(
+    _COMMON
+    + f"local SEVERAL_BYTES = {CLAIM_BYTES}"
+    + """
+-- request, kind, most entries, most bytes, whether expired leases count (else only those that were given up):
+-- hands the caller batches of consumers whose lease has ended. One batch may take all the bytes; several are few.
+-- The same request gets the same answer again, less what the caller no longer holds.
+allow_when_full()
+local request, kind, limit, room, expired = ARGV[4], ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8] == '1'
+local stream, mark = STREAMS[kind], me .. ' ' .. ARGV[5]
+local entries, taken, size = {}, {request}, 0
+renew()
+if redis.call('EXISTS', stream) == 0 then return entries end
+ensure_group(stream)
+
+local last = redis.call('HGET', CLAIMS, mark)
+if last and string.sub(last, 1, #request + 1) == request .. ' ' then
+  for entry in string.gmatch(string.sub(last, #request + 2), '%S+') do
+    if holder(stream, entry) == me then
+      local found = redis.call('XRANGE', stream, entry, entry, 'COUNT', 1)
+      if found[1] then entries[#entries + 1] = found[1][2] end
+    end
+  end
+  return entries
+end
+
+local function holds_nothing(consumer)
+  for _, each in pairs(STREAMS) do
+    if redis.call('EXISTS', each) == 1 then
+      ensure_group(each)
+      if #redis.call('XPENDING', each, GROUP, '-', '+', 1, consumer) > 0 then return false end
+    end
+  end
+  return true
+end
+
+local lost = redis.call('ZRANGEBYSCORE', OWNERS, '-inf', expired and string.format('(%.0f', now) or '0')
+if expired then
+  -- Consumers without any lease: a Redis that evicts keys has lost the list.
+  for _, about in ipairs(redis.call('XINFO', 'CONSUMERS', stream, GROUP)) do
+    if not redis.call('ZSCORE', OWNERS, about[2]) then lost[#lost + 1] = about[2] end
+  end
+end
+for _, consumer in ipairs(lost) do
+  if consumer ~= me and #entries < limit then
+    for _, pending in ipairs(redis.call('XPENDING', stream, GROUP, '-', '+', limit - #entries, consumer)) do
+      local entry = pending[1]
+      local found = redis.call('XRANGE', stream, entry, entry, 'COUNT', 1)
+      if not found[1] then
+        redis.call('XACK', stream, GROUP, entry)
+      else
+        size = size + #found[1][2][12]
+        if size > room or (#entries > 0 and size > SEVERAL_BYTES) then
+          redis.call('HSET', CLAIMS, mark, table.concat(taken, ' '))
+          return entries
+        end
+        give(stream, entry, me)
+        taken[#taken + 1] = entry
+        entries[#entries + 1] = found[1][2]
+      end
+    end
+    if consumer ~= NOBODY and holds_nothing(consumer) then
+      redis.call('ZREM', OWNERS, consumer)
+      redis.call('HDEL', CLAIMS, consumer .. ' events', consumer .. ' metrics')
+      for _, each in pairs(STREAMS) do
+        if redis.call('EXISTS', each) == 1 then redis.call('XGROUP', 'DELCONSUMER', each, GROUP, consumer) end
+      end
+    end
+  end
+end
+if #entries > 0 then redis.call('HSET', CLAIMS, mark, table.concat(taken, ' ')) end
+return entries
+"""
+)

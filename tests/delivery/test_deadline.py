@@ -1,0 +1,160 @@
+"""One request ends at its total deadline, however the answer comes."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from pathlib import Path
+
+import pytest
+from support.raw_server import OK, RawServer, answer, make_certificate, raw_server, server_context
+
+from opentelemetry_guard.config import GuardConfig
+from opentelemetry_guard.delivery.outcome import Outcome, Verdict
+from opentelemetry_guard.delivery.transport import HTTPTransport
+from opentelemetry_guard.queue.base import Batch
+
+BATCH = Batch("b", "events", 1, b"{}")
+LONG_HEADER = b"X-Padding: " + b"x" * 5000 + b"\r\n"
+
+
+def transport(server: RawServer, timeout: float = 0.5, scheme: str = "http", **settings: object) -> HTTPTransport:
+    config = GuardConfig.resolve(
+        {}, endpoint=f"{scheme}://127.0.0.1:{server.port}", api_key="key", timeout=timeout, **settings
+    )
+    return HTTPTransport(config, lambda: "id")
+
+
+def assert_timed_out(outcome: Outcome) -> None:
+    assert outcome.verdict is Verdict.RETRY
+    assert outcome.status == 0
+    assert outcome.timed_out
+
+
+# Each of these answers would be whole, and accepted, after a hundred seconds: what ends it is the deadline.
+
+
+def drip_headers(server: RawServer, connection: socket.socket) -> bool:
+    server.drip(connection, OK.replace(b"\r\nContent-Type", b"\r\n" + LONG_HEADER + b"Content-Type"))
+    return True
+
+
+def drip_body(server: RawServer, connection: socket.socket) -> bool:
+    body = b'{"success":true' + b" " * 5000 + b"}"
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body))
+    server.drip(connection, body)
+    return True
+
+
+def drip_chunks(server: RawServer, connection: socket.socket) -> bool:
+    connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    server.drip(connection, b"1\r\n \r\n" * 1000 + b"2\r\n{}\r\n0\r\n\r\n")
+    return True
+
+
+def drip_informational_answers(server: RawServer, connection: socket.socket) -> bool:
+    server.drip(connection, b"HTTP/1.1 100 Continue\r\n\r\n" * 200 + OK)
+    return True
+
+
+def never_answer(server: RawServer, connection: socket.socket) -> bool:
+    server.closing.wait(100)
+    return False
+
+
+@pytest.mark.parametrize("behaviour", [drip_headers, drip_body, drip_chunks, drip_informational_answers, never_answer])
+def test_a_slow_answer_ends_at_the_total_deadline(behaviour: object) -> None:
+    with raw_server(behaviour) as server:  # type: ignore[arg-type]
+        assert_timed_out(transport(server).send(BATCH))
+
+
+@pytest.mark.parametrize("behaviour", [drip_headers, drip_body])
+def test_a_slow_answer_over_tls_ends_at_the_total_deadline(behaviour: object, tmp_path: Path) -> None:
+    certificate, key = make_certificate(tmp_path)
+    with raw_server(behaviour, server_context(certificate, key)) as server:  # type: ignore[arg-type]
+        assert_timed_out(transport(server, timeout=1.0, scheme="https", certificate=str(certificate)).send(BATCH))
+
+
+def test_a_handshake_that_never_ends_is_given_up() -> None:
+    listener = socket.create_server(("127.0.0.1", 0))
+    with listener:
+        server = RawServer(listener.getsockname()[1])
+        assert_timed_out(transport(server, scheme="https").send(BATCH))
+
+
+def test_a_body_that_nobody_reads_is_given_up() -> None:
+    listener = socket.create_server(("127.0.0.1", 0))
+    with listener:
+        server = RawServer(listener.getsockname()[1])
+        assert_timed_out(transport(server).send(Batch("b", "events", 1, b" " * 50_000_000)))
+
+
+def test_through_a_proxy_the_deadline_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    with raw_server(drip_body) as proxy:
+        monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{proxy.port}")
+        config = GuardConfig.resolve({}, endpoint="http://guard.example", api_key="key", timeout=0.5)
+        assert_timed_out(HTTPTransport(config, lambda: "id").send(BATCH))
+        assert proxy.requests[0].startswith(b"POST http://guard.example/api/v1/events ")
+
+
+def test_a_caller_may_ask_for_less_than_the_setting() -> None:
+    with raw_server(never_answer) as server:
+        assert_timed_out(transport(server, timeout=100.0).send(BATCH, 0.2))
+        assert_timed_out(transport(server, timeout=100.0).send(BATCH, -1.0))
+
+
+def test_after_a_timeout_the_next_request_has_its_own_deadline_and_connection() -> None:
+    def first_never(server: RawServer, connection: socket.socket) -> bool:
+        if len(server.requests) == 1:
+            return never_answer(server, connection)
+        return answer()(server, connection)
+
+    with raw_server(first_never) as server:
+        sender = transport(server, timeout=1.0)
+        assert_timed_out(sender.send(BATCH))
+        assert sender.send(BATCH).verdict is Verdict.ACCEPTED
+        assert server.connections == 2
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_the_connection_is_kept_between_requests(tls: bool, tmp_path: Path) -> None:
+    certificate, key = make_certificate(tmp_path)
+    context = server_context(certificate, key) if tls else None
+    with raw_server(answer(), context) as server:
+        sender = transport(
+            server, timeout=10.0, scheme="https" if tls else "http", certificate=str(certificate) if tls else None
+        )
+        assert [sender.send(BATCH).verdict for _ in range(3)] == [Verdict.ACCEPTED] * 3
+        assert server.connections == 1
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 16\r\n\r\n{"success":true}',
+        b'HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{"success":true}',
+        b'HTTP/1.0 200 OK\r\n\r\n{"success":true}',
+        b'HTTP/1.1 200 OK\r\nConnection:close\r\nTransfer-Encoding:chunked\r\n\r\n10\r\n{"success":true}\r\n0\r\n\r\n',
+    ],
+)
+def test_an_answer_that_closes_the_connection_is_read_whole(data: bytes) -> None:
+    def in_two_parts(server: RawServer, connection: socket.socket) -> bool:
+        connection.sendall(data[:-5])
+        server.closing.wait(0.05)
+        connection.sendall(data[-5:])
+        return False
+
+    with raw_server(in_two_parts) as server:
+        sender = transport(server, timeout=10.0)
+        assert [sender.send(BATCH).verdict for _ in range(2)] == [Verdict.ACCEPTED] * 2
+        assert server.connections == 2
+
+
+def test_each_thread_has_a_connection_of_its_own() -> None:
+    with raw_server(answer()) as server:
+        sender = transport(server, timeout=10.0)
+        sender.send(BATCH)
+        other = threading.Thread(target=sender.send, args=(BATCH,))
+        other.start()
+        other.join()
+        assert server.connections == 2

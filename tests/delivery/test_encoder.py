@@ -1,0 +1,95 @@
+"""Rows to batches and back."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.strategies import json_values
+
+from opentelemetry_guard.delivery.encoder import GZIP_FROM, Encoder, plain_body
+from opentelemetry_guard.models import EventBatch
+
+rows_of_json = st.lists(st.dictionaries(st.text(max_size=8), json_values, max_size=4), min_size=1, max_size=8)
+
+
+def event(number: int, **fields: Any) -> dict[str, Any]:
+    return {"idempotency_key": f"k{number}", "event_type": "ip_blocked", "timestamp": "2026-01-02T03:04:05Z", **fields}
+
+
+@given(rows_of_json, st.sampled_from(["events", "metrics"]), st.sampled_from(["gzip", "none"]))
+def test_rows_come_back_as_they_went_in(rows: list[Any], kind: Any, compression: Any) -> None:
+    encoder = Encoder("p", compression)
+    [batch] = encoder.encode(kind, rows)
+    assert batch.rows == len(rows)
+    assert encoder.rows(batch) == rows
+
+
+@given(rows_of_json, st.integers(1, 2000))
+def test_a_split_keeps_every_row_in_order(rows: list[Any], max_body: int) -> None:
+    encoder = Encoder("p", "gzip")
+    batches = encoder.encode("events", rows, max_body)
+    assert [row for batch in batches for row in encoder.rows(batch)] == rows
+    assert all(len(plain_body(batch)) <= max_body or batch.rows == 1 for batch in batches)
+    assert len({batch.batch_id for batch in batches}) == len(batches)
+
+
+def test_a_body_is_the_contracts() -> None:
+    [batch] = Encoder(None, "none").encode("events", [event(1)])
+    document = json.loads(batch.body)
+    EventBatch.model_validate(document)
+    assert document.keys() == EventBatch.model_fields.keys()
+    assert document["project_id"] == "default"
+    assert document["batch_id"] == batch.batch_id
+    assert document["metrics"] == []
+
+
+def test_no_rows_make_no_batch() -> None:
+    assert Encoder("p", "gzip").encode("events", []) == []
+
+
+def test_bodies_of_a_kibibyte_and_more_are_compressed() -> None:
+    encoder = Encoder("p", "gzip")
+    [small] = encoder.encode("events", [event(1)])
+    [large] = encoder.encode("events", [event(1, reason="x" * GZIP_FROM)])
+    assert small.content_encoding == ""
+    assert large.content_encoding == "gzip"
+    assert json.loads(gzip.decompress(large.body))["events"][0]["reason"] == "x" * GZIP_FROM
+    [plain] = Encoder("p", "none").encode("events", [event(1, reason="x" * GZIP_FROM)])
+    assert plain.content_encoding == ""
+
+
+@pytest.mark.parametrize("value", [Decimal("1.5"), {1, 2}, "\ud800", 2**70, b"\xff", object(), {2: "x"}])
+def test_a_row_that_json_cannot_take_costs_neither_itself_nor_the_others(value: object) -> None:
+    encoder = Encoder("p", "none")
+    [batch] = encoder.encode("events", [event(1), event(2, metadata={"value": value}), event(3)])
+    rows = encoder.rows(batch)
+    assert [row["idempotency_key"] for row in rows] == ["k1", "k2", "k3"]
+    EventBatch.model_validate_json(batch.body)
+
+
+def test_rows_of_older_batches_keep_their_age() -> None:
+    batches = Encoder("p", "none").encode("events", [event(n) for n in range(4)], max_body=1, created_at=12.5)
+    assert [batch.created_at for batch in batches] == [12.5] * 4
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"events": 3}', b"not json", b'{"events": [{}, {}]}'])
+def test_a_body_of_somebody_else_is_refused(body: bytes) -> None:
+    encoder = Encoder("p", "none")
+    [batch] = encoder.encode("events", [event(1)])
+    with pytest.raises(ValueError):  # noqa: PT011  each body has its own text
+        encoder.rows(replace(batch, body=body))
+
+
+def test_damaged_compression_is_refused() -> None:
+    encoder = Encoder("p", "gzip")
+    [batch] = encoder.encode("events", [event(1, reason="x" * GZIP_FROM)])
+    for body in (batch.body[:20], b"plain", batch.body[:-8] + b"12345678"):
+        with pytest.raises(ValueError, match=batch.batch_id):
+            encoder.rows(replace(batch, body=body))

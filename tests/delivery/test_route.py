@@ -1,0 +1,88 @@
+"""A route: breaker, limiter and what the server asked for, together."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from opentelemetry_guard.delivery.breaker import BreakerPolicy, BreakerState
+from opentelemetry_guard.delivery.outcome import Outcome, Verdict
+from opentelemetry_guard.delivery.route import HOLD_SECONDS, Route
+
+ACCEPTED = Outcome(Verdict.ACCEPTED, 200)
+RETRY = Outcome(Verdict.RETRY, 500, "broken")
+
+
+def after(*outcomes: Outcome, policy: BreakerPolicy | None = None) -> Route:
+    route = Route("events", policy)
+    for outcome in outcomes:
+        route.begin(100.0)
+        route.settle(outcome, 100.0)
+    return route
+
+
+def test_what_the_server_asks_for_rules_over_the_backoff() -> None:
+    route = after(Outcome(Verdict.RETRY, 503, retry_after=60.0))
+    assert route.ready_at(100.0) == 160.0
+    route.hurry(100.0)
+    assert route.ready_at(100.0) == 160.0
+
+
+def test_a_retry_after_of_a_success_is_of_no_account() -> None:
+    assert after(Outcome(Verdict.ACCEPTED, 202, retry_after=60.0)).ready_at(100.0) == 100.0
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_an_overloaded_backend_is_asked_less_often(status: int) -> None:
+    assert after(Outcome(Verdict.RETRY, status)).limiter.rate == 50.0
+
+
+def test_a_timeout_slows_down_and_a_plain_failure_does_not() -> None:
+    assert after(Outcome(Verdict.RETRY, timed_out=True)).limiter.rate == 50.0
+    assert after(RETRY).limiter.rate == 100.0
+
+
+@pytest.mark.parametrize("verdict", [Verdict.ACCEPTED, Verdict.PARTIAL, Verdict.REFUSED, Verdict.TOO_LARGE])
+def test_every_answer_about_the_batch_itself_shows_that_the_route_works(verdict: Verdict) -> None:
+    route = after(RETRY, policy=BreakerPolicy(failures=1))
+    assert route.breaker.state is BreakerState.OPEN
+    route.begin(200.0)
+    route.settle(Outcome(verdict, 200), 200.0)
+    assert route.breaker.state is BreakerState.CLOSED
+    assert route.last_error is None
+    assert route.ready_at(200.0) == 200.0
+
+
+def test_a_refused_key_holds_the_route_and_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.ERROR):
+        first = after(*[Outcome(Verdict.MISCONFIGURED, 401, f"request {n}: unknown key") for n in range(3)])
+        second = after(Outcome(Verdict.MISCONFIGURED, 401, "request 9: unknown key"))
+    assert first.ready_at(100.0) == second.ready_at(100.0) == 100.0 + HOLD_SECONDS
+    assert first.held_for == "401 request 2: unknown key"
+    assert [record.message for record in caplog.records if "OTEL_EXPORTER_GUARD_API_KEY" in record.message]
+    assert len(caplog.records) == 1
+
+
+def test_a_held_route_resumes_when_the_key_works() -> None:
+    route = after(Outcome(Verdict.MISCONFIGURED, 401, "no"), ACCEPTED)
+    assert route.held_for is None
+    assert route.ready_at(100.0) == 100.0
+
+
+def test_every_transition_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        route = after(RETRY, policy=BreakerPolicy(failures=1))
+        route.begin(200.0)
+        route.settle(ACCEPTED, 200.0)
+    assert [record.message.partition(": ")[2] for record in caplog.records] == [
+        "OPEN (500 broken)",
+        "HALF_OPEN",
+        "CLOSED",
+    ]
+
+
+def test_the_limiter_counts_beside_an_open_breaker() -> None:
+    route = after(*[Outcome(Verdict.RETRY, 503)] * 30, policy=BreakerPolicy(failures=1, max_recovery=1.0))
+    assert route.limiter.rate == 0.1
+    assert route.ready_at(100.0) == pytest.approx(110.0)

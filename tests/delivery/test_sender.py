@@ -1,0 +1,563 @@
+"""The sender, between a queue in memory and a transport that answers from a script."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from opentelemetry_guard.delivery import route as route_module
+from opentelemetry_guard.delivery import sender as sender_module
+from opentelemetry_guard.delivery.breaker import BreakerPolicy, BreakerState
+from opentelemetry_guard.delivery.encoder import Encoder
+from opentelemetry_guard.delivery.outcome import Outcome, Verdict
+from opentelemetry_guard.delivery.route import Route
+from opentelemetry_guard.delivery.sender import MAX_REFUSALS, Sender
+from opentelemetry_guard.queue.base import KINDS, Batch, DeliveryQueue, Kind, Lease, QueueOptions, QueueUnavailable
+from opentelemetry_guard.queue.memory import MemoryQueue
+
+WATCHDOG = 20.0
+ACCEPTED = Outcome(Verdict.ACCEPTED, 200)
+RETRY = Outcome(Verdict.RETRY, 500, "broken")
+PARTIAL = Outcome(Verdict.PARTIAL, 200, '{"success": false}')
+TOO_LARGE = Outcome(Verdict.TOO_LARGE, 413, "too large")
+REFUSED = Outcome(Verdict.REFUSED, 422, "bad row")
+UNKNOWN_KEY = Outcome(Verdict.MISCONFIGURED, 401, "unknown key")
+ENCODER = Encoder("p", "none")
+NO_PAUSE = BreakerPolicy(failures=10**9, failure_rate=2.0, max_recovery=0.0)
+
+Answer = Callable[[Batch], Outcome]
+
+
+@dataclass(frozen=True)
+class Sent:
+    batch: Batch
+    outcome: Outcome
+    timeout: float
+
+    @property
+    def names(self) -> list[Any]:
+        return names(self.batch)
+
+
+class Script:
+    """A transport that answers in turn, and accepts everything once the script has ended."""
+
+    def __init__(self, *answers: Outcome | Answer, always: Outcome | Answer = ACCEPTED) -> None:
+        self._answers = list(answers)
+        self._always = always
+        self.sent: list[Sent] = []
+        self.closed = 0
+
+    def send(self, batch: Batch, timeout: float = float("inf")) -> Outcome:
+        answer = self._answers.pop(0) if self._answers else self._always
+        outcome = answer if isinstance(answer, Outcome) else answer(batch)
+        self.sent.append(Sent(batch, outcome, timeout))
+        return outcome
+
+    def close(self) -> None:
+        self.closed += 1
+
+    @property
+    def delivered(self) -> list[Any]:
+        return [name for sent in self.sent if sent.outcome.verdict is Verdict.ACCEPTED for name in sent.names]
+
+
+def names(batch: Batch) -> list[Any]:
+    return [row["name"] for row in ENCODER.rows(batch)]
+
+
+def new_queue() -> MemoryQueue:
+    return MemoryQueue(QueueOptions("sender"))
+
+
+def append(queue: DeliveryQueue, *rows: object, kind: Kind = "events", created_at: float | None = None) -> Batch:
+    [batch] = ENCODER.encode(kind, [{"name": row} for row in rows], created_at=created_at)
+    queue.append(batch)
+    return batch
+
+
+def append_attempted(queue: DeliveryQueue, *rows: object, kind: Kind = "events", created_at: float) -> Batch:
+    """Append a batch that was sent before, so that it comes alone."""
+    batch = append(queue, *rows, kind=kind, created_at=created_at)
+    [lease] = queue.lease(kind, time.time())
+    queue.defer(lease.batch.batch_id, 0.0)
+    return batch
+
+
+@contextmanager
+def sending(
+    script: Script, *queues: DeliveryQueue, pause: float = 0.0, policy: BreakerPolicy = NO_PAUSE
+) -> Iterator[Sender]:
+    routes = {kind: Route(kind, policy) for kind in KINDS}
+    sender = Sender("test", queues, script, ENCODER, routes, lease_seconds=20.0)
+    with (
+        patch.object(sender_module, "backoff_delay", lambda failures: pause),
+        patch.object(sender_module, "UNAVAILABLE_SECONDS", 0.11),
+    ):
+        try:
+            yield sender
+        finally:
+            sender.stop(WATCHDOG)
+
+
+def balanced(queue: DeliveryQueue) -> bool:
+    return all(ledger.balanced for ledger in queue.stats().ledger.values())
+
+
+def test_an_accepted_batch_is_delivered_and_gone() -> None:
+    queue, script = new_queue(), Script()
+    append(queue, "a", "b")
+    with sending(script, queue) as sender:
+        sender.flush(WATCHDOG)
+    assert script.delivered == ["a", "b"]
+    assert queue.stats().depth == 0
+    assert queue.stats().ledger["events"].delivered == 2
+
+
+def test_a_retry_sends_the_same_bytes_under_the_same_batch_id() -> None:
+    queue, script = new_queue(), Script(RETRY, RETRY)
+    batch = append(queue, "a")
+    with sending(script, queue) as sender:
+        sender.flush(WATCHDOG)
+    assert [(sent.batch.batch_id, sent.batch.body) for sent in script.sent] == [(batch.batch_id, batch.body)] * 3
+    assert queue.stats().ledger["events"].delivered == 1
+
+
+def test_a_batch_that_is_too_large_is_halved() -> None:
+    def small_only(batch: Batch) -> Outcome:
+        return ACCEPTED if batch.rows <= 2 else TOO_LARGE
+
+    queue, script = new_queue(), Script(always=small_only)
+    append(queue, *range(8))
+    with sending(script, queue) as sender:
+        sender.flush(WATCHDOG)
+    assert sorted(script.delivered) == list(range(8))
+    assert sorted(sent.batch.rows for sent in script.sent) == [2, 2, 2, 2, 4, 4, 8]
+    assert len({sent.batch.batch_id for sent in script.sent}) == len(script.sent)
+
+
+def test_a_single_row_that_is_too_large_is_a_dead_letter() -> None:
+    queue = new_queue()
+    append(queue, "a")
+    with sending(Script(TOO_LARGE), queue) as sender:
+        sender.flush(WATCHDOG)
+    [letter] = queue.dead_letters()
+    assert (letter.status, letter.reason, letter.batch.rows) == (413, "too large", 1)
+
+
+@given(st.sets(st.integers(0, 39), max_size=5))
+def test_exactly_the_refused_rows_become_dead_letters(bad: set[int]) -> None:
+    def strict(batch: Batch) -> Outcome:
+        return REFUSED if bad.intersection(names(batch)) else ACCEPTED
+
+    queue, script = new_queue(), Script(always=strict)
+    append(queue, *range(40))
+    with sending(script, queue) as sender:
+        sender.flush(WATCHDOG)
+    assert sorted(script.delivered) == sorted(set(range(40)) - bad)
+    letters = queue.dead_letters()
+    assert sorted(name for letter in letters for name in names(letter.batch)) == sorted(bad)
+    assert all((letter.status, letter.reason, letter.batch.rows) == (422, "bad row", 1) for letter in letters)
+    assert balanced(queue)
+
+
+def test_a_partial_failure_is_tried_a_few_times_and_never_counted_as_delivered() -> None:
+    queue, script = new_queue(), Script(always=PARTIAL)
+    batch = append(queue, "a", "b")
+    with sending(script, queue) as sender:
+        sender.flush(WATCHDOG)
+    assert [sent.batch.batch_id for sent in script.sent] == [batch.batch_id] * MAX_REFUSALS
+    [letter] = queue.dead_letters()
+    assert (letter.status, letter.batch.rows) == (200, 2)
+    ledger = queue.stats().ledger["events"]
+    assert (ledger.delivered, ledger.dead_lettered) == (0, 2)
+
+
+def test_failures_in_between_do_not_count_as_partial_ones() -> None:
+    queue, script = new_queue(), Script(PARTIAL, RETRY, RETRY, RETRY, RETRY, RETRY, PARTIAL, PARTIAL, PARTIAL)
+    append(queue, "a")
+    with sending(script, queue) as sender:
+        sender.flush(WATCHDOG)
+    assert script.delivered == ["a"]
+
+
+def test_a_partial_failure_waits_as_long_as_the_server_asks() -> None:
+    queue, script = new_queue(), Script(Outcome(Verdict.PARTIAL, 200, "", retry_after=100.0))
+    append(queue, "a")
+    with sending(script, queue) as sender:
+        sender.flush(WATCHDOG)
+    assert len(script.sent) == 1
+    assert not queue.lease("events", time.time() + 90)
+    assert queue.lease("events", time.time() + 110)
+
+
+@pytest.mark.parametrize("status", [0, 301, 401, 403])
+def test_a_refused_key_holds_everything_and_asks_once(status: int) -> None:
+    queue, script = new_queue(), Script(always=Outcome(Verdict.MISCONFIGURED, status, "no"))
+    for name in range(3):
+        append_attempted(queue, name, created_at=float(name))
+    with sending(script, queue) as sender:
+        sender.flush(WATCHDOG)
+        sender.flush(WATCHDOG)
+    assert len(script.sent) == 1
+    assert queue.stats().ledger["events"].queued == 3
+
+
+def test_delivery_resumes_by_itself_when_the_key_works() -> None:
+    queue, script = new_queue(), Script(UNKNOWN_KEY, UNKNOWN_KEY)
+    append(queue, "a")
+    with patch.object(route_module, "HOLD_SECONDS", 0.0), sending(script, queue) as sender:
+        sender.flush(WATCHDOG)
+    assert script.delivered == ["a"]
+
+
+def test_small_batches_never_sent_are_merged_into_one_request() -> None:
+    queue, script = new_queue(), Script()
+    for name in range(50):
+        append(queue, name, created_at=float(name))
+    with sending(script, queue) as sender:
+        sender.flush(WATCHDOG)
+    assert len(script.sent) == 1
+    assert sorted(script.delivered) == list(range(50))
+    assert script.sent[0].batch.created_at == 0.0
+    assert queue.stats().ledger["events"].delivered == 50
+
+
+def test_a_merged_batch_is_stored_before_it_is_sent() -> None:
+    queue = new_queue()
+    for name in range(3):
+        append(queue, name)
+    depths = []
+
+    def look(batch: Batch) -> Outcome:
+        depths.append(queue.stats().depth)
+        return ACCEPTED
+
+    with sending(Script(always=look), queue) as sender:
+        sender.flush(WATCHDOG)
+    assert depths == [1]
+
+
+def test_a_batch_that_cannot_be_read_is_left_out_of_a_merge_and_sent_as_it_is() -> None:
+    queue, script = new_queue(), Script()
+    append(queue, "a")
+    queue.append(Batch("strange", "events", 1, b"not ours"))
+    append(queue, "b")
+    with sending(script, queue) as sender:
+        sender.flush(WATCHDOG)
+    assert sorted(sent.batch.rows for sent in script.sent) == [1, 2]
+    assert [sent.batch.body for sent in script.sent if sent.batch.batch_id == "strange"] == [b"not ours"]
+    assert queue.stats().ledger["events"].delivered == 3
+
+
+def test_an_unreadable_batch_that_should_be_split_is_a_dead_letter() -> None:
+    queue = new_queue()
+    queue.append(Batch("strange", "events", 2, b"not ours"))
+    with sending(Script(REFUSED), queue) as sender:
+        sender.flush(WATCHDOG)
+    [letter] = queue.dead_letters()
+    assert letter.batch.batch_id == "strange"
+    assert letter.reason.startswith("bad row")
+
+
+def test_events_go_before_metrics() -> None:
+    queue, script = new_queue(), Script()
+    append(queue, "metric", kind="metrics")
+    append(queue, "event", kind="events")
+    with sending(script, queue) as sender:
+        sender.flush(WATCHDOG)
+    assert [sent.batch.kind for sent in script.sent] == ["events", "metrics"]
+
+
+def test_fresh_batches_go_before_the_backlog() -> None:
+    queue, script = new_queue(), Script()
+    for name in range(5):
+        append_attempted(queue, name, created_at=float(name))
+    with sending(script, queue) as sender:
+        sender.flush(WATCHDOG)
+    assert script.delivered == [4, 3, 2, 1, 0]
+
+
+def test_halves_of_an_old_batch_do_not_overtake_fresh_ones() -> None:
+    queue, script = new_queue(), Script(ACCEPTED, TOO_LARGE)
+    append_attempted(queue, 1, 2, created_at=1.0)
+    append_attempted(queue, 3, created_at=3.0)
+    with sending(script, queue) as sender:
+        sender.flush(WATCHDOG)
+    assert all(sent.batch.created_at == 1.0 for sent in script.sent[1:])
+    assert sorted(script.delivered) == [1, 2, 3]
+
+
+def test_a_batch_that_the_backend_chokes_on_holds_up_nobody() -> None:
+    def choke(batch: Batch) -> Outcome:
+        return RETRY if names(batch)[0].startswith("poison") else ACCEPTED
+
+    queue, script = new_queue(), Script(always=choke)
+    for number, name in enumerate(["a", "b", "poison", "c", "d", "poison too"]):
+        append_attempted(queue, name, created_at=float(number))
+    with sending(script, queue, pause=3600.0) as sender:
+        sender.flush(WATCHDOG)
+    assert script.delivered == ["d", "c", "b", "a"]
+    assert queue.stats().ledger["events"].queued == 2
+
+
+def test_an_open_breaker_sends_nothing_and_a_flush_probes_once() -> None:
+    queue, script = new_queue(), Script(always=RETRY)
+    for name in range(5):
+        append_attempted(queue, name, created_at=float(name))
+    policy = BreakerPolicy(failures=1, recovery=3600.0, max_recovery=3600.0)
+    with sending(script, queue, policy=policy) as sender:
+        sender.flush(WATCHDOG)
+        assert len(script.sent) == 1
+        sender.flush(WATCHDOG)
+        assert len(script.sent) == 2
+        assert sender._routes["events"].breaker.state is BreakerState.OPEN
+
+
+def test_deferred_batches_are_sent_in_their_time_without_anybody_asking() -> None:
+    done = threading.Event()
+
+    def last(batch: Batch) -> Outcome:
+        done.set()
+        return ACCEPTED
+
+    queue, script = new_queue(), Script(RETRY, RETRY, ACCEPTED, last)
+    append_attempted(queue, "a", created_at=1.0)
+    append_attempted(queue, "b", created_at=2.0)
+    pauses = iter([0.01, 0.05])
+    with sending(script, queue) as sender, patch.object(sender_module, "backoff_delay", lambda failures: next(pauses)):
+        sender.wake()
+        assert done.wait(WATCHDOG)
+
+
+def test_a_flush_waits_out_the_limiters_pace() -> None:
+    queue, script = new_queue(), Script()
+    for name in range(40):
+        append_attempted(queue, name, created_at=float(name))
+    with sending(script, queue) as sender:
+        sender.flush(WATCHDOG)
+    assert len(script.delivered) == 40
+
+
+def test_a_batch_that_arrives_while_another_is_sent_is_not_forgotten() -> None:
+    queue, done = new_queue(), threading.Event()
+
+    def append_another(batch: Batch) -> Outcome:
+        append(queue, "b")
+        sender.wake()
+        return ACCEPTED
+
+    def last(batch: Batch) -> Outcome:
+        done.set()
+        return ACCEPTED
+
+    append(queue, "a")
+    with sending(Script(append_another, last), queue) as sender:
+        sender.wake()
+        assert done.wait(WATCHDOG)
+
+
+def test_a_flush_that_is_asked_for_during_a_turn_covers_what_was_appended_before_it() -> None:
+    queue, began, go_on = new_queue(), threading.Event(), threading.Event()
+
+    def hold(batch: Batch) -> Outcome:
+        began.set()
+        assert go_on.wait(WATCHDOG)
+        return ACCEPTED
+
+    script = Script(hold)
+    append(queue, "a")
+    with sending(script, queue) as sender:
+        sender.wake()
+        assert began.wait(WATCHDOG)
+        append(queue, "b")
+        flushing = threading.Thread(target=sender.flush, args=(WATCHDOG,))
+        flushing.start()
+        go_on.set()
+        flushing.join()
+        assert sorted(script.delivered) == ["a", "b"]
+
+
+def test_stopping_does_not_wait_for_a_request_that_hangs() -> None:
+    queue, began, go_on = new_queue(), threading.Event(), threading.Event()
+
+    def hold(batch: Batch) -> Outcome:
+        began.set()
+        assert go_on.wait(WATCHDOG)
+        return ACCEPTED
+
+    append(queue, "a")
+    with sending(Script(hold), queue) as sender:
+        sender.wake()
+        assert began.wait(WATCHDOG)
+        sender.stop(0.0)
+        sender.flush(WATCHDOG)  # nothing is sent any more, so there is nothing to wait for
+        assert queue.stats().ledger["events"].in_flight == 1
+        go_on.set()
+    assert queue.stats().ledger["events"].delivered == 1
+
+
+def test_where_no_thread_can_be_started_a_flush_sends_on_its_callers_thread() -> None:
+    queue, script = new_queue(), Script(RETRY)
+    append(queue, "a")
+    with (
+        patch.object(threading.Thread, "start", side_effect=RuntimeError("can't create new thread")),
+        sending(script, queue) as sender,
+    ):
+        sender.wake()
+        assert not script.sent
+        sender.flush(WATCHDOG)
+    assert script.delivered == ["a"]
+    assert all(0.0 < sent.timeout <= WATCHDOG for sent in script.sent), "a request must not outlast the flush"
+
+
+class Failing(MemoryQueue):
+    """A store of a user's own that fails in the calls named by `failures`, each so many times."""
+
+    def __init__(self, error: Exception, **failures: int) -> None:
+        super().__init__(QueueOptions("failing"))
+        self.error = error
+        self.failures = failures
+
+    def _maybe_fail(self, call: str) -> None:
+        if self.failures.get(call, 0) > 0:
+            self.failures[call] -= 1
+            raise self.error
+
+    def lease(self, *args: Any) -> list[Lease]:
+        self._maybe_fail("lease")
+        return super().lease(*args)
+
+    def exists(self) -> bool:
+        self._maybe_fail("exists")
+        return super().exists()
+
+    def acknowledge(self, batch_id: str) -> bool:
+        self._maybe_fail("acknowledge")
+        return super().acknowledge(batch_id)
+
+    def defer(self, *args: Any) -> bool:
+        self._maybe_fail("defer")
+        return super().defer(*args)
+
+    def replace(self, *args: Any) -> bool:
+        self._maybe_fail("replace")
+        return super().replace(*args)
+
+
+def flush_until(sender: Sender, done: Callable[[], bool]) -> None:
+    for _ in range(100):
+        sender.flush(WATCHDOG)
+        if done():
+            return
+    raise AssertionError("100 flushes were not enough")
+
+
+@pytest.mark.parametrize("error", [QueueUnavailable("locked"), RuntimeError("a defect"), OSError("full")])
+@pytest.mark.parametrize("call", ["exists", "lease", "acknowledge", "defer", "replace"])
+def test_a_store_that_fails_for_a_while_loses_nothing_and_makes_no_duplicate(call: str, error: Exception) -> None:
+    queue, script = Failing(error, **{call: 3}), Script(RETRY, TOO_LARGE)
+    append(queue, "a", "b")
+    append(queue, "c", "d")
+    with sending(script, queue) as sender:
+        flush_until(sender, lambda: queue.stats().depth == 0)
+    assert sorted(script.delivered) == ["a", "b", "c", "d"]
+    assert not queue.failures[call]
+    assert balanced(queue)
+
+
+def test_a_store_that_fails_does_not_keep_another_from_being_emptied() -> None:
+    broken, other, script = Failing(QueueUnavailable("disk"), lease=10**9), new_queue(), Script()
+    append(broken, "waits")
+    append(other, "goes")
+    with sending(script, broken, other) as sender:
+        sender.flush(WATCHDOG)
+    assert script.delivered == ["goes"]
+
+
+def test_a_failing_store_is_said_once_a_failure(caplog: pytest.LogCaptureFixture) -> None:
+    queue = Failing(QueueUnavailable("locked"), lease=5)
+    append(queue, "a")
+    with sending(Script(), queue) as sender:
+        flush_until(sender, lambda: queue.stats().depth == 0)
+    assert len([record for record in caplog.records if "locked" in record.message]) == 1
+
+
+def test_a_defect_of_the_transport_neither_ends_the_thread_nor_keeps_the_batch(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def defect(batch: Batch) -> Outcome:
+        raise ZeroDivisionError
+
+    queue, script = new_queue(), Script(defect)
+    append(queue, "a")
+    with sending(script, queue, pause=-1.0) as sender:
+        flush_until(sender, lambda: queue.stats().depth == 0)
+    assert script.delivered == ["a"]
+    assert "unexpected error" in caplog.text
+
+
+class Stolen(MemoryQueue):
+    """A store whose batch was claimed by another owner in the middle of a merge."""
+
+    stolen = 1
+
+    def replace(self, batch_ids: Sequence[str], *args: Any) -> bool:
+        if self.stolen:
+            self.stolen -= 1
+            self.acknowledge(batch_ids[0])
+        return super().replace(batch_ids, *args)
+
+
+def test_what_is_left_of_a_merge_that_lost_a_batch_to_another_owner_is_still_delivered() -> None:
+    queue, script = Stolen(QueueOptions("stolen")), Script()
+    for name in range(3):
+        append(queue, name, created_at=float(name))
+    with sending(script, queue) as sender:
+        sender.flush(WATCHDOG)
+    assert sorted(script.delivered) == [0, 1]
+    assert queue.stats().depth == 0
+
+
+def test_nothing_is_asked_of_a_store_that_does_not_exist_yet() -> None:
+    queue, script = new_queue(), Script()
+    with sending(script, queue) as sender:
+        sender.flush(WATCHDOG)
+    assert not queue.exists()
+    assert not script.sent
+
+
+outcomes = st.sampled_from([ACCEPTED, RETRY, PARTIAL, TOO_LARGE, REFUSED, UNKNOWN_KEY])
+
+
+@given(
+    st.lists(outcomes, max_size=40),
+    st.lists(st.tuples(st.sampled_from(KINDS), st.integers(1, 9)), min_size=1, max_size=8),
+)
+def test_whatever_the_backend_answers_no_row_is_lost_or_delivered_twice(
+    answers: list[Outcome], batches: list[tuple[Kind, int]]
+) -> None:
+    queue, script = new_queue(), Script(*answers)
+    accepted = []
+    for number, (kind, rows) in enumerate(batches):
+        made = [f"{kind}-{number}-{row}" for row in range(rows)]
+        append(queue, *made, kind=kind)
+        accepted += made
+    with patch.object(route_module, "HOLD_SECONDS", 0.0), sending(script, queue) as sender:
+        sender.flush(WATCHDOG)
+    buried = [name for letter in queue.dead_letters() for name in names(letter.batch)]
+    assert sorted(script.delivered + buried) == sorted(accepted)
+    assert balanced(queue)
+    ledgers = queue.stats().ledger.values()
+    assert sum(ledger.delivered for ledger in ledgers) == len(script.delivered)
+    assert sum(ledger.dead_lettered for ledger in ledgers) == len(buried)
+    assert queue.stats().depth == 0

@@ -1,0 +1,253 @@
+"""One request of ours: what it carries, and that nothing it carries goes anywhere else."""
+
+from __future__ import annotations
+
+import gzip
+import logging
+import os
+import socket
+import threading
+from pathlib import Path
+
+import pytest
+from support.raw_server import OK, RawServer, answer, make_certificate, raw_server, server_context
+
+from opentelemetry_guard.config import GuardConfig
+from opentelemetry_guard.delivery.outcome import Verdict
+from opentelemetry_guard.delivery.transport import HTTPTransport
+from opentelemetry_guard.queue.base import Batch
+from opentelemetry_guard.version import __version__
+
+KEY = "sk-very-secret-key"
+BATCH = Batch("b", "events", 1, b'{"events":[]}')
+
+
+def transport(server: RawServer, scheme: str = "http", **settings: object) -> HTTPTransport:
+    endpoint = f"{scheme}://127.0.0.1:{server.port}"
+    config = GuardConfig.resolve({}, **{"endpoint": endpoint, "api_key": KEY, "timeout": 10.0, **settings})
+    return HTTPTransport(config, lambda: "11111111-2222-3333-4444-555555555555")
+
+
+def head(request: bytes) -> tuple[str, dict[str, str]]:
+    first, *lines = request.partition(b"\r\n\r\n")[0].decode().split("\r\n")
+    pairs = [line.split(": ", 1) for line in lines]
+    headers = {name.lower(): value for name, value in pairs}
+    assert len(headers) == len(pairs), "a header was sent twice"
+    return first, headers
+
+
+def test_the_headers_are_the_contracts() -> None:
+    with raw_server(answer()) as server:
+        transport(server, project_id="p-1").send(BATCH)
+    first, headers = head(server.requests[0])
+    assert first == "POST /api/v1/events HTTP/1.1"
+    assert headers["user-agent"] == f"opentelemetry-guard/{__version__}"
+    assert headers["content-type"] == "application/json"
+    assert headers["x-api-key"] == KEY
+    assert headers["x-project-id"] == "p-1"
+    assert headers["x-agent-install-id"] == "11111111-2222-3333-4444-555555555555"
+    assert headers["content-length"] == str(len(BATCH.body))
+    assert "gzip" in headers["accept-encoding"]
+    for absent in ("content-encoding", "authorization", "x-payload-signature", "cookie"):
+        assert absent not in headers
+
+
+def test_without_a_project_there_is_no_project_header() -> None:
+    with raw_server(answer()) as server:
+        transport(server).send(BATCH)
+    assert "x-project-id" not in head(server.requests[0])[1]
+
+
+def test_metrics_have_a_path_of_their_own_and_compression_is_named() -> None:
+    with raw_server(answer()) as server:
+        transport(server).send(Batch("b", "metrics", 1, gzip.compress(b"{}"), "gzip"))
+    first, headers = head(server.requests[0])
+    assert first == "POST /api/v1/metrics HTTP/1.1"
+    assert headers["content-encoding"] == "gzip"
+
+
+def test_ones_own_headers_are_sent_and_take_the_place_of_none_of_ours() -> None:
+    with raw_server(answer()) as server:
+        transport(server, headers={"X-Tenant": "t", "x-api-key": "another", "authorization": "Bearer t"}).send(BATCH)
+    _, headers = head(server.requests[0])
+    assert headers["x-tenant"] == "t"
+    assert headers["authorization"] == "Bearer t"
+    assert headers["x-api-key"] == KEY
+
+
+def test_credentials_of_a_netrc_file_are_not_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login me password other-secret\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+    with raw_server(answer()) as server:
+        transport(server).send(BATCH)
+    assert "authorization" not in head(server.requests[0])[1]
+
+
+def test_without_a_key_nothing_is_sent() -> None:
+    with raw_server(answer()) as server:
+        outcome = transport(server, api_key=None).send(BATCH)
+    assert outcome.verdict is Verdict.MISCONFIGURED
+    assert "API key" in outcome.reason
+    assert not server.requests
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_is_never_followed(status: int) -> None:
+    with raw_server(answer()) as elsewhere:
+        location = f"http://127.0.0.1:{elsewhere.port}/api/v1/events"
+        data = f"HTTP/1.1 {status} Moved\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n".encode()
+        with raw_server(answer(data)) as server:
+            outcome = transport(server).send(BATCH)
+    assert outcome.verdict is Verdict.MISCONFIGURED
+    assert location in outcome.reason
+    assert not elsewhere.connections
+
+
+def test_a_gzip_answer_is_read() -> None:
+    body = gzip.compress(b'{"success": false, "errors": ["row 1"]}')
+    data = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+    with raw_server(answer(data)) as server:
+        outcome = transport(server).send(BATCH)
+    assert outcome.verdict is Verdict.PARTIAL
+    assert "row 1" in outcome.reason
+
+
+def test_damaged_compression_of_an_answer_is_a_failure_to_retry() -> None:
+    data = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 5\r\n\r\nnoise"
+    with raw_server(answer(data)) as server:
+        assert transport(server).send(BATCH).verdict is Verdict.RETRY
+
+
+def test_a_long_list_of_errors_is_read_whole() -> None:
+    body = b'{"errors": [' + b",".join(b'"row %d is bad for a reason that takes many words"' % n for n in range(4000))
+    body += b"]}"
+    data = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+    with raw_server(answer(data)) as server:
+        assert transport(server).send(BATCH).verdict is Verdict.PARTIAL
+
+
+def test_an_endless_answer_is_cut() -> None:
+    def endless(server: RawServer, connection: socket.socket) -> bool:
+        connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+        while not server.closing.is_set():
+            connection.sendall(b"x" * 65536)
+        return False
+
+    with raw_server(endless) as server:
+        outcome = transport(server).send(BATCH)
+    assert outcome.verdict is Verdict.RETRY
+    assert not outcome.timed_out
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\x16\x03\x01",
+        b"SSH-2.0-OpenSSH\r\n",
+        b"HTTP/1.1 two hundred\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{}",
+        b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 200 + b"\r\n",
+    ],
+)
+def test_whatever_comes_back_is_an_outcome_and_never_an_error(data: bytes) -> None:
+    with raw_server(answer(data, keep=False)) as server:
+        assert transport(server).send(BATCH).verdict is Verdict.RETRY
+
+
+def test_a_refused_connection_is_a_failure_to_retry() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = RawServer(listener.getsockname()[1])
+    outcome = transport(server).send(BATCH)
+    assert (outcome.verdict, outcome.status, outcome.timed_out) == (Verdict.RETRY, 0, False)
+    assert "refused" in outcome.reason
+
+
+def test_a_kept_connection_that_the_server_has_closed_is_opened_again() -> None:
+    closed = threading.Event()
+
+    def answer_and_close(server: RawServer, connection: socket.socket) -> bool:
+        connection.sendall(OK)
+        connection.close()
+        closed.set()
+        return False
+
+    with raw_server(answer_and_close) as server:
+        sender = transport(server)
+        assert sender.send(BATCH).verdict is Verdict.ACCEPTED
+        assert closed.wait(10)
+        assert sender.send(BATCH).verdict is Verdict.ACCEPTED
+
+
+@pytest.mark.parametrize("status", [200, 301, 401, 403, 422, 500])
+def test_a_key_that_the_backend_quotes_is_not_in_the_outcome(status: int) -> None:
+    body = f'{{"errors": ["the key {KEY} is no good, nor is other-secret"]}}'.encode()
+    data = f"HTTP/1.1 {status} X\r\nLocation: http://x/?key={KEY}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    with raw_server(answer(data + body)) as server:
+        outcome = transport(server, headers={"authorization": "other-secret"}).send(BATCH)
+    assert KEY not in repr(outcome)
+    assert "other-secret" not in repr(outcome)
+    assert "***" in outcome.reason
+
+
+def test_no_log_of_any_level_holds_the_key(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG), raw_server(answer(b"nonsense", keep=False)) as server:
+        transport(server).send(BATCH)
+    assert KEY not in caplog.text
+
+
+def test_a_certificate_of_ones_own_is_trusted(tmp_path: Path) -> None:
+    certificate, key = make_certificate(tmp_path)
+    with raw_server(answer(), server_context(certificate, key)) as server:
+        assert transport(server, "https").send(BATCH).verdict is Verdict.RETRY
+        assert transport(server, "https", certificate=str(certificate)).send(BATCH).verdict is Verdict.ACCEPTED
+
+
+def test_the_setting_rules_over_the_environments_certificates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    certificate, key = make_certificate(tmp_path)
+    other, _ = make_certificate(tmp_path, "other")
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(other))
+    with raw_server(answer(), server_context(certificate, key)) as server:
+        assert transport(server, "https", certificate=str(certificate)).send(BATCH).verdict is Verdict.ACCEPTED
+
+
+def test_a_client_certificate_is_shown(tmp_path: Path) -> None:
+    certificate, key = make_certificate(tmp_path)
+    client, client_key = make_certificate(tmp_path, "client")
+    both = tmp_path / "both.pem"
+    both.write_bytes(client.read_bytes() + client_key.read_bytes())
+    with raw_server(answer(), server_context(certificate, key, client)) as server:
+        trusted = {"certificate": str(certificate)}
+        assert transport(server, "https", **trusted).send(BATCH).verdict is Verdict.RETRY
+        pair = {"client_certificate": str(client), "client_key": str(client_key)}
+        assert transport(server, "https", **trusted, **pair).send(BATCH).verdict is Verdict.ACCEPTED
+        alone = {"client_certificate": str(both)}
+        assert transport(server, "https", **trusted, **alone).send(BATCH).verdict is Verdict.ACCEPTED
+    assert "client" in repr(server.peers[-1])
+
+
+def test_closing_ends_the_connection_and_a_later_request_opens_another() -> None:
+    with raw_server(answer()) as server:
+        sender = transport(server)
+        sender.send(BATCH)
+        sender.close()
+        sender.close()
+        assert sender.send(BATCH).verdict is Verdict.ACCEPTED
+        assert server.connections == 2
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_forked_child_uses_a_connection_of_its_own() -> None:
+    with raw_server(answer(OK)) as server:
+        sender = transport(server)
+        sender.send(BATCH)
+        pid = os.fork()
+        if pid == 0:
+            os._exit(0 if sender.send(BATCH).verdict is Verdict.ACCEPTED else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        assert sender.send(BATCH).verdict is Verdict.ACCEPTED
+        assert server.connections == 2

@@ -1,0 +1,56 @@
+"""When SIGTERM is handled; what the handler does is shown on real processes in tests/delivery/test_shutdown.py."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from opentelemetry_guard.instrumentation import termination
+
+
+@pytest.fixture(autouse=True)
+def _default_action() -> Iterator[None]:
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+def test_it_is_handled_over_the_default_action_and_given_back() -> None:
+    assert termination.install()
+    assert signal.getsignal(signal.SIGTERM) is termination._terminate
+    assert not termination.install(), "it is handled already"
+    termination.uninstall()
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_somebody_elses_handler_is_left_alone() -> None:
+    def handler(number: int, frame: object) -> None:
+        """Stand for the application's own."""
+
+    signal.signal(signal.SIGTERM, handler)
+    assert not termination.install()
+    termination.uninstall()
+    assert signal.getsignal(signal.SIGTERM) is handler
+
+
+def test_an_ignored_signal_stays_ignored() -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    assert not termination.install()
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+
+
+def test_off_the_main_thread_nothing_is_touched() -> None:
+    answers: list[bool] = []
+
+    def elsewhere() -> None:
+        answers.append(termination.install())
+        termination.uninstall()
+
+    thread = threading.Thread(target=elsewhere)
+    thread.start()
+    thread.join()
+    assert answers == [False]
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL

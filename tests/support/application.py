@@ -1,0 +1,76 @@
+"""The example shop as an application of its own: a real uvicorn under ``opentelemetry-instrument``."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import requests
+
+ROOT = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
+START_SECONDS = 60.0
+ZERO_CODE = {
+    "OTEL_TRACES_EXPORTER": "guard",
+    "OTEL_LOGS_EXPORTER": "guard",
+    "OTEL_METRICS_EXPORTER": "guard",
+    "OTEL_BLRP_SCHEDULE_DELAY": "200",
+}
+"""What a service owner sets, besides where the backend is."""
+
+
+class RunningApplication:
+    """The application's process and address."""
+
+    def __init__(self, process: subprocess.Popen[bytes], url: str) -> None:
+        self.process = process
+        self.url = url
+        self.http = requests.Session()
+        self.http.trust_env = False
+
+    def fail_to_log_in(self, user: str) -> int:
+        """Send one failed login, which the shop emits as an event; return the answer's status."""
+        return self.http.post(f"{self.url}/login", json={"user": user, "password": "guess"}, timeout=10).status_code
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """End the process with a signal and return its exit code."""
+        self.process.send_signal(number)
+        return self.process.wait(30)
+
+
+@contextmanager
+def running_shop(settings: Mapping[str, str]) -> Iterator[RunningApplication]:
+    """Run the shop with `settings` in its environment."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
+    environment |= settings
+    environment["PATH"] = f"{BIN}{os.pathsep}{environment['PATH']}"
+    command = [str(BIN / "opentelemetry-instrument"), "uvicorn", "examples.shop:app", "--port", str(port)]
+    process = subprocess.Popen([*command, "--log-level", "warning"], env=environment, cwd=ROOT)
+    try:
+        _wait_for_port(port, process)
+        yield RunningApplication(process, f"http://127.0.0.1:{port}")
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+
+
+def _wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
+    pause = threading.Event()
+    for _ in range(int(START_SECONDS / 0.05)):
+        assert process.poll() is None, f"the application ended with status {process.returncode}"
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        pause.wait(0.05)  # the system tells nobody when a port begins to listen
+    raise AssertionError(f"nothing listens on port {port} after {START_SECONDS} s")

@@ -1,0 +1,94 @@
+"""The models are the wire contract's schema: its defaults, its closed sets and its openness."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timedelta, timezone
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from pydantic import ValidationError
+from support.strategies import events
+
+from opentelemetry_guard.models import AgentStatus, DynamicRules, EventBatch, SecurityEvent, SecurityMetric
+from opentelemetry_guard.utils import get_current_timestamp
+
+
+def test_an_event_needs_a_type_and_nothing_else() -> None:
+    event = SecurityEvent(event_type="ip_banned")
+    assert UUID(event.idempotency_key)
+    assert event.timestamp.utcoffset() == timedelta(0)
+    assert (event.ip_address, event.action_taken, event.reason) == ("", "", "")
+    assert event.metadata == {}
+    others = event.model_dump(
+        exclude={"idempotency_key", "timestamp", "event_type", "ip_address", "action_taken", "reason", "metadata"}
+    )
+    assert set(others.values()) == {None}
+
+
+def test_an_event_without_a_type_is_refused() -> None:
+    with pytest.raises(ValidationError, match="event_type"):
+        SecurityEvent()  # type: ignore[call-arg]
+
+
+def test_every_event_has_a_key_of_its_own() -> None:
+    assert SecurityEvent(event_type="a").idempotency_key != SecurityEvent(event_type="a").idempotency_key
+
+
+@given(events)
+def test_an_event_survives_json_with_its_unknown_keys(event: SecurityEvent) -> None:
+    assert SecurityEvent.model_validate_json(json.dumps(event.model_dump(mode="json"))) == event
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (datetime(2026, 1, 2, 3), "2026-01-02T03:00:00+00:00"),
+        (datetime(2026, 1, 2, 3, tzinfo=timezone(timedelta(hours=2))), "2026-01-02T01:00:00+00:00"),
+        ("1901-01-02T03:00:00Z", "1901-01-02T03:00:00+00:00"),
+    ],
+)
+def test_timestamps_are_in_utc_and_naive_ones_are_taken_for_utc(given: datetime | str, expected: str) -> None:
+    assert SecurityEvent(event_type="a", timestamp=given).timestamp.isoformat() == expected  # type: ignore[arg-type]
+
+
+def test_a_timestamp_that_utc_can_not_express_is_a_validation_error() -> None:
+    with pytest.raises(ValidationError, match="years 1 to 9999"):
+        SecurityEvent.model_validate_json('{"event_type": "a", "timestamp": "9999-12-31T23:59:59-01:00"}')
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_a_metric_is_finite(value: float) -> None:
+    with pytest.raises(ValidationError):
+        SecurityMetric(metric_type="threat_level", value=value)
+    with pytest.raises(ValidationError):
+        SecurityEvent(event_type="a", response_time=value)
+
+
+def test_metric_types_are_a_closed_set() -> None:
+    with pytest.raises(ValidationError, match="metric_type"):
+        SecurityMetric(metric_type="latency", value=1.0)  # type: ignore[arg-type]
+
+
+def test_a_batch_has_the_default_project_and_no_rows() -> None:
+    batch = EventBatch(batch_id="1-a")
+    assert (batch.project_id, batch.compressed, batch.events, batch.metrics) == ("default", False, [], [])
+
+
+def test_a_status_knows_the_old_word_for_failed() -> None:
+    assert AgentStatus(status="error", uptime=1.0).status == "error"
+    with pytest.raises(ValidationError):
+        AgentStatus(status="asleep", uptime=1.0)  # type: ignore[arg-type]
+
+
+def test_rules_have_a_default_for_every_field() -> None:
+    rules = DynamicRules()
+    assert (rules.ttl, rules.ip_ban_duration, rules.emergency_mode) == (300, 3600, False)
+    assert DynamicRules.model_validate({"endpoint_rate_limits": {"/login": [5, 60]}}).endpoint_rate_limits == {
+        "/login": (5, 60)
+    }
+
+
+def test_the_current_timestamp_is_aware_and_in_utc() -> None:
+    assert get_current_timestamp().utcoffset() == timedelta(0)
