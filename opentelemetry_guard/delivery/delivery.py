@@ -7,6 +7,7 @@ returns. Its sender delivers them from there.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import threading
 import time
@@ -19,7 +20,8 @@ from pathlib import Path
 from ..codec import Row
 from ..config import GuardConfig
 from ..once import log_once
-from ..queue.base import KINDS, DeliveryQueue, Kind, Ledger, QueueOptions, QueueStats, QueueUnavailable
+from ..queue.base import KINDS, DeliveryQueue, Kind, Lease, Ledger, QueueOptions, QueueStats, QueueUnavailable
+from ..queue.local import LocalQueue
 from ..queue.memory import MemoryQueue
 from ..queue.sqlite import SqliteQueue
 from ..queue.url import default_queue_path, open_queue
@@ -31,6 +33,7 @@ from .identity import install_id
 from .metrics import DeliveryMetrics
 from .route import Route
 from .sender import Sender
+from .source import MERGE_BATCHES
 from .transport import HTTPTransport
 
 _logger = logging.getLogger(__name__)
@@ -168,12 +171,13 @@ class Delivery:
         A later `submit` still writes ahead.
         """
         deadline = time.monotonic() + timeout
-        self._sender.flush(timeout)
+        self._move_back()
+        self._sender.flush(timeout, lambda: not self._volatile_batches())
         self.closed = True
         self._sender.stop(deadline - time.monotonic())
-        for queue in (self._queue, self._fallback):
-            if isinstance(queue, MemoryQueue) and (waiting := queue.stats().depth):
-                _logger.warning("%d batches for the Guard backend end with this process: they are in memory", waiting)
+        self._move_back()
+        if waiting := self._volatile_batches():
+            _logger.warning("%d batches for the Guard backend end with this process: they are in memory", waiting)
         try:
             self._queue.close()
         except Exception as error:  # noqa: BLE001  a user's own store may raise anything; a shutdown goes on
@@ -236,6 +240,31 @@ class Delivery:
             with self._lock:
                 self._degraded = False
             _logger.info("the Guard delivery queue can be written again")
+            self._move_back()
+
+    def _move_back(self) -> None:
+        """Move what waits in memory to the store, as far as the store takes it; what is being sent right now stays."""
+        leases: Sequence[Lease] = ()
+        try:
+            for kind in KINDS:
+                while leases := self._fallback.lease(kind, math.inf, MERGE_BATCHES):
+                    for lease in leases:
+                        self._put_back(lease)
+                        self._fallback.forget(lease.batch.batch_id)
+        except Exception as error:  # noqa: BLE001  a user's own store may raise anything; the rows stay in memory
+            _logger.debug("the Guard delivery queue doesn't take back what waits in memory: %s", error)
+            for lease in leases:
+                self._fallback.defer(lease.batch.batch_id, 0.0, lease.refusals)
+
+    def _put_back(self, lease: Lease) -> None:
+        if lease.attempts and isinstance(self._queue, LocalQueue):
+            self._queue.adopt(lease.batch)
+        else:
+            self._queue.append(lease.batch)
+
+    def _volatile_batches(self) -> int:
+        """Return the number of batches that end with this process."""
+        return sum(queue.stats().depth for queue in (self._queue, self._fallback) if isinstance(queue, MemoryQueue))
 
     def _release(self) -> None:
         try:

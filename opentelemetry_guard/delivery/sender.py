@@ -11,11 +11,12 @@ import heapq
 import logging
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 
 from ..codec import Row
+from ..once import log_once
 from ..queue.base import KINDS, Batch, DeadLetter, DeliveryQueue, Kind, Lease
 from .backoff import backoff_delay
 from .encoder import Encoder
@@ -73,6 +74,7 @@ class Sender:
         self._hurried = False
         self._asked = 0  # flushes that were asked for
         self._answered = 0  # flushes after which the sender has found nothing more that it can do
+        self._next_try_at = 0.0  # monotonic; the next request that is foreseen, as of `_answered`
         self._thread: threading.Thread | None = None
         self._sending = threading.Lock()
 
@@ -96,11 +98,12 @@ class Sender:
             self._condition.notify_all()
         self.start()
 
-    def flush(self, timeout: float) -> None:
+    def flush(self, timeout: float, content: Callable[[], bool] = lambda: True) -> None:
         """Send what can be sent now, for at most `timeout` seconds.
 
         Pauses after failures are cut short once; it returns early when the
-        backend still can't take anything.
+        backend still can't take anything, unless the caller is not `content`
+        with what is left and there is time for another try.
         """
         deadline = time.monotonic() + timeout
         with self._condition:
@@ -109,10 +112,13 @@ class Sender:
             self._awake = self._hurried = True
             self._condition.notify_all()
         if not self.start():
-            self._flush_here(deadline)
+            self._flush_here(deadline, content)
             return
         with self._condition:
-            self._condition.wait_for(lambda: self._answered >= ticket or self._stopping, max(0.0, timeout))
+            self._condition.wait_for(
+                lambda: self._stopping or (self._answered >= ticket and (self._next_try_at >= deadline or content())),
+                max(0.0, timeout),
+            )
 
     def stop(self, timeout: float) -> None:
         """End the thread; a request that is under way is given `timeout` seconds to finish."""
@@ -145,12 +151,12 @@ class Sender:
                         self._condition.wait(wait)
             self._transport.close()
 
-    def _flush_here(self, deadline: float) -> None:
+    def _flush_here(self, deadline: float, content: Callable[[], bool]) -> None:
         self._give_up_at = deadline
         with suppress_instrumentation():
-            while time.monotonic() < deadline:
+            while (left := deadline - time.monotonic()) > 0:
                 wait = self._guarded_turn()
-                if wait is None or wait > SHORT_PAUSE:
+                if wait is None or self._next_try_at >= deadline or (wait > SHORT_PAUSE and content()):
                     break
                 time.sleep(wait)
         self._give_up_at = float("inf")
@@ -170,11 +176,13 @@ class Sender:
         sources = [source for source in self._sources if source.open()]
         now, today = time.monotonic(), time.time()
         wait = self._lease_seconds / 4
+        self._next_try_at = float("inf")
         for kind in KINDS:
             route = self._routes[kind]
             ready_in = route.ready_at(now) - now
             if ready_in > 0:
                 wait = min(wait, ready_in)
+                self._next_try_at = min(self._next_try_at, now + ready_in)
                 continue
             for source in sources:
                 leases = source.lease(kind)
@@ -201,7 +209,11 @@ class Sender:
         """Return how long to wait so that a deferred batch that was not due at `looked_at` is not kept waiting."""
         while self._due and self._due[0] <= looked_at:
             heapq.heappop(self._due)
-        return min(wait, max(0.0, self._due[0] - time.time())) if self._due else wait
+        if not self._due:
+            return wait
+        due_in = max(0.0, self._due[0] - time.time())
+        self._next_try_at = min(self._next_try_at, time.monotonic() + due_in)
+        return min(wait, due_in)
 
     def _handle(self, source: Source, route: Route, leases: Sequence[Lease]) -> None:
         try:
@@ -219,7 +231,7 @@ class Sender:
         batch = lease.batch
         route.begin(time.monotonic())
         outcome = self._transport.send(batch, self._give_up_at - time.monotonic())
-        route.settle(outcome, time.monotonic())
+        answered_at = time.monotonic()
         match outcome.verdict:
             case Verdict.ACCEPTED:
                 source.acknowledge(batch)
@@ -235,6 +247,8 @@ class Sender:
                 self._split(source, batch, outcome)
             case _:
                 self._bury(source, batch, outcome)
+        # Last, since it tells the application's own instruments: whatever they do, the batch has been dealt with.
+        route.settle(outcome, answered_at)
 
     def _defer(self, source: Source, batch: Batch, seconds: float, refusals: int) -> None:
         until = time.time() + seconds
@@ -275,12 +289,12 @@ class Sender:
         source.replace([batch], halves)
 
     def _bury(self, source: Source, batch: Batch, outcome: Outcome) -> None:
-        _logger.warning(
-            "the Guard backend refuses %d %s for good (%d %s): a dead letter now, batch %s",
-            batch.rows,
-            batch.kind,
-            outcome.status,
-            outcome.reason[:200],
-            batch.batch_id,
+        log_once(
+            _logger,
+            logging.WARNING,
+            f"the Guard backend refuses {batch.kind} for good; they are kept as dead letters. "
+            f"The first: {outcome.status} {outcome.reason[:200]}",
+            cause=f"dead letters with status {outcome.status}",
         )
+        _logger.debug("dead letter: batch %s, %d rows, %d", batch.batch_id, batch.rows, outcome.status)
         source.replace([batch], [], [DeadLetter(batch, outcome.status, outcome.reason, time.time())])

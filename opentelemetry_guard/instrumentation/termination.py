@@ -6,6 +6,7 @@ handler runs. What the SDK's batch processors hold is lost then.
 
 from __future__ import annotations
 
+import _thread
 import logging
 import os
 import signal
@@ -53,23 +54,27 @@ def _terminate(signum: int, frame: FrameType | None) -> None:
 
 def _shut_down_providers(deadline: float) -> None:
     # In threads of their own: the signal may have interrupted code that holds a lock of the SDK, and an exporter that
-    # hangs in one provider must not keep the others from finishing.
-    threads = []
+    # hangs in one provider must not keep the others from finishing. Bare threads: `Thread.start` takes a lock of the
+    # threading module, which may be what the signal has interrupted.
+    running = []
     for provider in (get_logger_provider(), get_meter_provider(), get_tracer_provider()):
         shutdown = getattr(provider, "shutdown", None)
         if callable(shutdown):
-            thread = threading.Thread(target=_call, args=(shutdown,), daemon=True)
-            thread.start()
-            threads.append(thread)
-    for thread in threads:
-        thread.join(max(0.0, deadline - time.monotonic()))
+            done = _thread.allocate_lock()
+            done.acquire()
+            _thread.start_new_thread(_call, (shutdown, done))
+            running.append(done)
+    for done in running:
+        done.acquire(timeout=max(0.0, deadline - time.monotonic()))
 
 
-def _call(shutdown: Callable[[], object]) -> None:
+def _call(shutdown: Callable[[], object], done: _thread.LockType) -> None:
     try:
         shutdown()
     except Exception:
         _logger.exception("a telemetry provider failed to shut down")
+    finally:
+        done.release()
 
 
 def _seconds() -> float:

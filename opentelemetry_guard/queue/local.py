@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from .base import Batch, DeliveryQueue
 
@@ -11,8 +11,16 @@ Holding = Literal["mine", "theirs", "dead"]
 """Where a stored batch is: this owner's, another owner's of the same store, or among the dead letters."""
 
 
+@runtime_checkable
 class LocalQueue(DeliveryQueue, Protocol):
     """A delivery queue that can also be compared with a copy elsewhere."""
+
+    def adopt(self, batch: Batch) -> None:
+        """Store a batch that another machine left behind, as `append` does, but as attempted once.
+
+        It may have been sent without anybody knowing, so it must come alone and go out under its own `batch_id`.
+        """
+        ...
 
     def read(self, batch_ids: Sequence[str]) -> list[Batch]:
         """Return those of the batches that this owner has, queued or in flight; nothing changes."""

@@ -104,13 +104,16 @@ class MemoryQueue:
 
     def append(self, batch: Batch) -> None:
         """Store a batch as `DeliveryQueue.append` says; memory is never unavailable."""
+        self._append(batch, attempts=0)
+
+    def _append(self, batch: Batch, attempts: int) -> None:
         rows = self._rows()
         with rows.lock:
             if batch.batch_id in rows.ids or batch.batch_id in rows.letters:
                 return
             rows.ledger[batch.kind].accepted += batch.rows
             if self._make_room(rows, batch.kind, len(batch.body)):
-                _enqueue(rows, batch)
+                _enqueue(rows, batch, attempts)
             else:
                 _drop(rows, batch, DROPPED_OVERFLOW)
 
@@ -248,6 +251,10 @@ class MemoryQueue:
 
     def close(self) -> None:
         """Do nothing: the rows stay until the process ends."""
+
+    def adopt(self, batch: Batch) -> None:
+        """Store a batch of another machine's, as `LocalQueue.adopt` says."""
+        self._append(batch, attempts=1)
 
     def read(self, batch_ids: Sequence[str]) -> list[Batch]:
         """Return those of the batches that are stored, as `LocalQueue.read` says."""

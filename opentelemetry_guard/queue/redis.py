@@ -51,7 +51,7 @@ STEP_SECONDS = 0.05
 class _Session:
     """What one process has in Redis: its consumer's name, the link, and the book of copies.
 
-    The other fields belong to the courier, but for `claims`, which is the sender's.
+    `claims` is the sender's; the other fields belong to the courier. `renewed_at` is in Unix seconds.
     """
 
     link: Link
@@ -151,7 +151,7 @@ class RedisQueue:
         behind are claimed from Redis.
         """
         session = self._session.get()
-        if self._renewal_is_due(session):
+        if self._renewal_is_due(session, now):
             self._renew(session, now)
         deadline = time.monotonic() + PATIENCE
         claimed = False
@@ -257,7 +257,6 @@ class RedisQueue:
         return session.link.call(lambda redis: self._put_now(redis, session, batch, now))
 
     def _put_now(self, redis: Caller, session: _Session, batch: Batch, now: float) -> tuple[str, float]:
-        began = time.monotonic()
         try:
             answer = redis.run(PUT, *self._who(session, now), self._options.max_bytes, *_arguments(batch))
         except Exception as error:
@@ -265,8 +264,11 @@ class RedisQueue:
                 raise
             standing, left = "full", 0.0
         else:
-            session.renewed_at = max(session.renewed_at, began)
-            standing, left = _standing(cast("list[object]", answer))
+            said, left_ms, lapsed = cast("tuple[bytes, int, int]", answer)
+            standing, left = _text(said), left_ms / 1000
+            session.renewed_at = now
+            if lapsed:
+                session.book.doubt()
         session.book.note(batch.batch_id, standing)
         if standing == "full":
             log_once(
@@ -312,7 +314,7 @@ class RedisQueue:
             return False
         batches = [_batch(kind, cast("list[bytes]", entry)) for entry in cast("list[object]", entries)]
         for batch in batches:
-            self._local.append(batch)
+            self._local.adopt(batch)
         # Until here the same request returns the same batches, should their answer or this process's turn be lost
         session.claims[kind] = uuid4().hex, now
         if not batches:
@@ -377,15 +379,16 @@ class RedisQueue:
 
     # Renewal and housekeeping.
 
-    def _renewal_is_due(self, session: _Session) -> bool:
-        age = time.monotonic() - session.renewed_at
-        return age > self._options.lease_seconds / 4 or session.outages != session.link.outages
+    def _renewal_is_due(self, session: _Session, now: float) -> bool:
+        # By the time of day, since a monotonic clock stands still while a machine sleeps; a step backwards renews too
+        fresh = 0 <= now - session.renewed_at <= self._options.lease_seconds / 4
+        return not fresh or session.outages != session.link.outages
 
     def _renew(self, session: _Session, now: float) -> None:
         session.link.call(lambda redis: self._renew_now(redis, session, now))
 
     def _renew_now(self, redis: Caller, session: _Session, now: float) -> bool:
-        began, outages = time.monotonic(), session.link.outages
+        outages = session.link.outages
         answer = redis.run(RENEW, *self._who(session, now), uuid4().hex)
         epoch, lapsed = cast("tuple[bytes, int]", answer)
         if session.epoch and session.epoch != _text(epoch):
@@ -393,7 +396,7 @@ class RedisQueue:
         elif lapsed or not session.epoch or outages != session.outages:
             # Somebody may have taken what was ours, and a Redis that came back may have forgotten the newest
             session.book.doubt()
-        session.epoch, session.outages, session.renewed_at = _text(epoch), outages, began
+        session.epoch, session.outages, session.renewed_at = _text(epoch), outages, now
         if self._local.exists():
             dropped = sum(sum(ledger.dropped.values()) for ledger in self._local.stats().ledger.values())
             if dropped != session.dropped:
@@ -495,11 +498,6 @@ def _batch(kind: Kind, fields: list[bytes]) -> Batch:
         values[b"encrypted"] == b"1",
         float(values[b"created_at"]),
     )
-
-
-def _standing(answer: list[object]) -> tuple[str, float]:
-    standing, left = answer
-    return _text(standing), cast(int, left) / 1000
 
 
 def _text(value: object) -> str:

@@ -72,11 +72,14 @@ local function lease_left(consumer)
   return ends and tonumber(ends) - now or -1
 end
 
--- Only RELEASE shortens a lease.
+-- Renews the caller's lease, and returns 1 if it had run out: somebody may have taken what was the caller's. Whoever
+-- renews has to tell, or the caller would never know. Only RELEASE shortens a lease.
 local function renew()
+  local lapsed = lease_left(me) < 0 and 1 or 0
   if lease_left(me) < lease then
     redis.call('ZADD', OWNERS, string.format('%.0f', now + lease), me)
   end
+  return lapsed
 end
 
 -- Who holds an entry: a consumer's name, or nil.
@@ -157,9 +160,9 @@ PUT = Script(
     _COMMON
     + """
 -- max_bytes, batch: adds a batch and leases it to the caller, or says who has it.
+-- It renews the lease too, and returns whether that had run out.
 local standing, left = add(5, tonumber(ARGV[4]))
-renew()
-return {standing, left}
+return {standing, left, renew()}
 """
 )
 
@@ -174,7 +177,6 @@ for i = 1, old do
   if i <= remembered then redis.call('ZADD', DONE, string.format('%.0f', now), ARGV[6 + i]) end
 end
 redis.call('ZREMRANGEBYRANK', DONE, 0, -{DONE_KEPT + 1})
-renew()
 local answers = {{}}
 for at = 7 + old, #ARGV, {BATCH_ARGUMENTS} do
   answers[#answers + 1] = add(at, tonumber(ARGV[4]))
@@ -188,7 +190,6 @@ CONFIRM = Script(
     + """
 -- batch ids: says of each what PUT would say of it.
 allow_when_full()
-renew()
 local answers = {}
 for i = 4, #ARGV do
   answers[#answers + 1] = take(ARGV[i])
@@ -202,10 +203,9 @@ RENEW = Script(
     + """
 -- a random word: renews the lease; returns the epoch, and whether the lease had run out.
 allow_when_full()
-local lapsed = lease_left(me) < 0
-renew()
+local lapsed = renew()
 redis.call('SET', EPOCH, ARGV[4], 'NX')
-return {redis.call('GET', EPOCH), lapsed and 1 or 0}
+return {redis.call('GET', EPOCH), lapsed}
 """
 )
 
@@ -261,7 +261,6 @@ allow_when_full()
 local request, kind, limit, room, expired = ARGV[4], ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8] == '1'
 local stream, mark = STREAMS[kind], me .. ' ' .. ARGV[5]
 local entries, taken, size = {}, {request}, 0
-renew()
 if redis.call('EXISTS', stream) == 0 then return entries end
 ensure_group(stream)
 

@@ -126,6 +126,9 @@ class SqliteQueue:
 
     def append(self, batch: Batch) -> None:
         """Store a batch as `DeliveryQueue.append` says; renews this owner's lease."""
+        self._append(batch, attempts=0)
+
+    def _append(self, batch: Batch, attempts: int) -> None:
         now = self._clock()
         size = len(batch.body)
 
@@ -135,7 +138,7 @@ class SqliteQueue:
             tx.renew(now)
             tx.count(batch.kind, "accepted", batch.rows)
             if self._make_room(tx, batch.kind, size):
-                tx.enqueue(batch)
+                tx.enqueue(batch, attempts)
             else:
                 tx.count_dropped(batch.kind, DROPPED_OVERFLOW, batch.rows)
 
@@ -302,6 +305,10 @@ class SqliteQueue:
             self.release()
         finally:
             self._database.close()
+
+    def adopt(self, batch: Batch) -> None:
+        """Store a batch of another machine's, as `LocalQueue.adopt` says."""
+        self._append(batch, attempts=1)
 
     def read(self, batch_ids: Sequence[str]) -> list[Batch]:
         """Return those of the batches that are this owner's and sound, as `LocalQueue.read` says."""

@@ -506,6 +506,19 @@ def test_a_defect_of_the_transport_neither_ends_the_thread_nor_keeps_the_batch(
     assert "unexpected error" in caplog.text
 
 
+def test_an_instrument_that_raises_makes_no_duplicate() -> None:
+    def defect(*args: object) -> None:
+        raise ZeroDivisionError
+
+    queue, script = new_queue(), Script()
+    append(queue, "a")
+    with sending(script, queue) as sender:
+        sender._routes["events"]._observe = defect
+        sender.flush(WATCHDOG)
+    assert script.delivered == ["a"]
+    assert queue.stats().ledger["events"].delivered == 1
+
+
 class Stolen(MemoryQueue):
     """A store whose batch was claimed by another owner in the middle of a merge."""
 

@@ -199,9 +199,9 @@ def _run(seed: int, backend: FaultyBackend, directory: Path, url: str, redis: Re
     print(
         f"chaos: {len(accepted)} events accepted by export() in {len(scene.journals)} processes, {events}; "
         f"{len(report.keys)} stored by the backend ({len(report.duplicates())} more than once), {len(dead)} dead "
-        f"letters {sorted({letter['status'] for letter in letters})}; metrics {metrics}, {report.metric_rows()} rows stored; "
-        f"drained in {drained_in:.1f} s; export() max {max(exports) * 1e3:.0f} ms, SIGTERM max "
-        f"{max(scene.shutdowns):.1f} s; {report.requests} requests, answers {report.answers}"
+        f"letters {sorted({letter['status'] for letter in letters})}; metrics {metrics}, "
+        f"{report.metric_rows()} rows stored; drained in {drained_in:.1f} s; export() max {max(exports) * 1e3:.0f} ms, "
+        f"SIGTERM max {max(scene.shutdowns):.1f} s; {report.requests} requests, answers {report.answers}"
     )
     assert stats["drained"], stats
     assert report.problems == []

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import logging
+import ssl
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
+from datetime import datetime, timedelta, timezone
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 import redis
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.redis import RedisServer, eventually, proxy, redis_cluster, redis_sentinel, redis_server
@@ -363,6 +370,42 @@ def test_a_password_is_in_no_log_exception_or_repr(secret: str, caplog: pytest.L
         shown = [repr(queue), repr(address), str(address), repr(queue.link), caplog.text]
     shown.append(describe(redis.ResponseError(f"no {secret}"), address.secrets))
     assert not [text for text in shown if secret in text]
+
+
+def certificate(directory: Path) -> Path:
+    """Write a certificate for 127.0.0.1 that signs itself, with its key in the same file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "redis of a test")])
+    now = datetime.now(timezone.utc)
+    signed = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    file = directory / "redis.pem"
+    file.write_bytes(
+        signed.public_bytes(serialization.Encoding.PEM)
+        + key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return file
+
+
+def test_tls_is_used_and_the_certificate_is_checked(tmp_path: Path) -> None:
+    file = certificate(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(file)
+    with redis_server() as server, proxy(server.port, context) as between:
+        url = between.url.replace("redis://", "rediss://")
+        with opened(url) as stranger:
+            eventually(lambda: stranger.append(make_batch(str(time.monotonic()))) or stranger.link.failures)
+            assert "CERTIFICATE_VERIFY_FAILED" in str(stranger.link.last_error)
+        assert copies(server) == 0
+        with opened(f"{url}?ssl_ca_certs={file}") as queue:
+            queue.append(make_batch("a"))
+            eventually(lambda: has_copies(queue, server, 1))
 
 
 # Cluster and sentinels.

@@ -29,9 +29,10 @@ from opentelemetry_guard.models import EventBatch
 API_KEY = "faulty-backend-key"
 MODES = ("up", "slow", "refused", "unavailable", "hang", "reset", "lost", "unauthorized", "small", "partial")
 """
-``slow``: stores at once and answers after `SLOW_SECONDS`. ``refused``: nothing listens. ``unavailable``: 503. ``hang``: stores, never answers. ``reset``: resets the connection
-and stores nothing. ``lost``: stores and resets, so the answer is lost. ``unauthorized``: 401. ``small``: 413 beyond
-`limit` bytes. ``partial``: ``success: false``, and nothing is stored.
+``slow``: stores at once and answers after `SLOW_SECONDS`. ``refused``: nothing listens. ``unavailable``: 503.
+``hang``: stores, never answers. ``reset``: stores nothing and resets the connection. ``lost``: stores and resets it, so
+that the answer is lost. ``unauthorized``: 401. ``small``: 413 beyond `limit` bytes. ``partial``: stores nothing and
+answers ``success: false``.
 """
 SLOW_SECONDS = 0.25
 LINE_BYTES = 256 * 1024 * 1024
@@ -106,12 +107,9 @@ class Backend:
         waiter = Waiter(set(keys) - self.answered_keys, count)
         if waiter.missing or len(self.answered_keys) < count:
             self._waiters.append(waiter)
-            try:
-                await asyncio.wait_for(waiter.done.wait(), timeout)
-            except TimeoutError:
-                pass  # the answer says what is missing
-            except asyncio.TimeoutError:
-                pass  # the same before Python 3.11
+            done = asyncio.ensure_future(waiter.done.wait())
+            await asyncio.wait({done}, timeout=timeout)
+            done.cancel()
             self._waiters.remove(waiter)
         missing = sorted(waiter.missing)
         return {
@@ -189,29 +187,22 @@ class Backend:
             self.problems.append(str(error))
             return 422, json.dumps({"detail": str(error)}), None
         if poisonous := [e.idempotency_key for e in batch.events if e.metadata.get("poison")]:
-            return (
-                422,
-                json.dumps({"detail": f"{len(poisonous)} events with a field that is not allowed: poison"}),
-                None,
-            )
+            return 422, json.dumps({"detail": f"{len(poisonous)} events are poison"}), None
         if mode == "partial":
             return 200, '{"success": false, "errors": ["the store is full"]}', None
         kind = "events" if batch.events else "metrics"
-        return (
-            200,
-            '{"success": true}',
-            Stored(
-                batch.batch_id,
-                kind,
-                len(batch.events) or len(batch.metrics),
-                time.time(),
-                mode,
-                headers.get("x-sender", ""),
-                False,
-                [event.idempotency_key for event in batch.events],
-                [float(event.metadata.get("emitted", 0.0)) for event in batch.events],
-            ),
+        stored = Stored(
+            batch.batch_id,
+            kind,
+            len(batch.events) or len(batch.metrics),
+            time.time(),
+            mode,
+            headers.get("x-sender", ""),
+            False,
+            [event.idempotency_key for event in batch.events],
+            [float(event.metadata.get("emitted", 0.0)) for event in batch.events],
         )
+        return 200, '{"success": true}', stored
 
     def _notify(self, keys: list[str]) -> None:
         self.answered_keys.update(keys)

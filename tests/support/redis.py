@@ -11,6 +11,7 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import tempfile
 import threading
@@ -266,10 +267,11 @@ def redis_sentinel(password: str | None = None) -> Iterator[RedisSentinel]:
 
 
 class Proxy:
-    """A TCP proxy before a server that can be slow, or lose answers."""
+    """A TCP proxy before a server that can be slow, lose answers, or speak TLS."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, tls: ssl.SSLContext | None = None) -> None:
         self._target = port
+        self._tls = tls
         self.delay = 0.0
         """Seconds that every answer is held back."""
         self.cut_after: bytes | None = None
@@ -299,6 +301,12 @@ class Proxy:
         with suppress(OSError):
             while not self._ended.is_set():
                 near, _ = self._listener.accept()
+                if self._tls is not None:
+                    try:
+                        near = self._tls.wrap_socket(near, server_side=True)
+                    except ssl.SSLError:  # the client does not trust us, which is its right
+                        near.close()
+                        continue
                 far = socket.create_connection(("127.0.0.1", self._target))
                 self._sockets += [near, far]
                 lost = threading.Event()
@@ -331,9 +339,9 @@ class Proxy:
 
 
 @contextmanager
-def proxy(port: int) -> Iterator[Proxy]:
-    """Run a proxy before a port on loopback."""
-    running = Proxy(port)
+def proxy(port: int, tls: ssl.SSLContext | None = None) -> Iterator[Proxy]:
+    """Run a proxy before a port on loopback; with `tls` its clients have to speak TLS."""
+    running = Proxy(port, tls)
     try:
         yield running
     finally:

@@ -1,0 +1,76 @@
+"""What the Redis store needs of the store on this machine."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from opentelemetry_guard.queue.base import DeadLetter, QueueOptions
+from opentelemetry_guard.queue.conformance import make_batch
+from opentelemetry_guard.queue.local import LocalQueue
+from opentelemetry_guard.queue.memory import MemoryQueue
+from opentelemetry_guard.queue.sqlite import SqliteQueue
+
+OPTIONS = QueueOptions(destination="ab12")
+STORES: list[Callable[[Path], LocalQueue]] = [
+    lambda path: MemoryQueue(OPTIONS),
+    lambda path: SqliteQueue(path / "guard.db", OPTIONS),
+]
+
+
+@pytest.fixture(params=STORES, ids=["memory", "sqlite"])
+def queue(request: pytest.FixtureRequest, tmp_path: Path) -> LocalQueue:
+    store: LocalQueue = request.param(tmp_path)
+    store.append(make_batch("dead"))
+    store.lease("events", time.time())
+    store.replace(["dead"], [], [DeadLetter(make_batch("dead"), 422, "no", 1.0)])
+    store.append(make_batch("flying", rows=2))
+    store.lease("events", time.time())
+    store.append(make_batch("queued", "metrics", rows=3))
+    return store
+
+
+def test_bodies_can_be_read_without_a_lease(queue: LocalQueue) -> None:
+    before = queue.stats()
+    assert queue.read(["queued", "flying", "dead", "unknown"]) == [
+        make_batch("queued", "metrics", rows=3),
+        make_batch("flying", rows=2),
+    ]
+    assert queue.stats() == before
+
+
+def test_it_says_where_batches_are(queue: LocalQueue) -> None:
+    assert queue.holdings(["queued", "flying", "dead", "unknown"]) == {
+        "queued": "mine",
+        "flying": "mine",
+        "dead": "dead",
+    }
+
+
+def test_batches_of_another_owner_are_theirs(tmp_path: Path) -> None:
+    first, second = (SqliteQueue(tmp_path / "guard.db", OPTIONS) for _ in range(2))
+    first.append(make_batch("a"))
+    assert second.holdings(["a"]) == {"a": "theirs"}
+    assert second.read(["a"]) == []
+    assert not second.forget("a")
+
+
+@pytest.mark.parametrize("name", ["queued", "flying"])
+def test_a_forgotten_batch_takes_its_acceptance_along(queue: LocalQueue, name: str) -> None:
+    before = queue.stats()
+    assert queue.forget(name)
+    assert not queue.forget(name)
+    after = queue.stats()
+    assert all(ledger.balanced for ledger in after.ledger.values())
+    assert (after.depth, after.bytes) == (before.depth - 1, before.bytes - 10)
+    assert sum(ledger.accepted for ledger in after.ledger.values()) == 6 - {"queued": 3, "flying": 2}[name]
+
+
+@pytest.mark.parametrize("name", ["dead", "unknown"])
+def test_only_what_is_queued_or_in_flight_can_be_forgotten(queue: LocalQueue, name: str) -> None:
+    before = queue.stats()
+    assert not queue.forget(name)
+    assert queue.stats() == before
