@@ -156,9 +156,9 @@ class Sender:
         with suppress_instrumentation():
             while (left := deadline - time.monotonic()) > 0:
                 wait = self._guarded_turn()
-                if wait is None or self._next_try_at >= deadline or (wait > SHORT_PAUSE and content()):
+                if wait is None or (wait > SHORT_PAUSE and (self._next_try_at >= deadline or content())):
                     break
-                time.sleep(wait)
+                time.sleep(min(wait, left))
         self._give_up_at = float("inf")
 
     def _guarded_turn(self) -> float | None:

@@ -124,6 +124,11 @@ class Report:
                     times.setdefault(key, (emitted, batch["at"]))
         return times
 
+    def answered_again(self) -> int:
+        """Return the events of requests that were answered although one with the same batch had been."""
+        answered = [(batch["batch_id"], batch["rows"]) for batch in self.stored if batch["answered"] and batch["keys"]]
+        return sum(rows for _, rows in answered) - sum(dict(answered).values())
+
     def metric_rows(self) -> int:
         """Return the rows of metrics in batches that are told apart by their id."""
         return sum({b["batch_id"]: b["rows"] for b in self.stored if b["kind"] == "metrics"}.values())
