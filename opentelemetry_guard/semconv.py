@@ -70,6 +70,7 @@ GUARD_CORE_METHOD = "method"
 GUARD_CORE_STATUS = "status"
 
 # The delivery's own metrics.
+SERVER_ADDRESS = "server.address"
 DELIVERY_QUEUE_DEPTH = "guard.delivery.queue.depth"
 DELIVERY_QUEUE_BYTES = "guard.delivery.queue.bytes"
 DELIVERY_QUEUE_OLDEST_AGE = "guard.delivery.queue.oldest_age"

@@ -13,20 +13,19 @@ import threading
 import time
 import weakref
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..codec import Row
 from ..config import GuardConfig
 from ..once import log_once
-from ..queue.base import KINDS, DeliveryQueue, Kind, Lease, Ledger, QueueOptions, QueueStats, QueueUnavailable
+from ..queue.base import KINDS, DeliveryQueue, Kind, Lease, QueueOptions, QueueUnavailable
 from ..queue.local import LocalQueue
 from ..queue.memory import MemoryQueue
 from ..queue.sqlite import SqliteQueue
 from ..queue.url import default_queue_path, open_queue
-from ..tally import TALLY, TallyStats
-from .breaker import BreakerPolicy, BreakerState
+from ..tally import TALLY
+from .breaker import BreakerPolicy
 from .encoder import Encoder
 from .envelope import Envelope
 from .identity import install_id
@@ -34,6 +33,7 @@ from .metrics import DeliveryMetrics
 from .route import Route
 from .sender import Sender
 from .source import MERGE_BATCHES
+from .stats import DeliveryStats, sum_stats
 from .transport import HTTPTransport
 
 _logger = logging.getLogger(__name__)
@@ -42,33 +42,6 @@ FALLBACK_BYTES = 8 * 1024 * 1024
 """Bound in bytes of what waits in memory while the queue itself can't be written."""
 REMEMBERED_KEYS = 8192
 """Idempotency keys that are remembered, so that an event that arrives through two signals is delivered once."""
-
-
-@dataclass(frozen=True, slots=True)
-class RouteStats:
-    """How a route is doing: its breaker, the limiter's requests per second, and what went wrong last."""
-
-    breaker: BreakerState
-    transitions: int
-    rate: float
-    last_error: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class DeliveryStats:
-    """One reading of a delivery.
-
-    `ledger` counts the queue's rows, which outlive the process and are
-    shared with the other processes of the queue; `process` counts what this
-    process emitted and what it lost before the queue. `oldest` is in Unix seconds.
-    """
-
-    ledger: Mapping[Kind, Ledger]
-    depth: int
-    bytes: int
-    oldest: float | None
-    routes: Mapping[Kind, RouteStats]
-    process: TallyStats
 
 
 class Delivery:
@@ -98,7 +71,8 @@ class Delivery:
         self._queue = queue if queue is not None else _open(config, options)
         # What the queue can't take for the moment waits here; a memory queue of the same make, so nothing else differs.
         self._fallback = MemoryQueue(QueueOptions(config.destination, max_bytes=FALLBACK_BYTES))
-        self._metrics = DeliveryMetrics(self)
+        observed = weakref.WeakMethod(self._observed_stats)
+        self._metrics = DeliveryMetrics(config.endpoint, lambda: read() if (read := observed()) else None)
         envelope = Envelope(config.encryption_key) if config.encryption_key else None
         self._encoder = Encoder(config.project_id, config.compression, envelope)
         policy = BreakerPolicy(
@@ -190,22 +164,10 @@ class Delivery:
             QueueUnavailable: the store can't be read now.
         """
         queues = [queue.stats() for queue in (self._queue, self._fallback) if queue.exists()]
-        return DeliveryStats(
-            ledger={kind: _sum_ledgers(kind, queues) for kind in KINDS},
-            depth=sum(stats.depth for stats in queues),
-            bytes=sum(stats.bytes for stats in queues),
-            oldest=min((stats.oldest for stats in queues if stats.oldest is not None), default=None),
-            routes={
-                kind: RouteStats(
-                    route.breaker.state,
-                    route.breaker.transitions,
-                    route.limiter.rate,
-                    route.held_for or route.last_error,
-                )
-                for kind, route in self._routes.items()
-            },
-            process=TALLY.read(),
-        )
+        return sum_stats(queues, self._routes, TALLY.read())
+
+    def _observed_stats(self) -> DeliveryStats | None:
+        return None if self.closed else self.stats()
 
     @property
     def queue(self) -> DeliveryQueue:
@@ -307,17 +269,3 @@ def _open(config: GuardConfig, options: QueueOptions) -> DeliveryQueue:
         )
         return MemoryQueue(options)
     return SqliteQueue(directory / f"queue-{options.destination}.db", options)
-
-
-def _sum_ledgers(kind: Kind, queues: Iterable[QueueStats]) -> Ledger:
-    total = Ledger()
-    for stats in queues:
-        ledger = stats.ledger[kind]
-        total.accepted += ledger.accepted
-        total.delivered += ledger.delivered
-        total.queued += ledger.queued
-        total.in_flight += ledger.in_flight
-        total.dead_lettered += ledger.dead_lettered
-        for reason, rows in ledger.dropped.items():
-            total.dropped[reason] = total.dropped.get(reason, 0) + rows
-    return total

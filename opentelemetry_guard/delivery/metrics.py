@@ -2,99 +2,123 @@
 
 They are for whoever watches the service: they never go to the Guard backend
 as rows. The instruments are made through the API, which hands them on to an
-SDK that is set later.
+SDK that is set later. They are made once for a process and tell destinations
+apart by ``server.address``.
 """
 
 from __future__ import annotations
 
 import time
 import weakref
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache
+from urllib.parse import urlsplit
 
-from opentelemetry.metrics import CallbackOptions, Histogram, Meter, Observation, get_meter
+from opentelemetry.metrics import CallbackOptions, Counter, Histogram, Observation, get_meter
 
 from .. import semconv
 from ..queue.base import Ledger, QueueUnavailable
 from ..version import __version__
 from .breaker import BreakerState
 from .outcome import Outcome, Verdict
+from .stats import DeliveryStats
 
-if TYPE_CHECKING:
-    from .delivery import Delivery, DeliveryStats
+Attributes = dict[str, str | int]
 
 _BREAKER_VALUE = {BreakerState.CLOSED: 0, BreakerState.HALF_OPEN: 1, BreakerState.OPEN: 2}
 
 
 class DeliveryMetrics:
-    """The instruments of one delivery, which is held weakly: an instrument can't be taken back."""
+    """What one delivery has to tell; the instruments keep it weakly, because they can't be taken back."""
 
-    def __init__(self, delivery: Delivery) -> None:
-        self._delivery = weakref.ref(delivery)
-        meter = get_meter(semconv.SCOPE_NAME, __version__)
-        self._send_duration: Histogram = meter.create_histogram(
-            semconv.DELIVERY_SEND_DURATION, "s", "Time of one request to the Guard backend"
-        )
-        self._retries = meter.create_counter(
-            semconv.DELIVERY_RETRIES, "{batch}", "Batches that were put back to be sent again"
-        )
-        self._make_observables(meter)
+    def __init__(self, endpoint: str, read: Callable[[], DeliveryStats | None]) -> None:
+        """Begin to observe.
+
+        Args:
+            endpoint: the destination's base URL.
+            read: returns the current reading, None where there is nothing to tell.
+        """
+        self.attributes: Attributes = {semconv.SERVER_ADDRESS: urlsplit(endpoint).hostname or ""}
+        self.read = read
+        self._send_duration, self._retries = _instruments()
+        _observed.add(self)
 
     def observe(self, route: str, seconds: float, outcome: Outcome) -> None:
         """Count one request that took `seconds`."""
-        attributes: dict[str, str | int] = {semconv.DELIVERY_ROUTE: route}
+        attributes = {**self.attributes, semconv.DELIVERY_ROUTE: route}
+        if outcome.verdict in (Verdict.RETRY, Verdict.PARTIAL):
+            self._retries.add(1, attributes)
         if outcome.verdict is not Verdict.ACCEPTED:
             attributes[semconv.ERROR_TYPE] = str(outcome.status or ("timeout" if outcome.timed_out else "connection"))
         self._send_duration.record(seconds, attributes)
-        if outcome.verdict in (Verdict.RETRY, Verdict.PARTIAL):
-            self._retries.add(1, {semconv.DELIVERY_ROUTE: route})
 
-    def _make_observables(self, meter: Meter) -> None:
-        meter.create_observable_up_down_counter(
-            semconv.DELIVERY_QUEUE_DEPTH, [self._depth], "{batch}", "Batches that wait or are in flight"
-        )
-        meter.create_observable_up_down_counter(
-            semconv.DELIVERY_QUEUE_BYTES, [self._bytes], "By", "Encoded bytes of the batches that wait or are in flight"
-        )
-        meter.create_observable_gauge(
-            semconv.DELIVERY_QUEUE_OLDEST_AGE, [self._oldest_age], "s", "Age of the oldest batch that waits"
-        )
-        meter.create_observable_up_down_counter(
-            semconv.DELIVERY_ROWS, [self._rows], "{row}", "Rows of the ledger, by kind and state"
-        )
-        meter.create_observable_gauge(
-            semconv.DELIVERY_BREAKER_STATE, [self._breakers], "1", "Circuit breaker: 0 closed, 1 half-open, 2 open"
-        )
 
-    def _stats(self) -> DeliveryStats | None:
-        delivery = self._delivery()
-        try:
-            return None if delivery is None else delivery.stats()
-        except QueueUnavailable:
-            return None  # there is no figure now; the delivery itself says what is wrong with its queue
+_observed: weakref.WeakSet[DeliveryMetrics] = weakref.WeakSet()
 
-    def _depth(self, options: CallbackOptions) -> Iterable[Observation]:
-        if stats := self._stats():
-            yield Observation(stats.depth)
 
-    def _bytes(self, options: CallbackOptions) -> Iterable[Observation]:
-        if stats := self._stats():
-            yield Observation(stats.bytes)
+@cache
+def _instruments() -> tuple[Histogram, Counter]:
+    """Make all instruments of the process, and return the two that are not observed."""
+    meter = get_meter(semconv.SCOPE_NAME, __version__)
+    meter.create_observable_up_down_counter(
+        semconv.DELIVERY_QUEUE_DEPTH, [_observe(_depth)], "{batch}", "Batches that wait or are in flight"
+    )
+    meter.create_observable_up_down_counter(
+        semconv.DELIVERY_QUEUE_BYTES,
+        [_observe(_bytes)],
+        "By",
+        "Encoded bytes of those batches",
+    )
+    meter.create_observable_gauge(
+        semconv.DELIVERY_QUEUE_OLDEST_AGE, [_observe(_oldest_age)], "s", "Age of the oldest batch that waits"
+    )
+    meter.create_observable_up_down_counter(
+        semconv.DELIVERY_ROWS, [_observe(_rows)], "{row}", "Rows of the ledger, by kind and state"
+    )
+    meter.create_observable_gauge(
+        semconv.DELIVERY_BREAKER_STATE, [_observe(_breakers)], "1", "Circuit breaker: 0 closed, 1 half-open, 2 open"
+    )
+    return (
+        meter.create_histogram(semconv.DELIVERY_SEND_DURATION, "s", "Time of one request to the Guard backend"),
+        meter.create_counter(semconv.DELIVERY_RETRIES, "{batch}", "Batches that were put back to be sent again"),
+    )
 
-    def _oldest_age(self, options: CallbackOptions) -> Iterable[Observation]:
-        if stats := self._stats():
-            yield Observation(max(0.0, time.time() - stats.oldest) if stats.oldest is not None else 0.0)
 
-    def _rows(self, options: CallbackOptions) -> Iterable[Observation]:
-        if stats := self._stats():
-            for kind, ledger in stats.ledger.items():
-                for state, rows in _states(ledger):
-                    yield Observation(rows, {semconv.DELIVERY_ROW_KIND: kind, semconv.DELIVERY_ROW_STATE: state})
+Figures = Iterable[tuple[int | float, Attributes]]
 
-    def _breakers(self, options: CallbackOptions) -> Iterable[Observation]:
-        if stats := self._stats():
-            for route, route_stats in stats.routes.items():
-                yield Observation(_BREAKER_VALUE[route_stats.breaker], {semconv.DELIVERY_ROUTE: route})
+
+def _observe(figures: Callable[[DeliveryStats], Figures]) -> Callable[[CallbackOptions], Iterable[Observation]]:
+    """Return the callback of an instrument that tells `figures` of every delivery."""
+
+    def callback(options: CallbackOptions) -> Iterator[Observation]:
+        for delivery in list(_observed):
+            try:
+                stats = delivery.read()
+            except QueueUnavailable:
+                continue  # there is no figure now; the delivery itself says what is wrong with its queue
+            if stats is not None:
+                for value, attributes in figures(stats):
+                    yield Observation(value, {**delivery.attributes, **attributes})
+
+    return callback
+
+
+def _depth(stats: DeliveryStats) -> Figures:
+    yield stats.depth, {}
+
+
+def _bytes(stats: DeliveryStats) -> Figures:
+    yield stats.bytes, {}
+
+
+def _oldest_age(stats: DeliveryStats) -> Figures:
+    yield (0.0 if stats.oldest is None else max(0.0, time.time() - stats.oldest)), {}
+
+
+def _rows(stats: DeliveryStats) -> Figures:
+    for kind, ledger in stats.ledger.items():
+        for state, rows in _states(ledger):
+            yield rows, {semconv.DELIVERY_ROW_KIND: kind, semconv.DELIVERY_ROW_STATE: state}
 
 
 def _states(ledger: Ledger) -> Iterator[tuple[str, int]]:
@@ -105,3 +129,8 @@ def _states(ledger: Ledger) -> Iterator[tuple[str, int]]:
     yield "dead_lettered", ledger.dead_lettered
     for reason, rows in ledger.dropped.items():
         yield f"dropped:{reason}", rows
+
+
+def _breakers(stats: DeliveryStats) -> Figures:
+    for route, route_stats in stats.routes.items():
+        yield _BREAKER_VALUE[route_stats.breaker], {semconv.DELIVERY_ROUTE: route}

@@ -77,8 +77,6 @@ class JournalingLogExporter(GuardLogExporter):
         stats = delivery.stats()
         return {
             "ledger": {kind: _ledger(ledger) for kind, ledger in stats.ledger.items()},
-            # What the store could not take at once is counted in this process's memory and not in the store.
-            "memory": {kind: _ledger(ledger) for kind, ledger in delivery._fallback.stats().ledger.items()},
             "routes": {
                 kind: {"breaker": route.breaker.value, "rate": route.rate, "last_error": route.last_error}
                 for kind, route in stats.routes.items()

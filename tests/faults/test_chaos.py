@@ -81,6 +81,7 @@ class Scene:
     backend: FaultyBackend
     redis: RedisServer | None
     journals: list[Path] = field(default_factory=list)
+    everybody: list[Emitter] = field(default_factory=list)
     workers: list[Emitter] = field(default_factory=list)
     shutdowns: list[float] = field(default_factory=list)
     redis_data_is_kept: bool = True
@@ -90,7 +91,7 @@ class Scene:
     def start_worker(self, seconds: float) -> Emitter:
         number = len(self.journals) + 1
         self.journals.append(self.directory / f"journal-{number}")
-        return Emitter(
+        worker = Emitter(
             self.journals[-1],
             self.environment,
             worker=number,
@@ -98,6 +99,8 @@ class Scene:
             seconds=seconds,
             poison_every=POISON_EVERY,
         )
+        self.everybody.append(worker)
+        return worker
 
     def take(self, step: Step, seconds_left: float) -> None:
         """Do what a step says."""
@@ -189,7 +192,7 @@ def _run(seed: int, backend: FaultyBackend, directory: Path, url: str, redis: Re
         letters = last.letters()
         last.finish()
     finally:
-        for worker in scene.workers:
+        for worker in scene.everybody:
             worker.close()
 
     report = backend.report()
@@ -212,9 +215,11 @@ def _run(seed: int, backend: FaultyBackend, directory: Path, url: str, redis: Re
     # A batch that was delivered while Redis was away, by a process that ended before Redis was back, is found there
     # again, claimed, and counted as accepted and delivered once more.
     again = events["accepted"] - len(report.keys | dead)
-    assert 0 <= again <= (report.answered_again() if redis is not None else 0)
     assert events["dead_lettered"] == len(dead)
     assert events["delivered"] == len(report.keys - dead) + again
+    # What a stalled disk made a worker keep in its memory is in that worker's ledger, which is gone.
+    if not any(worker.degraded for worker in scene.everybody):
+        assert 0 <= again <= (report.answered_again() if redis is not None else 0)
     assert events["dropped"] == metrics["dropped"] == {}
     assert metrics["delivered"] + metrics["dead_lettered"] == metrics["accepted"]
     assert max(exports) < 1.0

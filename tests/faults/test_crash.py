@@ -63,20 +63,19 @@ def test_killed_workers_lose_nothing_that_was_accepted_and_repeat_only_what_was_
         for worker in workers:
             worker.finish()
     finally:
-        for worker in workers:
+        for worker in everybody:
             worker.close()
 
     report = backend.report()
     duplicates = report.duplicates()
     repeated = {batches[0]["batch_id"]: batches for batches in duplicates.values()}
-    logs = [worker.log.read_text() for worker in everybody]
-    degraded = sum(log.count("can't be written") for log in logs)
+    degraded = [worker.sender for worker in everybody if worker.degraded]
     last = max(at for _, at in report.accepted_at().values())
     print(
         f"\ncrash: {len(killed)} of {len(journals)} workers killed, {len(keys)} events accepted by export(), "
         f"{len(keys & report.keys)} of them delivered, {len(report.keys - keys)} more delivered of kills between the "
-        f"queue's write and the journal's, {len(repeated)} batches ({len(duplicates)} events) twice, the store "
-        f"could not take a batch at once {degraded} times, export() max {max(exports) * 1e3:.0f} ms, "
+        f"queue's write and the journal's, {len(repeated)} batches ({len(duplicates)} events) twice, "
+        f"workers whose store could not take a batch at once: {degraded}, export() max {max(exports) * 1e3:.0f} ms, "
         f"the last {last - max(killed.values()):.1f} s after the last kill"
     )
     assert waited["done"], waited
@@ -85,9 +84,8 @@ def test_killed_workers_lose_nothing_that_was_accepted_and_repeat_only_what_was_
     for ledger in [ledger for each in stats for ledger in each["ledger"].values()]:
         assert ledger["balanced"], ledger
         assert ledger["delivered"] == ledger["accepted"], ledger
-    if not fleet:
-        in_memory = [each["memory"]["events"]["accepted"] for each in stats]
-        assert stats[0]["ledger"]["events"]["accepted"] + sum(in_memory[1:]) == len(report.keys)
+    if not fleet and not degraded:
+        assert stats[0]["ledger"]["events"]["accepted"] == len(report.keys)
     for key, batches in duplicates.items():
         assert len({batch["batch_id"] for batch in batches}) == 1, f"event {key} came in different batches"
     for batch_id, batches in repeated.items():

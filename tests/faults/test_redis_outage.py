@@ -16,7 +16,7 @@ UP_SECONDS = 10 * SCALE
 DOWN_SECONDS = 20 * SCALE
 SECONDS = 2 * UP_SECONDS + DOWN_SECONDS
 EXPORT_WITHIN = 1.0
-EMIT_WITHIN = 0.1
+EMIT_WITHIN = 0.05
 
 
 @pytest.mark.parametrize("backend_is_away", [False, True], ids=["backend-up", "backend-away-too"])
@@ -62,4 +62,4 @@ def test_a_stopped_redis_loses_nothing_and_never_keeps_the_application_waiting(
     ledger = stats["ledger"]["events"]
     assert (ledger["accepted"], ledger["delivered"], ledger["dropped"]) == (len(keys), len(keys), {})
     assert max(exports) < EXPORT_WITHIN
-    assert emit["max"] < EMIT_WITHIN
+    assert emit["p99"] < EMIT_WITHIN

@@ -1,0 +1,70 @@
+"""One reading of a delivery: the queue's ledger, the routes, and what this process counted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from ..queue.base import KINDS, Kind, Ledger, QueueStats
+from ..tally import TallyStats
+from .breaker import BreakerState
+from .route import Route
+
+
+@dataclass(frozen=True, slots=True)
+class RouteStats:
+    """How a route is doing: its breaker, the limiter's requests per second, and what went wrong last."""
+
+    breaker: BreakerState
+    transitions: int
+    rate: float
+    last_error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryStats:
+    """One reading of a delivery.
+
+    `ledger` counts the queue's rows, which outlive the process and are
+    shared with the other processes of the queue; `process` counts what this
+    process emitted and what it lost before the queue. `depth` counts batches,
+    `bytes` their encoded bodies, `oldest` is in Unix seconds.
+    """
+
+    ledger: Mapping[Kind, Ledger]
+    depth: int
+    bytes: int
+    oldest: float | None
+    routes: Mapping[Kind, RouteStats]
+    process: TallyStats
+
+
+def sum_stats(queues: Iterable[QueueStats], routes: Mapping[Kind, Route], process: TallyStats) -> DeliveryStats:
+    """Add the readings of several queues up, beside the routes' state and the process's counts."""
+    queues = list(queues)
+    return DeliveryStats(
+        ledger={kind: _sum_ledgers(stats.ledger[kind] for stats in queues) for kind in KINDS},
+        depth=sum(stats.depth for stats in queues),
+        bytes=sum(stats.bytes for stats in queues),
+        oldest=min((stats.oldest for stats in queues if stats.oldest is not None), default=None),
+        routes={kind: _of_route(route) for kind, route in routes.items()},
+        process=process,
+    )
+
+
+def _of_route(route: Route) -> RouteStats:
+    error = route.held_for or route.last_error
+    return RouteStats(route.breaker.state, route.breaker.transitions, route.limiter.rate, error)
+
+
+def _sum_ledgers(ledgers: Iterable[Ledger]) -> Ledger:
+    total = Ledger()
+    for ledger in ledgers:
+        total.accepted += ledger.accepted
+        total.delivered += ledger.delivered
+        total.queued += ledger.queued
+        total.in_flight += ledger.in_flight
+        total.dead_lettered += ledger.dead_lettered
+        for reason, rows in ledger.dropped.items():
+            total.dropped[reason] = total.dropped.get(reason, 0) + rows
+    return total
