@@ -25,7 +25,7 @@ OTEL_EXPORTER_GUARD_COMPRESSION = "OTEL_EXPORTER_GUARD_COMPRESSION"
 """``gzip`` (default) or ``none``."""
 
 OTEL_EXPORTER_GUARD_QUEUE_URL = "OTEL_EXPORTER_GUARD_QUEUE_URL"
-"""Where batches wait: ``sqlite:///path/queue.db``, ``redis://host/0``, ``memory://``. Default: the user's SQLite file."""
+"""Where batches wait: ``sqlite:///path/queue.db``, ``redis://host/0``, ``memory://``. Default: SQLite."""
 
 OTEL_EXPORTER_GUARD_QUEUE_MAX_BYTES = "OTEL_EXPORTER_GUARD_QUEUE_MAX_BYTES"
 """Bound of the queue in bytes of encoded batches. Default: 67108864 (64 MiB)."""

@@ -18,7 +18,8 @@ class LocalQueue(DeliveryQueue, Protocol):
     def adopt(self, batch: Batch) -> None:
         """Store a batch that another machine left behind, as `append` does, but as attempted once.
 
-        It may have been sent without anybody knowing, so it must come alone and go out under its own `batch_id`.
+        It may have been sent without anybody knowing, so it must come alone and go out under its own `batch_id`. One
+        that this store remembers to have finished is not stored again: its copy was only not removed in time.
         """
         ...
 

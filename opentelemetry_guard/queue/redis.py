@@ -41,6 +41,8 @@ PATIENCE = 0.3
 """How long a caller waits for Redis, in seconds."""
 CLAIM_BATCHES = 16
 """Batches that one claim takes over at most."""
+REMEMBERED_BATCHES = 10_000
+"""Finished batches that the local store knows: a Redis that came back with older data offers them again."""
 CHUNK = 64
 """Batch ids in one call of the housekeeping."""
 STEP_SECONDS = 0.05
@@ -472,7 +474,7 @@ def _default_local(options: QueueOptions) -> LocalQueue:
             "outlives the process; set XDG_STATE_HOME to an absolute path",
         )
         return MemoryQueue(options)
-    return SqliteQueue(directory / f"queue-{options.destination}.db", options)
+    return SqliteQueue(directory / f"queue-{options.destination}.db", options, remembers=REMEMBERED_BATCHES)
 
 
 def _arguments(batch: Batch) -> tuple[str | int | bytes, ...]:

@@ -76,6 +76,7 @@ CREATE TABLE dead_letters (
     checksum INTEGER NOT NULL, status INTEGER NOT NULL, reason TEXT NOT NULL, time REAL NOT NULL, body BLOB NOT NULL
 );
 CREATE INDEX dead_letters_by_time ON dead_letters (time);
+CREATE TABLE finished (seq INTEGER PRIMARY KEY, batch_id TEXT NOT NULL UNIQUE);
 CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 """
 
@@ -89,12 +90,19 @@ class SqliteQueue:
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], options: QueueOptions, *, clock: Callable[[], float] = time.time
+        self,
+        path: str | os.PathLike[str],
+        options: QueueOptions,
+        *,
+        clock: Callable[[], float] = time.time,
+        remembers: int = 0,
     ) -> None:
         """Take the file's `path`, and bounds, lease time (seconds) and overflow policy from `options`.
 
-        `clock` returns Unix seconds; `append` renews this owner's lease by it.
+        `clock` returns Unix seconds; `append` renews this owner's lease by it. The ids of the newest `remembers`
+        batches that were delivered or replaced are kept, for `adopt`.
         """
+        self._remembers = remembers
         self._options = options
         self._clock = clock
         self._database = Database(Path(os.path.abspath(os.fspath(path))), SCHEMA, SCHEMA_VERSION)
@@ -133,7 +141,7 @@ class SqliteQueue:
         size = len(batch.body)
 
         def work(tx: _Transaction) -> None:
-            if tx.is_stored(batch.batch_id):
+            if tx.is_stored(batch.batch_id) or (attempts and tx.is_finished(batch.batch_id)):
                 return
             tx.renew(now)
             tx.count(batch.kind, "accepted", batch.rows)
@@ -182,6 +190,7 @@ class SqliteQueue:
             if held is None:
                 return False
             tx.remove(held)
+            tx.remember(held.batch_id, self._remembers)
             tx.count(held.kind, "delivered", held.rows)
             return True
 
@@ -209,8 +218,11 @@ class SqliteQueue:
             if len(old) != len(batch_ids):
                 return False
             check_exchange([Batch(held.batch_id, held.kind, held.rows, b"") for held in old], batches, letters)
+            buried = {letter.batch.batch_id for letter in letters}
             for held in old:
                 tx.remove(held)
+                if held.batch_id not in buried:
+                    tx.remember(held.batch_id, self._remembers)
             for new in [*batches, *(letter.batch for letter in letters)]:
                 if tx.is_stored(new.batch_id):
                     raise ValueError(
@@ -446,6 +458,16 @@ class _Transaction:
             self.execute(f"SELECT 1 FROM {table} WHERE batch_id = ?", batch_id).fetchone()  # noqa: S608
             for table in ("batches", "dead_letters")
         )
+
+    def remember(self, batch_id: str, bound: int) -> None:
+        """Keep the id of a batch that has left the store for good, and those of the newest `bound` in all."""
+        if bound:
+            seq = self.execute("INSERT OR REPLACE INTO finished (batch_id) VALUES (?)", batch_id).lastrowid or 0
+            self.execute("DELETE FROM finished WHERE seq <= ?", seq - bound)
+
+    def is_finished(self, batch_id: str) -> bool:
+        """Whether a batch was here, and was delivered or replaced."""
+        return self.execute("SELECT 1 FROM finished WHERE batch_id = ?", batch_id).fetchone() is not None
 
     def enqueue(self, batch: Batch, attempts: int = 0) -> None:
         """Add a batch as queued, this owner's."""

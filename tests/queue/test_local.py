@@ -74,3 +74,26 @@ def test_only_what_is_queued_or_in_flight_can_be_forgotten(queue: LocalQueue, na
     before = queue.stats()
     assert not queue.forget(name)
     assert queue.stats() == before
+
+
+def test_an_adopted_batch_comes_alone_since_it_may_have_been_sent(queue: LocalQueue) -> None:
+    queue.append(make_batch("fresh"))
+    queue.adopt(make_batch("adopted"))
+    queue.append(make_batch("fresher"))
+    leased = [queue.lease("events", time.time(), max_batches=10) for _ in range(3)]
+    assert ["adopted"] in [[lease.batch.batch_id for lease in leases] for leases in leased]
+
+
+def test_a_batch_that_was_finished_here_is_not_adopted_again(tmp_path: Path) -> None:
+    queue = SqliteQueue(tmp_path / "guard.db", OPTIONS, remembers=2)
+    for name in ("old", "delivered", "merged"):
+        queue.append(make_batch(name))
+        queue.lease("events", time.time())
+        if name == "merged":
+            queue.replace([name], [make_batch("merger")])
+        else:
+            queue.acknowledge(name)
+    for name in ("old", "delivered", "merged"):
+        queue.adopt(make_batch(name))
+    # The memory is bounded, so the oldest one is unknown again.
+    assert set(queue.holdings(["old", "delivered", "merged", "merger"])) == {"old", "merger"}
