@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta, timezone
-from uuid import UUID, uuid4
+from uuid import UUID, uuid4, uuid5
 
 import orjson
 from pydantic import BaseModel, TypeAdapter
@@ -32,7 +32,8 @@ FIELDS: tuple[str, ...] = tuple(SecurityEvent.model_fields)
 """The contract's fields of an event, in its order."""
 
 _KNOWN = frozenset(FIELDS)
-_TEXTS = _KNOWN - {"timestamp", "status_code", "response_time", "metadata"}
+_TEXTS = _KNOWN - {"idempotency_key", "timestamp", "status_code", "response_time", "metadata"}
+_KEY_NAMESPACE = UUID("7f4b7c1e-0a5d-5c37-9d8e-3f6f6a3f2b10")
 
 DEFAULTS: Mapping[str, JSON] = {
     name: "" if name in ("ip_address", "action_taken", "reason") else None for name in FIELDS if name != "metadata"
@@ -83,6 +84,22 @@ def _text(value: object) -> str:
     return converted if isinstance(converted, str) else describe(value)
 
 
+def _uuid_key(key: object, invalid: Row) -> str:
+    """Return an idempotency key as the UUID that the contract wants, a new one where there is none.
+
+    Text that is no UUID becomes the same UUID wherever it comes up, so that it
+    still tells repetitions apart, and is kept in `invalid`.
+    """
+    text = "" if key is None else _text(key)
+    if not text:
+        return str(uuid4())
+    try:
+        return str(UUID(text))
+    except ValueError:
+        invalid["idempotency_key"] = text
+        return str(uuid5(_KEY_NAMESPACE, text))
+
+
 def _status_code(value: object) -> int | None:
     try:
         number = int(value)  # type: ignore[call-overload]
@@ -102,7 +119,7 @@ def _seconds(value: object) -> float | None:
 _COERCE: Mapping[str, Callable[[object], JSON]] = {
     name: {"status_code": _status_code, "response_time": _seconds}.get(name, _text)
     for name in FIELDS
-    if name not in ("timestamp", "metadata")
+    if name not in ("idempotency_key", "timestamp", "metadata")
 }
 
 
@@ -137,6 +154,7 @@ def to_row(event: object) -> tuple[Row, int | None]:
         NotAnEvent: there is no `event_type`.
     """
     row: Row = {}
+    key: object = None
     metadata: object = None
     timestamp: datetime | None = None
     invalid: Row = {}
@@ -145,6 +163,8 @@ def to_row(event: object) -> tuple[Row, int | None]:
             row[name] = safe_text(value)
         elif value is None and name in _KNOWN:
             continue
+        elif name == "idempotency_key":
+            key = value
         elif name == "metadata":
             metadata = value
         elif name == "timestamp":
@@ -161,8 +181,7 @@ def to_row(event: object) -> tuple[Row, int | None]:
             row[safe_text(name)] = json_safe(value)
     if "event_type" not in row:
         raise NotAnEvent(f"a security event needs an event_type, got {type(event).__name__} without one")
-    if not row.get("idempotency_key"):
-        row["idempotency_key"] = str(uuid4())
+    row["idempotency_key"] = _uuid_key(key, invalid)
     timestamp = timestamp or datetime.now(timezone.utc)
     row["timestamp"] = format_timestamp(timestamp)
     safe = {} if metadata is None else json_safe(metadata)
@@ -235,15 +254,24 @@ def from_attributes(attributes: Attributes, nanoseconds: int) -> Row:
     """Return the row that `to_attributes` was given, from a span event's attributes and time in nanoseconds.
 
     A JSON attribute that a length limit has cut is kept as text in the
-    metadata; an attribute that a count limit has dropped leaves its field out.
-    A key that was cut is replaced, because many events may share what is left
-    of it, and events with the same key are delivered once.
+    metadata, which also names the fields that may have been cut; an attribute
+    that a count limit has dropped leaves its field out. A key that was cut is
+    replaced, because many events may share what is left of it, and events with
+    the same key are delivered once.
     """
+    limit = getattr(attributes, "max_value_len", None)
     row: Row = {}
     metadata: Row = {}
+    invalid: Row = {}
+    cut: list[JSON] = []
+    key: object = None
     timestamp: datetime | None = None
     for attribute, value in attributes.items():
-        if field := _FIELD_OF.get(attribute):
+        if attribute == semconv.GUARD_IDEMPOTENCY_KEY:
+            key = value
+        elif field := _FIELD_OF.get(attribute):
+            if isinstance(limit, int) and isinstance(value, str) and len(value) >= limit:
+                cut.append(field)
             converted = None if value is None else _COERCE[field](value)
             if converted is not None:
                 row[field] = converted
@@ -260,22 +288,13 @@ def from_attributes(attributes: Attributes, nanoseconds: int) -> Row:
             timestamp = parse_timestamp(value)
     row["timestamp"] = format_nanoseconds(nanoseconds) if timestamp is None else format_timestamp(timestamp)
     row.setdefault("event_type", "unknown")
-    key = row.get("idempotency_key")
-    if not key or _may_be_cut(str(key), getattr(attributes, "max_value_len", None)):
+    row["idempotency_key"] = _uuid_key(key, invalid)
+    if invalid and isinstance(limit, int) and len(str(key)) >= limit:
         row["idempotency_key"] = str(uuid4())
+    if cut:
+        metadata["possibly_truncated"] = cut
     row["metadata"] = metadata
     return row
-
-
-def _may_be_cut(key: str, limit: object) -> bool:
-    """Whether a length limit of `limit` characters may have cut a key; a whole UUID was not."""
-    if not isinstance(limit, int) or len(key) < limit:
-        return False
-    try:
-        UUID(key)
-    except ValueError:
-        return True
-    return False
 
 
 def _object(value: object) -> Row | None:

@@ -17,6 +17,7 @@ from urllib.parse import unquote, urlsplit
 from uuid import UUID
 
 from .once import log_once
+from .urls import mask_url
 
 _logger = logging.getLogger(__name__)
 
@@ -105,10 +106,9 @@ class GuardConfig:
         values: dict[str, object] = {}
         for name, parse in _PARSERS.items():
             variable = PREFIX + name.upper()
-            given = keywords.get(name)
-            if given is not None and not (isinstance(given, str) and not given.strip()):
+            if not _is_unset(name, given := keywords.get(name)):
                 values[name] = _parsed(name, given, parse, from_environment=False)
-            elif text := environ.get(variable, "").strip():
+            elif not _is_unset(name, text := environ.get(variable, "")):
                 values[name] = _parsed(variable, text, parse, from_environment=True)
         return cls(**values)  # type: ignore[arg-type]
 
@@ -134,12 +134,30 @@ def _parsed(name: str, value: object, parse: Callable[[object], object], *, from
     try:
         return parse(value)
     except ValueError as error:
-        shown = "has a value" if name.lower().endswith(_SECRET) else f"is {str(value)!r}"
-        raise SettingError(f"{name} {shown} that can't be used: {error}", from_environment=from_environment) from None
+        raise SettingError(
+            f"{name} {_shown(name.lower(), value)}: {error}", from_environment=from_environment
+        ) from None
 
 
-_SECRET = ("api_key", "signing_secret", "encryption_key", "headers", "queue_url", "endpoint")
-"""Settings whose value is never shown; a URL may hold a password."""
+def _is_unset(name: str, value: object) -> bool:
+    """Whether a value counts as not given: None and blank text do, but a blank secret is a mistake."""
+    return value is None or value == "" or (isinstance(value, str) and not value.strip() and name not in _NEVER_BLANK)
+
+
+def _shown(name: str, value: object) -> str:
+    """Say that a value can't be used, with the value unless it is a secret."""
+    if name.endswith(_SECRETS):
+        return "has a value that can't be used"
+    text = mask_url(str(value)) if name.endswith(_URLS) else str(value)
+    return f"is {text!r}, which can't be used"
+
+
+_SECRETS = ("api_key", "signing_secret", "encryption_key", "headers")
+"""Settings whose value is never shown."""
+_NEVER_BLANK = ("encryption_key", "signing_secret")
+"""Settings where blanks are a mistake and not "unset": what they protect must not go out unprotected."""
+_URLS = ("endpoint", "queue_url")
+"""Settings that may hold a password, which is masked."""
 
 
 def normalize_endpoint(value: object) -> str:
@@ -171,11 +189,33 @@ def normalize_endpoint(value: object) -> str:
     return f"{parts.scheme}://{parts.netloc.lower()}{base}"
 
 
+_OWN_HEADERS = frozenset(
+    {"content-encoding", "content-length", "content-type", "host", "transfer-encoding", "x-payload-signature"}
+)
+"""Headers that say what is in a request: another value would make the backend misread it."""
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+\-.^_`|~]+")
 
 
+def _text(value: object) -> str:
+    """Return text, or a whole number as text: in a YAML file a name of digits is a number."""
+    if not isinstance(value, (str, int)) or isinstance(value, bool):
+        raise ValueError(f"it must be text, not {type(value).__name__}")
+    return str(value)
+
+
+def _secret(value: object) -> str:
+    text = _text(value).strip()
+    if not text:
+        raise ValueError("it must not be blank")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("it must be valid UTF-8") from None
+    return text
+
+
 def _header_value(value: object) -> str:
-    text = str(value).strip()
+    text = _text(value).strip()
     if not text or not text.isascii() or not text.isprintable():
         raise ValueError("it must be printable ASCII text, since it travels in a request header")
     return text
@@ -196,6 +236,8 @@ def _headers(value: object) -> Mapping[str, str]:
             raise ValueError(f"header {position} of {len(given)} has a name that is not a header name (RFC 9110)")
         if text is None:
             raise ValueError(f"header {position} of {len(given)} has no value")
+        if name.lower() in _OWN_HEADERS:
+            raise ValueError(f"the header {name} is the exporter's own")
     return {str(name): _header_value(text) for name, text in given.items()}
 
 
@@ -296,7 +338,7 @@ def _queue_url(value: object) -> str:
 
 
 def _file(value: object) -> str:
-    path = os.path.expanduser(str(value))
+    path = os.path.expanduser(str(value).strip())
     if not os.path.isfile(path) or not os.access(path, os.R_OK):
         raise ValueError("it must be the path of a file that this process can read")
     return path
@@ -329,7 +371,7 @@ _PARSERS: Mapping[str, Callable[[object], object]] = {
     "client_key": _file,
     "client_certificate": _file,
     "install_id": _uuid,
-    "signing_secret": str,
+    "signing_secret": _secret,
     "encryption_key": _encryption_key,
     "queue_overflow": _overflow,
     "breaker_failures": _failures,

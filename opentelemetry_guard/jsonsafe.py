@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterable, Mapping
 from datetime import date, datetime, time
 from enum import Enum
+from itertools import islice
 from typing import TypeAlias
 
 JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | None"
@@ -112,8 +113,9 @@ class _Walk:
         try:
             if isinstance(value, Mapping):
                 return self._mapping(value, depth)
-            items = sorted(value, key=describe) if isinstance(value, (set, frozenset)) else value
-            return self._sequence(items, depth)
+            if isinstance(value, (set, frozenset)):
+                return self._sequence(sorted(islice(value, self.left + 1), key=describe), depth)
+            return self._sequence(value, depth)
         except Exception as error:  # noqa: BLE001  a user's container may raise anything while it is read
             return f"[unreadable: {type(error).__name__}]"
         finally:

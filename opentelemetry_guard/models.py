@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from datetime import datetime, timezone
 from typing import Annotated, Any, Literal
-from uuid import uuid4
+from uuid import UUID, uuid4
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat
 
 from .utils import get_current_timestamp
 
@@ -45,6 +45,17 @@ Timestamp = Annotated[datetime, AfterValidator(_as_utc)]
 """An aware UTC datetime; a naive one is taken for UTC."""
 
 
+def _as_uuid(value: str) -> str:
+    """Return a UUID's text in its usual form; anything else is a ValueError."""
+    return str(UUID(value))
+
+
+IdempotencyKey = Annotated[
+    str, BeforeValidator(lambda value: str(value) if isinstance(value, UUID) else value), AfterValidator(_as_uuid)
+]
+"""A UUID as text; a UUID object is taken as well."""
+
+
 class SecurityEvent(BaseModel):
     """One thing that happened to the security of an application.
 
@@ -54,7 +65,7 @@ class SecurityEvent(BaseModel):
 
     model_config = ConfigDict(extra="allow")
 
-    idempotency_key: str = Field(default_factory=lambda: str(uuid4()))
+    idempotency_key: IdempotencyKey = Field(default_factory=lambda: str(uuid4()))
     timestamp: Timestamp = Field(default_factory=get_current_timestamp)
     event_type: str
     ip_address: str = ""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
 from enum import Enum
 from typing import Any
+from uuid import UUID
 
 import orjson
 import pytest
@@ -249,3 +250,18 @@ def test_the_trace_context_goes_into_the_metadata_unless_the_event_has_its_own()
         "span_id": f"{0xCD:016x}",
     }
     assert codec.complete(row)["metadata"] == {"trace_id": "mine"}
+
+
+def test_a_key_that_is_no_uuid_becomes_the_same_uuid_everywhere_and_is_kept_as_text() -> None:
+    first, _ = codec.to_row({"event_type": "a", "idempotency_key": "order-42"})
+    again, _ = codec.to_row({"event_type": "b", "idempotency_key": "order-42"})
+    other, _ = codec.to_row({"event_type": "a", "idempotency_key": "order-43"})
+    assert str(UUID(str(first["idempotency_key"]))) == first["idempotency_key"] == again["idempotency_key"]
+    assert other["idempotency_key"] != first["idempotency_key"]
+    assert first["metadata"] == {"invalid_fields": {"idempotency_key": "order-42"}}
+
+
+def test_a_field_that_a_length_limit_may_have_cut_is_named() -> None:
+    row, _ = codec.to_row({"event_type": "authentication_failed", "idempotency_key": KEY, "reason": "short"})
+    cut = BoundedAttributes(128, codec.to_attributes(row), max_value_len=36 // 2)
+    assert codec.from_attributes(cut, 0)["metadata"] == {"possibly_truncated": ["event_type"]}

@@ -107,14 +107,42 @@ def test_a_keyword_wins_over_the_environment_even_where_that_is_wrong(name: str)
     assert getattr(GuardConfig.resolve({PREFIX + name.upper(): wrong}, **{name: text}), name) == expected
 
 
-@pytest.mark.parametrize("name", VALID)
-@pytest.mark.parametrize("empty", ["", "  "])
+@pytest.mark.parametrize(
+    ("name", "empty"),
+    [(name, "") for name in VALID]
+    + [(name, "  ") for name in VALID if name not in ("signing_secret", "encryption_key")],
+)
 def test_empty_means_unset(name: str, empty: str) -> None:
     default = getattr(GuardConfig(), name)
     assert getattr(GuardConfig.resolve({PREFIX + name.upper(): empty}), name) == default
     assert getattr(GuardConfig.resolve({}, **{name: empty}), name) == default
     text, expected = VALID[name]
     assert getattr(GuardConfig.resolve({PREFIX + name.upper(): text}, **{name: empty}), name) == expected
+
+
+@pytest.mark.parametrize("name", ["signing_secret", "encryption_key"])
+def test_a_blank_secret_is_a_mistake_and_never_means_unprotected(name: str) -> None:
+    with pytest.raises(SettingError, match=f"{PREFIX}{name.upper()} has a value that can't be used"):
+        GuardConfig.resolve({PREFIX + name.upper(): "  "})
+    with pytest.raises(SettingError, match=f"^{name} has a value"):
+        GuardConfig.resolve({}, **{name: "  "})
+
+
+def test_a_wrong_url_is_shown_without_its_password() -> None:
+    with pytest.raises(SettingError, match=r"ENDPOINT is 'ftp://\*\*\*@host', which can't be used"):
+        GuardConfig.resolve({PREFIX + "ENDPOINT": "ftp://user:hunter2@host"})
+
+
+@pytest.mark.parametrize("name", ["api_key", "project_id", "signing_secret"])
+@pytest.mark.parametrize("value", [b"bytes", ["list"], 1.5, True])
+def test_what_is_not_text_is_refused_and_not_spelled_out(name: str, value: object) -> None:
+    with pytest.raises(ValueError, match="it must be text, not"):
+        GuardConfig.resolve({}, **{name: value})
+
+
+def test_a_header_that_is_the_exporters_own_is_refused() -> None:
+    with pytest.raises(SettingError, match="content-encoding is the exporter's own"):
+        GuardConfig.resolve({PREFIX + "HEADERS": "content-encoding=br"})
 
 
 @pytest.mark.parametrize(("name", "text"), WRONG)
@@ -226,9 +254,7 @@ def test_a_secret_is_in_no_message_repr_or_log(
         {"headers": {value: "1"}},
         {"headers": [{"name": value}]},
         {"queue_url": f"redis://user:{value}@host"},
-        {"queue_url": value},
         {"endpoint": f"https://user:{value}@host/"},
-        {"endpoint": f"{value}://host"},
         {"signing_secret": value},
         {"encryption_key": value},
         {"api_key": value, "timeout": "x"},

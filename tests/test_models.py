@@ -17,7 +17,7 @@ from opentelemetry_guard.utils import get_current_timestamp
 
 def test_an_event_needs_a_type_and_nothing_else() -> None:
     event = SecurityEvent(event_type="ip_banned")
-    assert UUID(event.idempotency_key)
+    assert str(UUID(event.idempotency_key)) == event.idempotency_key
     assert event.timestamp.utcoffset() == timedelta(0)
     assert (event.ip_address, event.action_taken, event.reason) == ("", "", "")
     assert event.metadata == {}

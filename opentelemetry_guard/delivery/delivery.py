@@ -13,13 +13,14 @@ import threading
 import time
 import weakref
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ..codec import Row
 from ..config import GuardConfig
 from ..once import log_once
-from ..queue.base import KINDS, DeliveryQueue, Kind, Lease, QueueOptions, QueueUnavailable
+from ..queue.base import KINDS, DeliveryQueue, Kind, Lease, QueueOptions, QueueStats, QueueUnavailable
 from ..queue.local import LocalQueue
 from ..queue.memory import MemoryQueue
 from ..queue.sqlite import SqliteQueue
@@ -38,6 +39,8 @@ from .transport import HTTPTransport
 
 _logger = logging.getLogger(__name__)
 
+CLOSING_SECONDS = 0.8
+"""Seconds that closing the stores may take at most, when they don't answer."""
 FALLBACK_BYTES = 8 * 1024 * 1024
 """Bound in bytes of what waits in memory while the queue itself can't be written."""
 REMEMBERED_KEYS = 8192
@@ -72,7 +75,9 @@ class Delivery:
         # What the queue can't take for the moment waits here; a memory queue of the same make, so nothing else differs.
         self._fallback = MemoryQueue(QueueOptions(config.destination, max_bytes=FALLBACK_BYTES))
         observed = weakref.WeakMethod(self._observed_stats)
-        self._metrics = DeliveryMetrics(config.endpoint, lambda: read() if (read := observed()) else None)
+        self._metrics = DeliveryMetrics(
+            config.endpoint, config.destination, lambda: read() if (read := observed()) else None
+        )
         envelope = Envelope(config.encryption_key) if config.encryption_key else None
         self._encoder = Encoder(config.project_id, config.compression, envelope)
         policy = BreakerPolicy(
@@ -82,9 +87,10 @@ class Delivery:
             max_recovery=config.breaker_max_recovery,
         )
         self._routes: dict[Kind, Route] = {kind: Route(kind, policy, self._metrics.observe) for kind in KINDS}
+        self._queues = (self._queue, *_keyless_queue(config, options, queue), self._fallback)
         self._sender = Sender(
             "OtelGuardSender",
-            (self._queue, self._fallback),
+            self._queues,
             HTTPTransport(config, lambda: config.install_id or install_id(_state_directory())),
             self._encoder,
             self._routes,
@@ -129,14 +135,20 @@ class Delivery:
         elif rows:
             self._sender.wake()
 
-    def flush(self, timeout: float) -> bool:
-        """Send what can be sent now, for at most `timeout` seconds; return whether nothing is left to send."""
-        self._sender.flush(timeout)
-        try:
-            ledger = self.stats().ledger
-        except Exception as error:  # noqa: BLE001  a user's own store may raise anything
-            _logger.debug("the Guard delivery queue can't be read now: %s", error)
+    def flush(self, timeout: float, hurry: bool = False) -> bool:
+        """Send what can be sent now, for at most `timeout` seconds; return whether nothing is left to send.
+
+        An open circuit breaker stays open; with `hurry`, which is for a
+        shutdown, one try is made all the same.
+        """
+        deadline = time.monotonic() + timeout
+        self._sender.flush(timeout, hurry)
+        if time.monotonic() >= deadline:
             return False
+        stats = self.stats()
+        if stats.unreadable:
+            return False
+        ledger = stats.ledger
         return not any(ledger[kind].queued or ledger[kind].in_flight for kind in KINDS)
 
     def close(self, timeout: float) -> None:
@@ -144,27 +156,36 @@ class Delivery:
 
         A later `submit` still writes ahead.
         """
-        deadline = time.monotonic() + timeout
+        # What the stores may take to be closed, and to say that they can't, comes off the time for sending.
+        deadline = time.monotonic() + max(0.0, timeout - CLOSING_SECONDS)
         self._move_back()
-        self._sender.flush(timeout, lambda: not self._volatile_batches())
+        left = deadline - time.monotonic()
+        self._sender.flush(left, hurry=True, content=lambda: not self._volatile_batches())
         self.closed = True
         self._sender.stop(deadline - time.monotonic())
         self._move_back()
         if waiting := self._volatile_batches():
             _logger.warning("%d batches for the Guard backend end with this process: they are in memory", waiting)
-        try:
-            self._queue.close()
-        except Exception as error:  # noqa: BLE001  a user's own store may raise anything; a shutdown goes on
-            _logger.warning("the Guard delivery queue could not be closed: %s", error)
+        for queue in self._queues:
+            try:
+                queue.close()
+            except Exception as error:  # noqa: BLE001  a user's own store may raise anything; a shutdown goes on
+                _logger.warning("the Guard delivery queue could not be closed: %s", error)
 
     def stats(self) -> DeliveryStats:
         """Return one reading of the ledger, the depth, the routes and this process's counts.
 
-        Raises:
-            QueueUnavailable: the store can't be read now.
+        A store that can't be read now is left out, and `unreadable` says why.
         """
-        queues = [queue.stats() for queue in (self._queue, self._fallback) if queue.exists()]
-        return sum_stats(queues, self._routes, TALLY.read())
+        readings: list[QueueStats] = []
+        unreadable: str | None = None
+        for queue in self._queues:
+            try:
+                if queue.exists():
+                    readings.append(queue.stats())
+            except Exception as error:  # noqa: BLE001  a user's own store may raise anything
+                unreadable = f"{type(error).__name__}: {error}"
+        return sum_stats(readings, self._routes, TALLY.read(), unreadable)
 
     def _observed_stats(self) -> DeliveryStats | None:
         return None if self.closed else self.stats()
@@ -256,6 +277,19 @@ def _state_directory() -> Path | None:
         return None
 
 
+def _keyless_queue(config: GuardConfig, options: QueueOptions, queue: DeliveryQueue | None) -> Iterator[DeliveryQueue]:
+    """Yield the queue that was filled while there was neither key nor project, for the first key to send what is in it.
+
+    Without a project the key tells destinations apart, so rows that waited for a key are in a queue of their own.
+    """
+    if queue is not None or config.project_id or not config.api_key:
+        return
+    keyless = replace(config, api_key=None)
+    waiting = _open(keyless, replace(options, destination=keyless.destination))
+    if isinstance(waiting, SqliteQueue):
+        yield waiting
+
+
 def _open(config: GuardConfig, options: QueueOptions) -> DeliveryQueue:
     if config.queue_url is not None:
         return open_queue(config.queue_url, options)
@@ -268,4 +302,4 @@ def _open(config: GuardConfig, options: QueueOptions) -> DeliveryQueue:
             "set OTEL_EXPORTER_GUARD_QUEUE_URL=sqlite:///path/queue.db",
         )
         return MemoryQueue(options)
-    return SqliteQueue(directory / f"queue-{options.destination}.db", options)
+    return SqliteQueue(directory / f"queue-{options.destination}.db", options, private_directory=True)

@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from typing import cast
 
 import orjson
 
@@ -63,9 +64,8 @@ class Encoder:
         now = time.time_ns()
         body = self._body(kind, rows, batch_id, format_nanoseconds(now))
         if len(body) > max_body and len(rows) > 1:
-            middle = len(rows) // 2
-            first, second = rows[:middle], rows[middle:]
-            return self.encode(kind, first, max_body, created_at) + self.encode(kind, second, max_body, created_at)
+            parts = _parts(rows, self._room(max_body))
+            return [batch for part in parts for batch in self.encode(kind, part, max_body, created_at)]
         encoding = ""
         # Ciphertext in base64 shrinks by a quarter at best, which is not worth its cost.
         if self._compression == "gzip" and len(body) >= GZIP_FROM and self._envelope is None:
@@ -97,6 +97,11 @@ class Encoder:
         """Whether a batch may be sent as it is: not so when it waited in plain text and is to be encrypted by now."""
         return batch.encrypted or self._envelope is None
 
+    def _room(self, max_body: int) -> int:
+        """Return the bytes of rows that a body of `max_body` bytes has room for."""
+        room = max_body - 1024
+        return room if self._envelope is None else room * 3 // 4  # base64 makes four bytes of three
+
     def _body(self, kind: Kind, rows: Sequence[Row], batch_id: str, created_at: str) -> bytes:
         content = {"events": rows if kind == "events" else [], "metrics": rows if kind == "metrics" else []}
         versions = {
@@ -125,6 +130,23 @@ def plain_body(batch: Batch) -> bytes:
         raise ValueError(f"batch {batch.batch_id} can't be decompressed: {error}") from error
 
 
+def _parts(rows: Sequence[Row], room: int) -> list[list[Row]]:
+    """Spread rows over as few parts as hold `room` bytes each; a larger row is a part of its own.
+
+    Each row is encoded once here, and goes on as the JSON that it is.
+    """
+    parts: list[list[Row]] = []
+    left = 0
+    for row in rows:
+        encoded = _dumps({"row": [row]})[len(b'{"row":[') : -len(b"]}")]
+        if not parts or len(encoded) >= left:
+            parts.append([])
+            left = room
+        left -= len(encoded) + 1
+        parts[-1].append(cast("Row", orjson.Fragment(encoded)))
+    return parts
+
+
 def _dumps(document: Mapping[str, object]) -> bytes:
     try:
         return orjson.dumps(document)
@@ -132,7 +154,9 @@ def _dumps(document: Mapping[str, object]) -> bytes:
         # A record of somebody else's making carries a value that JSON has no form for. Row by row, since the bounds of
         # `json_safe` are those of one row.
         safe = {
-            key: [json_safe(row) for row in value] if isinstance(value, list) else value
+            key: [row if isinstance(row, orjson.Fragment) else json_safe(row) for row in value]
+            if isinstance(value, list)
+            else value
             for key, value in document.items()
         }
         return orjson.dumps(safe)

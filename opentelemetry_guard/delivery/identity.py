@@ -7,6 +7,9 @@ import os
 from pathlib import Path
 from uuid import UUID, uuid4
 
+from ..queue.base import QueueUnavailable
+from ..queue.private_file import prepare_directory
+
 _logger = logging.getLogger(__name__)
 
 FILE_NAME = "install-id"
@@ -22,17 +25,26 @@ def install_id(directory: Path | None) -> str:
         return str(uuid4())
     path = directory / FILE_NAME
     try:
+        prepare_directory(directory, private=True)
         if not path.exists():
             _write_once(path)
-        return str(UUID(path.read_text().strip()))
-    except (OSError, ValueError) as error:
+        return str(UUID(_read_own(path)))
+    except (OSError, ValueError, QueueUnavailable) as error:
         _logger.debug("no lasting install id, using a passing one: %s", error)
         return str(uuid4())
 
 
+def _read_own(path: Path) -> str:
+    """Read a file of ours: an id that somebody else put there would let them pose as this installation."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    with os.fdopen(descriptor) as file:
+        if os.fstat(descriptor).st_uid != os.geteuid():
+            raise ValueError(f"{path} belongs to another user")
+        return file.read(100).strip()
+
+
 def _write_once(path: Path) -> None:
     """Make the file whole or not at all: of two processes that start together one wins, and both read its id."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     draft = path.with_name(f"{FILE_NAME}.{uuid4().hex}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:

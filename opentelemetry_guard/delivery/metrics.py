@@ -3,7 +3,7 @@
 They are for whoever watches the service: they never go to the Guard backend
 as rows. The instruments are made through the API, which hands them on to an
 SDK that is set later. They are made once for a process and tell destinations
-apart by ``server.address``.
+apart by ``server.address`` and ``guard.delivery.destination``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from opentelemetry.metrics import CallbackOptions, Counter, Histogram, Observation, get_meter
 
 from .. import semconv
-from ..queue.base import Ledger, QueueUnavailable
+from ..queue.base import Ledger
 from ..version import __version__
 from .breaker import BreakerState
 from .outcome import Outcome, Verdict
@@ -31,14 +31,18 @@ _BREAKER_VALUE = {BreakerState.CLOSED: 0, BreakerState.HALF_OPEN: 1, BreakerStat
 class DeliveryMetrics:
     """What one delivery has to tell; the instruments keep it weakly, because they can't be taken back."""
 
-    def __init__(self, endpoint: str, read: Callable[[], DeliveryStats | None]) -> None:
+    def __init__(self, endpoint: str, destination: str, read: Callable[[], DeliveryStats | None]) -> None:
         """Begin to observe.
 
         Args:
             endpoint: the destination's base URL.
+            destination: the hash that tells its projects apart.
             read: returns the current reading, None where there is nothing to tell.
         """
-        self.attributes: Attributes = {semconv.SERVER_ADDRESS: urlsplit(endpoint).hostname or ""}
+        self.attributes: Attributes = {
+            semconv.SERVER_ADDRESS: urlsplit(endpoint).hostname or "",
+            semconv.DELIVERY_DESTINATION: destination,
+        }
         self.read = read
         self._send_duration, self._retries = _instruments()
         _observed.add(self)
@@ -92,11 +96,7 @@ def _observe(figures: Callable[[DeliveryStats], Figures]) -> Callable[[CallbackO
 
     def callback(options: CallbackOptions) -> Iterator[Observation]:
         for delivery in list(_observed):
-            try:
-                stats = delivery.read()
-            except QueueUnavailable:
-                continue  # there is no figure now; the delivery itself says what is wrong with its queue
-            if stats is not None:
+            if (stats := delivery.read()) is not None:
                 for value, attributes in figures(stats):
                     yield Observation(value, {**delivery.attributes, **attributes})
 

@@ -28,7 +28,7 @@ def acquire(config: GuardConfig, user: str, queue: DeliveryQueue | None = None) 
 
     Args:
         config: the settings.
-        user: the signal that the caller exports, for `has_user`.
+        user: the signal that the caller exports, for `had_user`.
         queue: a store of the user's own.
 
     Raises:
@@ -55,12 +55,6 @@ def acquire(config: GuardConfig, user: str, queue: DeliveryQueue | None = None) 
     CLOCK.reset()
     delivery.start()
     return delivery
-
-
-def has_user(delivery: Delivery, user: str) -> bool:
-    """Whether an exporter of the signal `user` shares the delivery."""
-    with _lock:
-        return _users.get(delivery.config.destination, Counter())[user] > 0
 
 
 def had_user(delivery: Delivery, user: str) -> bool:
@@ -90,7 +84,7 @@ def release(delivery: Delivery, user: str, timeout: float) -> None:
     if last:
         delivery.close(left)
     else:
-        delivery.flush(left)
+        delivery.flush(left, hurry=True)
 
 
 def _after_fork_in_child() -> None:

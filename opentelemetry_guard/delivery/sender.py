@@ -12,6 +12,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 
@@ -33,6 +34,8 @@ SHORT_PAUSE = 0.1
 """Seconds of a pause that a flush waits out: the limiter's pace, above all. A longer one ends the flush."""
 UNAVAILABLE_SECONDS = 1.0
 """Seconds after which a queue that failed is tried again."""
+BACKLOG_TURN = 4
+"""Every fourth batch is the oldest instead of the newest, and may be one that a dead process left behind."""
 MERGE_BODY = 4 * 1024 * 1024
 """Bytes of the uncompressed body of a merged request at most."""
 
@@ -66,6 +69,7 @@ class Sender:
 
     def _reset(self) -> None:
         self._renewed_at = 0.0
+        self._turns = 1
         self._due: list[float] = []  # a heap of the times (Unix seconds) at which deferred batches come due
         self._give_up_at = float("inf")  # monotonic; a request that is begun ends by then
         self._condition = threading.Condition()
@@ -98,18 +102,19 @@ class Sender:
             self._condition.notify_all()
         self.start()
 
-    def flush(self, timeout: float, content: Callable[[], bool] = lambda: True) -> None:
+    def flush(self, timeout: float, hurry: bool = False, content: Callable[[], bool] = lambda: True) -> None:
         """Send what can be sent now, for at most `timeout` seconds.
 
-        Pauses after failures are cut short once; it returns early when the
-        backend still can't take anything, unless the caller is not `content`
-        with what is left and there is time for another try.
+        With `hurry` the pauses after failures are cut short once. It returns
+        early when the backend still can't take anything, unless the caller is
+        not `content` with what is left and there is time for another try.
         """
         deadline = time.monotonic() + timeout
         with self._condition:
             self._asked += 1
             ticket = self._asked
-            self._awake = self._hurried = True
+            self._awake = True
+            self._hurried = self._hurried or hurry
             self._condition.notify_all()
         if not self.start():
             self._flush_here(deadline, content)
@@ -175,6 +180,10 @@ class Sender:
         self._hurry_once()
         sources = [source for source in self._sources if source.open()]
         now, today = time.monotonic(), time.time()
+        if now - self._renewed_at >= self._lease_seconds / 4:
+            for source in sources:
+                source.renew()
+            self._renewed_at = now
         wait = self._lease_seconds / 4
         self._next_try_at = float("inf")
         for kind in KINDS:
@@ -185,18 +194,14 @@ class Sender:
                 self._next_try_at = min(self._next_try_at, now + ready_in)
                 continue
             for source in sources:
-                leases = source.lease(kind)
-                self._renewed_at = now
-                if leases:
+                if leases := source.lease(kind, oldest=self._turns % BACKLOG_TURN == 0):
+                    self._turns += 1
                     self._handle(source, route, leases)
                     return 0.0
-        if now - self._renewed_at >= self._lease_seconds / 4:
-            for source in sources:
-                source.renew()
-            self._renewed_at = now
         if any(source.failing for source in self._sources):
             return min(wait, UNAVAILABLE_SECONDS)
-        return self._until_due(today, wait) if sources else None
+        # Also where there is no store yet: a sibling may begin one, and leave something behind.
+        return self._until_due(today, wait)
 
     def _hurry_once(self) -> None:
         with self._condition:
@@ -220,7 +225,7 @@ class Sender:
             if len(leases) == 1 and self._encoder.is_current(leases[0].batch):
                 self._deliver(source, route, leases[0])
             else:
-                self._encode_again(source, leases)
+                self._encode_again(source, route, leases)
         except Exception:
             # Whatever it was: a batch that is left in flight would be delivered by nobody while this process lives.
             _logger.exception("unexpected error while delivering to the Guard backend, trying again")
@@ -232,6 +237,9 @@ class Sender:
         route.begin(time.monotonic())
         outcome = self._transport.send(batch, self._give_up_at - time.monotonic())
         answered_at = time.monotonic()
+        if batch.encrypted and outcome.reason:
+            # An answer may quote the rows that it refuses, and what is encrypted is not to be found in clear anywhere.
+            outcome = replace(outcome, reason="the answer's text is not kept where rows are encrypted")
         match outcome.verdict:
             case Verdict.ACCEPTED:
                 source.acknowledge(batch)
@@ -255,7 +263,7 @@ class Sender:
         source.defer(batch, until, refusals)
         heapq.heappush(self._due, until)
 
-    def _encode_again(self, source: Source, leases: Sequence[Lease]) -> None:
+    def _encode_again(self, source: Source, route: Route, leases: Sequence[Lease]) -> None:
         """Put one batch in the place of several small ones never sent, or of one that is not encrypted yet."""
         rows: list[Row] = []
         readable: list[Batch] = []
@@ -269,9 +277,14 @@ class Sender:
                 else:
                     # It counts as attempted now, so it comes alone and is judged alone.
                     self._defer(source, lease.batch, 0.0, lease.refusals)
-        if readable:
-            oldest = min(batch.created_at for batch in readable)
-            source.replace(readable, self._encoder.encode(readable[0].kind, rows, MERGE_BODY, oldest))
+        if not readable:
+            return
+        oldest = min(batch.created_at for batch in readable)
+        merged = self._encoder.encode(readable[0].kind, rows, MERGE_BODY, oldest)
+        # They stay in flight and go out in this turn: put back, they would wait behind whatever has come meanwhile.
+        if source.replace(readable, merged, in_flight=True):
+            for batch in merged:
+                self._deliver(source, route, Lease(batch))
 
     def _split(self, source: Source, batch: Batch, outcome: Outcome) -> None:
         """Put two halves in the place of a batch, each with a `batch_id` of its own."""

@@ -46,12 +46,12 @@ class Source:
                 del self._owed[0]
         return exists and not self.failing
 
-    def lease(self, kind: Kind) -> list[Lease]:
+    def lease(self, kind: Kind, oldest: bool) -> list[Lease]:
         """Take the next batch of `kind`, or several for a merge; nothing from a queue that fails."""
         if self.failing:
             return []
         return self._attempt(
-            lambda: self._queue.lease(kind, time.time(), MERGE_BATCHES, MERGE_BYTES, MERGE_ROWS), list[Lease]()
+            lambda: self._queue.lease(kind, time.time(), MERGE_BATCHES, MERGE_BYTES, MERGE_ROWS, oldest), list[Lease]()
         )
 
     def renew(self) -> None:
@@ -67,26 +67,41 @@ class Source:
         """Put a batch back until `until` (Unix seconds)."""
         self._move(lambda: self._queue.defer(batch.batch_id, until, refusals))
 
-    def replace(self, old: Sequence[Batch], new: Sequence[Batch], letters: Sequence[DeadLetter] = ()) -> None:
-        """Put new batches and dead letters in the place of old ones."""
+    def replace(
+        self,
+        old: Sequence[Batch],
+        new: Sequence[Batch],
+        letters: Sequence[DeadLetter] = (),
+        in_flight: bool = False,
+    ) -> bool:
+        """Put new batches and dead letters in the place of old ones; return whether it is done.
 
-        def exchange() -> None:
-            if not self._queue.replace([batch.batch_id for batch in old], new, letters):
+        With `in_flight` the new ones stay handed out. Where the store fails
+        at that, nobody sends them now: the move is owed, and puts them in the queue.
+        """
+        done = False
+
+        def exchange(in_flight: bool = False) -> None:
+            nonlocal done
+            done = self._queue.replace([batch.batch_id for batch in old], new, letters, in_flight)
+            if not done:
                 # Some of them are another owner's by now; those that are still ours must not stay in flight.
                 for batch in old:
                     self._queue.defer(batch.batch_id, 0.0)
 
-        self._move(exchange)
+        self._move(exchange, lambda: exchange(in_flight))
+        return done
 
     def forget(self) -> None:
         """Forget what is owed: it was the parent's, and this is a child of a fork."""
         self._owed.clear()
         self.failing = False
 
-    def _move(self, move: Callable[[], object]) -> None:
+    def _move(self, move: Callable[[], object], now: Callable[[], object] | None = None) -> None:
+        """Make a move, in the form that `now` gives it where it is made at once; owe it where the store fails."""
         failed = self.failing
         if not failed:
-            self._attempt(move, None)
+            self._attempt(now or move, None)
         if failed or self.failing:
             self._owed.append(move)
 

@@ -28,7 +28,9 @@ class DeliveryStats:
     `ledger` counts the queue's rows, which outlive the process and are
     shared with the other processes of the queue; `process` counts what this
     process emitted and what it lost before the queue. `depth` counts batches,
-    `bytes` their encoded bodies, `oldest` is in Unix seconds.
+    `bytes` their encoded bodies, `oldest` is in Unix seconds, `set_aside`
+    counts damaged files. `unreadable` says why a store is not in the figures;
+    None where all are.
     """
 
     ledger: Mapping[Kind, Ledger]
@@ -37,9 +39,13 @@ class DeliveryStats:
     oldest: float | None
     routes: Mapping[Kind, RouteStats]
     process: TallyStats
+    set_aside: int = 0
+    unreadable: str | None = None
 
 
-def sum_stats(queues: Iterable[QueueStats], routes: Mapping[Kind, Route], process: TallyStats) -> DeliveryStats:
+def sum_stats(
+    queues: Iterable[QueueStats], routes: Mapping[Kind, Route], process: TallyStats, unreadable: str | None
+) -> DeliveryStats:
     """Add the readings of several queues up, beside the routes' state and the process's counts."""
     queues = list(queues)
     return DeliveryStats(
@@ -49,6 +55,8 @@ def sum_stats(queues: Iterable[QueueStats], routes: Mapping[Kind, Route], proces
         oldest=min((stats.oldest for stats in queues if stats.oldest is not None), default=None),
         routes={kind: _of_route(route) for kind, route in routes.items()},
         process=process,
+        set_aside=sum(stats.set_aside for stats in queues),
+        unreadable=unreadable,
     )
 
 

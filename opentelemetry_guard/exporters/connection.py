@@ -62,12 +62,8 @@ class Connection:
             self.delivery.submit(kind, rows)
         return True
 
-    def shares_delivery_with(self, user: str) -> bool:
-        """Whether the exporter of the signal `user` hands its rows to the same delivery."""
-        return self.delivery is not None and registry.has_user(self.delivery, user)
-
     def ever_shared_delivery_with(self, user: str) -> bool:
-        """Whether that exporter does, or did until it was shut down."""
+        """Whether the exporter of the signal `user` hands its rows to the same delivery, or did until its shutdown."""
         return self.delivery is not None and registry.had_user(self.delivery, user)
 
     def flush(self, timeout_millis: float) -> bool:

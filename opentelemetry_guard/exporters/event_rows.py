@@ -25,7 +25,7 @@ def rows_of_records(records: Sequence[ReadableLogRecord]) -> list[codec.Row]:
             continue
         scope = record.instrumentation_scope
         try:
-            if scope is not None and scope.name == semconv.SCOPE_NAME and isinstance(log.body, Mapping):
+            if scope is not None and scope.name == semconv.SCOPE_NAME and _is_row(log.body):
                 row: codec.Row = log.body  # type: ignore[assignment]  # the body is a row: Emitter made it
             else:
                 row = _row_of_foreign(log.body, log.attributes, log.timestamp or log.observed_timestamp)
@@ -62,16 +62,29 @@ def _readers(span: ReadableSpan, include_logged: bool, include_guard_core: bool)
         if event.name != semconv.SECURITY_EVENT:
             continue
         attributes = event.attributes or {}
+        if not include_logged and not attributes:
+            continue  # a count limit of 0 took everything, the mark too; the log record has the whole event
         if include_logged or not attributes.get(semconv.GUARD_LOGGED):
             yield partial(codec.from_attributes, attributes, event.timestamp)
     if include_guard_core and _is_guard_core(span):
         yield partial(_row_of_guard_core, span)
 
 
+def _is_row(body: object) -> bool:
+    """Whether a log record's body still is what `Emitter` made it; a processor may have rewritten it."""
+    return isinstance(body, Mapping) and all(
+        isinstance(body.get(field), str) for field in ("event_type", "idempotency_key", "timestamp")
+    )
+
+
 def _row_of_foreign(body: object, attributes: Mapping[str, object] | None, nanoseconds: int) -> codec.Row:
     """Read a record that somebody else named ``guard.security_event``: a mapping of fields, or flat attributes."""
     if isinstance(body, Mapping):
-        return codec.to_row({"timestamp": codec.format_nanoseconds(nanoseconds), **body})[0]
+        known = {
+            "timestamp": codec.format_nanoseconds(nanoseconds),
+            "event_type": (attributes or {}).get(semconv.GUARD_EVENT_TYPE),
+        }
+        return codec.to_row({**known, **{key: value for key, value in body.items() if value is not None}})[0]
     return codec.from_attributes(attributes or {}, nanoseconds)
 
 

@@ -10,10 +10,14 @@ or by hand, after the providers were set::
 
     GuardInstrumentor().instrument()
 
+What fastapi-guard reports to its agent becomes security events and metrics,
+with no change to the application (`fastapi_guard`).
+
 Settings:
 
 ``OTEL_PYTHON_GUARD_SIGTERM_HANDLER`` (keyword `sigterm_handler`): ``false``
-    keeps SIGTERM as it is. By default, where SIGTERM has no handler yet,
+    keeps signals as they are. By default, where SIGTERM (or SIGINT) has the
+    system's default action,
     the telemetry that is still in the SDK's processors is shut down in order
     before the process ends by that signal. uvicorn needs this: it raises the
     signal again when it has stopped, and no ``atexit`` handler runs then.
@@ -33,7 +37,7 @@ from opentelemetry.trace import get_tracer_provider
 
 from ..environment_variables import OTEL_PYTHON_GUARD_SIGTERM_HANDLER
 from ..once import log_once
-from . import termination
+from . import fastapi_guard, termination
 
 __all__ = ["GuardInstrumentor"]
 
@@ -41,7 +45,10 @@ _logger = logging.getLogger(__name__)
 
 
 class GuardInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # the base is untyped
-    """Prepares a process for security telemetry; a second `instrument` changes nothing."""
+    """Prepares a process for security telemetry and captures what fastapi-guard reports.
+
+    A second `instrument` changes nothing.
+    """
 
     def instrumentation_dependencies(self) -> Collection[str]:
         """Return what has to be installed: nothing."""
@@ -57,8 +64,12 @@ class GuardInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # the base is 
             )
         if _enabled(OTEL_PYTHON_GUARD_SIGTERM_HANDLER, kwargs.get("sigterm_handler")):
             termination.install()
+            termination.follow_uvicorn()
+        fastapi_guard.install()
 
     def _uninstrument(self, **kwargs: Any) -> None:
+        fastapi_guard.uninstall()
+        termination.unfollow_uvicorn()
         termination.uninstall()
 
 

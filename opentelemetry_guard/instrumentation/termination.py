@@ -1,7 +1,9 @@
-"""A polite end by SIGTERM: shut telemetry down within a deadline, then end as the signal demands.
+"""A polite end by a signal: shut telemetry down within a deadline, then end as the signal demands.
 
 The default action of SIGTERM ends a process on the spot, and no ``atexit``
-handler runs. What the SDK's batch processors hold is lost then.
+handler runs. What the SDK's batch processors hold is lost then. Python's own
+handler of SIGINT raises KeyboardInterrupt, which leads to ``atexit``; only
+where a process has the system's default action instead is SIGINT handled here.
 """
 
 from __future__ import annotations
@@ -10,12 +12,16 @@ import _thread
 import logging
 import os
 import signal
+import sys
 import threading
 import time
-from collections.abc import Callable
-from types import FrameType
+from collections.abc import Callable, Mapping
+from types import FrameType, ModuleType
+from typing import TypeVar
 
+import wrapt
 from opentelemetry._logs import get_logger_provider
+from opentelemetry.instrumentation.utils import unwrap
 from opentelemetry.metrics import get_meter_provider
 from opentelemetry.trace import get_tracer_provider
 
@@ -23,29 +29,66 @@ from ..config import DEFAULT_SHUTDOWN_TIMEOUT, GuardConfig, SettingError
 
 _logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 GRACE = 1.0
 """Seconds for the SDK's own work on top of the delivery's shutdown timeout."""
 
 
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+"""What asks a process to end."""
+
+
 def install() -> bool:
-    """Handle SIGTERM, on the main thread and over the default action only; return whether it is handled."""
+    """Handle the signals, on the main thread and over the default action only; return whether one was taken."""
     if threading.current_thread() is not threading.main_thread():
         return False
-    if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
-        return False
-    signal.signal(signal.SIGTERM, _terminate)
-    return True
+    taken = [number for number in SIGNALS if signal.getsignal(number) is signal.SIG_DFL]
+    for number in taken:
+        signal.signal(number, _terminate)
+    return bool(taken)
 
 
 def uninstall() -> None:
-    """Give SIGTERM its default action back, unless somebody else has taken it since."""
-    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is _terminate:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    """Give the signals their default action back, unless somebody else has taken them since."""
+    if threading.current_thread() is threading.main_thread():
+        for number in SIGNALS:
+            if signal.getsignal(number) is _terminate:
+                signal.signal(number, signal.SIG_DFL)
+
+
+def follow_uvicorn() -> None:
+    """Install again when a uvicorn server begins to serve, in this process or a forked one.
+
+    A gunicorn worker puts the default actions back after the fork; uvicorn
+    then ends the process by the signal that it has caught. Importing uvicorn
+    is left to the application.
+    """
+    wrapt.register_post_import_hook(_wrap_serve, "uvicorn.server")
+
+
+def unfollow_uvicorn() -> None:
+    """Take the wrapper off again."""
+    module = sys.modules.get("uvicorn.server")
+    if module is not None:
+        unwrap(module.Server, "serve")
+
+
+def _wrap_serve(module: ModuleType) -> None:
+    if not isinstance(module.Server.serve, wrapt.ObjectProxy):
+        wrapt.wrap_function_wrapper(module, "Server.serve", _serve)
+
+
+def _serve(
+    wrapped: Callable[..., T], instance: object, arguments: tuple[object, ...], keywords: Mapping[str, object]
+) -> T:
+    install()
+    return wrapped(*arguments, **keywords)
 
 
 def _terminate(signum: int, frame: FrameType | None) -> None:
-    # A second SIGTERM ends the process at once.
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    # A second signal ends the process at once.
+    uninstall()
     try:
         _shut_down_providers(time.monotonic() + _seconds())
     finally:

@@ -110,13 +110,16 @@ class QueueStats:
     """One consistent reading of a queue.
 
     `depth` and `bytes` count the batches that are queued or in flight;
-    `oldest` is the creation time of the oldest of them in Unix seconds.
+    `oldest` is the creation time of the oldest of them in Unix seconds;
+    `set_aside` counts the damaged files that the store has put away, rows and
+    all, since its own counts were begun.
     """
 
     ledger: Mapping[Kind, Ledger]
     depth: int
     bytes: int
     oldest: float | None
+    set_aside: int = 0
 
 
 @runtime_checkable
@@ -151,18 +154,28 @@ class DeliveryQueue(Protocol):
         """Whether there may be something in the store: False before the first row ever. It creates nothing."""
         ...
 
-    def lease(self, kind: Kind, now: float, max_batches: int = 1, max_bytes: int = 0, max_rows: int = 0) -> list[Lease]:
+    def lease(
+        self,
+        kind: Kind,
+        now: float,
+        max_batches: int = 1,
+        max_bytes: int = 0,
+        max_rows: int = 0,
+        oldest: bool = False,
+    ) -> list[Lease]:
         """Hand out the next batches of `kind` for delivery; they are in flight from now on.
 
-        Newest first, so that fresh batches are not kept waiting by a backlog.
+        Newest first, so that fresh batches are not kept waiting by a backlog;
+        with `oldest` the other way round, so that under steady traffic the
+        backlog has its turns too.
         Batches deferred beyond `now` are passed over. One whose delivery was
         begun before comes alone; several that were never attempted may come
         together, up to `max_batches` of them, `max_bytes` of bodies and
         `max_rows` rows (the first one always fits; 0 is no bound), for the caller to merge.
         Each is marked as attempted in the same transaction. When this owner
-        has nothing that is due, batches of owners whose lease has run out are
-        claimed first; a claim ends a deferral. The call renews this owner's
-        lease.
+        has nothing that is due, and with `oldest` in any case, batches of
+        owners whose lease has run out are claimed first; a claim ends a
+        deferral. The call renews this owner's lease.
         """
         ...
 
@@ -177,12 +190,19 @@ class DeliveryQueue(Protocol):
         """
         ...
 
-    def replace(self, batch_ids: Sequence[str], batches: Sequence[Batch], letters: Sequence[DeadLetter] = ()) -> bool:
+    def replace(
+        self,
+        batch_ids: Sequence[str],
+        batches: Sequence[Batch],
+        letters: Sequence[DeadLetter] = (),
+        in_flight: bool = False,
+    ) -> bool:
         """Put new batches and dead letters in the place of batches that are in flight (merge, split, dead-letter).
 
-        The new ones are queued, owned by this queue object and count as
-        attempted once, so that each comes alone: halves are not merged again.
-        The rows of both sides must be equal in number.
+        The new ones are owned by this queue object and count as attempted
+        once, so that each comes alone: halves are not merged again. They are
+        queued, or with `in_flight` stay handed out, for the caller to send
+        them at once. The rows of both sides must be equal in number.
         """
         ...
 
@@ -201,7 +221,9 @@ class DeliveryQueue(Protocol):
     def replay(self, batch_ids: Sequence[str] | None = None) -> int:
         """Queue dead letters again (all of them for None), unowned; return how many batches moved.
 
-        Newest first, and nothing is evicted for them: those that do not fit within the bound stay dead letters.
+        They count as attempted, so that each keeps its `batch_id`. Newest
+        first, and nothing is evicted for them: those that do not fit within
+        the bound stay dead letters.
         """
         ...
 

@@ -64,9 +64,11 @@ class QueueConformance:
             queue.append(batch)
         return queue
 
-    def taken(self, queue: DeliveryQueue, kind: Kind = "events", after: float = 0.0, **bounds: int) -> list[str]:
+    def taken(
+        self, queue: DeliveryQueue, kind: Kind = "events", after: float = 0.0, oldest: bool = False, **bounds: int
+    ) -> list[str]:
         """Lease at `after` seconds from now and return the batch_ids."""
-        return [lease.batch.batch_id for lease in queue.lease(kind, time.time() + after, **bounds)]
+        return [lease.batch.batch_id for lease in queue.lease(kind, time.time() + after, oldest=oldest, **bounds)]
 
     def drained(self, queue: DeliveryQueue, kind: Kind = "events", after: float = 0.0) -> list[str]:
         """Lease one by one until nothing is due, and return the batch_ids."""
@@ -138,6 +140,25 @@ class QueueConformance:
         """Fresh batches are not kept waiting by a backlog."""
         queue = self.filled(*(make_batch(str(n), created_at=float(n)) for n in range(3)))
         assert self.drained(queue) == ["2", "1", "0"]
+
+    def test_the_oldest_batch_comes_first_on_request(self) -> None:
+        """The backlog has its turns too, within the same bounds; what is deferred is passed over."""
+        queue = self.filled(*(make_batch(str(n), created_at=float(n)) for n in range(6)))
+        assert self.taken(queue, oldest=True) == ["0"]
+        queue.defer("0", time.time() + 1000.0)
+        assert self.taken(queue, max_batches=2, oldest=True) == ["1", "2"]
+        assert self.taken(queue) == ["5"]
+        assert self.taken(queue, max_batches=9, oldest=True) == ["3", "4"]
+        assert self.taken(queue, oldest=True) == []
+
+    def test_the_oldest_attempted_batch_comes_alone(self) -> None:
+        """In either order a batch that was attempted takes no others along."""
+        queue = self.filled(*(make_batch(str(n), created_at=float(n)) for n in range(2)))
+        assert self.taken(queue, oldest=True) == ["0"]
+        queue.defer("0", 0.0)
+        assert self.taken(queue, max_batches=5, oldest=True) == ["0"]
+        queue.defer("0", 0.0)
+        assert self.taken(queue, max_batches=5) == ["1"]
 
     def test_kinds_are_leased_apart(self) -> None:
         """A lease of one kind never returns the other."""
@@ -228,6 +249,24 @@ class QueueConformance:
         ledger = self.balanced_stats(queue).ledger["events"]
         assert (ledger.accepted, ledger.in_flight) == (4, 4)
 
+    def test_a_replacement_may_stay_handed_out(self) -> None:
+        """The caller sends it at once: nobody else gets it, and it ends or waits like any batch in flight."""
+        queue = self.filled(make_batch("a", rows=2), make_batch("b"))
+        names = self.taken(queue, max_batches=2)
+        assert queue.replace(names, [make_batch("c", rows=2), make_batch("d")], in_flight=True)
+        stats = self.balanced_stats(queue)
+        assert (stats.depth, stats.bytes) == (2, 20)
+        assert (stats.ledger["events"].in_flight, stats.ledger["events"].queued) == (3, 0)
+        assert self.taken(queue) == []
+        assert queue.acknowledge("d")
+        assert queue.defer("c", 0.0, refusals=1)
+        (lease,) = queue.lease("events", time.time(), max_batches=5)
+        assert (lease.batch, lease.attempts, lease.refusals) == (make_batch("c", rows=2), 1, 1)
+        letter = DeadLetter(make_batch("bad"), 422, "no", 1.0)
+        assert queue.replace(["c"], [make_batch("good")], [letter], in_flight=True)
+        ledger = self.balanced_stats(queue).ledger["events"]
+        assert (ledger.in_flight, ledger.dead_lettered, ledger.delivered) == (1, 1, 1)
+
     def test_a_batch_is_split_into_the_rest_and_dead_letters(self) -> None:
         """What the backend refuses is kept apart, with its answer."""
         queue = self.filled(make_batch("a", rows=3))
@@ -277,14 +316,15 @@ class QueueConformance:
         assert self.balanced_stats(queue).ledger["events"].dropped == {DROPPED_DEAD_LETTER_OVERFLOW: 2}
 
     def test_dead_letters_are_replayed_by_name_or_all(self) -> None:
-        """They are queued again as if they had never been attempted."""
+        """They are queued again as attempted, so that each comes alone and keeps its batch_id."""
         queue = self.filled()
         self.dead(queue, *(DeadLetter(make_batch(str(n)), 400, "no", float(n)) for n in range(3)))
         assert queue.replay(["1", "unknown"]) == 1
-        (lease,) = queue.lease("events", time.time())
-        assert (lease.batch, lease.attempts) == (make_batch("1"), 0)
+        (lease,) = queue.lease("events", time.time(), max_batches=5)
+        assert (lease.batch, lease.attempts) == (make_batch("1"), 1)
         assert queue.replay() == 2
-        assert sorted(self.drained(queue)) == ["0", "2"]
+        assert len(self.taken(queue, max_batches=5)) == len(self.taken(queue, max_batches=5)) == 1
+        assert self.balanced_stats(queue).ledger["events"].in_flight == 3
         assert self.balanced_stats(queue).ledger["events"].dead_lettered == 0
 
     def test_dead_letters_are_purged_by_name_or_all(self) -> None:
@@ -424,6 +464,30 @@ class QueueConformance:
         assert sibling.acknowledge("b")
         ledger = self.balanced_stats(sibling).ledger["events"]
         assert (ledger.delivered, ledger.in_flight) == (1, 2)
+
+    def test_a_replacement_that_stayed_handed_out_is_claimed(self) -> None:
+        """When its owner is gone, it comes to the next one as attempted."""
+        queue = self.filled(make_batch("a"))
+        if (sibling := self.make_sibling(queue, self.options)) is None:
+            return
+        self.taken(queue)
+        assert queue.replace(["a"], [make_batch("b")], in_flight=True)
+        assert self.taken(sibling) == []
+        (lease,) = sibling.lease("events", time.time() + 1000.0)
+        assert (lease.batch.batch_id, lease.attempts) == ("b", 1)
+        assert not queue.acknowledge("b")
+
+    def test_the_oldest_batch_may_be_a_dead_owners(self) -> None:
+        """With `oldest` it is claimed though the asking owner has something due; otherwise that comes first."""
+        queue = self.filled(make_batch("old", created_at=1.0), make_batch("older", created_at=0.0))
+        if (sibling := self.make_sibling(queue, self.options)) is None:
+            return
+        sibling.append(make_batch("mine", created_at=2.0))
+        queue.close()
+        assert self.taken(sibling) == ["mine"]
+        sibling.append(make_batch("new", created_at=3.0))
+        assert self.taken(sibling, oldest=True) == ["older"]
+        assert self.drained(sibling) == ["new", "old"]
 
     def test_a_released_owner_is_claimed_at_once(self) -> None:
         """The next process does not wait for the lease of one that went orderly."""

@@ -1,4 +1,10 @@
-"""One SQLite file: opening it privately, transactions in bounded time, damage, forks.
+"""One SQLite file: opening it privately, transactions in bounded time, damage, a full disk, forks.
+
+A full disk must not keep stored rows from leaving. Every change goes to the
+write-ahead log first and from there into the file, which may have to grow for
+it; a log that has taken the last of the disk could never be emptied again. So
+what makes the file grow asks for the room before (`require_space`), and what
+empties the file always has the reserve.
 
 A connection never crosses a fork. Where Python forks, connections are closed
 before and opened again on both sides, because SQLite counts a process's locks
@@ -10,18 +16,20 @@ from __future__ import annotations
 
 import logging
 import os
+import re
+import shutil
 import sqlite3
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 from urllib.parse import quote
 
 from .base import QueueUnavailable
-from .private_file import Identity, directory_lock, identity, prepare_directory, prepare_file
+from .private_file import Identity, directory_lock, identity, prepare_directory, prepare_file, restrict_files
 from .process import PerProcess
 
 logger = logging.getLogger(__name__)
@@ -30,14 +38,28 @@ T = TypeVar("T")
 
 CALL_SECONDS = 0.4
 """How long one call waits, all in all, for other threads and other processes."""
+SETTLE_SECONDS = 0.02
+"""How long moving the log into the file waits for another process, where that can be done later as well."""
 CHECK_SECONDS = 0.15
 """How long the integrity check at opening may take; a larger file is judged as it is read."""
-JOURNAL_BYTES = 4 * 1024 * 1024
-"""What the write-ahead log is cut back to after a checkpoint."""
+CHECKPOINT_PAGES = 256
+"""Pages in the write-ahead log after which they are moved into the file."""
+JOURNAL_BYTES = CHECKPOINT_PAGES * (4096 + 24) + 32
+"""What the write-ahead log is cut back to: the file of that many pages, so that a full disk still has room in it."""
+RESERVE_BYTES = 256 * 1024
+"""Free bytes on the disk that are kept for taking rows out of the file."""
+INSERT_OVERHEAD_BYTES = 64 * 1024
+"""By how much the file may grow for one insertion beyond the body: pages of tables and indexes."""
+DAMAGED_FILES_KEPT = 3
+"""Damaged files that are kept, the newest ones."""
+SET_ASIDE = "set_aside"
+"""The counter of damaged files that were set aside."""
 FREE_PAGES_KEPT = 64
 """Free pages that stay in the file for the next batches."""
 FREE_PAGES_RETURNED = 512
 """Free pages that one `reclaim` gives back to the file system at most."""
+FREE_PAGES_STEP = 32
+"""Free pages that one transaction of it gives back, so that the log stays within its bound and the reserve."""
 APPLICATION_ID = 0x4F544721
 """Marks the file as ours, so that nobody else's database is ever changed."""
 
@@ -54,13 +76,20 @@ class _Handle:
 class Database:
     """A private SQLite file with a schema, opened at the first `run` and shared by threads and processes."""
 
-    def __init__(self, path: Path, schema: str, version: int) -> None:
-        """Take the file's `path`, the statements that create the `schema`, and its `version` (from 1)."""
+    def __init__(
+        self, path: Path, schema: str, version: int, migrations: Mapping[int, str], private_directory: bool = False
+    ) -> None:
+        """Take the file's `path`, the statements that create the `schema`, and its `version` (from 1).
+
+        The schema has a table ``counters (name, value)``. `migrations` has, for each older version that can be
+        opened, the statements that make it the next one. With `private_directory` an existing directory is made 0700.
+        """
         self.path = path
         self._schema = schema
         self._version = version
+        self._migrations = migrations
+        self._private_directory = private_directory
         self._handles: PerProcess[_Handle] = PerProcess(_Handle)
-        self.set_aside = 0
         _databases[id(self)] = self
 
     @property
@@ -79,7 +108,8 @@ class Database:
     def run(self, operation: Callable[[sqlite3.Connection], T], *, begin: str = "BEGIN IMMEDIATE") -> T:
         """Run `operation` in one transaction and return what it returns; whatever it raises rolls everything back.
 
-        On a damaged file it runs once more, on a new one.
+        On a damaged file it runs once more, on a new one; on a full disk
+        once more after a checkpoint, which lets the log begin at its start.
 
         Raises:
             QueueUnavailable: nothing happened; the text names the file and the cause.
@@ -92,14 +122,54 @@ class Database:
             try:
                 return self._transact(handle, deadline, operation, begin)
             except sqlite3.DatabaseError as error:
-                if not _means_damage(error):
+                if _means_damage(error):
+                    self._set_aside(handle, error)
+                    deadline = time.monotonic() + CALL_SECONDS
+                elif not (_means_full(error) and _checkpoint(handle, deadline, "RESTART")):
                     raise
-                self._set_aside(handle, error)
-                return self._transact(handle, time.monotonic() + CALL_SECONDS, operation, begin)
+                return self._transact(handle, deadline, operation, begin)
         except (sqlite3.Error, OSError) as error:
             raise QueueUnavailable(f"{self.path}: {error}") from error
         finally:
             handle.lock.release()
+
+    def require_space(self, connection: sqlite3.Connection, size: int) -> bool:
+        """Refuse a body of `size` bytes for which the disk has no room, within a transaction and before the insertion.
+
+        Return whether room is so short that `settle` should follow the
+        transaction: then the file never has to grow for what is in the log.
+
+        Raises:
+            QueueUnavailable: what is free is needed to empty the log and the file.
+        """
+        disk = shutil.disk_usage(self.path.parent)
+        if not disk.total:
+            return False  # A file system that does not know its size
+        (page_size,) = connection.execute("PRAGMA page_size").fetchone()
+        (pages,) = connection.execute("PRAGMA page_count").fetchone()
+        (free_pages,) = connection.execute("PRAGMA freelist_count").fetchone()
+        needed = space_needed(
+            size,
+            database=pages * page_size,
+            free_inside=free_pages * page_size,
+            file=_size(self.path),
+            journal=_size(Path(f"{self.path}-wal")),
+        )
+        if disk.free < needed:
+            raise QueueUnavailable(
+                f"{self.path}: the disk is almost full: {disk.free} bytes are free, {needed} are needed to store "
+                f"{size} more and still take out what is stored; free some space"
+            )
+        return disk.free < needed + JOURNAL_BYTES
+
+    def settle(self) -> None:
+        """Move the log into the file, as far as nobody is in the way."""
+        handle = self._handle()
+        if handle.lock.acquire(blocking=False):
+            try:
+                _checkpoint(handle, time.monotonic() + SETTLE_SECONDS, "PASSIVE")
+            finally:
+                handle.lock.release()
 
     def reclaim(self) -> None:
         """Give a bounded number of free pages back to the file system, if nobody is in the way."""
@@ -112,9 +182,9 @@ class Database:
             handle.connection.execute("PRAGMA busy_timeout = 20")
             (free,) = handle.connection.execute("PRAGMA freelist_count").fetchone()
             pages = min(free - FREE_PAGES_KEPT, FREE_PAGES_RETURNED)
-            if pages > 0:
+            for _ in range(0, pages, FREE_PAGES_STEP):
                 # A script, since `execute` makes one step and each step frees one page
-                handle.connection.executescript(f"PRAGMA incremental_vacuum({pages})")
+                handle.connection.executescript(f"PRAGMA incremental_vacuum({FREE_PAGES_STEP})")
         except sqlite3.Error as error:
             logger.debug("%s keeps its free pages for now: %s", self.path, error)
         finally:
@@ -162,7 +232,7 @@ class Database:
 
     def _connect(self, handle: _Handle, deadline: float) -> None:
         """Open the file, creating it where it is absent; the caller holds the handle's lock."""
-        prepare_directory(self.path.parent)
+        prepare_directory(self.path.parent, self._private_directory)
         with directory_lock(self.path.parent, deadline):
             file = prepare_file(self.path)
             uri = f"file:{quote(str(self.path))}?mode=rw"
@@ -174,6 +244,8 @@ class Database:
                 # A damaged text must reach its checksum instead of raising
                 connection.text_factory = _decode
                 existed = self._set_up(connection)
+                # Only now is it known to be ours
+                restrict_files(Path(f"{self.path}{suffix}") for suffix in ("", "-wal", "-shm"))
             except BaseException:
                 handle.connection = None
                 connection.close()
@@ -188,7 +260,7 @@ class Database:
         (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
         if tables and application != APPLICATION_ID:
             raise QueueUnavailable(f"{self.path} is the database of something else; choose another path")
-        if tables and version != self._version:
+        if tables and version != self._version and version not in self._migrations:
             raise QueueUnavailable(
                 f"{self.path} has schema version {version}, this release knows {self._version}; "
                 "upgrade opentelemetry-guard or choose another path"
@@ -197,12 +269,19 @@ class Database:
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
         connection.execute(f"PRAGMA journal_size_limit = {JOURNAL_BYTES}")
         if not tables:
+            # From the names, since the damaged file can no longer tell
+            set_aside = max(map(_number, _damaged_files(self.path)), default=0)
             connection.executescript(
-                f"BEGIN IMMEDIATE; PRAGMA application_id = {APPLICATION_ID}; "
-                f"PRAGMA user_version = {self._version}; {self._schema} COMMIT;"
+                f"BEGIN IMMEDIATE; PRAGMA application_id = {APPLICATION_ID}; "  # noqa: S608
+                f"PRAGMA user_version = {self._version}; {self._schema} "
+                f"INSERT INTO counters VALUES ('{SET_ASIDE}', {set_aside}); COMMIT;"
             )
+        elif version != self._version:
+            steps = "".join(self._migrations[older] for older in range(version, self._version))
+            connection.executescript(f"BEGIN IMMEDIATE; {steps} PRAGMA user_version = {self._version}; COMMIT;")
         return bool(tables)
 
     def _set_aside(self, handle: _Handle, error: sqlite3.DatabaseError) -> None:
@@ -212,12 +291,12 @@ class Database:
         with directory_lock(self.path.parent, time.monotonic() + CALL_SECONDS):
             if damaged is None or identity(self.path) != damaged:
                 return
-            target = _free_name(self.path)
+            target = _next_name(self.path)
             for suffix in ("-wal", "-shm", ""):
                 source = Path(f"{self.path}{suffix}")
                 if identity(source) is not None:
                     source.rename(f"{target}{suffix}")
-        self.set_aside += 1
+            _remove_old_damaged_files(self.path)
         logger.error(
             "The queue %s is damaged (%s); it was set aside as %s and a new one is begun", self.path, error, target
         )
@@ -231,18 +310,76 @@ def _milliseconds_left(deadline: float) -> int:
     return max(1, int((deadline - time.monotonic()) * 1000))
 
 
-def _free_name(path: Path) -> Path:
-    """Return ``<name>.damaged-<unixtime>``, counted on while it is taken."""
-    stamp = int(time.time())
-    while identity(candidate := path.with_name(f"{path.name}.damaged-{stamp}")) is not None:
-        stamp += 1
-    return candidate
+def space_needed(size: int, *, database: int, free_inside: int, file: int, journal: int) -> int:
+    """Return how many bytes must be free on the disk for a body of `size` bytes to be stored.
+
+    `database` is the size of the content, of which `free_inside` is unused; `file` and `journal` are what the file
+    and its log occupy. After the insertion there has to be room for the whole log, for the file to grow to its
+    content, and for the reserve. All in bytes.
+    """
+    ungrown = max(0, database - file)
+    growth = max(0, size + INSERT_OVERHEAD_BYTES - free_inside)
+    return ungrown + growth + size + max(0, JOURNAL_BYTES - journal) + RESERVE_BYTES
+
+
+def _size(path: Path) -> int:
+    try:
+        return os.lstat(path).st_size
+    except FileNotFoundError:
+        return 0
+
+
+_DAMAGED_NAME = re.compile(r"\.damaged-\d+-(\d+)\Z")
+
+
+def _next_name(path: Path) -> Path:
+    """Return ``<name>.damaged-<unixtime>-<number>``; the numbers begin at 1."""
+    number = max(map(_number, _damaged_files(path)), default=0) + 1
+    return path.with_name(f"{path.name}.damaged-{int(time.time())}-{number}")
+
+
+def _number(damaged: Path) -> int:
+    found = _DAMAGED_NAME.search(damaged.name)
+    return int(found[1]) if found else 0
+
+
+def _damaged_files(path: Path) -> list[Path]:
+    """Return the damaged files that were set aside for `path`, without their logs, the oldest first."""
+    found = (file for file in path.parent.iterdir() if file.name.startswith(f"{path.name}.damaged-"))
+    return sorted((file for file in found if _number(file)), key=_number)
+
+
+def _remove_old_damaged_files(path: Path) -> None:
+    for file in _damaged_files(path)[:-DAMAGED_FILES_KEPT]:
+        for suffix in ("-wal", "-shm", ""):
+            Path(f"{file}{suffix}").unlink(missing_ok=True)
 
 
 def _means_damage(error: sqlite3.DatabaseError) -> bool:
     """Whether SQLite says that the file is damaged; by its text, since error codes came with Python 3.11."""
     text = str(error)
     return "file is not a database" in text or "malformed" in text
+
+
+def _means_full(error: sqlite3.DatabaseError) -> bool:
+    return "disk is full" in str(error)
+
+
+def _checkpoint(handle: _Handle, deadline: float, mode: Literal["PASSIVE", "RESTART"]) -> bool:
+    """Move the log into the file; return whether it could. The caller holds the handle's lock.
+
+    RESTART waits for readers, so that the next transaction begins at the log's start. Never TRUNCATE: on a full disk
+    the room that the log has is kept.
+    """
+    if handle.connection is None:
+        return False
+    try:
+        handle.connection.execute(f"PRAGMA busy_timeout = {_milliseconds_left(deadline)}")
+        (busy, _, _) = handle.connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
+    except sqlite3.Error as error:
+        logger.debug("The log of a full disk's database cannot be emptied: %s", error)
+        return False
+    return not busy
 
 
 def _check_integrity(connection: sqlite3.Connection) -> None:

@@ -6,7 +6,7 @@ import threading
 import time
 from bisect import bisect_left, insort
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from .base import (
@@ -113,7 +113,7 @@ class MemoryQueue:
                 return
             rows.ledger[batch.kind].accepted += batch.rows
             if self._make_room(rows, batch.kind, len(batch.body)):
-                _enqueue(rows, batch, attempts)
+                _insert_queued(rows, _new_entry(rows, batch, attempts))
             else:
                 _drop(rows, batch, DROPPED_OVERFLOW)
 
@@ -135,17 +135,24 @@ class MemoryQueue:
         with rows.lock:
             return any(ledger.accepted for ledger in rows.ledger.values())
 
-    def lease(self, kind: Kind, now: float, max_batches: int = 1, max_bytes: int = 0, max_rows: int = 0) -> list[Lease]:
-        """Hand out the newest due batches of `kind` as `DeliveryQueue.lease` says."""
+    def lease(
+        self,
+        kind: Kind,
+        now: float,
+        max_batches: int = 1,
+        max_bytes: int = 0,
+        max_rows: int = 0,
+        oldest: bool = False,
+    ) -> list[Lease]:
+        """Hand out the newest or oldest due batches of `kind` as `DeliveryQueue.lease` says."""
         rows = self._rows()
         with rows.lock:
-            chosen = list(_choose(rows.queued[kind], now, max_batches, max_bytes, max_rows))
+            queued = rows.queued[kind]
+            chosen = list(_choose(queued if oldest else reversed(queued), now, max_batches, max_bytes, max_rows))
             leases = []
             for entry in chosen:
                 _remove_queued(rows, entry)
-                rows.in_flight[entry.batch.batch_id] = entry
-                rows.in_flight_bytes += len(entry.batch.body)
-                rows.ledger[kind].in_flight += entry.batch.rows
+                _launch(rows, entry)
                 leases.append(Lease(entry.batch, entry.attempts, entry.refusals))
                 entry.attempts += 1
             return leases
@@ -172,7 +179,13 @@ class MemoryQueue:
             _insert_queued(rows, entry)
             return True
 
-    def replace(self, batch_ids: Sequence[str], batches: Sequence[Batch], letters: Sequence[DeadLetter] = ()) -> bool:
+    def replace(
+        self,
+        batch_ids: Sequence[str],
+        batches: Sequence[Batch],
+        letters: Sequence[DeadLetter] = (),
+        in_flight: bool = False,
+    ) -> bool:
         """Exchange batches that are in flight for others and dead letters; ValueError when the rows differ."""
         rows = self._rows()
         with rows.lock:
@@ -190,7 +203,8 @@ class MemoryQueue:
                 _land(rows, batch_id)
                 rows.ids.discard(batch_id)
             for batch in batches:
-                _enqueue(rows, batch, attempts=1)
+                entry = _new_entry(rows, batch, attempts=1)
+                (_launch if in_flight else _insert_queued)(rows, entry)
             for letter in letters:
                 self._bury(rows, letter)
             return True
@@ -216,7 +230,7 @@ class MemoryQueue:
                 if _stored_bytes(rows) + len(letter.batch.body) > self._options.max_bytes:
                     continue
                 _exhume(rows, letter)
-                _enqueue(rows, letter.batch)
+                _insert_queued(rows, _new_entry(rows, letter.batch, attempts=1))
                 moved += 1
             return moved
 
@@ -319,10 +333,10 @@ class MemoryQueue:
         rows.ledger[letter.batch.kind].dead_lettered += letter.batch.rows
 
 
-def _choose(queued: list[_Entry], now: float, max_batches: int, max_bytes: int, max_rows: int) -> Iterator[_Entry]:
-    """Pick what one lease hands out: the newest due batch, and with it others while none was attempted before."""
+def _choose(queued: Iterable[_Entry], now: float, max_batches: int, max_bytes: int, max_rows: int) -> Iterator[_Entry]:
+    """Pick what one lease hands out: the first due batch, and with it the next ones while none was attempted before."""
     count = size = rows = 0
-    for entry in reversed(queued):
+    for entry in queued:
         if count >= max_batches:
             return
         if entry.due > now:
@@ -341,11 +355,11 @@ def _stored_bytes(rows: _Rows) -> int:
     return rows.in_flight_bytes + sum(rows.queued_bytes.values())
 
 
-def _enqueue(rows: _Rows, batch: Batch, attempts: int = 0) -> None:
-    """Add a batch as queued."""
+def _new_entry(rows: _Rows, batch: Batch, attempts: int) -> _Entry:
+    """Number a batch and claim its id; the caller queues or launches it."""
     rows.appended += 1
     rows.ids.add(batch.batch_id)
-    _insert_queued(rows, _Entry(batch, rows.appended, attempts=attempts))
+    return _Entry(batch, rows.appended, attempts=attempts)
 
 
 def _insert_queued(rows: _Rows, entry: _Entry) -> None:
@@ -370,6 +384,13 @@ def _find(rows: _Rows, batch_id: str) -> _Entry | None:
     return next(
         entry for queued in rows.queued.values() for entry in reversed(queued) if entry.batch.batch_id == batch_id
     )
+
+
+def _launch(rows: _Rows, entry: _Entry) -> None:
+    """Put a batch that is not queued in flight."""
+    rows.in_flight[entry.batch.batch_id] = entry
+    rows.in_flight_bytes += len(entry.batch.body)
+    rows.ledger[entry.batch.kind].in_flight += entry.batch.rows
 
 
 def _land(rows: _Rows, batch_id: str) -> _Entry | None:

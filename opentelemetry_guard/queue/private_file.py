@@ -11,7 +11,7 @@ import os
 import stat
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
@@ -28,8 +28,10 @@ Identity = tuple[int, int]
 """Device and inode: whether a path still leads to the same file."""
 
 
-def prepare_directory(directory: Path) -> None:
+def prepare_directory(directory: Path, private: bool = False) -> None:
     """Create `directory` with mode 0700 (its parents as the umask says), or check that the existing one is safe.
+
+    With `private` an existing one that others may read is made 0700 too.
 
     Raises:
         QueueUnavailable: it is a symbolic link, somebody else's, or writable by others.
@@ -39,7 +41,10 @@ def prepare_directory(directory: Path) -> None:
     try:
         directory.mkdir(mode=0o700)
     except FileExistsError:
-        _check(directory, os.lstat(directory), "directory")
+        found = os.lstat(directory)
+        _check(directory, found, "directory")
+        if private:
+            _restrict(directory, found, 0o700)
 
 
 def prepare_file(path: Path) -> Identity:
@@ -57,6 +62,21 @@ def prepare_file(path: Path) -> Identity:
         found = os.lstat(path)
     _check(path, found, "file")
     return (found.st_dev, found.st_ino)
+
+
+def restrict_files(paths: Iterable[Path]) -> None:
+    """Give those of the files that exist mode 0600, so that others can no longer read them.
+
+    Raises:
+        QueueUnavailable: one is a symbolic link, no regular file, somebody else's, or writable by others.
+    """
+    for path in paths:
+        try:
+            found = os.lstat(path)
+        except FileNotFoundError:
+            continue
+        _check(path, found, "file")
+        _restrict(path, found, 0o600)
 
 
 def identity(path: Path) -> Identity | None:
@@ -98,6 +118,12 @@ def directory_lock(directory: Path, deadline: float) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_UN)
     finally:
         os.close(descriptor)
+
+
+def _restrict(path: Path, found: os.stat_result, mode: int) -> None:
+    """Give what `_check` found to be ours the mode it should have; by path, in a directory that is ours alone."""
+    if _POSIX and stat.S_IMODE(found.st_mode) != mode:
+        path.chmod(mode)
 
 
 def _check(path: Path, found: os.stat_result, noun: Literal["directory", "file"]) -> None:

@@ -10,6 +10,10 @@ store survives nothing is lost; losing both at once is the one loss there is.
 While Redis is away batches are delivered from the local store as if there were
 no Redis. If Redis comes back after our lease has run out, another machine may
 have sent a batch too: such a duplicate has the same `batch_id`.
+
+What was delivered is remembered in Redis by its `batch_id`, so that a machine
+that comes back does not send it again: for a week, but the newest 100,000
+batches of the fleet at most (about 10 MB). The local store remembers as many.
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from dataclasses import replace as changed
 from typing import cast
 from uuid import uuid4
 
@@ -28,9 +33,10 @@ from .exchange import check_exchange, check_ids
 from .local import LocalQueue
 from .memory import MemoryQueue
 from .process import PerProcess
+from .redis_allowance import Allowance
 from .redis_book import Book
 from .redis_link import Caller, Link, LinkState, means_full
-from .redis_scripts import CLAIM, CONFIRM, GIVE_BACK, PUT, RELEASE, RENEW, SWAP, keys_of
+from .redis_scripts import CLAIM, CONFIRM, DONE_KEPT, GIVE_BACK, PUT, RELEASE, RENEW, SWAP, keys_of
 from .redis_url import RedisAddress, parse_redis_url
 from .sqlite import SqliteQueue
 from .url import default_queue_path
@@ -38,32 +44,50 @@ from .url import default_queue_path
 logger = logging.getLogger(__name__)
 
 PATIENCE = 0.3
-"""How long a caller waits for Redis, in seconds."""
-CLAIM_BATCHES = 16
+"""How long a caller waits for Redis, in seconds; all appends together may wait as long in every second."""
+CLAIM_BATCHES = 64
 """Batches that one claim takes over at most."""
-REMEMBERED_BATCHES = 10_000
+REMEMBERED_BATCHES = DONE_KEPT
 """Finished batches that the local store knows: a Redis that came back with older data offers them again."""
 CHUNK = 64
 """Batch ids in one call of the housekeeping."""
 STEP_SECONDS = 0.05
 """How long one step of the housekeeping keeps the courier from other calls, in seconds."""
+SWEEP_SECONDS = 1.0
+"""How often a full Redis has us look for copies of batches that were evicted here, in seconds."""
+ASK_AGAIN_SECONDS = 0.1
+"""When a batch comes up again that Redis, busy but up, did not answer about, in seconds."""
+
+
+@dataclass(slots=True)
+class _Claims:
+    """A process's claims of one kind: the next request's word, when one last brought nothing (Unix), the last catch."""
+
+    request: str = field(default_factory=lambda: uuid4().hex)
+    since: float = float("-inf")
+    catch: Sequence[str] = ()
 
 
 @dataclass(slots=True)
 class _Session:
     """What one process has in Redis: its consumer's name, the link, and the book of copies.
 
-    `claims` is the sender's; the other fields belong to the courier. `renewed_at` is in Unix seconds.
+    `claims` is the sender's; the other fields belong to the courier. `renewed_at` (Unix seconds) is set by RENEW
+    alone, since that is what finds an emptied Redis and starts the housekeeping; `present` says whether Redis may
+    know this consumer at all. `swept_at` is in monotonic seconds.
     """
 
     link: Link
+    allowance: Allowance
     consumer: str = field(default_factory=lambda: str(uuid4()))
     book: Book = field(default_factory=Book)
-    claims: dict[Kind, tuple[str, float]] = field(default_factory=dict)
+    claims: dict[Kind, _Claims] = field(default_factory=dict)
+    present: bool = False
     renewed_at: float = float("-inf")
     outages: int = 0
     epoch: str = ""
     dropped: int = 0
+    swept_at: float = float("-inf")
     tidying: Future[None] | None = None
 
 
@@ -96,8 +120,11 @@ class RedisQueue:
         self._options = options
         self._local = local
         self._clock = clock
+        self._patience = patience
         keys = keys_of(options.destination)
-        self._session: PerProcess[_Session] = PerProcess(lambda: _Session(Link(address, keys, patience)))
+        self._session: PerProcess[_Session] = PerProcess(
+            lambda: _Session(Link(address, keys, patience), Allowance(patience))
+        )
 
     @classmethod
     def from_url(cls, url: str, options: QueueOptions) -> RedisQueue:
@@ -117,8 +144,9 @@ class RedisQueue:
 
     @property
     def link(self) -> LinkState:
-        """Whether Redis can be used now, and the last error, without credentials."""
-        return self._session.get().link.state
+        """Whether Redis can be used now, the last error without credentials, and how many copies it refused."""
+        session = self._session.get()
+        return changed(session.link.state, refused=session.book.refused())
 
     @property
     def local(self) -> LocalQueue:
@@ -135,7 +163,15 @@ class RedisQueue:
         if session.book.knows(batch.batch_id):
             return
         session.book.note(batch.batch_id, "missing")
-        self._put(session, batch, self._clock())
+        within = session.allowance.left()
+        if not within:
+            self._tidy_soon(session)
+            return
+        began = time.monotonic()
+        answer = self._put(session, batch, self._clock(), within)
+        session.allowance.spend(time.monotonic() - began)
+        if answer is None:
+            self._tidy_soon(session)
 
     def account(self, kind: Kind, rows: int, reason: str) -> None:
         """Count rows that were accepted and dropped without becoming a batch."""
@@ -145,21 +181,32 @@ class RedisQueue:
         """Return True: Redis may hold what another machine has left behind."""
         return True
 
-    def lease(self, kind: Kind, now: float, max_batches: int = 1, max_bytes: int = 0, max_rows: int = 0) -> list[Lease]:
-        """Hand out the newest due batches of `kind` as `DeliveryQueue.lease` says.
+    def lease(
+        self,
+        kind: Kind,
+        now: float,
+        max_batches: int = 1,
+        max_bytes: int = 0,
+        max_rows: int = 0,
+        oldest: bool = False,
+    ) -> list[Lease]:
+        """Hand out the next due batches of `kind` as `DeliveryQueue.lease` says.
 
         What this process has not added itself is handed out only after Redis
-        agrees. When nothing is due here, batches that other machines left
-        behind are claimed from Redis.
+        agrees. When nothing is due here, and with `oldest` in any case,
+        batches that other machines left behind are claimed from Redis.
         """
         session = self._session.get()
         if self._renewal_is_due(session, now):
             self._renew(session, now)
         deadline = time.monotonic() + PATIENCE
+        if oldest:
+            self._claim(session, kind, now, busy=True)
         claimed = False
         while True:
-            found = self._local.lease(kind, now, max_batches, max_bytes, max_rows) if self._local.exists() else []
-            if ours := [lease for lease in found if self._may_send(session, lease, now)]:
+            exists = self._local.exists()
+            found = self._local.lease(kind, now, max_batches, max_bytes, max_rows, oldest) if exists else []
+            if ours := self._sendable(session, found, now):
                 session.book.hold(lease.batch for lease in ours)
                 return ours
             if time.monotonic() > deadline or (not found and (claimed or not self._claim(session, kind, now))):
@@ -183,7 +230,13 @@ class RedisQueue:
         self._session.get().book.let_go(batch_id)
         return self._local.defer(batch_id, until, refusals)
 
-    def replace(self, batch_ids: Sequence[str], batches: Sequence[Batch], letters: Sequence[DeadLetter] = ()) -> bool:
+    def replace(
+        self,
+        batch_ids: Sequence[str],
+        batches: Sequence[Batch],
+        letters: Sequence[DeadLetter] = (),
+        in_flight: bool = False,
+    ) -> bool:
         """Exchange batches that are in flight for others and dead letters; ValueError when the rows differ."""
         check_ids(batch_ids)
         session = self._session.get()
@@ -194,9 +247,11 @@ class RedisQueue:
             if not self._local.holdings([batch.batch_id for batch in batches]):
                 # Redis first, for the reason in `acknowledge`: the new ones are there, the old ones done.
                 self._swap(session, batch_ids, batches, letters)
-        replaced = self._local.replace(batch_ids, batches, letters)
+        replaced = self._local.replace(batch_ids, batches, letters, in_flight)
         if replaced and old is None:
             self._swap(session, batch_ids, batches, letters)
+        if replaced and in_flight:
+            session.book.hold(batches)
         return replaced
 
     def renew(self, now: float) -> None:
@@ -207,14 +262,18 @@ class RedisQueue:
 
     def release(self) -> None:
         """Give up this owner's leases, so that others can claim what it holds at once."""
+        self._release(self._patience)
+
+    def _release(self, within: float) -> None:
         self._local.release()
         session = self._session.get()
-        if session.renewed_at == float("-inf"):
+        if not session.present:
             return
+        session.present = False
         session.renewed_at = float("-inf")
         session.book.doubt()
         consumer, shift = session.consumer, _milliseconds(self._clock() - time.time())
-        session.link.call(lambda redis: redis.run(RELEASE, consumer, shift, 0))
+        session.link.call(lambda redis: redis.run(RELEASE, consumer, shift, 0), within)
 
     def dead_letters(self, limit: int = 100, offset: int = 0) -> list[DeadLetter]:
         """Return dead letters, newest first: those of this machine."""
@@ -235,16 +294,30 @@ class RedisQueue:
         return self._local.stats()
 
     def close(self) -> None:
-        """Release, and close what is open. A later call of any method opens the stores again."""
+        """Release, and close what is open; all of it waits for Redis as long as one call may.
+
+        A later call of any method opens the stores again.
+        """
         session = self._session.get()
+        waited = 0.0
+
+        def timed(step: Callable[[float], object]) -> None:
+            # Only the time for Redis counts: a slow disk leaves the lease to be given up all the same
+            nonlocal waited
+            began = time.monotonic()
+            try:
+                step(max(0.0, self._patience - waited))
+            finally:
+                waited += time.monotonic() - began
+
         if session.book.uncopied():
-            session.link.call(lambda redis: self._tidy(redis, session))
+            timed(lambda left: session.link.call(lambda redis: self._tidy(redis, session), left))
         if isinstance(self._local, MemoryQueue) and (lost := session.book.uncopied()):
             logger.warning("%d batches have no copy in Redis and end with this process: they are in memory", lost)
         try:
-            self.release()
+            timed(self._release)
         finally:
-            session.link.close()
+            timed(session.link.close)
             self._local.close()
 
     # Calls to Redis. Each may be repeated, and writes its result down itself, since its caller may have gone on.
@@ -254,11 +327,14 @@ class RedisQueue:
         # A caller's `now` is this machine's time, or that time shifted; Redis shifts its own by as much.
         return session.consumer, _milliseconds(now - time.time()), _milliseconds(self._options.lease_seconds)
 
-    def _put(self, session: _Session, batch: Batch, now: float) -> tuple[str, float] | None:
+    def _put(
+        self, session: _Session, batch: Batch, now: float, within: float | None = None
+    ) -> tuple[str, float] | None:
         """Add a batch to Redis unless it is there; return how it stands and the holder's lease in seconds."""
-        return session.link.call(lambda redis: self._put_now(redis, session, batch, now))
+        return session.link.call(lambda redis: self._put_now(redis, session, batch, now), within)
 
     def _put_now(self, redis: Caller, session: _Session, batch: Batch, now: float) -> tuple[str, float]:
+        session.present = True
         try:
             answer = redis.run(PUT, *self._who(session, now), self._options.max_bytes, *_arguments(batch))
         except Exception as error:
@@ -266,13 +342,17 @@ class RedisQueue:
                 raise
             standing, left = "full", 0.0
         else:
-            said, left_ms, lapsed = cast("tuple[bytes, int, int]", answer)
+            said, left_ms, lapsed, epoch = cast("tuple[bytes, int, int, bytes]", answer)
             standing, left = _text(said), left_ms / 1000
-            session.renewed_at = now
             if lapsed:
                 session.book.doubt()
+            if session.epoch and session.epoch != _text(epoch):
+                # Redis was emptied: the other copies are to be made again at once, not when the next renewal is due
+                self._renew_now(redis, session, now)
         session.book.note(batch.batch_id, standing)
         if standing == "full":
+            if time.monotonic() - session.swept_at >= SWEEP_SECONDS and self._suspect_evicted(session):
+                self._tidy_soon(session)
             log_once(
                 logger,
                 logging.WARNING,
@@ -281,12 +361,40 @@ class RedisQueue:
             )
         return standing, left
 
-    def _may_send(self, session: _Session, lease: Lease, now: float) -> bool:
+    def _sendable(self, session: _Session, leases: Sequence[Lease], now: float) -> list[Lease]:
+        """Return those that are ours in Redis too, or that Redis does not have; several cost one question."""
+        unsure = [name for lease in leases if not session.book.is_sure(name := lease.batch.batch_id)]
+        if len(unsure) < 2:
+            return [lease for lease in leases if self._may_send(session, lease, now)]
+        standings = session.link.call(lambda redis: self._confirm_now(redis, session, unsure, now))
+        free: set[str] = set()
+        if standings is not None:
+            free = {name for name, standing in standings.items() if standing == "missing"}
+        if free:
+            self._tidy_soon(session)
+        within = 0.0 if standings is None else None
+        return [
+            lease for lease in leases if lease.batch.batch_id in free or self._may_send(session, lease, now, within)
+        ]
+
+    def _confirm_now(self, redis: Caller, session: _Session, names: Sequence[str], now: float) -> dict[str, str]:
+        """Ask how batches stand, and write it down."""
+        answers = cast("list[object]", redis.run(CONFIRM, *self._who(session, now), *names))
+        standings = {name: _text(answer) for name, answer in zip(names, answers, strict=True)}
+        for name, standing in standings.items():
+            session.book.note(name, standing)
+        return standings
+
+    def _may_send(self, session: _Session, lease: Lease, now: float, within: float | None = None) -> bool:
         """Whether a batch that the local store has handed out is ours in Redis too; puts it away if it is not."""
         batch = lease.batch
         if session.book.is_sure(batch.batch_id):
             return True
-        answer = self._put(session, batch, now)
+        answer = self._put(session, batch, now, within)
+        if answer is None and session.link.state.up and not session.book.has_no_copy(batch.batch_id):
+            # Redis is busy, not away: somebody else may hold the batch, and will be asked about soon
+            self._local.defer(batch.batch_id, now + ASK_AGAIN_SECONDS, lease.refusals)
+            return False
         if answer is None:
             return True
         standing, left = answer
@@ -297,15 +405,22 @@ class RedisQueue:
             self._local.defer(batch.batch_id, now + left + 0.01, lease.refusals)
         return standing in ("mine", "full")
 
-    def _claim(self, session: _Session, kind: Kind, now: float) -> bool:
-        """Take over batches of consumers whose lease has ended; return whether the local store has got any."""
-        request, since = session.claims.get(kind, (uuid4().hex, float("-inf")))
-        if 0 <= now - since < self._options.lease_seconds / 20:
+    def _claim(self, session: _Session, kind: Kind, now: float, busy: bool = False) -> bool:
+        """Take over batches of consumers whose lease has ended; return whether the local store has got any.
+
+        Claims that bring something may follow each other at once. One that has batches of its own to send (`busy`)
+        takes no more before it has finished half of the last catch: an idle machine is quicker with the rest.
+        """
+        claims = session.claims.setdefault(kind, _Claims())
+        if 0 <= now - claims.since < self._options.lease_seconds / 20:
             return False
-        session.claims[kind] = request, now
+        if busy and 2 * session.book.count(claims.catch) > len(claims.catch):
+            return False
+        request, claims.since = claims.request, now
         room = self._options.max_bytes - self.stats().bytes
         if room <= 0:
             return False
+        session.present = True
         # After an outage of Redis every lease has run out, and its owner may be about to renew it
         patient = session.link.up_for() >= self._options.lease_seconds / 2
         who = self._who(session, now)
@@ -318,10 +433,11 @@ class RedisQueue:
         for batch in batches:
             self._local.adopt(batch)
         # Until here the same request returns the same batches, should their answer or this process's turn be lost
-        session.claims[kind] = uuid4().hex, now
+        claims.request, claims.catch = uuid4().hex, [batch.batch_id for batch in batches]
         if not batches:
             return False
-        return self._settle_claim(session, [batch.batch_id for batch in batches])
+        claims.since = float("-inf")
+        return self._settle_claim(session, claims.catch)
 
     def _settle_claim(self, session: _Session, batch_ids: Sequence[str]) -> bool:
         holdings = self._local.holdings(batch_ids)
@@ -390,6 +506,7 @@ class RedisQueue:
         session.link.call(lambda redis: self._renew_now(redis, session, now))
 
     def _renew_now(self, redis: Caller, session: _Session, now: float) -> bool:
+        session.present = True
         outages = session.link.outages
         answer = redis.run(RENEW, *self._who(session, now), uuid4().hex)
         epoch, lapsed = cast("tuple[bytes, int]", answer)
@@ -399,17 +516,27 @@ class RedisQueue:
             # Somebody may have taken what was ours, and a Redis that came back may have forgotten the newest
             session.book.doubt()
         session.epoch, session.outages, session.renewed_at = _text(epoch), outages, now
-        if self._local.exists():
-            dropped = sum(sum(ledger.dropped.values()) for ledger in self._local.stats().ledger.values())
-            if dropped != session.dropped:
-                session.dropped = dropped
-                session.book.suspect_all()
-        if session.tidying is None or session.tidying.done():
-            self._tidy_soon(session)
+        self._suspect_evicted(session)
+        self._tidy_soon(session)
+        return True
+
+    def _suspect_evicted(self, session: _Session) -> bool:
+        """Have the copies compared with the local store if that has dropped anything since the last time."""
+        session.swept_at = time.monotonic()
+        if not self._local.exists():
+            return False
+        dropped = sum(sum(ledger.dropped.values()) for ledger in self._local.stats().ledger.values())
+        if dropped == session.dropped:
+            return False
+        session.dropped = dropped
+        session.book.suspect_all()
         return True
 
     def _tidy_soon(self, session: _Session) -> None:
-        session.tidying = session.link.post(lambda redis: self._tidy(redis, session))
+        """Have a step of the housekeeping done, unless one waits already; one that runs may have looked too early."""
+        waiting = session.tidying
+        if waiting is None or waiting.running() or waiting.done():
+            session.tidying = session.link.post(lambda redis: self._tidy(redis, session))
 
     def _tidy(self, redis: Caller, session: _Session) -> None:
         """Do a step of what is to be caught up with, and have the next one done if there is more."""
@@ -442,10 +569,7 @@ class RedisQueue:
         """Ask Redis about copies that it may have lost or given to somebody."""
         if not (names := session.book.doubtful(CHUNK)):
             return False
-        answers = cast("list[object]", redis.run(CONFIRM, *self._who(session, self._clock()), *names))
-        for name, answer in zip(names, answers, strict=True):
-            standing = _text(answer)
-            session.book.note(name, standing)
+        for name, standing in self._confirm_now(redis, session, names, self._clock()).items():
             if standing == "done" and session.book.held([name]) is None:
                 self._local.forget(name)
         return True

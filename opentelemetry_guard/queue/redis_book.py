@@ -20,31 +20,35 @@ class Book:
     `_lock` guards everything and is held for dictionary operations only. A
     batch id is in at most one of `_sure` (Redis has it and leases it to us),
     `_doubtful` (that was true before an outage) and `_missing` (no copy);
-    about any other nothing is known. `_ended` holds those whose copy has to
-    go, with whether it is to be remembered as done.
+    about any other nothing is known. `_missing` says of each whether Redis was
+    full when it was asked, and `_refused` counts those. `_ended` holds those
+    whose copy has to go, with whether it is to be remembered as done.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._sure: dict[str, None] = {}
         self._doubtful: dict[str, None] = {}
-        self._missing: dict[str, None] = {}
+        self._missing: dict[str, bool] = {}
         self._held: dict[str, Batch] = {}
         self._ended: dict[str, bool] = {}
         self._suspects: deque[str] = deque()
+        self._refused = 0
 
     # Copies.
 
     def note(self, batch_id: str, standing: str) -> None:
         """Write down what Redis said of a batch: ``mine``, ``missing``, ``full``, ``theirs`` or ``done``."""
         with self._lock:
+            refused_before = self._missing.get(batch_id, False)
             self._drop(batch_id)
             if batch_id in self._ended:
                 return
             if standing == "mine":
                 self._sure[batch_id] = None
             elif standing in ("missing", "full"):
-                self._missing[batch_id] = None
+                self._missing[batch_id] = standing == "full"
+                self._refused += standing == "full" and not refused_before
 
     def discard(self, batch_id: str) -> None:
         """Know nothing more about a batch."""
@@ -60,6 +64,14 @@ class Book:
         with self._lock:
             return batch_id in self._sure or batch_id in self._doubtful or batch_id in self._missing
 
+    def count(self, batch_ids: Iterable[str]) -> int:
+        """Return how many of the batches are in the book."""
+        return sum(self.knows(batch_id) for batch_id in batch_ids)
+
+    def has_no_copy(self, batch_id: str) -> bool:
+        """Whether the batch is ours and has no copy, as far as we know."""
+        return batch_id in self._missing
+
     def doubt(self) -> None:
         """Take nothing for sure any more: Redis was away, or our lease had run out."""
         with self._lock:
@@ -70,7 +82,7 @@ class Book:
         """Redis has lost everything."""
         with self._lock:
             for standing in (self._sure, self._doubtful):
-                self._missing.update(standing)
+                self._missing.update(dict.fromkeys(standing, False))
                 standing.clear()
 
     def doubtful(self, limit: int) -> list[str]:
@@ -86,6 +98,10 @@ class Book:
     def uncopied(self) -> int:
         """Return how many batches have no copy."""
         return len(self._missing)
+
+    def refused(self) -> int:
+        """Return how many batches Redis had no room for when it was asked first."""
+        return self._refused
 
     # Batches that may have been evicted from the local store.
 

@@ -36,6 +36,9 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.5, 5.0
 """How long Redis is left alone after failures, in seconds: doubling from the first to the longest."""
 REFUSED_PAUSE = 30.0
 """How long Redis is left alone after it refused our credentials, in seconds."""
+OVERDUE = 0.8
+"""The part of the patience after which a call that is under way counts as unanswered when its caller gives up: the
+call begins a little later than the wait for it."""
 
 
 class Answers(Protocol):
@@ -56,11 +59,17 @@ class Answers(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LinkState:
-    """How the link is doing: `up`, the last error (without credentials), and failures since the last success."""
+    """How the link is doing.
+
+    `up`, the last error (without credentials), the failures since the last
+    success, and `refused`: how many batches Redis had no room for a copy of
+    when it was asked first.
+    """
 
     up: bool = False
     last_error: str | None = None
     failures: int = 0
+    refused: int = 0
 
 
 def pause_after(failures: int, refused: bool, chance: float) -> float:
@@ -70,12 +79,14 @@ def pause_after(failures: int, refused: bool, chance: float) -> float:
 
 
 def means_refused(error: BaseException) -> bool:
-    """Whether an error says that the credentials or their permissions are wrong, which no retry mends."""
+    """Whether an error says that the credentials or their permissions are wrong or missing, which no retry mends."""
     kinds = {kind.__name__ for kind in type(error).__mro__}
     if kinds & {"AuthenticationError", "AuthorizationError", "NoPermissionError"}:
         return True
     text = str(error)
-    return any(word in text for word in ("NOAUTH", "WRONGPASS", "NOPERM", "invalid password", "without any password"))
+    # "unauthenticated multibulk length" and the like: to a stranger Redis answers a large call with a protocol error
+    words = ("NOAUTH", "WRONGPASS", "NOPERM", "invalid password", "without any password", "unauthenticated")
+    return any(word in text for word in words)
 
 
 def means_full(error: BaseException) -> bool:
@@ -121,20 +132,43 @@ def connect(address: RedisAddress) -> Answers:
 
 
 class Caller:
-    """What a job of the courier gets: it runs scripts on one destination's keys."""
+    """What a job of the courier gets: it runs scripts on one destination's keys, and takes the time of each call.
 
-    def __init__(self, client: Answers, keys: Sequence[str]) -> None:
-        self._client = client
+    `waiting_since` is when the call that is under way began (monotonic
+    seconds, None between calls); `slowest` is the longest so far in seconds,
+    None when nothing was called. `use` comes before `run`.
+    """
+
+    _client: Answers
+
+    def __init__(self, keys: Sequence[str]) -> None:
         self._keys = keys
+        self.waiting_since: float | None = None
+        self.slowest: float | None = None
+
+    def use(self, client: Callable[[], Answers]) -> Answers:
+        """Take the client that is returned. Making one may take calls, which are timed but tell nothing of scripts."""
+        self._client = self._timed(client)
+        self.slowest = None
+        return self._client
 
     def run(self, script: Script, *arguments: str | bytes | int) -> object:
         """Run a script in one round trip, in two the first time that a server sees it."""
         from redis.exceptions import NoScriptError
 
+        client = self._client
         try:
-            return self._client.evalsha(script.sha, len(self._keys), *self._keys, *arguments)
+            return self._timed(lambda: client.evalsha(script.sha, len(self._keys), *self._keys, *arguments))
         except NoScriptError:
-            return self._client.eval(script.text, len(self._keys), *self._keys, *arguments)
+            return self._timed(lambda: client.eval(script.text, len(self._keys), *self._keys, *arguments))
+
+    def _timed(self, call: Callable[[], T]) -> T:
+        began = self.waiting_since = time.monotonic()
+        try:
+            return call()
+        finally:
+            self.waiting_since = None
+            self.slowest = max(self.slowest or 0.0, time.monotonic() - began)
 
 
 class _Ticket(Generic[T]):
@@ -151,9 +185,12 @@ class _Ticket(Generic[T]):
 class Link:
     """Calls to one Redis, up or down.
 
-    After a failure the link is *closed* for a pause: calls return at once and
-    touch nothing. A job may run on after its caller has gone, so it must be
-    one that can be repeated, and must write down its own results.
+    A call that fails or is not answered in time is a failure; a job that only
+    waits for the courier is not. After a failure the link is *closed* for a
+    pause: calls return at once and touch nothing. Then one job at a time is
+    let through, and nobody waits for it, until one has succeeded. A job may
+    run on after its caller has gone, so it must be one that can be repeated,
+    and must write down its own results.
 
     `_lock` guards all fields below it and is never held over a call.
     """
@@ -166,6 +203,8 @@ class Link:
         self._lock = threading.Lock()
         self._inbox: queue.SimpleQueue[_Ticket[object] | None] = queue.SimpleQueue()
         self._courier: threading.Thread | None = None
+        self._caller: Caller | None = None
+        self._trial: Future[object] | None = None
         self._state = LinkState()
         self._open_at = 0.0
         self._up_since = float("inf")
@@ -186,31 +225,42 @@ class Link:
         """Return for how many seconds Redis has been reachable without interruption."""
         return time.monotonic() - self._up_since
 
-    def call(self, job: Callable[[Caller], T]) -> T | None:
-        """Have a job done and return what it returns; None when Redis is down, or slower than the patience."""
+    def call(self, job: Callable[[Caller], T], within: float | None = None) -> T | None:
+        """Have a job done and return what it returns.
+
+        None when Redis is down, or when there is no answer within the
+        patience, or within `within` seconds if that is less.
+        """
+        recovering = self._state.failures > 0
         ticket = self.post(job)
-        if ticket is None:
+        if ticket is None or recovering:
             return None
         try:
-            return ticket.result(self._patience)
+            return ticket.result(self._patience if within is None else max(0.0, min(within, self._patience)))
         except CancelledError:
             return None
         except FutureTimeoutError:
             ticket.cancel()
-            self._close(f"no answer within {self._patience} s", refused=False)
+            self._close_if_overdue()
             return None
 
     def post(self, job: Callable[[Caller], T]) -> Future[T] | None:
         """Have a job done without waiting for it; None when Redis is being left alone."""
+        self._close_if_overdue()
         with self._lock:
-            if time.monotonic() < self._open_at or not self._has_courier():
+            if time.monotonic() < self._open_at or self._is_on_trial() or not self._has_courier():
                 return None
             ticket = _Ticket(job)
+            if self._state.failures:
+                self._trial = cast("Future[object]", ticket.answer)
             self._inbox.put(cast("_Ticket[object]", ticket))
             return ticket.answer
 
-    def close(self) -> None:
-        """Close the connection as soon as the courier is free, and end its thread. A later call begins again."""
+    def close(self, within: float | None = None) -> None:
+        """Close the connection as soon as the courier is free, and end its thread. A later call begins again.
+
+        Waits for the courier for the patience, or `within` seconds if that is less; not at all when Redis is down.
+        """
         with self._lock:
             courier, self._courier = self._courier, None
             if courier is None:
@@ -218,7 +268,25 @@ class Link:
             self._inbox.put(None)
             self._inbox = queue.SimpleQueue()
             self._up_since = float("inf")
-        courier.join(self._patience)
+            recovering = self._state.failures > 0
+        if not recovering:
+            courier.join(self._patience if within is None else max(0.0, min(within, self._patience)))
+
+    def _is_on_trial(self) -> bool:
+        """Whether a job tries out a Redis that had failed; what it posts itself goes through. Needs the lock."""
+        if not self._state.failures or self._trial is None or self._trial.done():
+            return False
+        return threading.current_thread() is not self._courier
+
+    def _close_if_overdue(self) -> None:
+        """Take Redis for down if it is late with the answer to the call that is under way."""
+        caller = self._caller
+        since = None if caller is None else caller.waiting_since
+        if since is not None and time.monotonic() - since >= self._patience * OVERDUE:
+            with self._lock:
+                closed = time.monotonic() < self._open_at
+            if not closed:
+                self._close(f"no answer within {self._patience} s", refused=False)
 
     def _has_courier(self) -> bool:
         """Start the courier unless it runs; the caller holds the lock."""
@@ -245,11 +313,11 @@ class Link:
         """Do one job, and return the client for the next."""
         from redis.exceptions import RedisClusterException, RedisError
 
-        began = time.monotonic()
+        caller = self._caller = Caller(self._keys)
         try:
-            if client is None:
-                client = connect(self._address)
-            ticket.run(Caller(client, self._keys))
+            known = client
+            client = caller.use(lambda: connect(self._address) if known is None else known)
+            ticket.run(caller)
         except (RedisError, RedisClusterException, OSError) as error:
             self._close(describe(error, self._address.secrets), refused=means_refused(error))
             ticket.answer.set_exception(CancelledError())
@@ -263,11 +331,12 @@ class Link:
             ticket.answer.set_exception(error)
             logger.debug("a call for the Redis queue failed", exc_info=error)
         else:
-            self._succeeded(time.monotonic() - began)
+            if caller.slowest is not None:
+                self._succeeded(caller.slowest)
         return client
 
-    def _succeeded(self, seconds: float) -> None:
-        if seconds > self._patience:
+    def _succeeded(self, slowest: float) -> None:
+        if slowest > self._patience:
             self._close(f"no answer within {self._patience} s", refused=False)
             return
         with self._lock:

@@ -9,7 +9,8 @@ a cluster and a script may touch all of them:
   ``bytes`` is the sum of its sizes.
 - ``owners``, consumer to the end of its lease (milliseconds of Redis's clock). A released consumer has 0; one that is
   missing here holds nothing that it could not lose.
-- ``done``, the newest batch ids that were delivered or replaced, so that a stale copy is not sent again.
+- ``done``, batch ids that were delivered or replaced and when, so that a stale copy is not sent again: those of a week,
+  but the newest 100,000 at most, which are about 10 MB.
 - ``epoch``, a random word that goes when Redis is emptied, and is how that is noticed.
 - ``claims``, consumer and kind to its last claim, so that a claim whose answer was lost can be asked for again.
 
@@ -25,8 +26,10 @@ from dataclasses import dataclass, field
 from hashlib import sha1
 
 GROUP = "senders"
-DONE_KEPT = 10_000
-"""Batch ids that are remembered as done."""
+DONE_KEPT = 100_000
+"""Batch ids that are remembered as done, at most."""
+DONE_SECONDS = 7 * 24 * 3600
+"""How long a batch id is remembered as done, in seconds: longer than a machine is away and comes back with its disk."""
 CLAIM_BYTES = 1024 * 1024
 """Bytes of several batches that one claim returns at most."""
 NOBODY = "-"
@@ -160,9 +163,9 @@ PUT = Script(
     _COMMON
     + """
 -- max_bytes, batch: adds a batch and leases it to the caller, or says who has it.
--- It renews the lease too, and returns whether that had run out.
+-- It renews the lease too, and returns whether that had run out, and the epoch, empty when there is none.
 local standing, left = add(5, tonumber(ARGV[4]))
-return {standing, left, renew()}
+return {standing, left, renew(), redis.call('GET', EPOCH) or ''}
 """
 )
 
@@ -176,6 +179,7 @@ for i = 1, old do
   remove(ARGV[6 + i])
   if i <= remembered then redis.call('ZADD', DONE, string.format('%.0f', now), ARGV[6 + i]) end
 end
+redis.call('ZREMRANGEBYSCORE', DONE, '-inf', string.format('(%.0f', now - {DONE_SECONDS * 1000}))
 redis.call('ZREMRANGEBYRANK', DONE, 0, -{DONE_KEPT + 1})
 local answers = {{}}
 for at = 7 + old, #ARGV, {BATCH_ARGUMENTS} do

@@ -103,7 +103,11 @@ def parse_redis_url(url: str) -> RedisAddress:
     for name in options:
         if name not in _OPTIONS[scheme]:
             known = ", ".join(_OPTIONS[scheme]) or "none"
-            raise wrong(f"there is no option {name!r}, options are: {known}; user and password go before the host")
+            # Its text is not shown: what follows a stray "?" or "&" may be a part of a password
+            raise wrong(
+                f"the query has an option that does not exist, options are: {known}; "
+                "user and password go before the host"
+            )
     try:
         tls = _tls(options, secure=scheme == "rediss")
     except ValueError as error:

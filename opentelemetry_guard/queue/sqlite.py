@@ -27,8 +27,9 @@ from .base import (
     Ledger,
     QueueOptions,
     QueueStats,
+    QueueUnavailable,
 )
-from .database import Database
+from .database import SET_ASIDE, Database
 from .exchange import check_exchange, check_ids
 from .local import Holding
 from .overflow import End, eviction_order, room_can_be_made
@@ -52,11 +53,15 @@ UNOWNED = ""
 DEFERRED, IN_FLIGHT, READY = 0, 1, 2
 """States of a stored batch; ready and deferred ones are the ledger's `queued`. A claim takes the highest first."""
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+_FINISHED = "CREATE TABLE IF NOT EXISTS finished (seq INTEGER PRIMARY KEY, batch_id TEXT NOT NULL UNIQUE);"
+MIGRATIONS = {1: _FINISHED}
+"""For each older version, the statements that make it the next one."""
 # Bodies are apart, so that a change of state rewrites a few bytes and not the body. `batches_by_owner` finds the newest
 # ready batch of one owner, `batches_by_due` the deferred ones that came due, `batches_by_age` the oldest and newest of
 # all: none of them looks at more rows than it returns, however deep the queue is.
-SCHEMA = """
+SCHEMA = (
+    """
 CREATE TABLE owners (owner TEXT PRIMARY KEY, lease_until REAL NOT NULL) WITHOUT ROWID;
 CREATE INDEX owners_by_lease ON owners (lease_until);
 INSERT INTO owners VALUES ('', -9e999);
@@ -76,9 +81,10 @@ CREATE TABLE dead_letters (
     checksum INTEGER NOT NULL, status INTEGER NOT NULL, reason TEXT NOT NULL, time REAL NOT NULL, body BLOB NOT NULL
 );
 CREATE INDEX dead_letters_by_time ON dead_letters (time);
-CREATE TABLE finished (seq INTEGER PRIMARY KEY, batch_id TEXT NOT NULL UNIQUE);
 CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 """
+    + _FINISHED
+)
 
 
 class SqliteQueue:
@@ -96,16 +102,20 @@ class SqliteQueue:
         *,
         clock: Callable[[], float] = time.time,
         remembers: int = 0,
+        private_directory: bool = False,
     ) -> None:
         """Take the file's `path`, and bounds, lease time (seconds) and overflow policy from `options`.
 
         `clock` returns Unix seconds; `append` renews this owner's lease by it. The ids of the newest `remembers`
-        batches that were delivered or replaced are kept, for `adopt`.
+        batches that were delivered or replaced are kept, for `adopt`. With `private_directory` an existing directory
+        of this user's that others may read is made 0700 too; without it stays as it is.
         """
         self._remembers = remembers
         self._options = options
         self._clock = clock
-        self._database = Database(Path(os.path.abspath(os.fspath(path))), SCHEMA, SCHEMA_VERSION)
+        self._database = Database(
+            Path(os.path.abspath(os.fspath(path))), SCHEMA, SCHEMA_VERSION, MIGRATIONS, private_directory
+        )
         self._owner: PerProcess[str] = PerProcess(_new_owner)
         self._removed_bytes = 0
 
@@ -127,11 +137,6 @@ class SqliteQueue:
         """The database's file."""
         return self._database.path
 
-    @property
-    def set_aside(self) -> int:
-        """How many damaged files this object has set aside."""
-        return self._database.set_aside
-
     def append(self, batch: Batch) -> None:
         """Store a batch as `DeliveryQueue.append` says; renews this owner's lease."""
         self._append(batch, attempts=0)
@@ -144,13 +149,20 @@ class SqliteQueue:
             if tx.is_stored(batch.batch_id) or (attempts and tx.is_finished(batch.batch_id)):
                 return
             tx.renew(now)
+            tx.disk_is_short = self._database.require_space(tx.connection, size)
             tx.count(batch.kind, "accepted", batch.rows)
             if self._make_room(tx, batch.kind, size):
-                tx.enqueue(batch, attempts)
+                tx.store(batch, attempts)
             else:
                 tx.count_dropped(batch.kind, DROPPED_OVERFLOW, batch.rows)
 
-        self._write(work)
+        try:
+            self._write(work)
+        except QueueUnavailable:
+            # If it is for want of room: what was removed may have left some
+            self._database.reclaim()
+            self._database.settle()
+            raise
 
     def account(self, kind: Kind, rows: int, reason: str) -> None:
         """Count rows that were accepted and dropped without becoming a batch."""
@@ -169,15 +181,26 @@ class SqliteQueue:
         """Whether the file exists; it is not opened for that."""
         return self._database.exists
 
-    def lease(self, kind: Kind, now: float, max_batches: int = 1, max_bytes: int = 0, max_rows: int = 0) -> list[Lease]:
-        """Hand out the newest due batches of `kind` as `DeliveryQueue.lease` says."""
+    def lease(
+        self,
+        kind: Kind,
+        now: float,
+        max_batches: int = 1,
+        max_bytes: int = 0,
+        max_rows: int = 0,
+        oldest: bool = False,
+    ) -> list[Lease]:
+        """Hand out the newest or oldest due batches of `kind` as `DeliveryQueue.lease` says."""
 
         def work(tx: _Transaction) -> list[Lease]:
+            end: End = "oldest" if oldest else "newest"
             tx.renew(now)
             tx.promote(kind, now)
-            leases = tx.hand_out(kind, max_batches, max_bytes, max_rows)
-            if not leases and tx.claim(kind, now):
-                leases = tx.hand_out(kind, max_batches, max_bytes, max_rows)
+            if oldest:
+                tx.claim(kind, now, end)
+            leases = tx.hand_out(kind, end, max_batches, max_bytes, max_rows)
+            if not leases and not oldest and tx.claim(kind, now, end):
+                leases = tx.hand_out(kind, end, max_batches, max_bytes, max_rows)
             return leases
 
         return self._write(work)
@@ -209,7 +232,13 @@ class SqliteQueue:
 
         return self._write(work)
 
-    def replace(self, batch_ids: Sequence[str], batches: Sequence[Batch], letters: Sequence[DeadLetter] = ()) -> bool:
+    def replace(
+        self,
+        batch_ids: Sequence[str],
+        batches: Sequence[Batch],
+        letters: Sequence[DeadLetter] = (),
+        in_flight: bool = False,
+    ) -> bool:
         """Exchange batches that are in flight for others and dead letters; ValueError when the rows differ."""
         check_ids(batch_ids)
 
@@ -229,7 +258,7 @@ class SqliteQueue:
                         f"batch {new.batch_id!r} is stored already; a new batch needs a batch_id of its own"
                     )
             for batch in batches:
-                tx.enqueue(batch, attempts=1)
+                tx.store(batch, attempts=1, state=IN_FLIGHT if in_flight else READY)
             for letter in letters:
                 tx.bury(letter, self._options.max_dead_letter_bytes)
             return True
@@ -307,6 +336,7 @@ class SqliteQueue:
                 depth=counters.get("depth", 0),
                 bytes=sum(value for name, value in counters.items() if name.startswith(_BYTES)),
                 oldest=min((created for created in oldest if created is not None), default=None),
+                set_aside=counters.get(SET_ASIDE, 0),
             )
 
         return self._database.run(work, begin="BEGIN")
@@ -370,6 +400,8 @@ class SqliteQueue:
         done = transactions[-1]
         for batch_id in done.corrupt:
             logger.error("Batch %r in the queue %s was corrupt and is dropped", batch_id, self.path)
+        if done.disk_is_short:
+            self._database.settle()
         # Not exact under threads, and need not be: it only paces the housekeeping
         self._removed_bytes += done.removed_bytes
         if self._removed_bytes >= RECLAIM_BYTES:
@@ -418,12 +450,13 @@ class _Transaction:
         self.owner = owner
         self.corrupt: list[str] = []
         self.removed_bytes = 0
-        self._connection = connection
+        self.disk_is_short = False
+        self.connection = connection
         self._lease_seconds = lease_seconds
         self._counts: Counter[str] = Counter()
 
     def execute(self, statement: str, *parameters: object) -> sqlite3.Cursor:
-        return self._connection.execute(statement, cast("Sequence[str]", parameters))
+        return self.connection.execute(statement, cast("Sequence[str]", parameters))
 
     def count(self, kind: Kind, account: str, rows: int) -> None:
         self._counts[f"{kind}.{account}"] += rows
@@ -432,7 +465,7 @@ class _Transaction:
         self.count(kind, f"{_DROPPED}{reason}", rows)
 
     def write_counters(self) -> None:
-        self._connection.executemany(
+        self.connection.executemany(
             "INSERT INTO counters VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = value + excluded.value",
             [(name, value) for name, value in self._counts.items() if value],
         )
@@ -469,9 +502,9 @@ class _Transaction:
         """Whether a batch was here, and was delivered or replaced."""
         return self.execute("SELECT 1 FROM finished WHERE batch_id = ?", batch_id).fetchone() is not None
 
-    def enqueue(self, batch: Batch, attempts: int = 0) -> None:
-        """Add a batch as queued, this owner's."""
-        self._insert(batch, _checksum(batch), self.owner, attempts)
+    def store(self, batch: Batch, attempts: int, state: int = READY) -> None:
+        """Add a batch, this owner's."""
+        self._insert(batch, _checksum(batch), self.owner, attempts, state)
 
     def held(self, batch_id: str) -> _Stored | None:
         """Return a batch that is in flight and this owner's."""
@@ -530,7 +563,7 @@ class _Transaction:
 
     def evict(self, kind: Kind, end: End) -> int | None:
         """Drop the oldest or newest queued batch of a kind; return its bytes, None when nothing is queued."""
-        direction = "ASC" if end == "oldest" else "DESC"
+        direction = _direction(end)
         row = self.execute(
             f"SELECT {_STORED} FROM batches WHERE kind = ? AND state <> ? "  # noqa: S608
             f"ORDER BY created_at {direction}, seq {direction} LIMIT 1",
@@ -556,14 +589,16 @@ class _Transaction:
             PROMOTE_BATCHES,
         )
 
-    def hand_out(self, kind: Kind, max_batches: int, max_bytes: int, max_rows: int) -> list[Lease]:
-        """Put this owner's newest ready batches in flight: one that was attempted before, or several that were not."""
+    def hand_out(self, kind: Kind, end: End, max_batches: int, max_bytes: int, max_rows: int) -> list[Lease]:
+        """Put this owner's ready batches in flight, from one end: one that was attempted, or several that were not."""
+        direction = _direction(end)
         leases: list[Lease] = []
         size = rows = 0
         while len(leases) < max_batches:
             row = self.execute(
                 f"SELECT {_STORED}, attempts, refusals, content_encoding, encrypted, created_at, checksum "  # noqa: S608
-                "FROM batches WHERE owner = ? AND kind = ? AND state = ? ORDER BY created_at DESC, seq DESC LIMIT 1",
+                "FROM batches WHERE owner = ? AND kind = ? AND state = ? "
+                f"ORDER BY created_at {direction}, seq {direction} LIMIT 1",
                 self.owner,
                 kind,
                 READY,
@@ -593,29 +628,36 @@ class _Transaction:
                 break
         return leases
 
-    def claim(self, kind: Kind, now: float) -> int:
+    def claim(self, kind: Kind, now: float, end: End) -> int:
         """Take over batches of owners whose lease has run out, ready at once; return how many came."""
         claimed = 0
         owners = self.execute(
             "SELECT owner FROM owners WHERE lease_until < ? AND owner <> ? ORDER BY lease_until", now, self.owner
         ).fetchall()
         for (owner,) in owners:
-            rows = self.execute(
-                f"SELECT {_STORED} FROM batches WHERE owner = ? AND kind = ? "  # noqa: S608
-                "ORDER BY state DESC, created_at DESC, seq DESC LIMIT ?",
-                owner,
-                kind,
-                CLAIM_BATCHES - claimed,
-            ).fetchall()
-            for row in rows:
-                stored = _Stored(*row)
-                self.execute("UPDATE batches SET owner = ? WHERE seq = ?", self.owner, stored.seq)
-                self.move(stored, READY)
+            for state in (READY, IN_FLIGHT, DEFERRED):
+                claimed += self._claim_from(owner, kind, state, end, CLAIM_BATCHES - claimed)
             self._forget_if_empty(owner)
-            claimed += len(rows)
             if claimed >= CLAIM_BATCHES:
                 break
         return claimed
+
+    def _claim_from(self, owner: str, kind: Kind, state: int, end: End, limit: int) -> int:
+        """Take over up to `limit` batches that an owner has in one state, from one end; return how many came."""
+        direction = _direction(end)
+        rows = self.execute(
+            f"SELECT {_STORED} FROM batches WHERE owner = ? AND kind = ? AND state = ? "  # noqa: S608
+            f"ORDER BY created_at {direction}, seq {direction} LIMIT ?",
+            owner,
+            kind,
+            state,
+            limit,
+        ).fetchall()
+        for row in rows:
+            stored = _Stored(*row)
+            self.execute("UPDATE batches SET owner = ? WHERE seq = ?", self.owner, stored.seq)
+            self.move(stored, READY)
+        return len(rows)
 
     def bury(self, letter: DeadLetter, bound: int) -> None:
         """Keep a dead letter; the oldest make room, and one beyond the whole bound is dropped at once."""
@@ -651,31 +693,31 @@ class _Transaction:
         return [letter for letter in (_Stored(*row) for row in rows) if wanted is None or letter.batch_id in wanted]
 
     def exhume(self, letter: _Stored) -> None:
-        """Queue a dead letter again, unowned and never attempted; its checksum stays."""
+        """Queue a dead letter again, unowned and as attempted; its checksum stays."""
         body, content_encoding, encrypted, created_at, checksum = self.execute(
             "SELECT body, content_encoding, encrypted, created_at, checksum FROM dead_letters WHERE seq = ?", letter.seq
         ).fetchone()
         self._remove_letter(letter)
         batch = Batch(letter.batch_id, letter.kind, letter.rows, body, content_encoding, bool(encrypted), created_at)
-        self._insert(batch, checksum, UNOWNED, attempts=0)
+        self._insert(batch, checksum, UNOWNED, attempts=1, state=READY)
 
     def drop_letter(self, letter: _Stored, reason: str) -> None:
         """Drop a dead letter for a reason."""
         self._remove_letter(letter)
         self.count_dropped(letter.kind, reason, letter.rows)
 
-    def _insert(self, batch: Batch, checksum: int, owner: str, attempts: int) -> None:
+    def _insert(self, batch: Batch, checksum: int, owner: str, attempts: int, state: int) -> None:
         cursor = self.execute(
             "INSERT INTO batches (batch_id, kind, rows, size, content_encoding, encrypted, created_at, checksum, "
             "owner, state, due, attempts, refusals) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, 0)",
             *_columns(batch, checksum),
             owner,
-            READY,
+            state,
             attempts,
         )
         self.execute("INSERT INTO bodies VALUES (?, ?)", cursor.lastrowid, batch.body)
         self._counts["depth"] += 1
-        self._count_state(batch.kind, READY, batch.rows, len(batch.body))
+        self._count_state(batch.kind, state, batch.rows, len(batch.body))
 
     def _remove_letter(self, letter: _Stored) -> None:
         self.execute("DELETE FROM dead_letters WHERE seq = ?", letter.seq)
@@ -705,6 +747,10 @@ class _Transaction:
 _DROPPED = "dropped."
 _STORED = "seq, batch_id, kind, rows, size, state"
 _STORED_LETTER = f"seq, batch_id, kind, rows, size, {READY}"
+
+
+def _direction(end: End) -> str:
+    return "ASC" if end == "oldest" else "DESC"
 
 
 def _new_owner() -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol, cast
 from urllib.parse import unquote, urlsplit
 
+from ..urls import mask_url
 from .base import DeliveryQueue, QueueOptions, QueueUnavailable
 from .redis_url import FORMS, parse_redis_url
 
@@ -126,12 +127,6 @@ def default_queue_path() -> Path:
             f"{_SQLITE_FORM} or memory://, or XDG_STATE_HOME to an absolute path"
         )
     return Path(home) / ".local" / "state" / "opentelemetry-guard"
-
-
-def mask_url(url: str) -> str:
-    """Return a URL that is safe to show: user, password and options are replaced by ``***``."""
-    masked = re.sub(r"^([A-Za-z][A-Za-z0-9+.-]*://)?.*@", r"\1***@", url, flags=re.DOTALL)
-    return re.sub(r"[?#].*", "?***", masked, flags=re.DOTALL)
 
 
 def _scheme(url: str) -> str:

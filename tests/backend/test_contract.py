@@ -6,6 +6,7 @@ import gzip
 import json
 from collections.abc import Iterator
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import requests
@@ -145,7 +146,8 @@ def test_what_is_not_json_is_400(backend: RunningBackend, body: bytes) -> None:
         ({}, "batch_id"),
         (batch(events=[event(), event(status_code="403")]), "events[1].status_code"),
         (batch(events=[event(timestamp="yesterday")]), "events[0].timestamp"),
-        (batch(events=[{"idempotency_key": "k"}]), "events[0].event_type"),
+        (batch(events=[{"idempotency_key": str(uuid4())}]), "events[0].event_type"),
+        (batch(events=[event(idempotency_key="order-7")]), "events[0].idempotency_key"),
         (batch(events=[event(metadata=[])]), "events[0].metadata"),
         (batch(metrics=[metric(), metric(), metric(metric_type="latency")]), "metrics[2].metric_type"),
         (batch(metrics=[metric(value="1")]), "metrics[0].value"),

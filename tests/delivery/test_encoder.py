@@ -7,6 +7,7 @@ import json
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -20,7 +21,12 @@ rows_of_json = st.lists(st.dictionaries(st.text(max_size=8), json_values, max_si
 
 
 def event(number: int, **fields: Any) -> dict[str, Any]:
-    return {"idempotency_key": f"k{number}", "event_type": "ip_blocked", "timestamp": "2026-01-02T03:04:05Z", **fields}
+    return {
+        "idempotency_key": str(UUID(int=number)),
+        "event_type": "ip_blocked",
+        "timestamp": "2026-01-02T03:04:05Z",
+        **fields,
+    }
 
 
 @given(rows_of_json, st.sampled_from(["events", "metrics"]), st.sampled_from(["gzip", "none"]))
@@ -70,7 +76,7 @@ def test_a_row_that_json_cannot_take_costs_neither_itself_nor_the_others(value: 
     encoder = Encoder("p", "none")
     [batch] = encoder.encode("events", [event(1), event(2, metadata={"value": value}), event(3)])
     rows = encoder.rows(batch)
-    assert [row["idempotency_key"] for row in rows] == ["k1", "k2", "k3"]
+    assert [row["idempotency_key"] for row in rows] == [str(UUID(int=number)) for number in (1, 2, 3)]
     EventBatch.model_validate_json(batch.body)
 
 

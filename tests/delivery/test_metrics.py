@@ -64,6 +64,9 @@ def test_the_ledger_the_queue_the_breaker_and_the_requests_are_metrics() -> None
     assert {point["value"] for point in found["guard.delivery.breaker.state"]} == {0}
     (duration,) = found["guard.delivery.send.duration"]
     assert duration["count"] >= 1
+    assert duration["attributes"].pop("guard.delivery.destination") == found["guard.delivery.queue.depth"][0][
+        "attributes"
+    ].get("guard.delivery.destination")
     assert duration["attributes"] == {"server.address": "127.0.0.1", "guard.delivery.route": "events"}
 
 

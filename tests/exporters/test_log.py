@@ -74,28 +74,30 @@ def test_records_of_others_are_left_alone(road: Pipeline, server: GuardServer) -
     before = len(server.requests)
     logger.emit(body="hello")
     logger.emit(body={"event_type": "x"}, event_name="somebody.else")
-    road.emitter.emit_event(EVENT, idempotency_key="after-the-others")
-    received(server, "after-the-others")
+    key = str(uuid4())
+    road.emitter.emit_event(EVENT, idempotency_key=key)
+    received(server, key)
     assert len(server.requests) == before + 1
     assert TALLY.read().dropped == {}
 
 
 def test_a_record_of_somebody_else_with_our_name_is_read(road: Pipeline, server: GuardServer) -> None:
     logger = road.logs.get_logger("another.library")
+    with_body, with_attributes = str(uuid4()), str(uuid4())
     logger.emit(
         timestamp=1_500,
         event_name="guard.security_event",
-        body={"event_type": "a", "idempotency_key": "foreign-body", "status_code": "403", "more": {"k": None}},
+        body={"event_type": "a", "idempotency_key": with_body, "status_code": "403", "more": {"k": None}},
     )
     logger.emit(
         timestamp=2_000_000_000,
         event_name="guard.security_event",
-        attributes={"guard.event_type": "b", "guard.idempotency_key": "foreign-attributes", "client.address": "::1"},
+        attributes={"guard.event_type": "b", "guard.idempotency_key": with_attributes, "client.address": "::1"},
     )
-    told = received(server, "foreign-body")
+    told = received(server, with_body)
     assert (told["event_type"], told["status_code"], told["more"]) == ("a", 403, {"k": None})
     assert told["timestamp"] == "1970-01-01T00:00:00.000001Z"
-    told = received(server, "foreign-attributes")
+    told = received(server, with_attributes)
     assert (told["event_type"], told["ip_address"], told["timestamp"]) == ("b", "::1", "1970-01-01T00:00:02.000000Z")
 
 

@@ -121,13 +121,14 @@ def test_a_length_limit_of_the_environment_costs_no_event(monkeypatch: pytest.Mo
 
 def test_an_attribute_count_limit_costs_no_event() -> None:
     limits = SpanLimits(max_event_attributes=3)
+    key = str(uuid4())
     with guard_server() as own, pipeline(spans=[GuardSpanExporter(**own.settings)], span_limits=limits) as made:
         with made.tracer.start_as_current_span("GET /"):
-            made.emitter.emit_event(EVENT, metadata={"k": 1}, idempotency_key="kept", action_taken="blocked")
+            made.emitter.emit_event(EVENT, metadata={"k": 1}, idempotency_key=key, action_taken="blocked")
         (event,) = own.wait_for_events(1)
     assert (event["event_type"], event["idempotency_key"], event["action_taken"], event["ip_address"]) == (
         "ip_blocked",
-        "kept",
+        key,
         "blocked",
         "",
     )

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 
 import pytest
+import uvicorn
 
 from opentelemetry_guard.instrumentation import termination
 
@@ -14,8 +15,10 @@ from opentelemetry_guard.instrumentation import termination
 @pytest.fixture(autouse=True)
 def _default_action() -> Iterator[None]:
     before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    interrupt = signal.getsignal(signal.SIGINT)
     yield
     signal.signal(signal.SIGTERM, before)
+    signal.signal(signal.SIGINT, interrupt)
 
 
 def test_it_is_handled_over_the_default_action_and_given_back() -> None:
@@ -53,4 +56,28 @@ def test_off_the_main_thread_nothing_is_touched() -> None:
     thread.start()
     thread.join()
     assert answers == [False]
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_an_interrupt_is_left_to_python_unless_it_has_the_systems_default_action() -> None:
+    python = signal.signal(signal.SIGINT, signal.default_int_handler)
+    termination.install()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    termination.install()
+    assert signal.getsignal(signal.SIGINT) is termination._terminate
+    signal.signal(signal.SIGINT, python)
+
+
+def test_it_is_handled_again_when_uvicorn_begins_to_serve_after_the_default_was_put_back() -> None:
+    termination.follow_uvicorn()
+    try:
+        server = uvicorn.Server(uvicorn.Config(app="nobody:app"))
+        serving = server.serve()
+        serving.close()
+        assert signal.getsignal(signal.SIGTERM) is termination._terminate
+    finally:
+        termination.unfollow_uvicorn()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    uvicorn.Server(uvicorn.Config(app="nobody:app")).serve().close()
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL

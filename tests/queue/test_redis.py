@@ -17,6 +17,7 @@ from unittest.mock import ANY
 import pytest
 from support.redis import RedisServer, eventually, proxy, redis_server
 
+from opentelemetry_guard.queue import redis as redis_module
 from opentelemetry_guard.queue import redis_link
 from opentelemetry_guard.queue.base import KINDS, Batch, DeadLetter, DeliveryQueue, Kind, QueueOptions
 from opentelemetry_guard.queue.conformance import QueueConformance, make_batch
@@ -297,6 +298,10 @@ def test_redis_holds_no_more_bytes_than_the_bound(fleet: Fleet, caplog: pytest.L
         queue.append(make_batch(f"{id(queue)}-{number}", size=100))
     assert fleet.value("bytes") == 1000
     assert [record.message for record in caplog.records if "is full" in record.message] == [ANY]
+    assert sum(queue.link.refused for queue in machines) == 17
+    for queue in machines:
+        queue.renew(time.time())
+    assert sum(queue.link.refused for queue in machines) == 17
     assert [len(deliver(queue)) for queue in machines] == [9, 9, 9]
     assert fleet.value("bytes") == fleet.copies() == 0
 
@@ -404,3 +409,108 @@ def test_workers_of_one_host_share_a_ledger_and_hand_over(fleet: Fleet, tmp_path
     assert total == 4
     assert first.stats() == second.stats()
     assert_balanced(second, elsewhere)
+
+
+def test_a_machine_that_is_never_idle_takes_over_too(fleet: Fleet) -> None:
+    dead, busy = fleet.machine(), fleet.machine()
+    dead.append(make_batch("left", created_at=1.0))
+    dead.close()
+    sent: list[str] = []
+
+    def work() -> bool:
+        busy.append(make_batch(f"own{next(_numbers)}", created_at=time.time()))
+        for lease in busy.lease("events", time.time(), oldest=True):
+            assert busy.acknowledge(lease.batch.batch_id)
+            sent.append(lease.batch.batch_id)
+        return "left" in sent
+
+    eventually(work)
+    assert_balanced(busy)
+
+
+def test_a_busy_machine_leaves_others_what_it_cannot_send_soon(fleet: Fleet) -> None:
+    long = replace(FLEET, lease_seconds=1000.0)
+    dead, busy = fleet.machine(long), fleet.machine(long)
+    for number in range(200):
+        dead.append(make_batch(str(number)))
+    dead.close()
+    for _ in range(10):
+        busy.lease("events", time.time(), oldest=True)
+    assert busy.stats().depth == redis_module.CLAIM_BATCHES
+
+
+def test_claims_follow_each_other_while_they_bring_something(fleet: Fleet) -> None:
+    long = replace(FLEET, lease_seconds=100_000.0)
+    dead, heir = fleet.machine(long), fleet.machine(long)
+    for number in range(200):
+        dead.append(make_batch(str(number)))
+    dead.close()
+    assert len(deliver(heir)) == 200
+
+
+def test_appending_shows_that_redis_was_emptied(fleet: Fleet) -> None:
+    queue = fleet.machine(replace(FLEET, lease_seconds=1000.0))
+    for number in range(20):
+        queue.append(make_batch(str(number)))
+    queue.renew(time.time())
+    with closing(fleet.server.client()) as client:
+        client.flushall()
+    queue.append(make_batch("next"))
+    eventually(lambda: fleet.copies() == 21)
+
+
+def test_appending_does_not_put_the_renewal_off(fleet: Fleet) -> None:
+    queue = fleet.machine(replace(FLEET, lease_seconds=1000.0))
+    now = time.time()
+    queue.renew(now)
+    queue._clock = lambda: now + 300.0
+    queue.append(make_batch("a"))
+    queue.lease("events", now + 300.0)
+    assert queue._session.get().renewed_at == now + 300.0
+
+
+def test_a_full_redis_soon_has_the_newest_batches_without_any_renewal(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_module, "SWEEP_SECONDS", 0.0)
+    queue = fleet.machine(replace(FLEET, max_bytes=1000, lease_seconds=1000.0))
+    for number in range(40):
+        queue.append(make_batch(str(number), size=100, created_at=float(number)))
+    newest = {str(number).encode() for number in range(30, 40)}
+    with closing(fleet.server.client()) as client:
+        eventually(lambda: {fields[b"batch_id"] for _, fields in client.xrange("{guard:fleet}:events")} == newest)
+
+
+def test_what_was_done_is_remembered_for_a_week(fleet: Fleet) -> None:
+    queue = fleet.machine()
+    day, now = 24 * 3600 * 1000, time.time() * 1000
+    with closing(fleet.server.client()) as client:
+        client.zadd("{guard:fleet}:done", {"old": now - 8 * day, "young": now - 6 * day})
+        queue.append(make_batch("a"))
+        assert deliver(queue) == ["a"]
+        assert set(client.zrange("{guard:fleet}:done", 0, -1)) == {b"young", b"a"}
+
+
+def test_what_replaces_a_batch_in_flight_can_be_sent_at_once(fleet: Fleet) -> None:
+    queue = fleet.machine()
+    for name in "ab":
+        queue.append(make_batch(name))
+    leases = queue.lease("events", time.time(), max_batches=2)
+    names = [lease.batch.batch_id for lease in leases]
+    assert queue.replace(names, [make_batch("merged", rows=2)], in_flight=True)
+    assert queue.lease("events", time.time()) == []
+    assert queue.acknowledge("merged")
+    assert fleet.copies() == 0
+    assert_balanced(queue)
+
+
+def test_batches_that_come_together_cost_one_question(fleet: Fleet) -> None:
+    queue = fleet.machine(replace(FLEET, lease_seconds=1000.0))
+    queue.renew(time.time())
+    for number in range(50):
+        queue.local.append(make_batch(str(number)))
+    with closing(fleet.server.client()) as client:
+        client.config_resetstat()
+        assert len(queue.lease("events", time.time(), max_batches=50)) == 50
+        eventually(lambda: fleet.copies() == 50)
+        assert client.info("commandstats")["cmdstat_evalsha"]["calls"] <= 52

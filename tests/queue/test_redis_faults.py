@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import ssl
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -27,8 +28,10 @@ from opentelemetry_guard.queue import redis_link
 from opentelemetry_guard.queue.base import Lease, QueueOptions
 from opentelemetry_guard.queue.conformance import make_batch
 from opentelemetry_guard.queue.memory import MemoryQueue
-from opentelemetry_guard.queue.redis import RedisQueue
-from opentelemetry_guard.queue.redis_link import describe, pause_after
+from opentelemetry_guard.queue.redis import PATIENCE, RedisQueue
+from opentelemetry_guard.queue.redis_allowance import Allowance
+from opentelemetry_guard.queue.redis_link import Link, describe, means_refused, pause_after
+from opentelemetry_guard.queue.redis_scripts import RENEW, keys_of
 from opentelemetry_guard.queue.redis_url import RedisAddress, parse_redis_url
 from opentelemetry_guard.queue.sqlite import SqliteQueue
 from opentelemetry_guard.queue.url import check_queue_url
@@ -46,9 +49,11 @@ def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @contextmanager
-def opened(url: str, options: QueueOptions = OPTIONS, path: Path | None = None) -> Iterator[RedisQueue]:
+def opened(
+    url: str, options: QueueOptions = OPTIONS, path: Path | None = None, patience: float = PATIENCE
+) -> Iterator[RedisQueue]:
     local = MemoryQueue(options) if path is None else SqliteQueue(path / "guard.db", options)
-    queue = RedisQueue(parse_redis_url(url), options, local)
+    queue = RedisQueue(parse_redis_url(url), options, local, patience=patience)
     try:
         yield queue
     finally:
@@ -298,6 +303,78 @@ def test_refused_credentials_are_said_once_with_the_remedy_in_reach(caplog: pyte
     assert "wr0ng" not in caplog.text
 
 
+def test_a_missing_password_is_told_from_an_outage(caplog: pytest.LogCaptureFixture) -> None:
+    # What a Redis says to a large call of somebody it does not know
+    assert means_refused(redis.ResponseError("Protocol error: unauthenticated multibulk length"))
+    with redis_server(password="right") as server, opened(server.url.replace(":right@", "")) as queue:
+        eventually(lambda: queue.append(make_batch(str(time.monotonic()))) or queue.link.failures)
+    assert "refuses the user or password" in caplog.records[0].getMessage()
+
+
+def test_waiting_for_the_courier_is_no_outage() -> None:
+    with redis_server() as server:
+        link = Link(parse_redis_url(server.url), keys_of("ab12"), 0.5)
+        go_on = threading.Event()
+        link.post(lambda _: go_on.wait(WATCHDOG * 10))
+        assert link.call(lambda _: 1, 0.01) is None
+        assert link.state.failures == link.outages == 0
+        go_on.set()
+        eventually(lambda: link.call(lambda caller: caller.run(RENEW, "me", 0, 1000, "word")))
+        assert link.state.up
+        link.close()
+
+
+def test_nobody_waits_for_a_redis_that_has_failed_until_it_has_answered() -> None:
+    with redis_server() as server, opened(server.url, patience=100.0) as queue:
+        queue.append(make_batch("a"))
+        server.stop()
+        queue.append(make_batch("b"))
+        assert queue.link.failures
+        server.start()
+        server.pause()
+        for number in range(5):
+            quickly(lambda number=number: queue.append(make_batch(str(number))))
+            quickly(lambda: queue.renew(time.time()))
+        server.resume()
+        eventually(lambda: has_copies(queue, server, 7))
+
+
+def test_appends_that_have_waited_enough_wait_no_more_and_get_their_copies() -> None:
+    with redis_server() as server, opened(server.url, patience=100.0) as queue:
+        queue.append(make_batch("a"))
+        queue._session.get().allowance = Allowance(100.0, clock=lambda: 0.0)
+        queue._session.get().allowance.spend(100.0)
+        server.pause()
+        for number in range(5):
+            quickly(lambda number=number: queue.append(make_batch(str(number))))
+        server.resume()
+        eventually(lambda: copies(server) == 6)
+
+
+@given(waits=st.lists(st.tuples(st.floats(0.0, 1.0), st.booleans()), max_size=50))
+def test_no_more_is_waited_than_the_allowance_and_what_came_back(waits: list[tuple[float, bool]]) -> None:
+    now, waited = 0.0, 0.0
+    allowance = Allowance(0.3, clock=lambda: now)
+    for pause, in_full in waits:
+        now += pause
+        left = allowance.left()
+        spent = left if in_full else left / 2
+        now += spent
+        waited += spent
+        allowance.spend(spent)
+        assert 0.0 <= left <= 0.3
+        assert waited <= 0.3 + 0.3 * now + 1e-9
+
+
+def test_closing_waits_once_for_a_redis_that_hangs() -> None:
+    with redis_server() as server, opened(server.url, patience=2.0) as queue:
+        queue.append(make_batch("a"))
+        queue._session.get().book.note("a", "missing")
+        server.pause()
+        quickly(queue.close)
+        quickly(queue.close)
+
+
 @pytest.mark.parametrize("failures", [1, 2, 3, 10, 10_000])
 @pytest.mark.parametrize("chance", [0.0, 0.5, 1.0])
 def test_pauses_grow_to_a_bound_and_spread(failures: int, chance: float) -> None:
@@ -342,6 +419,8 @@ def test_a_url_names_the_servers(url: str, address: RedisAddress) -> None:
         "redis://:s3cret@h/1/2",
         "redis://:s3cret@a,b",
         "redis://h?password=s3cret",
+        "redis://h/0?s3cret",
+        "redis+sentinel://h/main?sentinel_password=x&s3cret=1",
         "rediss://:s3cret@h?ssl_cert_reqs=maybe",
         "redis+sentinel://:s3cret@a:1",
         "redis+sentinel://:s3cret@a:1/main?ssl_ca_certs=/x",

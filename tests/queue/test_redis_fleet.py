@@ -87,8 +87,8 @@ class FleetMachine(RuleBasedStateMachine):
     def pick(self, data: st.DataObject) -> int:
         return data.draw(st.sampled_from(sorted(self.machines)), label="machine")
 
-    def take(self, number: int, kind: Kind, count: int = 1) -> bool:
-        leases = self.machines[number].lease(kind, self.now, count)
+    def take(self, number: int, kind: Kind, count: int = 1, oldest: bool = False) -> bool:
+        leases = self.machines[number].lease(kind, self.now, count, oldest=oldest)
         self.held[number] += [lease.batch for lease in leases]
         return bool(leases)
 
@@ -107,10 +107,10 @@ class FleetMachine(RuleBasedStateMachine):
         )
         self.rows["rows"] += rows
 
-    @rule(data=st.data(), kind=kinds, count=st.integers(1, 3), sends=st.booleans())
-    def lease(self, data: st.DataObject, kind: Kind, count: int, sends: bool) -> None:
+    @rule(data=st.data(), kind=kinds, count=st.integers(1, 3), oldest=st.booleans(), sends=st.booleans())
+    def lease(self, data: st.DataObject, kind: Kind, count: int, oldest: bool, sends: bool) -> None:
         number = self.pick(data)
-        self.take(number, kind, count)
+        self.take(number, kind, count, oldest)
         if sends:
             self.finish(number)
 

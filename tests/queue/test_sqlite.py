@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import shutil
 import signal
 import sqlite3
 import stat
@@ -15,10 +17,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from opentelemetry_guard.queue.base import DROPPED_CORRUPT, DeliveryQueue, QueueOptions, QueueUnavailable
 from opentelemetry_guard.queue.conformance import QueueConformance, make_batch
-from opentelemetry_guard.queue.sqlite import CLAIM_BATCHES, SqliteQueue
+from opentelemetry_guard.queue.database import DAMAGED_FILES_KEPT, JOURNAL_BYTES, RESERVE_BYTES, space_needed
+from opentelemetry_guard.queue.sqlite import CLAIM_BATCHES, SCHEMA_VERSION, SqliteQueue
 
 ROOT = Path(__file__).parents[2]
 OPTIONS = QueueOptions(destination="ab12")
@@ -125,6 +130,28 @@ def test_what_others_may_write_to_is_refused(tmp_path: Path) -> None:
 
 
 @posix
+def test_a_file_that_others_may_read_becomes_private_with_its_log(queue: SqliteQueue) -> None:
+    queue.append(make_batch("a"))
+    files = sorted(queue.path.parent.iterdir())
+    assert len(files) == 3
+    for file in files:
+        file.chmod(0o644)
+    sibling = SqliteQueue(queue.path, OPTIONS)
+    assert sibling.stats().depth == 1
+    assert [stat.S_IMODE(file.stat().st_mode) for file in files] == [0o600] * 3
+    sibling.close()
+
+
+@posix
+def test_a_private_directory_that_others_may_read_is_made_private(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    queue = SqliteQueue(tmp_path / "guard.db", OPTIONS, private_directory=True)
+    queue.append(make_batch("a"))
+    queue.close()
+    assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o700
+
+
+@posix
 def test_an_explicit_directory_that_others_may_read_is_left_as_it_is(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     queue = SqliteQueue(tmp_path / "guard.db", OPTIONS)
@@ -153,17 +180,33 @@ def test_a_newer_schema_is_refused(queue: SqliteQueue) -> None:
     sql(queue.path, "PRAGMA user_version = 99")
     with pytest.raises(QueueUnavailable, match=r"schema version 99.*upgrade"):
         queue.append(make_batch("b"))
-    sql(queue.path, "PRAGMA user_version = 1")
+    sql(queue.path, f"PRAGMA user_version = {SCHEMA_VERSION}")
     assert queue.stats().depth == 1
+
+
+def test_a_file_of_the_first_schema_is_migrated_and_keeps_its_rows(tmp_path: Path) -> None:
+    queue = SqliteQueue(tmp_path / "guard.db", OPTIONS, remembers=10)
+    queue.append(make_batch("a"))
+    for statement in (["DROP TABLE finished"], []):
+        queue.close()
+        sql(queue.path, *statement, "PRAGMA user_version = 1")
+        (lease,) = queue.lease("events", time.time())
+        assert queue.acknowledge(lease.batch.batch_id)
+        queue.append(make_batch("b"))
+    queue.close()
+    connection = sqlite3.connect(queue.path)
+    assert connection.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
+    connection.close()
 
 
 def test_somebody_elses_database_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "app.db"
     sql(path, "CREATE TABLE users (name TEXT)")
-    before = path.read_bytes()
+    path.chmod(0o644)
+    before, mode = path.read_bytes(), path.stat().st_mode
     with pytest.raises(QueueUnavailable, match="something else"):
         SqliteQueue(path, OPTIONS).append(make_batch("a"))
-    assert path.read_bytes() == before
+    assert (path.read_bytes(), path.stat().st_mode) == (before, mode)
 
 
 # Owners
@@ -211,6 +254,8 @@ def test_every_step_of_a_lease_goes_through_an_index(queue: SqliteQueue) -> None
     queue._database.run(lambda connection: connection.set_trace_callback(traced.append))
     assert len(queue.lease("events", time.time() + 1)) == 1
     assert queue.lease("events", time.time() + 1) == []
+    assert queue.defer("a", 0.0)
+    assert len(queue.lease("events", time.time() + 1, oldest=True)) == 1
     assert queue.defer("a", 0.0)
     queue.stats()
     queue._database.run(lambda connection: connection.set_trace_callback(None))
@@ -409,11 +454,25 @@ def test_a_damaged_file_is_set_aside_and_a_new_one_begun(
     with caplog.at_level(logging.ERROR):
         queue.append(make_batch("fresh"))
     assert [lease.batch.batch_id for lease in queue.lease("events", time.time())] == ["fresh"]
-    assert queue.set_aside == 1
+    assert queue.stats().set_aside == 1
+    queue.close()
+    assert SqliteQueue(queue.path, OPTIONS).stats().set_aside == 1, "the next process knows it too"
     (aside,) = queue.path.parent.glob("guard.db.damaged-*")
     assert aside.read_bytes() == bytes(content)
     assert len(caplog.records) == 1
     assert str(aside) in caplog.text
+
+
+def test_the_newest_damaged_files_are_kept_and_all_are_counted(queue: SqliteQueue) -> None:
+    queue.path.parent.mkdir(mode=0o700)
+    for number in range(DAMAGED_FILES_KEPT + 2):
+        queue.close()
+        queue.path.write_bytes(b"damage %d" % number * 1000)
+        queue.append(make_batch(str(number)))
+    kept = sorted(file.read_bytes()[:8] for file in queue.path.parent.glob("guard.db.damaged-*"))
+    assert kept == [b"damage %d" % number for number in range(2, DAMAGED_FILES_KEPT + 2)]
+    assert queue.stats().set_aside == DAMAGED_FILES_KEPT + 2
+    assert queue.stats().depth == 1
 
 
 def test_workers_that_meet_a_damaged_file_agree_on_one_new_one(tmp_path: Path) -> None:
@@ -423,7 +482,7 @@ def test_workers_that_meet_a_damaged_file_agree_on_one_new_one(tmp_path: Path) -
     first.append(make_batch("a"))
     second.append(make_batch("b"))
     assert first.stats().depth == second.stats().depth == 2
-    assert first.set_aside + second.set_aside == 1
+    assert first.stats().set_aside == second.stats().set_aside == 1
     first.close()
     second.close()
 
@@ -444,6 +503,116 @@ def test_a_full_disk_stores_and_counts_nothing(queue: SqliteQueue) -> None:
         queue.append(make_batch("b", size=200_000))
     assert queue.stats() == before
     assert [lease.batch.batch_id for lease in queue.lease("events", time.time())] == ["a"]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 2 MiB."""
+    if not sys.platform.startswith("linux") or os.geteuid() != 0:
+        pytest.skip("a small disk is a tmpfs, which only root on Linux can mount")
+    disk = tmp_path / "disk"
+    disk.mkdir(mode=0o700)
+    options = ["-t", "tmpfs", "-o", "size=2m,mode=0700", "tmpfs", str(disk)]
+    mounted = subprocess.run(["mount", *options], capture_output=True, text=True, check=False)
+    if mounted.returncode:
+        pytest.skip(f"no tmpfs can be mounted here: {mounted.stderr.strip()}")
+    yield disk
+    subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def fill(queue: SqliteQueue, prefix: str) -> int:
+    """Append until the disk takes no more, and return how many batches it took."""
+    for number in range(2000):
+        try:
+            queue.append(make_batch(f"{prefix}{number}", size=3000, created_at=float(number)))
+        except QueueUnavailable as error:
+            assert "full" in str(error)  # noqa: PT017 (the loop is for the number)
+            return number
+    raise AssertionError("a disk of 2 MiB took 6 MB")
+
+
+def fill_with_something_else(path: Path) -> None:
+    """Write a file until nothing is left of the disk."""
+    with path.open("wb", buffering=0) as other, contextlib.suppress(OSError):
+        while True:
+            other.write(b"x" * 4096)
+    assert shutil.disk_usage(path.parent).free == 0
+
+
+def drain(queue: SqliteQueue, batches: int = 10) -> int:
+    """Lease and acknowledge until nothing is left, and return how many batches there were."""
+    count = 0
+    while leases := queue.lease("events", time.time() + 1000, max_batches=batches):
+        for lease in leases:
+            assert queue.acknowledge(lease.batch.batch_id)
+            count += 1
+    return count
+
+
+def test_a_disk_that_the_queue_filled_is_drained_and_filled_again(small_disk: Path) -> None:
+    queue = SqliteQueue(small_disk / "guard.db", OPTIONS)
+    for turn in range(3):
+        stored = fill(queue, f"{turn}-")
+        assert stored > 20
+        assert drain(queue) == stored
+    ledger = queue.stats().ledger["events"]
+    assert ledger.balanced
+    assert ledger.accepted == ledger.delivered
+    queue.close()
+
+
+KILLED_ON_A_FULL_DISK = """
+import os, sys
+from opentelemetry_guard.queue.base import Batch, QueueOptions, QueueUnavailable
+from opentelemetry_guard.queue.sqlite import SqliteQueue
+queue = SqliteQueue(sys.argv[1], QueueOptions(destination="ab12"))
+number = 0
+try:
+    while True:
+        queue.append(Batch(str(number), "events", 1, b"x" * 3000, created_at=float(number)))
+        number += 1
+except QueueUnavailable:
+    print(number, flush=True)
+    os._exit(9)
+"""
+
+
+def test_a_new_process_drains_a_disk_that_a_killed_one_filled(small_disk: Path) -> None:
+    path = small_disk / "guard.db"
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED_ON_A_FULL_DISK, str(path)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert killed.returncode == 9, killed.stderr
+    queue = SqliteQueue(path, OPTIONS)
+    assert drain(queue) == int(killed.stdout)
+    queue.close()
+
+
+@pytest.mark.parametrize("stored", [5, 60, 100])
+def test_a_disk_that_something_else_filled_is_drained(small_disk: Path, stored: int) -> None:
+    queue = SqliteQueue(small_disk / "guard.db", OPTIONS)
+    for number in range(stored):
+        queue.append(make_batch(str(number), size=3000, created_at=float(number)))
+    fill_with_something_else(small_disk / "other")
+    with pytest.raises(QueueUnavailable, match="full"):
+        queue.append(make_batch("more", size=3000))
+    assert drain(queue, batches=1) == stored
+    queue.close()
+
+
+@given(
+    size=st.integers(0, 10**8),
+    database=st.integers(0, 10**8),
+    free_inside=st.integers(0, 10**8),
+    file=st.integers(0, 10**8),
+    journal=st.integers(0, 10**8),
+)
+def test_the_room_for_a_batch_includes_what_emptying_the_file_takes(
+    size: int, database: int, free_inside: int, file: int, journal: int
+) -> None:
+    needed = space_needed(size, database=database, free_inside=free_inside, file=file, journal=journal)
+    assert needed >= RESERVE_BYTES + size + max(0, database - file) + max(0, JOURNAL_BYTES - journal)
+    assert needed >= space_needed(size, database=database, free_inside=free_inside + 1, file=file, journal=journal)
 
 
 def test_a_locked_file_is_unavailable_in_bounded_time_and_then_again_available(queue: SqliteQueue) -> None:

@@ -155,15 +155,17 @@ class QueueMachine(RuleBasedStateMachine):
         count=st.integers(1, 3),
         size=st.sampled_from([0, 60, 150]),
         rows=st.sampled_from([0, 4, 9]),
+        oldest=st.booleans(),
     )
-    def lease(self, data: st.DataObject, kind: Kind, count: int, size: int, rows: int) -> None:
+    def lease(self, data: st.DataObject, kind: Kind, count: int, size: int, rows: int, oldest: bool) -> None:
         owner = self.owner(data)
         self.lease_until[owner] = self.now + LEASE
 
         def due() -> list[Row]:
-            return [row for row in self.queued(kind)[::-1] if row.owner == owner and row.due <= self.now]
+            ready = [row for row in self.queued(kind) if row.owner == owner and row.due <= self.now]
+            return ready if oldest else ready[::-1]
 
-        if not due():
+        if oldest or not due():
             for row in self.rows.values():
                 if row.batch.kind == kind and row.owner != owner and self.lease_until.get(row.owner, 0.0) < self.now:
                     row.owner, row.in_flight, row.due = owner, False, 0.0
@@ -176,7 +178,7 @@ class QueueMachine(RuleBasedStateMachine):
             expected.append(row)
             if row.attempts:
                 break
-        leases = self.queues[owner].lease(kind, self.now, count, size, rows)
+        leases = self.queues[owner].lease(kind, self.now, count, size, rows, oldest)
         assert [(lease.batch, lease.attempts, lease.refusals) for lease in leases] == [
             (row.batch, row.attempts, row.refusals) for row in expected
         ]
@@ -209,8 +211,8 @@ class QueueMachine(RuleBasedStateMachine):
         row.in_flight, row.due, row.refusals = False, self.now + delay, refusals
 
     @precondition(lambda self: self.holders())
-    @rule(data=st.data())
-    def merge(self, data: st.DataObject) -> None:
+    @rule(data=st.data(), in_flight=st.booleans())
+    def merge(self, data: st.DataObject, in_flight: bool) -> None:
         owner, row = self.pick(data)
         together = [
             other
@@ -218,21 +220,21 @@ class QueueMachine(RuleBasedStateMachine):
             if other.in_flight and other.owner == owner and other.batch.kind == row.batch.kind
         ]
         batch = self.new_batch(row.batch.kind, sum(other.batch.rows for other in together), 30)
-        assert self.queues[owner].replace([other.batch.batch_id for other in together], [batch])
+        assert self.queues[owner].replace([other.batch.batch_id for other in together], [batch], in_flight=in_flight)
         for other in together:
             del self.rows[other.batch.batch_id]
-        self.rows[batch.batch_id] = Row(batch, owner, attempts=1)
+        self.rows[batch.batch_id] = Row(batch, owner, in_flight, attempts=1)
 
     @precondition(lambda self: self.holders())
-    @rule(data=st.data())
-    def split(self, data: st.DataObject) -> None:
+    @rule(data=st.data(), in_flight=st.booleans())
+    def split(self, data: st.DataObject, in_flight: bool) -> None:
         owner, row = self.pick(data)
         if row.batch.rows < 2:
             return
         halves = [self.new_batch(row.batch.kind, part, 20) for part in (1, row.batch.rows - 1)]
-        assert self.queues[owner].replace([row.batch.batch_id], halves)
+        assert self.queues[owner].replace([row.batch.batch_id], halves, in_flight=in_flight)
         del self.rows[row.batch.batch_id]
-        self.rows.update({half.batch_id: Row(half, owner, attempts=1) for half in halves})
+        self.rows.update({half.batch_id: Row(half, owner, in_flight, attempts=1) for half in halves})
 
     @precondition(lambda self: self.holders())
     @rule(data=st.data())
@@ -264,7 +266,7 @@ class QueueMachine(RuleBasedStateMachine):
             if batch.batch_id in names and self.stored() + len(batch.body) <= MAX_BYTES:
                 moved += 1
                 del self.letters[batch.batch_id]
-                self.rows[batch.batch_id] = Row(batch, 0 if self.owners == 1 else -1)
+                self.rows[batch.batch_id] = Row(batch, 0 if self.owners == 1 else -1, attempts=1)
         assert self.queues[self.owner(data)].replay(None if everything else names) == moved
 
     @precondition(lambda self: self.letters)

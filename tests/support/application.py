@@ -1,4 +1,4 @@
-"""The example shop as an application of its own: a real uvicorn under ``opentelemetry-instrument``."""
+"""An application in a process of its own: a real uvicorn under ``opentelemetry-instrument``."""
 
 from __future__ import annotations
 
@@ -47,15 +47,29 @@ class RunningApplication:
 
 @contextmanager
 def running_shop(settings: Mapping[str, str]) -> Iterator[RunningApplication]:
-    """Run the shop with `settings` in its environment."""
+    """Run the example shop with `settings` in its environment."""
+    with running_application("examples.shop:app", settings) as shop:
+        yield shop
+
+
+@contextmanager
+def running_application(target: str, settings: Mapping[str, str], *arguments: str) -> Iterator[RunningApplication]:
+    """Run an application of the repository or of the tests, with `settings` in its environment.
+
+    Args:
+        target: ``module:attribute``.
+        settings: environment variables.
+        *arguments: more of uvicorn's.
+    """
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
     environment |= settings
+    environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
     environment["PATH"] = f"{BIN}{os.pathsep}{environment['PATH']}"
-    command = [str(BIN / "opentelemetry-instrument"), "uvicorn", "examples.shop:app", "--port", str(port)]
-    process = subprocess.Popen([*command, "--log-level", "warning"], env=environment, cwd=ROOT)
+    command = [str(BIN / "opentelemetry-instrument"), "uvicorn", target, "--port", str(port)]
+    process = subprocess.Popen([*command, "--log-level", "warning", *arguments], env=environment, cwd=ROOT)
     try:
         _wait_for_port(port, process)
         yield RunningApplication(process, f"http://127.0.0.1:{port}")

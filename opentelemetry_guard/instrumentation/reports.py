@@ -1,0 +1,88 @@
+"""What guard-core reports about one request, folded to what happened: an incident is told once.
+
+guard-core reports a detection where it matches and again where it decides,
+and a rate limit from the limiter and again from the rule that asked for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+Report = dict[str, object]
+"""The fields of one event that guard-core sent."""
+
+_DETECTION = ("ip_banned", "penetration_attempt", "pattern_detected")
+_RATE_LIMIT = ("rate_limited", "dynamic_rule_violation", "decorator_violation")
+_ADDRESS = ("ip_blocked", "access_denied", "decorator_violation", "cloud_blocked", "country_blocked")
+"""Event types that tell of the same incident, the best account first."""
+
+_RATE_LIMIT_RULES = frozenset({"rate_limit", "geo_rate_limit", "endpoint_rate_limit"})
+_ADDRESS_RULES = frozenset({"cloud_provider", "ip_restriction", "ip_blacklist", "ip_whitelist", "country"})
+
+_CONTENT = frozenset({"content_preview"})
+"""Metadata that quotes what the client sent; an event tells which pattern matched instead."""
+
+
+def is_about_request(report: Mapping[str, object]) -> bool:
+    """Whether a report is about a client, and not about guard-core's own working ("system" or no address)."""
+    return report.get("ip_address") not in (None, "", "system")
+
+
+class Incident(NamedTuple):
+    """What happened: the best account of it, completed from the others, and that account's place among the reports."""
+
+    report: Report
+    position: int
+
+
+def fold(reports: Sequence[Report]) -> list[Incident]:
+    """Return one report for each incident, in the order of their first reports.
+
+    The best account of an incident is kept; fields and metadata that it
+    lacks come from the others. Reports about different addresses are
+    different incidents.
+    """
+    told: dict[tuple[object, ...], list[int]] = {}
+    for position, report in enumerate(reports):
+        told.setdefault(_incident(report), []).append(position)
+    return [_merged(reports, positions) for positions in told.values()]
+
+
+def _incident(report: Report) -> tuple[object, ...]:
+    """Return what two reports of the same incident have in common."""
+    event_type, address = str(report.get("event_type")), str(report.get("ip_address"))
+    rule = str(_metadata(report).get("violation_type") or report.get("rule_type"))
+    if event_type in _DETECTION:
+        return address, _DETECTION
+    if event_type == "rate_limited" or (event_type in _RATE_LIMIT and rule in _RATE_LIMIT_RULES):
+        return address, _RATE_LIMIT
+    if event_type in _ADDRESS and (event_type != "decorator_violation" or rule in _ADDRESS_RULES):
+        return address, _ADDRESS
+    return address, event_type, rule
+
+
+def _merged(reports: Sequence[Report], positions: Sequence[int]) -> Incident:
+    best, *others = sorted(positions, key=lambda position: _rank(reports[position]))
+    merged = dict(reports[best])
+    metadata = dict(_metadata(merged))
+    for other in (reports[position] for position in others):
+        for name, value in other.items():
+            if merged.get(name) in (None, ""):
+                merged[name] = value
+        for key, value in _metadata(other).items():
+            metadata.setdefault(key, value)
+    merged["metadata"] = {key: value for key, value in metadata.items() if key not in _CONTENT}
+    return Incident(merged, best)
+
+
+def _rank(report: Report) -> tuple[int, bool]:
+    """Return a report's place among those of its incident: the better type first, then who knows the endpoint."""
+    event_type = report.get("event_type")
+    family = next((family for family in (_DETECTION, _RATE_LIMIT, _ADDRESS) if event_type in family), ())
+    return family.index(str(event_type)) if family else 0, report.get("endpoint") is None
+
+
+def _metadata(report: Report) -> Mapping[str, object]:
+    metadata = report.get("metadata")
+    return metadata if isinstance(metadata, Mapping) else {}

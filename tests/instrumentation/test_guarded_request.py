@@ -1,0 +1,199 @@
+"""What is reported about a request waits for its answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from opentelemetry import trace
+from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter
+from support.pipeline import Pipeline, pipeline
+
+from opentelemetry_guard import emit
+from opentelemetry_guard.instrumentation import guarded_request
+from opentelemetry_guard.instrumentation.agent_handler import GuardAgentHandler
+from opentelemetry_guard.instrumentation.guarded_request import Receive, Scope, Send
+
+REPORT = {"event_type": "penetration_attempt", "ip_address": "203.0.113.7"}
+
+
+class Recorded:
+    def __init__(self, pipeline: Pipeline, exporter: InMemoryLogRecordExporter) -> None:
+        self.tracer = pipeline.tracer
+        self._exporter = exporter
+
+    def events(self) -> list[dict[str, Any]]:
+        return [dict(record.log_record.body) for record in self._exporter.get_finished_logs()]  # type: ignore[arg-type]
+
+    def trace_ids(self) -> list[int | None]:
+        return [record.log_record.trace_id for record in self._exporter.get_finished_logs()]
+
+
+@pytest.fixture
+def recorded(monkeypatch: pytest.MonkeyPatch) -> Iterator[Recorded]:
+    exporter = InMemoryLogRecordExporter()
+    with pipeline(logs=[exporter]) as built:
+        monkeypatch.setattr(emit, "_global_emitter", built.emitter)
+        yield Recorded(built, exporter)
+
+
+@pytest.fixture
+def handler() -> GuardAgentHandler:
+    handler = GuardAgentHandler()
+    handler.active = True
+    return handler
+
+
+async def nothing(*_: Any) -> Any:
+    """Receive nothing, or send nowhere."""
+
+
+def serve(app: guarded_request.ASGIApp, kind: str = "http", **scope: Any) -> None:
+    asyncio.run(
+        guarded_request.follow(app, {"type": kind, "path": "/items", "method": "GET", **scope}, nothing, nothing)
+    )
+
+
+def test_a_report_is_emitted_when_the_answer_begins_with_its_status(
+    recorded: Recorded, handler: GuardAgentHandler
+) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await handler.send_event(REPORT)
+        assert recorded.events() == []
+        await send({"type": "http.response.start", "status": 400})
+        assert len(recorded.events()) == 1
+
+    serve(app)
+    (event,) = recorded.events()
+    assert (event["status_code"], event["endpoint"], event["method"]) == (400, "/items", "GET")
+
+
+def test_what_the_report_says_wins_over_what_the_request_says(recorded: Recorded, handler: GuardAgentHandler) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await handler.send_event({**REPORT, "endpoint": "/redacted", "status_code": 418})
+        await send({"type": "http.response.start", "status": 400})
+
+    serve(app)
+    (event,) = recorded.events()
+    assert (event["status_code"], event["endpoint"]) == (418, "/redacted")
+
+
+def test_a_report_after_the_answer_has_begun_is_emitted_at_once(recorded: Recorded, handler: GuardAgentHandler) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200})
+        await handler.send_event(REPORT)
+        assert [event["status_code"] for event in recorded.events()] == [200]
+
+    serve(app)
+
+
+def test_a_request_that_fails_tells_with_500_and_its_error_goes_on(
+    recorded: Recorded, handler: GuardAgentHandler
+) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await handler.send_event(REPORT)
+        raise LookupError("the application's")
+
+    with pytest.raises(LookupError, match="the application's"):
+        serve(app)
+    assert [event["status_code"] for event in recorded.events()] == [500]
+
+
+def test_a_refused_websocket_handshake_is_a_403(recorded: Recorded, handler: GuardAgentHandler) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await handler.send_event(REPORT)
+        await send({"type": "websocket.close"})
+
+    serve(app, kind="websocket")
+    assert [event["status_code"] for event in recorded.events()] == [403]
+
+
+def test_two_middlewares_around_each_other_share_the_request(recorded: Recorded, handler: GuardAgentHandler) -> None:
+    async def inner(scope: Scope, receive: Receive, send: Send) -> None:
+        await handler.send_event({"event_type": "pattern_detected", "ip_address": "203.0.113.7"})
+        await send({"type": "http.response.start", "status": 400})
+
+    async def outer(scope: Scope, receive: Receive, send: Send) -> None:
+        await handler.send_event(REPORT)
+        await guarded_request.follow(inner, scope, receive, send)
+
+    serve(outer)
+    assert [event["event_type"] for event in recorded.events()] == ["penetration_attempt"]
+
+
+def test_a_report_keeps_the_trace_in_which_it_was_made(recorded: Recorded, handler: GuardAgentHandler) -> None:
+    seen: list[int] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        with recorded.tracer.start_as_current_span("check") as span:
+            seen.append(span.get_span_context().trace_id)
+            await handler.send_event(REPORT)
+        await send({"type": "http.response.start", "status": 400})
+
+    serve(app)
+    assert recorded.trace_ids() == seen
+
+
+def test_a_flood_of_reports_about_one_request_is_not_held_back(recorded: Recorded, handler: GuardAgentHandler) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        for number in range(guarded_request.MAX_REPORTS + 5):
+            await handler.send_event({**REPORT, "ip_address": f"2001:db8::{number:x}"})
+        assert len(recorded.events()) == 5
+
+    serve(app)
+    assert len(recorded.events()) == guarded_request.MAX_REPORTS + 5
+
+
+def test_noise_passes_once_a_minute(recorded: Recorded, handler: GuardAgentHandler) -> None:
+    async def flood() -> None:
+        for _ in range(40):
+            await handler.send_event({"event_type": "pattern_anomaly_timeout", "ip_address": "system"})
+
+    asyncio.run(flood())
+    assert len(recorded.events()) == 1
+
+
+class Hostile:
+    event_type = "ip_blocked"
+
+    @property
+    def ip_address(self) -> str:
+        raise RuntimeError("unreadable")
+
+
+def test_an_event_that_cannot_be_read_costs_nothing_but_itself(recorded: Recorded, handler: GuardAgentHandler) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await handler.send_event(Hostile())
+        await handler.send_metric(Hostile())
+        await handler.send_event(REPORT)
+        await send({"type": "http.response.start", "status": 400})
+
+    serve(app)
+    assert [event["event_type"] for event in recorded.events()] == ["penetration_attempt"]
+
+
+def test_a_handler_that_is_not_active_takes_nothing(recorded: Recorded, handler: GuardAgentHandler) -> None:
+    handler.active = False
+    asyncio.run(handler.send_event(REPORT))
+    assert recorded.events() == []
+
+
+def test_detached_work_is_part_of_no_trace_and_no_request(recorded: Recorded) -> None:
+    seen: list[object] = []
+
+    async def work() -> None:
+        async def task() -> None:
+            seen.append((trace.get_current_span().get_span_context().is_valid, guarded_request.current()))
+
+        await asyncio.create_task(task())
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        with recorded.tracer.start_as_current_span("request") as span:
+            await guarded_request.detached(work)
+            assert trace.get_current_span() is span
+        assert guarded_request.current() is not None
+
+    serve(app)
+    assert seen == [(False, None)]
