@@ -157,9 +157,8 @@ class Delivery:
         A later `submit` still writes ahead.
         """
         # What the stores may take to be closed, and to say that they can't, comes off the time for sending.
-        deadline = time.monotonic() + max(0.0, timeout - CLOSING_SECONDS)
-        self._move_back()
-        left = deadline - time.monotonic()
+        left = max(0.0, timeout - CLOSING_SECONDS)
+        deadline = time.monotonic() + left
         self._sender.flush(left, hurry=True, content=lambda: not self._volatile_batches())
         self.closed = True
         self._sender.stop(deadline - time.monotonic())

@@ -10,7 +10,7 @@ from collections import Counter
 from ..config import GuardConfig
 from ..once import log_once
 from ..queue.base import DeliveryQueue
-from .delivery import Delivery
+from .delivery import CLOSING_SECONDS, Delivery
 from .shutdown import CLOCK
 
 _logger = logging.getLogger(__name__)
@@ -84,7 +84,8 @@ def release(delivery: Delivery, user: str, timeout: float) -> None:
     if last:
         delivery.close(left)
     else:
-        delivery.flush(left, hurry=True)
+        # The last one needs time to close the stores.
+        delivery.flush(max(0.0, left - CLOSING_SECONDS), hurry=True)
 
 
 def _after_fork_in_child() -> None:

@@ -51,12 +51,12 @@ def test_what_waits_in_the_parent_is_not_the_childs_to_send(store: str | None) -
             if pid == 0:
                 made._routes["events"]._not_before = 0.0
                 made.submit("events", rows("child"))  # type: ignore[arg-type]
-                made.flush(WATCHDOG)
+                made.flush(WATCHDOG, hurry=True)
                 os._exit(0 if CLOCK.remaining(1.0) > 0 else 1)
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
         assert [event["reason"] for event in server.events] == ["child"]
         made._routes["events"]._not_before = 0.0
-        made.flush(WATCHDOG)
+        made.flush(WATCHDOG, hurry=True)
         server.wait_for_events(2)
         made.close(WATCHDOG)
         assert Counter(event["reason"] for event in server.events) == {"child": 1, "parent": 1}
