@@ -39,8 +39,8 @@ from .transport import HTTPTransport
 
 _logger = logging.getLogger(__name__)
 
-CLOSING_SECONDS = 0.8
-"""Seconds that closing the stores may take at most, when they don't answer."""
+CLOSING_SHARE = 1 / 6
+"""Share of the shutdown timeout that is kept for closing the stores, which may not answer: 0.8 of 5 seconds."""
 FALLBACK_BYTES = 8 * 1024 * 1024
 """Bound in bytes of what waits in memory while the queue itself can't be written."""
 REMEMBERED_KEYS = 8192
@@ -157,7 +157,7 @@ class Delivery:
         A later `submit` still writes ahead.
         """
         # What the stores may take to be closed, and to say that they can't, comes off the time for sending.
-        left = max(0.0, timeout - CLOSING_SECONDS)
+        left = max(0.0, timeout - self.closing_seconds)
         deadline = time.monotonic() + left
         self._sender.flush(left, hurry=True, content=lambda: not self._volatile_batches())
         self.closed = True
@@ -170,6 +170,11 @@ class Delivery:
                 queue.close()
             except Exception as error:  # noqa: BLE001  a user's own store may raise anything; a shutdown goes on
                 _logger.warning("the Guard delivery queue could not be closed: %s", error)
+
+    @property
+    def closing_seconds(self) -> float:
+        """Seconds of a shutdown that are not for sending."""
+        return self.config.shutdown_timeout * CLOSING_SHARE
 
     def stats(self) -> DeliveryStats:
         """Return one reading of the ledger, the depth, the routes and this process's counts.

@@ -10,7 +10,7 @@ from collections import Counter
 from ..config import GuardConfig
 from ..once import log_once
 from ..queue.base import DeliveryQueue
-from .delivery import CLOSING_SECONDS, Delivery
+from .delivery import Delivery
 from .shutdown import CLOCK
 
 _logger = logging.getLogger(__name__)
@@ -85,7 +85,7 @@ def release(delivery: Delivery, user: str, timeout: float) -> None:
         delivery.close(left)
     else:
         # The last one needs time to close the stores.
-        delivery.flush(max(0.0, left - CLOSING_SECONDS), hurry=True)
+        delivery.flush(max(0.0, left - delivery.closing_seconds), hurry=True)
 
 
 def _after_fork_in_child() -> None:

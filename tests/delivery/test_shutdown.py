@@ -57,7 +57,7 @@ def test_all_shutdowns_together_end_in_time_though_the_backend_hangs(tmp_path: P
             ending.start()
             ending.join(WATCHDOG)
             assert not ending.is_alive(), "the requests would have taken an hour each"
-        assert CLOCK.remaining(0.5) == 0.0
+        assert CLOCK.remaining(0.5) < 0.5, "the clock was started by the first shutdown and has not been reset"
         ledger = delivery.stats().ledger
         assert all(ledger[kind].queued + ledger[kind].in_flight == 1 for kind in ledger)
         assert all(ledger[kind].balanced for kind in ledger)
