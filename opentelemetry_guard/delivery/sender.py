@@ -32,6 +32,8 @@ MAX_REFUSALS = 5
 """Partial failures of one batch before it becomes a dead letter."""
 SHORT_PAUSE = 0.1
 """Seconds of a pause that a flush waits out: the limiter's pace, above all. A longer one ends the flush."""
+TURN_SECONDS = 0.2
+"""Seconds in which a turn ends that makes no request."""
 UNAVAILABLE_SECONDS = 1.0
 """Seconds after which a queue that failed is tried again."""
 BACKLOG_TURN = 4
@@ -132,7 +134,8 @@ class Sender:
             self._condition.notify_all()
             thread = self._thread
         if thread is not None and thread is not threading.current_thread():
-            thread.join(max(0.0, timeout))
+            # Whatever the time: a turn that is not sending is over in an instant, and must not outlive the lease.
+            thread.join(max(TURN_SECONDS, timeout))
         self._transport.close()
 
     def after_fork_in_child(self) -> None:
@@ -169,7 +172,8 @@ class Sender:
     def _guarded_turn(self) -> float | None:
         try:
             with self._sending:
-                return self._turn()
+                # A turn that began after the end would take up the lease that the end gives up.
+                return None if self._stopping else self._turn()
         except Exception:
             # The thread must outlive a defect of ours: without it nothing is sent any more.
             _logger.exception("unexpected error while delivering to the Guard backend, trying again")
