@@ -145,11 +145,7 @@ class Delivery:
         self._sender.flush(timeout, hurry)
         if time.monotonic() >= deadline:
             return False
-        stats = self.stats()
-        if stats.unreadable:
-            return False
-        ledger = stats.ledger
-        return not any(ledger[kind].queued or ledger[kind].in_flight for kind in KINDS)
+        return self.stats().drained
 
     def close(self, timeout: float) -> None:
         """Flush for at most `timeout` seconds, end the sender and give up the lease on what is left in the queue.

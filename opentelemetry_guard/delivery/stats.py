@@ -42,6 +42,11 @@ class DeliveryStats:
     set_aside: int = 0
     unreadable: str | None = None
 
+    @property
+    def drained(self) -> bool:
+        """Whether nothing waits and nothing is under way, as far as every store could be read."""
+        return self.unreadable is None and not any(row.queued or row.in_flight for row in self.ledger.values())
+
 
 def sum_stats(
     queues: Iterable[QueueStats], routes: Mapping[Kind, Route], process: TallyStats, unreadable: str | None

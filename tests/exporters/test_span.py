@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
@@ -17,7 +15,7 @@ from opentelemetry.sdk.trace.export import SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, TraceFlags
-from support.guard_server import GuardServer, Json, guard_server
+from support.guard_server import GuardServer, guard_server, same
 from support.pipeline import Pipeline, pipeline
 from support.strategies import events
 
@@ -25,14 +23,6 @@ from opentelemetry_guard import GuardLogExporter, GuardSpanExporter, SecurityEve
 from opentelemetry_guard.tally import INVALID, TALLY
 
 EVENT = {"event_type": "ip_blocked", "ip_address": "192.0.2.1"}
-
-
-def same(received: Json, event: SecurityEvent) -> None:
-    """Check that the server has the event that was emitted, types included, apart from the trace context."""
-    told, meant = dict(received), event.model_dump()
-    assert datetime.fromisoformat(told.pop("timestamp").replace("Z", "+00:00")) == meant.pop("timestamp")
-    told["metadata"] = {k: v for k, v in told["metadata"].items() if k not in ("trace_id", "span_id")}
-    assert json.dumps(told, sort_keys=True) == json.dumps(meant, sort_keys=True)
 
 
 @pytest.fixture(scope="module")

@@ -30,7 +30,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 from opentelemetry_guard import GuardLogExporter, GuardMetricExporter, GuardSpanExporter, emit_event, record_metric
 from opentelemetry_guard.instrumentation import GuardInstrumentor
-from opentelemetry_guard.queue.base import KINDS, Ledger, QueueUnavailable
+from opentelemetry_guard.queue.base import Ledger
 from opentelemetry_guard.tally import TALLY
 
 
@@ -102,11 +102,7 @@ class JournalingLogExporter(GuardLogExporter):
     def drained(self) -> bool:
         delivery = self._connection.delivery
         assert delivery is not None
-        try:
-            ledger = delivery.stats().ledger
-        except QueueUnavailable:
-            return False
-        return not any(ledger[kind].queued or ledger[kind].in_flight for kind in KINDS)
+        return delivery.stats().drained
 
 
 def _ledger(ledger: Ledger) -> dict[str, Any]:

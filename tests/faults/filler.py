@@ -14,7 +14,6 @@ from pathlib import Path
 from opentelemetry_guard.codec import Row, complete, to_row
 from opentelemetry_guard.config import GuardConfig
 from opentelemetry_guard.delivery.delivery import Delivery
-from opentelemetry_guard.queue.base import KINDS, QueueUnavailable
 
 from .emitter import key_of
 
@@ -62,11 +61,7 @@ def drain(delivery: Delivery, seconds: float) -> None:
     """Wait until the queue is empty, for at most `seconds`."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        try:
-            ledger = delivery.stats().ledger
-        except QueueUnavailable:
-            continue
-        if not any(ledger[kind].queued or ledger[kind].in_flight for kind in KINDS):
+        if delivery.stats().drained:
             return
         time.sleep(0.1)
 

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from uuid import UUID
@@ -168,6 +169,14 @@ class GuardServer:
 
     def _rows(self, kind: str) -> list[Json]:
         return [row for request in self.requests if request.accepted for row in request.document[kind]]
+
+
+def same(received: Json, event: SecurityEvent) -> None:
+    """Check that the server has the event that was emitted, types included, apart from the trace context."""
+    told, meant = dict(received), event.model_dump()
+    assert datetime.fromisoformat(told.pop("timestamp").replace("Z", "+00:00")) == meant.pop("timestamp")
+    told["metadata"] = {k: v for k, v in told["metadata"].items() if k not in ("trace_id", "span_id")}
+    assert json.dumps(told, sort_keys=True) == json.dumps(meant, sort_keys=True)
 
 
 def _parse(body: bytes) -> Json:
