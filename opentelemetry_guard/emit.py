@@ -23,7 +23,7 @@ from opentelemetry import trace
 from opentelemetry._logs import Logger, LoggerProvider, SeverityNumber, get_logger_provider
 from opentelemetry.metrics import Counter, Histogram, Meter, MeterProvider, get_meter_provider
 
-from . import codec, semconv
+from . import codec, incident, semconv
 from .jsonsafe import JSON, describe, safe_text
 from .models import MetricType, SecurityEvent, SecurityMetric
 from .once import log_once
@@ -148,6 +148,7 @@ class Emitter:
         except Exception as error:  # noqa: BLE001  reading a stranger's object may raise anything
             self._refuse("events", f"a security event could not be read ({type(error).__name__})")
             return
+        incident.note(row)
         event_type, action = str(row["event_type"]), str(row.get("action_taken", ""))
         # Each signal on its own: a processor that raises in one must not cost the other.
         logged = _survive(self._log, row, nanoseconds, event_type, action)

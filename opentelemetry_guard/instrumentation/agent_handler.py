@@ -12,7 +12,7 @@ from ..emit import emit_event, record_metric
 from ..models import SecurityMetric
 from ..once import log_once
 from ..tally import TALLY
-from . import guarded_request
+from . import request_following
 from .noise import FOLDED, NoiseFilter, is_noise
 from .reports import Report, is_about_request
 
@@ -66,7 +66,7 @@ class GuardAgentHandler:
             if folded:
                 metadata = report.get("metadata")
                 report["metadata"] = {**(metadata if isinstance(metadata, dict) else {}), FOLDED: folded}
-        request = guarded_request.current()
+        request = request_following.current()
         if request is not None and is_about_request(report):
             request.report(report)
         else:
@@ -127,7 +127,7 @@ def _take_metric(fields: dict[str, object]) -> None:
     if metric_type not in _REQUEST_METRICS:
         record_metric(fields)
         return
-    request = guarded_request.current()
+    request = request_following.current()
     if request is not None and request.measured_by_http:
         return
     tags = fields.get("tags")

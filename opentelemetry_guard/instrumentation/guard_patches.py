@@ -17,7 +17,7 @@ from typing import Any
 
 from .. import capture, models
 from ..once import log_once
-from . import guarded_request, unguarded
+from . import request_following, unguarded
 from .agent_handler import LIBRARY, BesideAgent, GuardAgentHandler
 from .patching import AnyFunction, Patches
 
@@ -73,10 +73,10 @@ def _follow_requests(cls: Any) -> None:
 
     def followed(call: AnyFunction) -> AnyFunction:
         async def __call__(
-            self: Any, scope: guarded_request.Scope, receive: guarded_request.Receive, send: guarded_request.Send
+            self: Any, scope: request_following.Scope, receive: request_following.Receive, send: request_following.Send
         ) -> None:
             unguarded.called(self)
-            await guarded_request.follow(partial(call, self), scope, receive, send)
+            await request_following.follow(partial(call, self), scope, receive, send)
 
         return __call__
 
@@ -156,7 +156,7 @@ def _detached(initialize: AnyFunction) -> AnyFunction:
     """Keep the task that polls rules from continuing the trace of the request that happened to start it."""
 
     async def initialize_dynamic_rule_manager(self: Any) -> None:
-        await guarded_request.detached(partial(initialize, self))
+        await request_following.detached(partial(initialize, self))
 
     return initialize_dynamic_rule_manager
 

@@ -12,9 +12,9 @@ from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter
 from support.pipeline import Pipeline, pipeline
 
 from opentelemetry_guard import emit
-from opentelemetry_guard.instrumentation import guarded_request
+from opentelemetry_guard.instrumentation import request_following
 from opentelemetry_guard.instrumentation.agent_handler import GuardAgentHandler
-from opentelemetry_guard.instrumentation.guarded_request import Receive, Scope, Send
+from opentelemetry_guard.instrumentation.request_following import Receive, Scope, Send
 
 REPORT = {"event_type": "penetration_attempt", "ip_address": "203.0.113.7"}
 
@@ -50,9 +50,9 @@ async def nothing(*_: Any) -> Any:
     """Receive nothing, or send nowhere."""
 
 
-def serve(app: guarded_request.ASGIApp, kind: str = "http", **scope: Any) -> None:
+def serve(app: request_following.ASGIApp, kind: str = "http", **scope: Any) -> None:
     asyncio.run(
-        guarded_request.follow(app, {"type": kind, "path": "/items", "method": "GET", **scope}, nothing, nothing)
+        request_following.follow(app, {"type": kind, "path": "/items", "method": "GET", **scope}, nothing, nothing)
     )
 
 
@@ -117,7 +117,7 @@ def test_two_middlewares_around_each_other_share_the_request(recorded: Recorded,
 
     async def outer(scope: Scope, receive: Receive, send: Send) -> None:
         await handler.send_event(REPORT)
-        await guarded_request.follow(inner, scope, receive, send)
+        await request_following.follow(inner, scope, receive, send)
 
     serve(outer)
     assert [event["event_type"] for event in recorded.events()] == ["penetration_attempt"]
@@ -138,12 +138,12 @@ def test_a_report_keeps_the_trace_in_which_it_was_made(recorded: Recorded, handl
 
 def test_a_flood_of_reports_about_one_request_is_not_held_back(recorded: Recorded, handler: GuardAgentHandler) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        for number in range(guarded_request.MAX_REPORTS + 5):
+        for number in range(request_following.MAX_REPORTS + 5):
             await handler.send_event({**REPORT, "ip_address": f"2001:db8::{number:x}"})
         assert len(recorded.events()) == 5
 
     serve(app)
-    assert len(recorded.events()) == guarded_request.MAX_REPORTS + 5
+    assert len(recorded.events()) == request_following.MAX_REPORTS + 5
 
 
 def test_noise_passes_once_a_minute(recorded: Recorded, handler: GuardAgentHandler) -> None:
@@ -185,15 +185,15 @@ def test_detached_work_is_part_of_no_trace_and_no_request(recorded: Recorded) ->
 
     async def work() -> None:
         async def task() -> None:
-            seen.append((trace.get_current_span().get_span_context().is_valid, guarded_request.current()))
+            seen.append((trace.get_current_span().get_span_context().is_valid, request_following.current()))
 
         await asyncio.create_task(task())
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         with recorded.tracer.start_as_current_span("request") as span:
-            await guarded_request.detached(work)
+            await request_following.detached(work)
             assert trace.get_current_span() is span
-        assert guarded_request.current() is not None
+        assert request_following.current() is not None
 
     serve(app)
     assert seen == [(False, None)]

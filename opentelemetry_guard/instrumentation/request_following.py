@@ -27,7 +27,7 @@ MAX_REPORTS = 100
 _SCOPE_KEY = "opentelemetry_guard.request"
 
 
-class GuardedRequest:
+class FollowedRequest:
     """The reports about one request (or one WebSocket handshake) and what its scope and its answer tell."""
 
     def __init__(self, scope: Scope) -> None:
@@ -101,10 +101,10 @@ def _told_once(held: Sequence[_Held]) -> list[_Held]:
         return list(held)
 
 
-_current: ContextVar[GuardedRequest | None] = ContextVar("opentelemetry_guard_request", default=None)
+_current: ContextVar[FollowedRequest | None] = ContextVar("opentelemetry_guard_request", default=None)
 
 
-def current() -> GuardedRequest | None:
+def current() -> FollowedRequest | None:
     """Return the request that this task works for, None outside of one."""
     return _current.get()
 
@@ -115,7 +115,7 @@ async def follow(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> No
         await app(scope, receive, send)
         return
     scope[_SCOPE_KEY] = True
-    request = GuardedRequest(scope)
+    request = FollowedRequest(scope)
     token = _current.set(request)
     status_code: int | None = None
     try:

@@ -1,0 +1,38 @@
+"""What security events the request under way has produced, for whoever would derive one from its answer.
+
+A fact that two sides need and neither owns: `Emitter` notes an event here,
+the instrumentation that follows the request reads it. Outside of a followed
+request a note goes nowhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextvars import ContextVar, Token
+
+MAX_NOTES = 100
+"""Events of one request that are remembered."""
+
+Notes = list[Mapping[str, object]]
+"""The rows of a request's events, oldest first."""
+
+# The tasks and threads of one request have copies of the context that share the list; appending is atomic.
+_notes: ContextVar[Notes | None] = ContextVar("opentelemetry_guard_incident", default=None)
+
+
+def begin() -> tuple[Notes, Token[Notes | None]]:
+    """Start to remember the current context's events; return them, and what `end` wants."""
+    notes: Notes = []
+    return notes, _notes.set(notes)
+
+
+def end(token: Token[Notes | None]) -> None:
+    """Remember no more."""
+    _notes.reset(token)
+
+
+def note(row: Mapping[str, object]) -> None:
+    """Remember that an event was emitted."""
+    notes = _notes.get()
+    if notes is not None and len(notes) < MAX_NOTES:
+        notes.append(row)
