@@ -194,6 +194,12 @@ def to_row(event: object) -> tuple[Row, int | None]:
     return row, to_nanoseconds(timestamp)
 
 
+def nanoseconds_of(row: Row) -> int | None:
+    """Return a row's time in nanoseconds; None where OTLP can't carry it."""
+    timestamp = parse_timestamp(row["timestamp"])
+    return None if timestamp is None else to_nanoseconds(timestamp)
+
+
 def complete(row: Mapping[str, JSON], trace_id: int = 0, span_id: int = 0) -> Row:
     """Return a row with every field of the contract, and the trace context in its metadata where there is one."""
     metadata = row.get("metadata")

@@ -23,7 +23,7 @@ from opentelemetry import trace
 from opentelemetry._logs import Logger, LoggerProvider, SeverityNumber, get_logger_provider
 from opentelemetry.metrics import Counter, Histogram, Meter, MeterProvider, get_meter_provider
 
-from . import codec, incident, semconv
+from . import codec, incident, privacy, semconv
 from .jsonsafe import JSON, describe, safe_text
 from .models import MetricType, SecurityEvent, SecurityMetric
 from .once import log_once
@@ -148,6 +148,12 @@ class Emitter:
         except Exception as error:  # noqa: BLE001  reading a stranger's object may raise anything
             self._refuse("events", f"a security event could not be read ({type(error).__name__})")
             return
+        cleaned = privacy.current().event(row)
+        if cleaned is None:
+            return
+        if cleaned["timestamp"] != row["timestamp"]:
+            nanoseconds = codec.nanoseconds_of(cleaned)  # a processor has changed it
+        row = cleaned
         incident.note(row)
         event_type, action = str(row["event_type"]), str(row.get("action_taken", ""))
         # Each signal on its own: a processor that raises in one must not cost the other.
@@ -254,6 +260,7 @@ class Emitter:
     @staticmethod
     def _refuse(kind: str, why: str) -> None:
         TALLY.drop(kind, INVALID)
+        why = privacy.current().text(why)  # it quotes what was given
         _logger.debug("dropped: %s", why)
         log_once(
             _logger,
@@ -278,14 +285,15 @@ def _survive(step: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | Non
 
 
 def _metric_attributes(fields: Mapping[str, object]) -> dict[str, str]:
+    clean = privacy.current()
     attributes: dict[str, str] = {}
     endpoint = fields.get("endpoint")
     if endpoint is not None:
-        attributes[semconv.HTTP_ROUTE] = safe_text(str(endpoint))
+        attributes[semconv.HTTP_ROUTE] = clean.path(safe_text(str(endpoint)))
     tags = fields.get("tags")
     if isinstance(tags, Mapping):
-        for key, value in tags.items():
-            attributes[semconv.GUARD_TAG_PREFIX + describe(key)] = describe(value)
+        for key, value in clean.tags({describe(key): describe(value) for key, value in tags.items()}).items():
+            attributes[semconv.GUARD_TAG_PREFIX + key] = str(value)
     return attributes
 
 

@@ -19,8 +19,16 @@ INVALID = "invalid"
 """Reason: it is no event or metric, and couldn't be made one."""
 DISABLED = "export_disabled"
 """Reason: a wrong setting switched the Guard exporters off."""
+SWITCHED_OFF = "switched_off"
+"""Reason: a setting says that rows of this kind are not to be delivered."""
 EMISSION_ERROR = "emission_error"
 """Reason: a component of the pipeline raised while it took the event."""
+FILTERED = "filtered"
+"""Reason: one of the user's processors returned None for it."""
+PROCESSOR_ERROR = "processor_error"
+"""Reason: one of the user's processors raised."""
+PRIVACY_ERROR = "privacy_error"
+"""Reason: it could not be cleaned of secrets."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,21 @@
-"""What the three exporters have in common: settings, the shared delivery, and an export that never raises."""
+"""What the three exporters have in common: settings, the shared delivery, and an export that never raises.
+
+Settings may arrive when the exporters exist already (`opentelemetry_guard.late`). All connections then move together:
+those that share a delivery go on sharing one, with what is in its queues.
+"""
 
 from __future__ import annotations
 
 import logging
 import os
+import threading
+import weakref
 from collections.abc import Sequence
+from itertools import count
 
 from opentelemetry.sdk.environment_variables import OTEL_SDK_DISABLED
 
+from .. import late
 from ..codec import Row
 from ..config import DEFAULT_ENDPOINT, GuardConfig, SettingError
 from ..delivery import registry
@@ -19,6 +27,11 @@ from ..tally import DISABLED, TALLY
 from .self_metrics import SelfMetrics
 
 _logger = logging.getLogger(__name__)
+
+
+_moving = threading.RLock()  # held while a connection is made, and while all of them move
+_numbers = count()
+_connections: weakref.WeakValueDictionary[int, Connection] = weakref.WeakValueDictionary()  # in order; under _moving
 
 
 class Connection:
@@ -36,9 +49,18 @@ class Connection:
             SettingError: a keyword argument has a value that it can't have.
         """
         self._user = user
+        self._queue = queue
+        self._settings = settings
+        self._config: GuardConfig | None = None
         self._released = False
         self.delivery: Delivery | None = None
         self._self_metrics = SelfMetrics(user, DEFAULT_ENDPOINT)
+        with _moving:
+            self._connect(queue, settings)
+            _connections[next(_numbers)] = self
+
+    def _connect(self, queue: DeliveryQueue | None, settings: dict[str, object]) -> None:
+        user = self._user
         try:
             config = GuardConfig.resolve(**settings)
             self._self_metrics = SelfMetrics(user, config.endpoint)
@@ -46,6 +68,7 @@ class Connection:
                 _check(config.queue_url, from_environment=not settings.get("queue_url"))
             if os.environ.get(OTEL_SDK_DISABLED, "").strip().lower() != "true":
                 self.delivery = _acquire(config, user, queue, from_environment=not settings.get("queue_url"))
+                self._config = config
         except SettingError as error:
             if not error.from_environment:
                 raise
@@ -75,6 +98,84 @@ class Connection:
         if self.delivery is not None and not self._released:
             self._released = True
             registry.release(self.delivery, self._user, timeout_millis / 1000)
+
+    def destined(self) -> GuardConfig | None:
+        """Return the settings that this connection has by now, None where it has no delivery."""
+        if self.delivery is None or self._released:
+            return None
+        return GuardConfig.resolve(**self._settings)
+
+    def differs_from(self, config: GuardConfig) -> bool:
+        """Whether the settings that this connection was made or moved with are others."""
+        return self._config != config
+
+    def leads(self) -> bool:
+        """Whether the delivery's settings are this connection's."""
+        return self.delivery is not None and self._config == self.delivery.config
+
+    def settle(self, delivery: Delivery, config: GuardConfig) -> None:
+        """Hand rows to `delivery` from now on."""
+        self._config = config
+        if self.delivery is not delivery:
+            self._self_metrics = SelfMetrics(self._user, config.endpoint)
+            self.delivery = delivery
+
+    def branch_off(self, config: GuardConfig) -> None:
+        """Go to a delivery of `config`'s destination, while others stay with the one of before."""
+        former = self.delivery
+        delivery = registry.acquire(config, self._user, self._queue)
+        self.settle(delivery, config)
+        if former is not None:
+            registry.leave(former, self._user)
+
+
+def _follow_late_settings() -> None:
+    """Move the connections whose settings are others by now. It waits for no request that is under way."""
+    with _moving:
+        sharing: dict[int, list[tuple[Connection, GuardConfig]]] = {}
+        for connection in list(_connections.values()):
+            if (config := connection.destined()) is not None:
+                sharing.setdefault(id(connection.delivery), []).append((connection, config))
+        for group in sharing.values():
+            try:
+                _move_together(group)
+            except ValueError as error:
+                # A well-formed URL may still name a store that can't be loaded.
+                log_once(
+                    _logger, logging.ERROR, f"the queue_url that came late can't be used, the old queue is: {error}"
+                )
+
+
+def _move_together(group: Sequence[tuple[Connection, GuardConfig]]) -> None:
+    """Move the connections of one delivery, and the delivery with them.
+
+    Where some of them lead elsewhere, since they have settings of their own
+    in code, the delivery goes with the one that it has its settings from.
+    """
+    delivery = group[0][0].delivery
+    if delivery is None or not any(connection.differs_from(config) for connection, config in group):
+        return
+    leading = next((config for connection, config in group if connection.leads()), group[0][1])
+    together = [pair for pair in group if pair[1].destination == leading.destination]
+    for connection, config in group:
+        if config.destination != leading.destination:
+            connection.branch_off(config)
+    if leading != delivery.config:
+        delivery = registry.move(delivery, leading)
+    for connection, config in together:
+        connection.settle(delivery, config)
+
+
+late.subscribe(_follow_late_settings)
+
+
+def _after_fork_in_child() -> None:
+    global _moving
+    _moving = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def _check(queue_url: str, *, from_environment: bool) -> None:

@@ -9,7 +9,7 @@ from functools import partial
 from opentelemetry.sdk._logs import ReadableLogRecord
 from opentelemetry.sdk.trace import ReadableSpan
 
-from .. import codec, semconv
+from .. import codec, privacy, semconv
 from ..once import log_once
 from ..tally import INVALID, TALLY
 
@@ -26,10 +26,12 @@ def rows_of_records(records: Sequence[ReadableLogRecord]) -> list[codec.Row]:
         scope = record.instrumentation_scope
         try:
             if scope is not None and scope.name == semconv.SCOPE_NAME and _is_row(log.body):
-                row: codec.Row = log.body  # type: ignore[assignment]  # the body is a row: Emitter made it
+                row: codec.Row | None = log.body  # type: ignore[assignment]  # the body is a row: Emitter cleaned it
             else:
-                row = _row_of_foreign(log.body, log.attributes, log.timestamp or log.observed_timestamp)
-            rows.append(codec.complete(row, log.trace_id or 0, log.span_id or 0))
+                foreign = _row_of_foreign(log.body, log.attributes, log.timestamp or log.observed_timestamp)
+                row = privacy.current().event(foreign)
+            if row is not None:
+                rows.append(codec.complete(row, log.trace_id or 0, log.span_id or 0))
         except Exception as error:  # noqa: BLE001  a stranger's record must cost nothing but itself
             _refuse(error)
     return rows
@@ -50,14 +52,18 @@ def rows_of_spans(spans: Sequence[ReadableSpan], *, include_logged: bool, includ
         trace_id, span_id = (context.trace_id, context.span_id) if context is not None else (0, 0)
         for read in _readers(span, include_logged, include_guard_core):
             try:
-                rows.append(codec.complete(read(), trace_id, span_id))
+                row = read()
+                if row is not None:
+                    rows.append(codec.complete(row, trace_id, span_id))
             except Exception as error:  # noqa: BLE001  a stranger's event must cost nothing but itself
                 _refuse(error)
     return rows
 
 
-def _readers(span: ReadableSpan, include_logged: bool, include_guard_core: bool) -> Iterator[Callable[[], codec.Row]]:
-    """Yield one function for each security event of a span, which reads its row."""
+def _readers(
+    span: ReadableSpan, include_logged: bool, include_guard_core: bool
+) -> Iterator[Callable[[], codec.Row | None]]:
+    """Yield one function for each security event of a span, which reads its row; None where it may not be sent."""
     for event in span.events:
         if event.name != semconv.SECURITY_EVENT:
             continue
@@ -65,9 +71,19 @@ def _readers(span: ReadableSpan, include_logged: bool, include_guard_core: bool)
         if not include_logged and not attributes:
             continue  # a count limit of 0 took everything, the mark too; the log record has the whole event
         if include_logged or not attributes.get(semconv.GUARD_LOGGED):
-            yield partial(codec.from_attributes, attributes, event.timestamp)
+            yield partial(_row_of_span_event, attributes, event.timestamp)
     if include_guard_core and _is_guard_core(span):
         yield partial(_row_of_guard_core, span)
+
+
+def _row_of_span_event(attributes: Mapping[str, object], nanoseconds: int) -> codec.Row | None:
+    """Read an event of ours, which the processors have seen, or one that somebody else gave our name to.
+
+    Nothing tells for sure who made it, and cleaning it twice changes nothing; a key is what only `Emitter` gives.
+    """
+    row = codec.from_attributes(attributes, nanoseconds)
+    clean = privacy.current()
+    return clean.cleaned(row) if semconv.GUARD_IDEMPOTENCY_KEY in attributes else clean.event(row)
 
 
 def _is_row(body: object) -> bool:
@@ -108,7 +124,7 @@ _GUARD_CORE_FIELDS: Mapping[str, str] = {
 }
 
 
-def _row_of_guard_core(span: ReadableSpan) -> codec.Row:
+def _row_of_guard_core(span: ReadableSpan) -> codec.Row | None:
     """Read one of guard-core's event spans; its enrichment attributes go into the metadata under their own names."""
     fields: dict[str, object] = {
         "event_type": span.name.removeprefix(semconv.GUARD_CORE_SPAN_PREFIX),
@@ -122,7 +138,7 @@ def _row_of_guard_core(span: ReadableSpan) -> codec.Row:
             fields[field] = value
         else:
             metadata[attribute] = value
-    return codec.to_row({**fields, "metadata": metadata})[0]
+    return privacy.current().event(codec.to_row({**fields, "metadata": metadata})[0])
 
 
 def _refuse(error: Exception) -> None:

@@ -33,7 +33,7 @@ from opentelemetry.sdk.metrics.export import (
 from opentelemetry.sdk.metrics.view import Aggregation, ExponentialBucketHistogramAggregation
 from opentelemetry.util.types import AttributeValue
 
-from .. import semconv
+from .. import privacy, semconv
 from ..codec import format_nanoseconds
 from ..jsonsafe import JSON, describe, safe_text
 from ..models import MetricType
@@ -348,18 +348,20 @@ def _labels(measured: _Measured, attributes: Mapping[str, AttributeValue]) -> _L
 
 def _user_labels(attributes: Mapping[str, AttributeValue], spread: bool) -> _Labels:
     route = attributes.get(semconv.HTTP_ROUTE)
-    tags = {
+    clean = privacy.current()
+    given: dict[str, JSON] = {
         safe_text(name[len(semconv.GUARD_TAG_PREFIX) :]): describe(value)
         for name, value in attributes.items()
         if name.startswith(semconv.GUARD_TAG_PREFIX)
     }
+    tags = {name: str(value) for name, value in clean.tags(given).items()}
     if spread:
         for name in sorted(_STATISTICS & tags.keys()):
             free = f"tag.{name}"
             while free in tags:
                 free = f"tag.{free}"
             tags[free] = tags.pop(name)
-    return _Labels(None if route is None else describe(route), tuple(sorted(tags.items())))
+    return _Labels(None if route is None else clean.path(describe(route)), tuple(sorted(tags.items())))
 
 
 def _request_labels(source: _Source, scope: str, attributes: Mapping[str, AttributeValue]) -> _Labels:
@@ -380,7 +382,9 @@ def _request_labels(source: _Source, scope: str, attributes: Mapping[str, Attrib
     status = _status(source, attributes)
     if status is not None:
         tags.append(("status_code", str(status)))
-    return _Labels(describe(route)[:MAX_ROUTE_LENGTH] if route else None, tuple(tags))
+    # Where an application routes by host, the route is the path that the client chose.
+    endpoint = privacy.current().path(describe(route))[:MAX_ROUTE_LENGTH] if route else None
+    return _Labels(endpoint, tuple(tags))
 
 
 _STATUS_ATTRIBUTES = {

@@ -1,0 +1,126 @@
+"""Client addresses under a key: who has the key can tell whose address it is, nobody else, and equal ones stay equal.
+
+A bare hash would protect nothing: all IPv4 addresses are hashed in minutes.
+"""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+import re
+from collections.abc import Iterable
+
+from .secrets_in_text import HASHED_ADDRESS
+from .sensitive_names import canonical
+
+PREFIX = "ip-hmac-"
+"""What a hashed address begins with; 32 hexadecimal digits follow (128 bits of HMAC-SHA256)."""
+
+_NAMES = frozenset(
+    canonical(name)
+    for name in """
+    ip ips ip-address ip-addresses address addresses client-ip client-ips client-address client.address client-addr
+    client-host remote-ip remote-addr remote-address remote-host peer peer-ip peer-addr peer-address source-ip src-ip
+    source.address source-address user-ip real-ip x-real-ip x-client-ip x-forwarded-for x-forwarded forwarded
+    forwarded-for true-client-ip cf-connecting-ip fastly-client-ip x-cluster-client-ip x-original-forwarded-for
+    x-envoy-external-address banned-ip blocked-ip network.peer.address net.peer.ip net.sock.peer.addr http.client-ip
+    origin-ip
+    """.split()  # noqa: SIM905  words read better than a column of strings
+)
+_NOBODY = frozenset({"", "system", "unknown", "localhost", "none", "null", "-"})
+"""What stands for an address where there is none."""
+_LITERAL = re.compile(
+    r"(?<![0-9A-Za-z.:-])(?:[0-9]{1,3}(?:\.[0-9]{1,3}){3}|[0-9A-Fa-f]{0,4}(?::[0-9A-Fa-f.]{0,15}){2,8})"
+)
+
+
+def is_address_name(name: str) -> bool:
+    """Whether a field of this name holds client addresses."""
+    return canonical(name) in _NAMES
+
+
+class AddressHash:
+    """Replaces addresses by their HMAC under one key."""
+
+    def __init__(self, key: str) -> None:
+        self._key = key.encode(errors="surrogatepass")
+
+    def of(self, address: str) -> str:
+        """Return the hash of one address; what stands for no address and what is hashed already stays."""
+        address = address.strip()
+        if address.lower() in _NOBODY or HASHED_ADDRESS.fullmatch(address):
+            return address
+        message = _canonical(address).encode(errors="surrogatepass")
+        return PREFIX + hmac.digest(self._key, message, "sha256").hex()[:32]
+
+    def in_field(self, text: str) -> str:
+        """Return the text of a field that holds addresses with each of them replaced: one, a list, or with a port."""
+        if HASHED_ADDRESS.search(text) or text.strip().lower() in _NOBODY:
+            return _LITERAL.sub(self._replace, text)
+        replaced = _LITERAL.sub(self._replace, text)
+        return self.of(text) if replaced == text else replaced
+
+    def in_text(self, text: str, addresses: Iterable[str]) -> str:
+        """Return a text with every occurrence of these very addresses replaced."""
+        for address in addresses:
+            if address == text:
+                return self.of(address)
+            if address in text:
+                text = self._everywhere(text, address)
+        return text
+
+    def _everywhere(self, text: str, address: str) -> str:
+        parts: list[str] = []
+        done, found = 0, text.find(address)
+        while found >= 0:
+            end = found + len(address)
+            if not _continues(text[max(0, found - 2) : found], text[end : end + 2]):
+                parts += (text[done:found], self.of(address))
+                done = end
+            found = text.find(address, end)
+        return "".join((*parts, text[done:]))
+
+    def _replace(self, found: re.Match[str]) -> str:
+        try:
+            ipaddress.ip_address(found[0])
+        except ValueError:
+            return found[0]
+        return self.of(found[0])
+
+
+def _continues(before: str, after: str) -> bool:
+    """Whether what looks like an address is the end or the beginning of another one, or of a word."""
+    return (
+        before[-1:].isalnum()
+        or before[-1:] in (":", "-")
+        or (before[-1:] == "." and before[:1].isdigit())
+        or after[:1].isalnum()
+        or (after[:1] == "." and after[1:].isdigit())
+    )
+
+
+def literals(text: str) -> list[str]:
+    """Return the addresses that a field's text holds, as they are written there."""
+    text = text.strip()
+    if text.lower() in _NOBODY or HASHED_ADDRESS.search(text):
+        return []
+    found = [match[0] for match in _LITERAL.finditer(text) if _is_address(match[0])]
+    return found or ([text] if len(text) >= 7 and not text.isspace() and " " not in text else [])
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _canonical(address: str) -> str:
+    """Return one spelling for the many of an IP address; an IPv4 address within IPv6 is the IPv4 address."""
+    try:
+        parsed = ipaddress.ip_address(address.strip("[]"))
+    except ValueError:
+        return address
+    mapped = getattr(parsed, "ipv4_mapped", None)
+    return str(mapped or parsed)
