@@ -1,4 +1,8 @@
-"""Settings of the exporters: keyword arguments first, then the environment, then defaults, validated once."""
+"""Settings of the exporters: keyword arguments, then the environment, then late settings, then defaults.
+
+*Late* settings are those that a part of the application offers when the
+exporters exist already (`opentelemetry_guard.late`).
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from types import MappingProxyType
 from typing import Any, Literal
 from urllib.parse import unquote, urlsplit
 from uuid import UUID
@@ -52,7 +57,7 @@ class GuardConfig:
         project_id: sent as ``X-Project-ID`` and in every body.
         headers: additional request headers.
         timeout: seconds that one request may take in all.
-        compression: of bodies of 1 KiB and more.
+        compression: of bodies of `compression_threshold` bytes and more.
         queue_url: where batches wait; None is SQLite in the user's state directory.
         queue_max_bytes: bound of the queue in bytes of encoded batches.
         certificate, client_key, client_certificate: PEM files for TLS.
@@ -65,6 +70,15 @@ class GuardConfig:
         breaker_recovery: seconds of an open breaker's first pause; each failed probe doubles it.
         breaker_max_recovery: seconds that a pause lasts at most.
         shutdown_timeout: seconds that all shutdowns of the process may take together.
+        status_interval: seconds between two status reports, at least 1; 0 sends none.
+        enable_events: whether events are delivered; those of a False are counted as dropped, `switched_off`.
+        enable_metrics: the same for metrics.
+        retry_attempts: failures of a batch that are followed by a quick try, after which it waits in the backlog, and
+            partial failures after which it becomes a dead letter. An outage discards nothing, whatever it says.
+        backoff_factor: seconds that the first pause after a failure lasts at most; each further failure doubles it.
+        compression_threshold: bytes of a body from which on it is compressed.
+        batch_size: rows of one request at most.
+        guard_version, guard_core_version: releases that bodies name; None are the installed ones.
     """
 
     endpoint: str = DEFAULT_ENDPOINT
@@ -87,10 +101,19 @@ class GuardConfig:
     breaker_recovery: float = 1.0
     breaker_max_recovery: float = 10.0
     shutdown_timeout: float = DEFAULT_SHUTDOWN_TIMEOUT
+    status_interval: float = 300.0
+    enable_events: bool = True
+    enable_metrics: bool = True
+    retry_attempts: int = 5
+    backoff_factor: float = 0.5
+    compression_threshold: int = 1024
+    batch_size: int = 1000
+    guard_version: str | None = None
+    guard_core_version: str | None = None
 
     @classmethod
     def resolve(cls, environ: Mapping[str, str] | None = None, /, **keywords: object) -> GuardConfig:
-        """Return the settings that keyword arguments, the environment and the defaults make together.
+        """Return the settings that keyword arguments, the environment, late settings and the defaults make together.
 
         A keyword that is None or an empty string and a variable that is empty count as not given: a declarative
         configuration turns an unset variable into either.
@@ -103,7 +126,7 @@ class GuardConfig:
         if unknown:
             raise TypeError(f"unknown setting {sorted(unknown)[0]!r}, allowed are {', '.join(_PARSERS)}")
         environ = os.environ if environ is None else environ
-        values: dict[str, object] = {}
+        values: dict[str, object] = dict(_late)
         for name, parse in _PARSERS.items():
             variable = PREFIX + name.upper()
             if not _is_unset(name, given := keywords.get(name)):
@@ -124,6 +147,28 @@ class GuardConfig:
     def differences(self, other: GuardConfig) -> list[str]:
         """Return the names of the settings in which `other` differs."""
         return [f.name for f in fields(self) if getattr(self, f.name) != getattr(other, f.name)]
+
+
+_late: Mapping[str, object] = MappingProxyType({})
+"""Late settings, validated. Replaced as a whole, by `set_late` alone, so that a reader needs no lock."""
+
+
+def set_late(settings: Mapping[str, object]) -> None:
+    """Replace the late settings by `settings`, which `parse_setting` has validated; for `opentelemetry_guard.late`."""
+    global _late
+    _late = MappingProxyType(dict(settings))
+
+
+def parse_setting(name: str, value: object) -> object:
+    """Return one setting's validated value; None where the value counts as not given.
+
+    Raises:
+        SettingError: the value is not allowed.
+        TypeError: there is no such setting.
+    """
+    if name not in _PARSERS:
+        raise TypeError(f"unknown setting {name!r}, allowed are {', '.join(_PARSERS)}")
+    return None if _is_unset(name, value) else _parsed(name, value, _PARSERS[name], from_environment=False)
 
 
 def _digest(text: str) -> str:
@@ -293,11 +338,30 @@ def _overflow(value: object) -> str:
     return text
 
 
-def _failures(value: object) -> int:
+def _whole(lowest: int, highest: int) -> Callable[[object], int]:
+    """Return the parser of a whole number from `lowest` to `highest`."""
+
+    def parse(value: object) -> int:
+        number = _seconds(value)
+        if not lowest <= number <= highest or number != int(number):
+            raise ValueError(f"it must be a whole number, at least {lowest} and at most {highest}")
+        return int(number)
+
+    return parse
+
+
+def _interval(value: object) -> float:
     number = _seconds(value)
-    if not 1 <= number <= 1000 or number != int(number):
-        raise ValueError("it must be a whole number, at least 1 and at most 1000")
-    return int(number)
+    if not (number == 0 or 1 <= number <= 86_400):
+        raise ValueError("it must be a number of seconds from 1 to 86400, or 0 for never")
+    return number
+
+
+def _switch(value: object) -> bool:
+    text = str(value).strip().lower()
+    if text not in ("true", "false"):
+        raise ValueError("allowed are true and false")
+    return text == "true"
 
 
 def _rate(value: object) -> float:
@@ -374,9 +438,18 @@ _PARSERS: Mapping[str, Callable[[object], object]] = {
     "signing_secret": _secret,
     "encryption_key": _encryption_key,
     "queue_overflow": _overflow,
-    "breaker_failures": _failures,
+    "breaker_failures": _whole(1, 1000),
     "breaker_failure_rate": _rate,
     "breaker_recovery": _timeout,
     "breaker_max_recovery": _timeout,
     "shutdown_timeout": _shutdown_timeout,
+    "status_interval": _interval,
+    "enable_events": _switch,
+    "enable_metrics": _switch,
+    "retry_attempts": _whole(1, 1000),
+    "backoff_factor": _timeout,
+    "compression_threshold": _whole(0, 1_000_000_000),
+    "batch_size": _whole(1, 100_000),
+    "guard_version": _project,
+    "guard_core_version": _project,
 }

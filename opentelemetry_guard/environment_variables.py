@@ -66,5 +66,66 @@ OTEL_EXPORTER_GUARD_BREAKER_MAX_RECOVERY = "OTEL_EXPORTER_GUARD_BREAKER_MAX_RECO
 OTEL_EXPORTER_GUARD_SHUTDOWN_TIMEOUT = "OTEL_EXPORTER_GUARD_SHUTDOWN_TIMEOUT"
 """Seconds that all shutdowns of a process may take together for delivery. Default: 5."""
 
+OTEL_EXPORTER_GUARD_STATUS_INTERVAL = "OTEL_EXPORTER_GUARD_STATUS_INTERVAL"
+"""Seconds between two status reports, at least 1; 0 sends none. Default: 300."""
+
+OTEL_EXPORTER_GUARD_ENABLE_EVENTS = "OTEL_EXPORTER_GUARD_ENABLE_EVENTS"
+"""``false`` delivers no events. Default: ``true``."""
+
+OTEL_EXPORTER_GUARD_ENABLE_METRICS = "OTEL_EXPORTER_GUARD_ENABLE_METRICS"
+"""``false`` delivers no metrics. Default: ``true``."""
+
+OTEL_EXPORTER_GUARD_RETRY_ATTEMPTS = "OTEL_EXPORTER_GUARD_RETRY_ATTEMPTS"
+"""Quick tries of a batch before it waits in the backlog; partial failures before a dead letter. Default: 5."""
+
+OTEL_EXPORTER_GUARD_BACKOFF_FACTOR = "OTEL_EXPORTER_GUARD_BACKOFF_FACTOR"
+"""Seconds that the first pause after a failure lasts at most; each further failure doubles it. Default: 0.5."""
+
+OTEL_EXPORTER_GUARD_COMPRESSION_THRESHOLD = "OTEL_EXPORTER_GUARD_COMPRESSION_THRESHOLD"
+"""Bytes of a body from which on it is compressed. Default: 1024."""
+
+OTEL_EXPORTER_GUARD_BATCH_SIZE = "OTEL_EXPORTER_GUARD_BATCH_SIZE"
+"""Rows of one request at most. Default: 1000."""
+
+OTEL_EXPORTER_GUARD_GUARD_VERSION = "OTEL_EXPORTER_GUARD_GUARD_VERSION"
+"""Release of fastapi-guard that bodies name. Default: the installed one."""
+
+OTEL_EXPORTER_GUARD_GUARD_CORE_VERSION = "OTEL_EXPORTER_GUARD_GUARD_CORE_VERSION"
+"""Release of guard-core that bodies name. Default: the installed one."""
+
 OTEL_PYTHON_GUARD_SIGTERM_HANDLER = "OTEL_PYTHON_GUARD_SIGTERM_HANDLER"
 """``false`` keeps the instrumentation from flushing telemetry on SIGTERM. Default: ``true``."""
+
+OTEL_PYTHON_GUARD_SENSITIVE_HEADERS = "OTEL_PYTHON_GUARD_SENSITIVE_HEADERS"
+"""Names of headers that are masked, separated by commas, in the place of ``authorization``, ``proxy-authorization``,
+``cookie``, ``set-cookie`` and ``x-api-key``."""
+
+OTEL_PYTHON_GUARD_MAX_PAYLOAD_SIZE = "OTEL_PYTHON_GUARD_MAX_PAYLOAD_SIZE"
+"""Bytes that one string of an event may have. Default: 1024."""
+
+OTEL_PYTHON_GUARD_ADDRESS_KEY = "OTEL_PYTHON_GUARD_ADDRESS_KEY"
+"""Secret that client addresses are hashed with (HMAC). Unset: addresses stay as they are."""
+
+OTEL_PYTHON_GUARD_CAPTURE_CONTENT = "OTEL_PYTHON_GUARD_CAPTURE_CONTENT"
+"""``true`` lets events quote the request content that matched a pattern. Default: ``false``."""
+
+OTEL_PYTHON_GUARD_RULES_INTERVAL = "OTEL_PYTHON_GUARD_RULES_INTERVAL"
+"""Seconds between two polls of dynamic rules where they are enforced, at least 1; 0 polls none. Default: 300."""
+
+OTEL_PYTHON_GUARD_HTTP_EVENTS = "OTEL_PYTHON_GUARD_HTTP_EVENTS"
+"""``false`` derives no security events from an application's answers. Default: ``true``."""
+
+OTEL_PYTHON_GUARD_HTTP_RULES = "OTEL_PYTHON_GUARD_HTTP_RULES"
+"""Changes to the rules of what an answer means: a JSON object, or the path of a file with one."""
+
+OTEL_PYTHON_GUARD_BEHAVIOR = "OTEL_PYTHON_GUARD_BEHAVIOR"
+"""``false`` watches no client over time. Default: ``true``."""
+
+OTEL_PYTHON_GUARD_BEHAVIOR_RULES = "OTEL_PYTHON_GUARD_BEHAVIOR_RULES"
+"""Changes to the thresholds of that: a JSON object, or the path of a file with one."""
+
+OTEL_PYTHON_GUARD_TRUSTED_PROXIES = "OTEL_PYTHON_GUARD_TRUSTED_PROXIES"
+"""Networks whose ``X-Forwarded-For`` names the client, separated by commas. Default: none."""
+
+OTEL_PYTHON_GUARD_RESOURCE_METRICS = "OTEL_PYTHON_GUARD_RESOURCE_METRICS"
+"""``true`` measures CPU, memory, threads, open files and the event loop's lag. Default: ``false``."""

@@ -1,4 +1,4 @@
-"""Every test begins like a fresh process: no settings, an empty state directory, nothing counted or said."""
+"""Every test begins like a fresh process: no settings, an empty state directory, nothing counted, said or offered."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from opentelemetry_guard import once
+from opentelemetry_guard import late, once, privacy
 from opentelemetry_guard.tally import TALLY
 
 # The same examples in every run, and no verdict that depends on how busy the machine is.
@@ -28,3 +28,5 @@ def _isolated_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
 def _fresh_counts_and_messages() -> None:
     TALLY._after_fork()
     once._said.clear()
+    late.forget()
+    privacy.reset()

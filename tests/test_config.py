@@ -39,6 +39,15 @@ VALID: dict[str, tuple[str, object]] = {
     "breaker_recovery": ("0.5", 0.5),
     "breaker_max_recovery": ("20", 20.0),
     "shutdown_timeout": ("0", 0.0),
+    "status_interval": ("60", 60.0),
+    "enable_events": ("False", False),
+    "enable_metrics": ("false", False),
+    "retry_attempts": ("3", 3),
+    "backoff_factor": ("1.5", 1.5),
+    "compression_threshold": ("0", 0),
+    "batch_size": ("100", 100),
+    "guard_version": ("8.1.2", "8.1.2"),
+    "guard_core_version": ("4.4.0", "4.4.0"),
 }
 """Settings as text, and what each is then."""
 
@@ -78,6 +87,14 @@ WRONG: list[tuple[str, str]] = [
     ("breaker_max_recovery", "never"),
     ("install_id", "me"),
     ("shutdown_timeout", "-0.5"),
+    ("status_interval", "0.5"),
+    ("status_interval", "often"),
+    ("enable_events", "perhaps"),
+    ("enable_metrics", "0"),
+    ("retry_attempts", "0"),
+    ("backoff_factor", "-1"),
+    ("compression_threshold", "1KiB"),
+    ("batch_size", "0"),
 ]
 
 

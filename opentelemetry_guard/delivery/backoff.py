@@ -4,15 +4,42 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 
+MAX_BACKOFF = 10.0
+"""Seconds of the longest pause after a failure, unless the setting's first one is longer already."""
 MAX_RETRY_AFTER = 300.0
 """Seconds beyond which a server's Retry-After is not followed."""
 
 
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How a batch that could not be delivered is tried again.
+
+    Attributes:
+        attempts: failures that are each followed by a quick try; after that the batch waits in the backlog, where its
+            tries are far apart. It is also how often a partial failure is repeated before the batch is a dead letter.
+        factor: seconds that the pause after the first failure lasts at most.
+    """
+
+    attempts: int = 5
+    factor: float = 0.5
+
+    def delay(self, failures: int) -> float:
+        """Return seconds until the next try after `failures` failures of one batch."""
+        backlog = max(MAX_BACKOFF, self.factor)
+        if failures > self.attempts:
+            return backoff_delay(1, backlog, backlog)
+        return backoff_delay(failures, self.factor, backlog)
+
+
 def backoff_delay(
-    failures: int, base: float = 0.5, cap: float = 10.0, uniform: Callable[[float, float], float] = random.uniform
+    failures: int,
+    base: float = 0.5,
+    cap: float = MAX_BACKOFF,
+    uniform: Callable[[float, float], float] = random.uniform,
 ) -> float:
     """Return seconds to wait after `failures` failures in a row: exponential with full jitter, at most `cap`.
 

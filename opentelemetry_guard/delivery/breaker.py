@@ -28,6 +28,7 @@ class BreakerPolicy:
         failure_rate: share of failures among the last `window` requests that opens it.
         window: requests that the rate is taken over.
         recovery: seconds of the first pause; each failed probe doubles it.
+        backoff: seconds that the pause after the first of the failures lasts at most that don't open it yet.
         max_recovery: seconds that a pause lasts at most.
     """
 
@@ -36,6 +37,7 @@ class BreakerPolicy:
     window: int = 20
     recovery: float = 1.0
     max_recovery: float = 10.0
+    backoff: float = 0.5
 
 
 class CircuitBreaker:
@@ -87,7 +89,9 @@ class CircuitBreaker:
         self._failures += 1
         self._recent.append(False)
         if self.state is BreakerState.CLOSED and not self._trips():
-            self._ready_at = now + backoff_delay(self._failures, cap=self.policy.max_recovery, uniform=self._uniform)
+            self._ready_at = now + backoff_delay(
+                self._failures, self.policy.backoff, self.policy.max_recovery, self._uniform
+            )
             return
         bound = min(self.policy.max_recovery, self.policy.recovery * 2.0 ** min(self._pauses, 30))
         # Half the pause is certain, half is jitter: a probe is neither immediate nor in step with the fleet's.

@@ -13,29 +13,33 @@ import threading
 import time
 import weakref
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from ..codec import Row
 from ..config import GuardConfig
-from ..once import log_once
-from ..queue.base import KINDS, DeliveryQueue, Kind, Lease, QueueOptions, QueueStats, QueueUnavailable
+from ..queue.base import KINDS, DeliveryQueue, Kind, Lease, QueueOptions, QueueStats
 from ..queue.local import LocalQueue
 from ..queue.memory import MemoryQueue
-from ..queue.sqlite import SqliteQueue
-from ..queue.url import default_queue_path, open_queue
-from ..tally import TALLY
-from .breaker import BreakerPolicy
+from ..tally import SWITCHED_OFF, TALLY
+from .backoff import RetryPolicy
+from .breaker import BreakerPolicy, BreakerState
+from .control import CONTROL
 from .encoder import Encoder
 from .envelope import Envelope
-from .identity import install_id
 from .metrics import DeliveryMetrics
-from .route import Route
-from .sender import Sender
+from .outcome import Outcome, Verdict
+from .reporter import StatusReporter
+from .route import ROUTES, Route, RouteName
+from .sender import Equipment, Sender
 from .source import MERGE_BATCHES
 from .stats import DeliveryStats, sum_stats
-from .transport import HTTPTransport
+from .stores import distinct, earlier_stores, open_store, options_of, others, same_store
+from .transport import HTTPTransport, Transport
+
+if TYPE_CHECKING:
+    from ..models import AgentStatus
+    from .status import Trends
 
 _logger = logging.getLogger(__name__)
 
@@ -50,8 +54,13 @@ REMEMBERED_KEYS = 8192
 class Delivery:
     """Delivers rows to one destination.
 
-    `_lock` guards `_recent` and `_degraded` and is held for dictionary
-    operations only. The queue, the sender and the encoder have locks of their own.
+    `_lock` guards `_recent`, `_degraded` and `_states` and is held for
+    dictionary operations only. The queue, the sender and the encoder have
+    locks of their own. `config`, `_queue`, `_encoder` and the other parts
+    that depend on settings are each replaced as a whole (`reconfigure`): a
+    `submit` that meets some of before and some of after leaves a batch that
+    is sent all the same, since every queue there was stays among the
+    sender's and a batch that names no project is encoded again.
     """
 
     def __init__(self, config: GuardConfig, queue: DeliveryQueue | None = None) -> None:
@@ -65,37 +74,25 @@ class Delivery:
             ValueError: `config.queue_url` names no store that there is.
         """
         self.config = config
-        options = QueueOptions(
-            destination=config.destination,
-            max_bytes=config.queue_max_bytes,
-            lease_seconds=max(20.0, 2 * config.timeout),
-            overflow=config.queue_overflow,
-        )
-        self._queue = queue if queue is not None else _open(config, options)
+        self._users_queue = queue
+        self._queue = queue if queue is not None else open_store(config)
+        self._earlier = () if queue is not None else tuple(earlier_stores(config))
         # What the queue can't take for the moment waits here; a memory queue of the same make, so nothing else differs.
         self._fallback = MemoryQueue(QueueOptions(config.destination, max_bytes=FALLBACK_BYTES))
+        self._made_at = time.monotonic()
+        self._flushed_at: float | None = None
         observed = weakref.WeakMethod(self._observed_stats)
         self._metrics = DeliveryMetrics(
             config.endpoint, config.destination, lambda: read() if (read := observed()) else None
         )
-        envelope = Envelope(config.encryption_key) if config.encryption_key else None
-        self._encoder = Encoder(config.project_id, config.compression, envelope)
-        policy = BreakerPolicy(
-            failures=config.breaker_failures,
-            failure_rate=config.breaker_failure_rate,
-            recovery=config.breaker_recovery,
-            max_recovery=config.breaker_max_recovery,
-        )
-        self._routes: dict[Kind, Route] = {kind: Route(kind, policy, self._metrics.observe) for kind in KINDS}
-        self._queues = (self._queue, *_keyless_queue(config, options, queue), self._fallback)
-        self._sender = Sender(
-            "OtelGuardSender",
-            self._queues,
-            HTTPTransport(config, lambda: config.install_id or install_id(_state_directory())),
-            self._encoder,
-            self._routes,
-            options.lease_seconds,
-        )
+        self._custom_transport: Transport | None = None
+        self._transport: Transport = HTTPTransport(config)
+        self._encoder = _encoder(config)
+        self._lease_seconds = options_of(config).lease_seconds
+        self._routes = self._new_routes()
+        self._sender = Sender("OtelGuardSender", self._equipment())
+        self._reporter: StatusReporter | None = None
+        self._successor: Delivery | None = None
         self._reset()
         _deliveries.add(self)
 
@@ -103,11 +100,119 @@ class Delivery:
         self._lock = threading.Lock()
         self._recent: OrderedDict[str, None] = OrderedDict()
         self._degraded = False
+        self._states: dict[str, tuple[BreakerState, bool]] = {}
+        self._trends: Trends | None = None
         self.closed = False
 
     def start(self) -> None:
-        """Start the sender, which sends at once what an earlier process has left in the queue."""
+        """Start the sender, which sends at once what an earlier process has left in the queue, and the reports."""
         self._sender.start()
+        if self._reporter is None and self.config.status_interval and self.can_call:
+            self._reporter = StatusReporter(
+                self.config.status_interval,
+                self.status,
+                lambda: self._transport,
+                lambda: self._routes["status"],
+                CONTROL,
+            )
+            self._reporter.start()
+
+    def reconfigure(self, config: GuardConfig) -> None:
+        """Go by other settings from now on; what is not delivered yet goes where they say.
+
+        Nothing is waited for: a request that is under way ends by the old
+        settings. The queues of before stay, until the end, beside the new one.
+
+        Raises:
+            ValueError: `config.queue_url` names no store that there is; nothing has changed then.
+        """
+        if self._users_queue is None:
+            queue = self._queue if same_store(self.config, config) else open_store(config)
+            before = (*(() if queue is self._queue else (self._queue,)), *self._earlier)
+            self._earlier = (*before, *others(earlier_stores(config), than=(queue, *before)))
+            self._queue = queue
+        self.config = config
+        # The shortest there was: the queues of before have theirs.
+        self._lease_seconds = min(self._lease_seconds, options_of(config).lease_seconds)
+        self._metrics.follow(config.endpoint, config.destination)
+        if self._custom_transport is None:
+            self._transport = HTTPTransport(config)
+        self._encoder = _encoder(config)
+        self._start_over()
+
+    def use_transport(self, transport: Transport | None) -> None:
+        """Make all calls of this destination through `transport` from now on; None is HTTP again.
+
+        A request that is under way ends where it was begun. A transport that
+        is not ours needs no API key.
+        """
+        self._custom_transport = transport
+        self._transport = HTTPTransport(self.config) if transport is None else transport
+        self._start_over()
+
+    def _start_over(self) -> None:
+        """Use the parts there are now; what stood in the way of a request before is of no account any more."""
+        self._routes = self._new_routes()
+        self._sender.equip(self._equipment())
+        if self._reporter is not None:
+            self._reporter.withdraw()
+            self._reporter = None
+        if not self.closed:
+            self.start()
+
+    def hand_over(self, successor: Delivery) -> None:
+        """Leave everything to the delivery of a destination that this one's settings have come to name too.
+
+        It returns at once; the successor has the queues as soon as a request that is under way has ended.
+        """
+        if self._reporter is not None:
+            self._reporter.withdraw()
+            self._reporter = None
+        if self._custom_transport is not None and successor._custom_transport is None:
+            successor.use_transport(self._custom_transport)
+        with self._lock:
+            recent = list(self._recent)
+        with successor._lock:
+            successor._recent.update(dict.fromkeys(recent))
+        self._successor = successor
+        self._sender.end(lambda: successor._inherit((self._queue, *self._earlier, self._fallback)))
+
+    def _inherit(self, queues: Sequence[DeliveryQueue]) -> None:
+        with self._lock:
+            self._earlier = (*self._earlier, *queues)
+        self._sender.equip(self._equipment())
+
+    def _equipment(self) -> Equipment:
+        return Equipment(
+            self._queues,
+            self._transport,
+            self._encoder,
+            {kind: self._routes[kind] for kind in KINDS},
+            self._lease_seconds,
+            RetryPolicy(self.config.retry_attempts, self.config.backoff_factor),
+        )
+
+    def _new_routes(self) -> dict[RouteName, Route]:
+        policy = breaker_policy(self.config)
+        return {name: Route(name, policy, self._observe) for name in ROUTES}
+
+    @property
+    def _queues(self) -> tuple[DeliveryQueue, ...]:
+        return (self._queue, *self._earlier, self._fallback)
+
+    @property
+    def transport(self) -> Transport:
+        """What makes the calls of this destination now."""
+        return self._transport
+
+    @property
+    def can_call(self) -> bool:
+        """Whether there is an API key, or a transport that may not need one."""
+        return bool(self.config.api_key) or self._custom_transport is not None
+
+    def route(self, name: RouteName) -> Route:
+        """Return one of the four routes, for who makes its requests."""
+        return self._routes[name]
 
     def submit(self, kind: Kind, rows: Sequence[Row]) -> None:
         """Write rows ahead to the queue, and return; they are accepted now, and delivered soon.
@@ -115,6 +220,12 @@ class Delivery:
         Events whose `idempotency_key` was submitted before are left out. It
         never raises for a store that fails: rows then wait in memory, bounded.
         """
+        if self._successor is not None:
+            self._successor.submit(kind, rows)
+            return
+        if not (self.config.enable_events if kind == "events" else self.config.enable_metrics):
+            TALLY.drop(kind, SWITCHED_OFF, len(rows))
+            return
         if kind == "events":
             rows = self._unseen(rows)
         store = self._queue
@@ -127,13 +238,14 @@ class Delivery:
                 store = self._fallback
                 store.append(batch)
             else:
-                if store is self._queue:
+                if store is not self._fallback:
                     self._recover()
         if self.closed:
             # Nobody sends any more in this process: leave the rows to the next one at once.
             self._release()
         elif rows:
             self._sender.wake()
+            CONTROL.ensure()
 
     def flush(self, timeout: float, hurry: bool = False) -> bool:
         """Send what can be sent now, for at most `timeout` seconds; return whether nothing is left to send.
@@ -159,6 +271,10 @@ class Delivery:
         self.closed = True
         self._sender.stop(deadline - time.monotonic())
         self._move_back()
+        if self._reporter is not None:
+            # Before the stores are closed, which it reads; in what is left of the time for sending.
+            self._reporter.stop(deadline - time.monotonic())
+            self._reporter = None
         if waiting := self._volatile_batches():
             _logger.warning("%d batches for the Guard backend end with this process: they are in memory", waiting)
         for queue in self._queues:
@@ -179,7 +295,7 @@ class Delivery:
         """
         readings: list[QueueStats] = []
         unreadable: str | None = None
-        for queue in self._queues:
+        for queue in distinct(self._queues):
             try:
                 if queue.exists():
                     readings.append(queue.stats())
@@ -187,8 +303,46 @@ class Delivery:
                 unreadable = f"{type(error).__name__}: {error}"
         return sum_stats(readings, self._routes, TALLY.read(), unreadable)
 
+    def status(self) -> AgentStatus:
+        """Return how the delivery is doing, in the words of `AgentStatus`; `errors` says what a person can do."""
+        # Imported here: pydantic is loaded for nobody who only delivers.
+        from .status import Reading, Trends, assess
+
+        stats = self.stats()
+        now = time.monotonic()
+        with self._lock:
+            if self._trends is None:
+                self._trends = Trends(fresh=isinstance(self._queue, MemoryQueue))
+            dropped, refused, lost = self._trends.rises(stats, now)
+        return assess(
+            Reading(
+                stats,
+                time.time(),
+                now - self._made_at,
+                self._flushed_at,
+                self.can_call,
+                not self._degraded,
+                self.config.queue_max_bytes,
+                dropped,
+                refused,
+                lost,
+            )
+        )
+
+    def _observe(self, route: RouteName, seconds: float, outcome: Outcome) -> None:
+        """Note one request: for the metrics, and for the reporter where the route is in another state now."""
+        self._metrics.observe(route, seconds, outcome)
+        if route in KINDS and outcome.verdict is Verdict.ACCEPTED:
+            self._flushed_at = time.time()
+        state = (self._routes[route].breaker.state, outcome.verdict in (Verdict.RETRY, Verdict.MISCONFIGURED))
+        with self._lock:
+            changed = self._states.get(route) not in (None, state) or (route not in self._states and state[1])
+            self._states[route] = state
+        if changed and self._reporter is not None:
+            self._reporter.state_may_have_changed()
+
     def _observed_stats(self) -> DeliveryStats | None:
-        return None if self.closed else self.stats()
+        return None if self.closed or self._successor is not None else self.stats()
 
     @property
     def queue(self) -> DeliveryQueue:
@@ -247,7 +401,7 @@ class Delivery:
 
     def _volatile_batches(self) -> int:
         """Return the number of batches that end with this process."""
-        return sum(queue.stats().depth for queue in (self._queue, self._fallback) if isinstance(queue, MemoryQueue))
+        return sum(queue.stats().depth for queue in self._queues if isinstance(queue, MemoryQueue))
 
     def _release(self) -> None:
         try:
@@ -270,36 +424,25 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
-def _state_directory() -> Path | None:
-    try:
-        return default_queue_path()
-    except QueueUnavailable:
-        return None
+def breaker_policy(config: GuardConfig) -> BreakerPolicy:
+    """Return when the circuit breakers of a destination open."""
+    return BreakerPolicy(
+        failures=config.breaker_failures,
+        failure_rate=config.breaker_failure_rate,
+        recovery=config.breaker_recovery,
+        max_recovery=config.breaker_max_recovery,
+        backoff=config.backoff_factor,
+    )
 
 
-def _keyless_queue(config: GuardConfig, options: QueueOptions, queue: DeliveryQueue | None) -> Iterator[DeliveryQueue]:
-    """Yield the queue that was filled while there was neither key nor project, for the first key to send what is in it.
-
-    Without a project the key tells destinations apart, so rows that waited for a key are in a queue of their own.
-    """
-    if queue is not None or config.project_id or not config.api_key:
-        return
-    keyless = replace(config, api_key=None)
-    waiting = _open(keyless, replace(options, destination=keyless.destination))
-    if isinstance(waiting, SqliteQueue):
-        yield waiting
-
-
-def _open(config: GuardConfig, options: QueueOptions) -> DeliveryQueue:
-    if config.queue_url is not None:
-        return open_queue(config.queue_url, options)
-    directory = _state_directory()
-    if directory is None:
-        log_once(
-            _logger,
-            logging.WARNING,
-            "there is no home directory for the Guard delivery queue: batches wait in memory and end with the process; "
-            "set OTEL_EXPORTER_GUARD_QUEUE_URL=sqlite:///path/queue.db",
-        )
-        return MemoryQueue(options)
-    return SqliteQueue(directory / f"queue-{options.destination}.db", options, private_directory=True)
+def _encoder(config: GuardConfig) -> Encoder:
+    envelope = Envelope(config.encryption_key) if config.encryption_key else None
+    return Encoder(
+        config.project_id,
+        config.compression,
+        envelope,
+        config.compression_threshold,
+        config.batch_size,
+        config.guard_version,
+        config.guard_core_version,
+    )

@@ -20,8 +20,8 @@ from ..queue.base import Batch, Kind
 from ..version import __version__
 from .envelope import Envelope
 
-GZIP_FROM = 1024
-"""Bytes of a body from which on it is compressed."""
+NO_PROJECT = "default"
+"""The `project_id` of a body that was encoded when there was no project."""
 GZIP_LEVEL = 1
 """Level 6 takes two and a half times as long for rows like these and saves an eighth."""
 MAX_BODY = 1024 * 1024
@@ -44,11 +44,34 @@ def new_batch_id() -> str:
 class Encoder:
     """Makes batches for one project, and reads them again."""
 
-    def __init__(self, project_id: str | None, compression: Compression, envelope: Envelope | None = None) -> None:
-        """Make an encoder; with an `envelope` the rows of every batch are encrypted, in the queue as on the wire."""
-        self._project_id = project_id or "default"
+    def __init__(
+        self,
+        project_id: str | None,
+        compression: Compression,
+        envelope: Envelope | None = None,
+        gzip_from: int = 1024,
+        max_rows: int = 1000,
+        guard_version: str | None = None,
+        guard_core_version: str | None = None,
+    ) -> None:
+        """Make an encoder.
+
+        Args:
+            project_id: whose rows they are; None is the project ``default``.
+            compression: of bodies of `gzip_from` bytes and more.
+            envelope: encrypts the rows of every batch, in the queue as on the wire.
+            gzip_from: bytes of a body from which on it is compressed.
+            max_rows: rows of one batch at most.
+            guard_version: release of fastapi-guard that bodies name; None is the installed one.
+            guard_core_version: release of guard-core that bodies name; None is the installed one.
+        """
+        self._project_id = project_id or NO_PROJECT
         self._compression = compression
         self._envelope = envelope
+        self._gzip_from = gzip_from
+        self.max_rows = max_rows
+        self._guard_version = guard_version
+        self._guard_core_version = guard_core_version
 
     def encode(
         self, kind: Kind, rows: Sequence[Row], max_body: int = MAX_BODY, created_at: float | None = None
@@ -60,15 +83,18 @@ class Encoder:
         """
         if not rows:
             return []
+        if len(rows) > self.max_rows:
+            parts = [rows[start : start + self.max_rows] for start in range(0, len(rows), self.max_rows)]
+            return [batch for part in parts for batch in self.encode(kind, part, max_body, created_at)]
         batch_id = new_batch_id()
         now = time.time_ns()
         body = self._body(kind, rows, batch_id, format_nanoseconds(now))
         if len(body) > max_body and len(rows) > 1:
-            parts = _parts(rows, self._room(max_body))
-            return [batch for part in parts for batch in self.encode(kind, part, max_body, created_at)]
+            spread = _parts(rows, self._room(max_body))
+            return [batch for part in spread for batch in self.encode(kind, part, max_body, created_at)]
         encoding = ""
         # Ciphertext in base64 shrinks by a quarter at best, which is not worth its cost.
-        if self._compression == "gzip" and len(body) >= GZIP_FROM and self._envelope is None:
+        if self._compression == "gzip" and len(body) >= self._gzip_from and self._envelope is None:
             body, encoding = gzip.compress(body, GZIP_LEVEL), "gzip"
         encrypted = self._envelope is not None
         return [
@@ -94,8 +120,14 @@ class Encoder:
         return rows
 
     def is_current(self, batch: Batch) -> bool:
-        """Whether a batch may be sent as it is: not so when it waited in plain text and is to be encrypted by now."""
-        return batch.encrypted or self._envelope is None
+        """Whether a batch may be sent as it is.
+
+        Not so when it waited in plain text and is to be encrypted by now, or
+        waited for a project and there is one by now. (An encrypted body names no project: the header does.)
+        """
+        if batch.encrypted:
+            return True
+        return self._envelope is None and (self._project_id == NO_PROJECT or not _names_no_project(batch))
 
     def _room(self, max_body: int) -> int:
         """Return the bytes of rows that a body of `max_body` bytes has room for."""
@@ -106,14 +138,29 @@ class Encoder:
         content = {"events": rows if kind == "events" else [], "metrics": rows if kind == "metrics" else []}
         versions = {
             "agent_version": __version__,
-            "guard_version": _installed("fastapi-guard"),
-            "guard_core_version": _installed("guard-core"),
+            "guard_version": self._guard_version or _installed("fastapi-guard"),
+            "guard_core_version": self._guard_core_version or _installed("guard-core"),
         }
         if self._envelope is not None:
             sealed = self._envelope.seal(_dumps(content))
             return orjson.dumps({"encrypted_payload": sealed, "batch_id": batch_id, **versions})
         head = {"project_id": self._project_id, "batch_id": batch_id, "created_at": created_at, "compressed": False}
         return _dumps({**head, **versions, **content})
+
+
+_HEAD_WITHOUT_PROJECT = orjson.dumps({"project_id": NO_PROJECT})[:-1]
+
+
+def _names_no_project(batch: Batch) -> bool:
+    """Whether a body of ours was encoded without a project; only its beginning is decompressed for that."""
+    if batch.content_encoding != "gzip":
+        return batch.body.startswith(_HEAD_WITHOUT_PROJECT)
+    try:
+        head = zlib.decompressobj(wbits=31).decompress(batch.body, len(_HEAD_WITHOUT_PROJECT))
+    except zlib.error:
+        # It is sent as it is, and the backend says what is wrong with it.
+        return False
+    return head == _HEAD_WITHOUT_PROJECT
 
 
 def plain_body(batch: Batch) -> bytes:

@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import logging
 import os
+from functools import cache
 from pathlib import Path
 from uuid import UUID, uuid4
 
 from ..queue.base import QueueUnavailable
 from ..queue.private_file import prepare_directory
+from ..queue.url import default_queue_path
 
 _logger = logging.getLogger(__name__)
 
 FILE_NAME = "install-id"
+
+
+def state_directory() -> Path | None:
+    """Return the private state directory, which may not exist yet; None where there is no home directory."""
+    try:
+        return default_queue_path()
+    except QueueUnavailable:
+        return None
 
 
 def install_id(directory: Path | None) -> str:
@@ -22,7 +32,7 @@ def install_id(directory: Path | None) -> str:
         directory: the private state directory, or None where there is none.
     """
     if directory is None:
-        return str(uuid4())
+        return _passing_id()
     path = directory / FILE_NAME
     try:
         prepare_directory(directory, private=True)
@@ -31,7 +41,13 @@ def install_id(directory: Path | None) -> str:
         return str(UUID(_read_own(path)))
     except (OSError, ValueError, QueueUnavailable) as error:
         _logger.debug("no lasting install id, using a passing one: %s", error)
-        return str(uuid4())
+        return _passing_id()
+
+
+@cache
+def _passing_id() -> str:
+    """Return an id that lasts as long as the process: its calls should at least agree."""
+    return str(uuid4())
 
 
 def _read_own(path: Path) -> str:

@@ -39,13 +39,14 @@ class DeliveryMetrics:
             destination: the hash that tells its projects apart.
             read: returns the current reading, None where there is nothing to tell.
         """
-        self.attributes: Attributes = {
-            semconv.SERVER_ADDRESS: urlsplit(endpoint).hostname or "",
-            semconv.DELIVERY_DESTINATION: destination,
-        }
+        self.attributes = _attributes(endpoint, destination)
         self.read = read
         self._send_duration, self._retries = _instruments()
         _observed.add(self)
+
+    def follow(self, endpoint: str, destination: str) -> None:
+        """Observe for another destination from now on."""
+        self.attributes = _attributes(endpoint, destination)
 
     def observe(self, route: str, seconds: float, outcome: Outcome) -> None:
         """Count one request that took `seconds`."""
@@ -55,6 +56,13 @@ class DeliveryMetrics:
         if outcome.verdict is not Verdict.ACCEPTED:
             attributes[semconv.ERROR_TYPE] = str(outcome.status or ("timeout" if outcome.timed_out else "connection"))
         self._send_duration.record(seconds, attributes)
+
+
+def _attributes(endpoint: str, destination: str) -> Attributes:
+    return {
+        semconv.SERVER_ADDRESS: urlsplit(endpoint).hostname or "",
+        semconv.DELIVERY_DESTINATION: destination,
+    }
 
 
 _observed: weakref.WeakSet[DeliveryMetrics] = weakref.WeakSet()

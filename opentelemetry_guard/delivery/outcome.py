@@ -77,6 +77,32 @@ def judge(status: int, headers: Mapping[str, str], body: bytes) -> Outcome:
     return Outcome(Verdict.MISCONFIGURED, status, _explain(status, headers, reason))
 
 
+@dataclass(frozen=True, slots=True)
+class RulesAnswer:
+    """What a request for dynamic rules brought.
+
+    `document` is the rules' JSON as the backend sent it, None where nothing
+    has changed or there are no rules; `etag` names that version of it.
+    """
+
+    outcome: Outcome
+    document: bytes | None = None
+    etag: str | None = None
+
+
+def judge_rules(status: int, headers: Mapping[str, str], body: bytes) -> RulesAnswer:
+    """Return what an answer to ``GET /api/v1/rules`` means (wire contract, "Endpoints").
+
+    ``{}``, 204, 304 and 404 all say that there is nothing to take over: the rules that are known stay.
+    """
+    if status in (204, 304, 404):
+        return RulesAnswer(Outcome(Verdict.ACCEPTED, status))
+    outcome = judge(status, headers, body)
+    if status != 200 or outcome.verdict is not Verdict.ACCEPTED or body.strip() == b"{}":
+        return RulesAnswer(outcome)
+    return RulesAnswer(outcome, body, headers.get("etag"))
+
+
 def _judge_success(status: int, body: bytes, reason: str, retry_after: float | None) -> Outcome:
     try:
         answer = orjson.loads(body)

@@ -6,6 +6,7 @@ import logging
 import os
 import threading
 from collections import Counter
+from collections.abc import Callable
 
 from ..config import GuardConfig
 from ..once import log_once
@@ -19,6 +20,7 @@ _lock = threading.Lock()
 # Guarded by _lock: a delivery is here from its first user's `acquire` to its last user's `release`.
 _deliveries: dict[str, Delivery] = {}
 _users: dict[str, Counter[str]] = {}
+_watchers: list[Callable[[], None]] = []
 
 
 def acquire(config: GuardConfig, user: str, queue: DeliveryQueue | None = None) -> Delivery:
@@ -36,7 +38,7 @@ def acquire(config: GuardConfig, user: str, queue: DeliveryQueue | None = None) 
     """
     with _lock:
         delivery = _deliveries.get(config.destination)
-        if delivery is None:
+        if made := delivery is None:
             delivery = Delivery(config, queue)
             _deliveries[config.destination] = delivery
             _users[config.destination] = Counter()
@@ -53,8 +55,68 @@ def acquire(config: GuardConfig, user: str, queue: DeliveryQueue | None = None) 
             cause=f"different settings for destination {config.destination}",
         )
     CLOCK.reset()
+    if made:
+        # Before the start: who makes the calls in the delivery's place makes the first one, too.
+        _tell()
     delivery.start()
     return delivery
+
+
+def move(delivery: Delivery, config: GuardConfig) -> Delivery:
+    """Make a delivery go by other settings; return the one that its users share from now on.
+
+    That is another one where the settings lead to a destination that has a
+    delivery already: it takes over the users and what is in the queues.
+
+    Raises:
+        ValueError: the queue's URL names no store that there is; nothing has changed then.
+    """
+    with _lock:
+        old, new = delivery.config.destination, config.destination
+        occupant = _deliveries.get(new)
+        if occupant is None or occupant is delivery:
+            delivery.reconfigure(config)
+            _deliveries[new] = _deliveries.pop(old)
+            _users[new] = _users.pop(old)
+        else:
+            _users[new].update(_users.pop(old))
+            del _deliveries[old]
+    if occupant is not None and occupant is not delivery:
+        delivery.hand_over(occupant)
+        delivery = occupant
+    _tell()
+    return delivery
+
+
+def leave(delivery: Delivery, user: str) -> None:
+    """Give a delivery back that others go on using, or that keeps what it holds for the next start; without a flush.
+
+    For an exporter whose settings lead elsewhere by now, while those it shared the delivery with stay.
+    """
+    with _lock:
+        _users[delivery.config.destination][user] -= 1
+
+
+def find(destination: str) -> Delivery | None:
+    """Return the delivery of a destination (a hash), None where no exporter has one."""
+    with _lock:
+        return _deliveries.get(destination)
+
+
+def everyone() -> list[Delivery]:
+    """Return the deliveries that are in use."""
+    with _lock:
+        return list(_deliveries.values())
+
+
+def watch(callback: Callable[[], None]) -> None:
+    """Have `callback` called, for the rest of the process, when there is a delivery more or one has other settings."""
+    _watchers.append(callback)
+
+
+def _tell() -> None:
+    for watcher in _watchers:
+        watcher()
 
 
 def had_user(delivery: Delivery, user: str) -> bool:

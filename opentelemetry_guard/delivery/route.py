@@ -1,9 +1,10 @@
-"""One route of the backend (events or metrics): when its next request may be made."""
+"""One route of the backend (events, metrics, status or rules): when its next request may be made."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from typing import Literal
 
 from ..once import log_once
 from .breaker import BreakerPolicy, BreakerState, CircuitBreaker
@@ -16,16 +17,21 @@ HOLD_SECONDS = 300.0
 """Seconds between two tries while key, project or address are refused."""
 
 
-Observe = Callable[[str, float, Outcome], None]
+RouteName = Literal["events", "metrics", "status", "rules"]
+ROUTES: tuple[RouteName, ...] = ("events", "metrics", "status", "rules")
+"""The routes of a destination."""
+
+Observe = Callable[[RouteName, float, Outcome], None]
 
 
 class Route:
-    """Breaker, limiter and the server's own wishes of one route. Only the thread that sends changes it.
+    """Breaker, limiter and the server's own wishes of one route. Only the thread that makes its requests changes it.
 
-    Times are monotonic seconds.
+    Times are monotonic seconds. `complaint` is for what the caller has
+    against an answer although the route works.
     """
 
-    def __init__(self, name: str, policy: BreakerPolicy | None = None, observe: Observe | None = None) -> None:
+    def __init__(self, name: RouteName, policy: BreakerPolicy | None = None, observe: Observe | None = None) -> None:
         """Make a route.
 
         Args:
@@ -40,6 +46,7 @@ class Route:
         self.limiter = RateLimiter()
         self.held_for: str | None = None
         self.last_error: str | None = None
+        self.complaint: str | None = None
         self._not_before = 0.0
 
     def ready_at(self, now: float) -> float:

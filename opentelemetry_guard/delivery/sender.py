@@ -12,14 +12,14 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 
 from ..codec import Row
 from ..once import log_once
 from ..queue.base import KINDS, Batch, DeadLetter, DeliveryQueue, Kind, Lease
-from .backoff import backoff_delay
+from .backoff import RetryPolicy
 from .encoder import Encoder
 from .outcome import Outcome, Verdict
 from .route import Route
@@ -28,8 +28,6 @@ from .transport import Transport
 
 _logger = logging.getLogger(__name__)
 
-MAX_REFUSALS = 5
-"""Partial failures of one batch before it becomes a dead letter."""
 SHORT_PAUSE = 0.1
 """Seconds of a pause that a flush waits out: the limiter's pace, above all. A longer one ends the flush."""
 TURN_SECONDS = 0.2
@@ -42,31 +40,43 @@ MERGE_BODY = 4 * 1024 * 1024
 """Bytes of the uncompressed body of a merged request at most."""
 
 
-class Sender:
-    """Delivers what is in `queues`, in their order; events before metrics, fresh batches before backlog.
+@dataclass(frozen=True, slots=True)
+class Equipment:
+    """What a sender works with.
 
-    `_condition` guards the flags below it, which are all that other threads
-    touch. `_sending` is held for a whole turn: there is one turn at a time,
-    on the sender's thread or, where no thread can be started any more, on the
-    thread that flushes. Requests are made under `_sending` and never under
-    `_condition`.
+    Attributes:
+        queues: where batches come from, in this order.
+        transport: takes them to the backend.
+        encoder: opens, merges and splits them.
+        routes: say when a request may be made.
+        lease_seconds: how long a lease lasts; it is renewed four times as often.
+        retry: when a batch that failed is tried again.
     """
 
-    def __init__(
-        self,
-        name: str,
-        queues: Sequence[DeliveryQueue],
-        transport: Transport,
-        encoder: Encoder,
-        routes: Mapping[Kind, Route],
-        lease_seconds: float,
-    ) -> None:
+    queues: Sequence[DeliveryQueue]
+    transport: Transport
+    encoder: Encoder
+    routes: Mapping[Kind, Route]
+    lease_seconds: float
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+
+
+class Sender:
+    """Delivers what is in its queues, in their order; events before metrics, fresh batches before backlog.
+
+    `_condition` guards the flags below it, which are all that other threads
+    touch, and `_next_equipment`. `_sending` is held for a whole turn: there
+    is one turn at a time, on the sender's thread or, where no thread can be
+    started any more, on the thread that flushes. Requests are made under
+    `_sending` and never under `_condition`. A turn ends with the equipment
+    that it began with: `_equipment` and `_sources` change between turns.
+    """
+
+    def __init__(self, name: str, equipment: Equipment) -> None:
         self._name = name
-        self._sources = [Source(queue) for queue in queues]
-        self._transport = transport
-        self._encoder = encoder
-        self._routes = routes
-        self._lease_seconds = lease_seconds
+        self._equipment = equipment
+        self._next_equipment: Equipment | None = None
+        self._sources = [Source(queue) for queue in equipment.queues]
         self._reset()
 
     def _reset(self) -> None:
@@ -82,6 +92,8 @@ class Sender:
         self._answered = 0  # flushes after which the sender has found nothing more that it can do
         self._next_try_at = 0.0  # monotonic; the next request that is foreseen, as of `_answered`
         self._thread: threading.Thread | None = None
+        self._ended = False  # no turn begins any more
+        self._at_end: Callable[[], object] | None = None
         self._sending = threading.Lock()
 
     def start(self) -> bool:
@@ -127,6 +139,22 @@ class Sender:
                 max(0.0, timeout),
             )
 
+    def equip(self, equipment: Equipment) -> None:
+        """Work with other equipment from the next turn on; a request that is under way is not waited for."""
+        with self._condition:
+            self._next_equipment = equipment
+        self.wake()
+
+    def end(self, then: Callable[[], object]) -> None:
+        """Send no more, and call `then` when the request that is under way has ended; this returns at once."""
+        with self._condition:
+            self._stopping = True
+            self._condition.notify_all()
+            if self._thread is not None and self._thread.is_alive() and not self._ended:
+                self._at_end = then
+                return
+        then()
+
     def stop(self, timeout: float) -> None:
         """End the thread; a request that is under way is given `timeout` seconds to finish."""
         with self._condition:
@@ -136,7 +164,7 @@ class Sender:
         if thread is not None and thread is not threading.current_thread():
             # Whatever the time: a turn that is not sending is over in an instant, and must not outlive the lease.
             thread.join(max(TURN_SECONDS, timeout))
-        self._transport.close()
+        self._equipment.transport.close()
 
     def after_fork_in_child(self) -> None:
         """Forget the parent's thread and locks, which do not exist in this process."""
@@ -157,7 +185,11 @@ class Sender:
                         self._condition.notify_all()
                     if wait != 0.0 and not self._awake and not self._stopping:
                         self._condition.wait(wait)
-            self._transport.close()
+            self._equipment.transport.close()
+        with self._condition:
+            self._ended, then = True, self._at_end
+        if then is not None:
+            then()
 
     def _flush_here(self, deadline: float, content: Callable[[], bool]) -> None:
         self._give_up_at = deadline
@@ -181,24 +213,26 @@ class Sender:
 
     def _turn(self) -> float | None:
         """Send at most one batch. Return 0 to be called again at once, seconds to wait, or None to wait for `wake`."""
+        self._take_equipment()
         self._hurry_once()
         sources = [source for source in self._sources if source.open()]
         now, today = time.monotonic(), time.time()
-        if now - self._renewed_at >= self._lease_seconds / 4:
+        lease_seconds = self._equipment.lease_seconds
+        if now - self._renewed_at >= lease_seconds / 4:
             for source in sources:
                 source.renew()
             self._renewed_at = now
-        wait = self._lease_seconds / 4
+        wait = lease_seconds / 4
         self._next_try_at = float("inf")
         for kind in KINDS:
-            route = self._routes[kind]
+            route = self._equipment.routes[kind]
             ready_in = route.ready_at(now) - now
             if ready_in > 0:
                 wait = min(wait, ready_in)
                 self._next_try_at = min(self._next_try_at, now + ready_in)
                 continue
             for source in sources:
-                if leases := source.lease(kind, oldest=self._turns % BACKLOG_TURN == 0):
+                if leases := source.lease(kind, self._turns % BACKLOG_TURN == 0, self._equipment.encoder.max_rows):
                     self._turns += 1
                     self._handle(source, route, leases)
                     return 0.0
@@ -207,11 +241,23 @@ class Sender:
         # Also where there is no store yet: a sibling may begin one, and leave something behind.
         return self._until_due(today, wait)
 
+    def _take_equipment(self) -> None:
+        with self._condition:
+            equipment, self._next_equipment = self._next_equipment, None
+        if equipment is None:
+            return
+        if equipment.transport is not self._equipment.transport:
+            self._equipment.transport.close()
+        # What a source owes its queue stays owed.
+        known = {id(source.queue): source for source in self._sources}
+        self._sources = [known.get(id(queue)) or Source(queue) for queue in equipment.queues]
+        self._equipment = equipment
+
     def _hurry_once(self) -> None:
         with self._condition:
             hurried, self._hurried = self._hurried, False
         if hurried:
-            for route in self._routes.values():
+            for route in self._equipment.routes.values():
                 route.hurry(time.monotonic())
 
     def _until_due(self, looked_at: float, wait: float) -> float:
@@ -226,7 +272,7 @@ class Sender:
 
     def _handle(self, source: Source, route: Route, leases: Sequence[Lease]) -> None:
         try:
-            if len(leases) == 1 and self._encoder.is_current(leases[0].batch):
+            if len(leases) == 1 and self._equipment.encoder.is_current(leases[0].batch):
                 self._deliver(source, route, leases[0])
             else:
                 self._encode_again(source, route, leases)
@@ -234,12 +280,12 @@ class Sender:
             # Whatever it was: a batch that is left in flight would be delivered by nobody while this process lives.
             _logger.exception("unexpected error while delivering to the Guard backend, trying again")
             for lease in leases:
-                self._defer(source, lease.batch, 1.0 + backoff_delay(lease.attempts + 1), lease.refusals)
+                self._defer(source, lease.batch, 1.0 + self._delay(lease.attempts + 1), lease.refusals)
 
     def _deliver(self, source: Source, route: Route, lease: Lease) -> None:
         batch = lease.batch
         route.begin(time.monotonic())
-        outcome = self._transport.send(batch, self._give_up_at - time.monotonic())
+        outcome = self._equipment.transport.send(batch, self._give_up_at - time.monotonic())
         answered_at = time.monotonic()
         if batch.encrypted and outcome.reason:
             # An answer may quote the rows that it refuses, and what is encrypted is not to be found in clear anywhere.
@@ -249,11 +295,11 @@ class Sender:
                 source.acknowledge(batch)
             case Verdict.RETRY:
                 # The batch steps aside for a while, so that one that the backend chokes on can't hold up the others.
-                self._defer(source, batch, backoff_delay(lease.attempts + 1), lease.refusals)
+                self._defer(source, batch, self._delay(lease.attempts + 1), lease.refusals)
             case Verdict.MISCONFIGURED:
                 self._defer(source, batch, 0.0, lease.refusals)
-            case Verdict.PARTIAL if lease.refusals + 1 < MAX_REFUSALS:
-                pause = max(backoff_delay(lease.refusals + 1), outcome.retry_after or 0.0)
+            case Verdict.PARTIAL if lease.refusals + 1 < self._equipment.retry.attempts:
+                pause = max(self._delay(lease.refusals + 1), outcome.retry_after or 0.0)
                 self._defer(source, batch, pause, lease.refusals + 1)
             case Verdict.TOO_LARGE | Verdict.REFUSED if batch.rows > 1:
                 self._split(source, batch, outcome)
@@ -262,18 +308,21 @@ class Sender:
         # Last, since it tells the application's own instruments: whatever they do, the batch has been dealt with.
         route.settle(outcome, answered_at)
 
+    def _delay(self, failures: int) -> float:
+        return self._equipment.retry.delay(failures)
+
     def _defer(self, source: Source, batch: Batch, seconds: float, refusals: int) -> None:
         until = time.time() + seconds
         source.defer(batch, until, refusals)
         heapq.heappush(self._due, until)
 
     def _encode_again(self, source: Source, route: Route, leases: Sequence[Lease]) -> None:
-        """Put one batch in the place of several small ones never sent, or of one that is not encrypted yet."""
+        """Put one batch in the place of several small ones never sent, or of one that is not as it is to be sent."""
         rows: list[Row] = []
         readable: list[Batch] = []
         for lease in leases:
             try:
-                rows += self._encoder.rows(lease.batch)
+                rows += self._equipment.encoder.rows(lease.batch)
                 readable.append(lease.batch)
             except ValueError as error:
                 if len(leases) == 1:
@@ -284,7 +333,7 @@ class Sender:
         if not readable:
             return
         oldest = min(batch.created_at for batch in readable)
-        merged = self._encoder.encode(readable[0].kind, rows, MERGE_BODY, oldest)
+        merged = self._equipment.encoder.encode(readable[0].kind, rows, MERGE_BODY, oldest)
         # They stay in flight and go out in this turn: put back, they would wait behind whatever has come meanwhile.
         if source.replace(readable, merged, in_flight=True):
             for batch in merged:
@@ -293,7 +342,7 @@ class Sender:
     def _split(self, source: Source, batch: Batch, outcome: Outcome) -> None:
         """Put two halves in the place of a batch, each with a `batch_id` of its own."""
         try:
-            rows = self._encoder.rows(batch)
+            rows = self._equipment.encoder.rows(batch)
         except ValueError as error:
             self._bury(source, batch, Outcome(outcome.verdict, outcome.status, f"{outcome.reason} ({error})"))
             return
@@ -301,7 +350,7 @@ class Sender:
         halves = [
             half
             for part in (rows[:middle], rows[middle:])
-            for half in self._encoder.encode(batch.kind, part, MERGE_BODY, batch.created_at)
+            for half in self._equipment.encoder.encode(batch.kind, part, MERGE_BODY, batch.created_at)
         ]
         source.replace([batch], halves)
 

@@ -46,12 +46,18 @@ class Source:
                 del self._owed[0]
         return exists and not self.failing
 
-    def lease(self, kind: Kind, oldest: bool) -> list[Lease]:
-        """Take the next batch of `kind`, or several for a merge; nothing from a queue that fails."""
+    @property
+    def queue(self) -> DeliveryQueue:
+        """The queue itself."""
+        return self._queue
+
+    def lease(self, kind: Kind, oldest: bool, max_rows: int = MERGE_ROWS) -> list[Lease]:
+        """Take the next batch of `kind`, or several of `max_rows` in all to merge; nothing from a queue that fails."""
         if self.failing:
             return []
         return self._attempt(
-            lambda: self._queue.lease(kind, time.time(), MERGE_BATCHES, MERGE_BYTES, MERGE_ROWS, oldest), list[Lease]()
+            lambda: self._queue.lease(kind, time.time(), MERGE_BATCHES, MERGE_BYTES, min(max_rows, MERGE_ROWS), oldest),
+            list[Lease](),
         )
 
     def renew(self) -> None:

@@ -8,17 +8,21 @@ from dataclasses import dataclass
 from ..queue.base import KINDS, Kind, Ledger, QueueStats
 from ..tally import TallyStats
 from .breaker import BreakerState
-from .route import Route
+from .route import Route, RouteName
 
 
 @dataclass(frozen=True, slots=True)
 class RouteStats:
-    """How a route is doing: its breaker, the limiter's requests per second, and what went wrong last."""
+    """How a route is doing: its breaker, the limiter's requests per second, and what went wrong last.
+
+    `held` says that the backend refuses key, project or address: nothing goes until a person has changed something.
+    """
 
     breaker: BreakerState
     transitions: int
     rate: float
     last_error: str | None
+    held: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +41,7 @@ class DeliveryStats:
     depth: int
     bytes: int
     oldest: float | None
-    routes: Mapping[Kind, RouteStats]
+    routes: Mapping[RouteName, RouteStats]
     process: TallyStats
     set_aside: int = 0
     unreadable: str | None = None
@@ -49,7 +53,7 @@ class DeliveryStats:
 
 
 def sum_stats(
-    queues: Iterable[QueueStats], routes: Mapping[Kind, Route], process: TallyStats, unreadable: str | None
+    queues: Iterable[QueueStats], routes: Mapping[RouteName, Route], process: TallyStats, unreadable: str | None
 ) -> DeliveryStats:
     """Add the readings of several queues up, beside the routes' state and the process's counts."""
     queues = list(queues)
@@ -66,8 +70,9 @@ def sum_stats(
 
 
 def _of_route(route: Route) -> RouteStats:
-    error = route.held_for or route.last_error
-    return RouteStats(route.breaker.state, route.breaker.transitions, route.limiter.rate, error)
+    error = route.held_for or route.last_error or route.complaint
+    held = route.held_for is not None
+    return RouteStats(route.breaker.state, route.breaker.transitions, route.limiter.rate, error, held)
 
 
 def _sum_ledgers(ledgers: Iterable[Ledger]) -> Ledger:

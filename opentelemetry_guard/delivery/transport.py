@@ -1,4 +1,4 @@
-"""One HTTP request to the Guard backend, and its answer as a value."""
+"""The calls to the Guard backend, and their answers as values."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import math
 import os
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import requests
 
@@ -19,15 +19,23 @@ from ..queue.base import Batch, Kind
 from ..version import __version__
 from .deadline import DeadlineAdapter, remaining, set_deadline
 from .encoder import plain_body
-from .outcome import Outcome, Verdict, judge
+from .identity import install_id, state_directory
+from .outcome import Outcome, RulesAnswer, Verdict, judge, judge_rules
+
+if TYPE_CHECKING:
+    from ..models import AgentStatus
 
 MAX_ANSWER = 1024 * 1024
 """Bytes of an answer that are read, enough for an error text a row; the connection of a longer one is closed."""
+MAX_RULES = 32 * 1024 * 1024
+"""Bytes of a rules document that are read: about two million addresses."""
 
 _PATHS: Mapping[Kind, str] = {"events": "/api/v1/events", "metrics": "/api/v1/metrics"}
-
-
 _ENCRYPTED_PATH = "/api/v1/events/encrypted"
+_RULES_PATH = "/api/v1/rules"
+_STATUS_PATH = "/api/v1/status"
+
+_NO_KEY = Outcome(Verdict.MISCONFIGURED, reason="there is no API key yet")
 
 
 def signature(secret: str, body: bytes) -> str:
@@ -36,34 +44,57 @@ def signature(secret: str, body: bytes) -> str:
 
 
 class Transport(Protocol):
-    """Sends one batch. It never raises: whatever happens is an `Outcome`."""
+    """Makes the calls of one destination. It never raises: whatever happens is an `Outcome`.
+
+    Each `timeout` is in seconds and counts where it is less than the
+    setting. Any thread may call any method.
+    """
 
     def send(self, batch: Batch, timeout: float = math.inf) -> Outcome:
-        """Send `batch`, within `timeout` seconds if that is less than the setting, and return what became of it."""
+        """Send `batch` and return what became of it."""
+        ...
+
+    def fetch_rules(self, etag: str | None, timeout: float = math.inf) -> RulesAnswer:
+        """Ask for the dynamic rules; `etag` is what came with those that are known, None for the first."""
+        ...
+
+    def send_status(self, status: AgentStatus, timeout: float = math.inf) -> Outcome:
+        """Report how this process is doing."""
         ...
 
     def close(self) -> None:
-        """Close connections; a later `send` opens new ones."""
+        """Close the calling thread's connections; a later call opens new ones."""
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """An HTTP answer, with its header names in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
 class HTTPTransport:
-    """Sends batches with `requests`, within one total deadline each, and never follows a redirect.
+    """Makes the calls with `requests`, within one total deadline each, and never follows a redirect.
 
     Connections are kept alive between requests, per thread: a session is not
     shared, because a shutdown may send on its caller's thread while the
-    sender's request is still under way.
+    sender's request is still under way. Those for rules and status are
+    closed after the call: the next one may be minutes away.
     """
 
-    def __init__(self, config: GuardConfig, install_id: Callable[[], str]) -> None:
+    def __init__(self, config: GuardConfig, identify: Callable[[], str] | None = None) -> None:
         """Make a transport.
 
         Args:
             config: the settings.
-            install_id: returns the id of this installation; called once, at the first request.
+            identify: returns the id of this installation; called once, at the first request. Default: the setting's,
+                else the one that is kept in the state directory.
         """
         self._config = config
-        self._install_id = install_id
+        self._identify = identify or (lambda: config.install_id or install_id(state_directory()))
         self._local = threading.local()
 
     @cached_property
@@ -74,7 +105,7 @@ class HTTPTransport:
             "User-Agent": f"opentelemetry-guard/{__version__}",
             "Content-Type": "application/json",
             "Accept": "application/json",
-            "X-Agent-Install-Id": self._install_id(),
+            "X-Agent-Install-Id": self._identify(),
         }
         if config.api_key:
             headers["X-API-Key"] = config.api_key
@@ -85,14 +116,37 @@ class HTTPTransport:
     def send(self, batch: Batch, timeout: float = math.inf) -> Outcome:
         """POST a batch; a network error or a passed deadline is an outcome to retry, a missing API key one to hold."""
         if not self._config.api_key:
-            return Outcome(Verdict.MISCONFIGURED, reason="there is no API key yet")
-        headers = dict(self._headers)
+            return _NO_KEY
+        headers = {**self._headers, **self._signed(lambda: plain_body(batch))}
         if batch.content_encoding:
             headers["Content-Encoding"] = batch.content_encoding
-        if self._config.signing_secret:
-            headers["X-Payload-Signature"] = signature(self._config.signing_secret, plain_body(batch))
         path = _ENCRYPTED_PATH if batch.encrypted else _PATHS[batch.kind]
-        return self._request("POST", path, headers, batch.body, timeout)
+        answer = self._request("POST", path, headers, batch.body, timeout, MAX_ANSWER)
+        return self._judged(answer)
+
+    def fetch_rules(self, etag: str | None, timeout: float = math.inf) -> RulesAnswer:
+        """GET the dynamic rules, unless they are still those of `etag`; errors are outcomes as `send` has them."""
+        if not self._config.api_key:
+            return RulesAnswer(_NO_KEY)
+        headers = {name: value for name, value in self._headers.items() if name != "Content-Type"}
+        if etag:
+            headers["If-None-Match"] = etag
+        answer = self._request("GET", _RULES_PATH, headers, None, timeout, MAX_RULES)
+        self.close()
+        if isinstance(answer, Outcome):
+            return RulesAnswer(answer)
+        told = judge_rules(answer.status, answer.headers, answer.body)
+        return replace(told, outcome=self._without_secrets(told.outcome))
+
+    def send_status(self, status: AgentStatus, timeout: float = math.inf) -> Outcome:
+        """POST a status; errors are outcomes as `send` has them."""
+        if not self._config.api_key:
+            return _NO_KEY
+        body = status.model_dump_json().encode()
+        headers = {**self._headers, **self._signed(lambda: body)}
+        answer = self._request("POST", _STATUS_PATH, headers, body, timeout, MAX_ANSWER)
+        self.close()
+        return self._judged(answer)
 
     def close(self) -> None:
         """Close this thread's connections."""
@@ -101,7 +155,14 @@ class HTTPTransport:
             session.close()
             del self._local.session
 
-    def _request(self, method: str, path: str, headers: Mapping[str, str], body: bytes, timeout: float) -> Outcome:
+    def _signed(self, body: Callable[[], bytes]) -> Mapping[str, str]:
+        secret = self._config.signing_secret
+        return {"X-Payload-Signature": signature(secret, body())} if secret else {}
+
+    def _request(
+        self, method: str, path: str, headers: Mapping[str, str], body: bytes | None, timeout: float, most: int
+    ) -> _Answer | Outcome:
+        """Make one request, and read `most` bytes of the answer; where there is none, say why."""
         set_deadline(min(self._config.timeout, timeout))
         try:
             with self._session().request(
@@ -115,18 +176,23 @@ class HTTPTransport:
                 # In the session's place it would give way to REQUESTS_CA_BUNDLE.
                 verify=self._config.certificate or True,
             ) as response:
-                answer = response.raw.read(MAX_ANSWER, decode_content=True)
-                outcome = judge(response.status_code, {k.lower(): v for k, v in response.headers.items()}, answer)
+                answer = response.raw.read(most, decode_content=True)
+                return _Answer(response.status_code, {k.lower(): v for k, v in response.headers.items()}, answer)
         except Exception as error:  # noqa: BLE001  urllib3's and http.client's errors have no common base; none may pass
-            outcome = Outcome(Verdict.RETRY, reason=_describe(error), timed_out=_is_timeout(error))
-        return replace(outcome, reason=self._without_secrets(outcome.reason))
+            return self._without_secrets(Outcome(Verdict.RETRY, reason=_describe(error), timed_out=_is_timeout(error)))
 
-    def _without_secrets(self, text: str) -> str:
+    def _judged(self, answer: _Answer | Outcome) -> Outcome:
+        if isinstance(answer, Outcome):
+            return answer
+        return self._without_secrets(judge(answer.status, answer.headers, answer.body))
+
+    def _without_secrets(self, outcome: Outcome) -> Outcome:
         """Mask what must never be shown: a backend may quote the key that it refuses."""
+        text = outcome.reason
         secrets = (self._config.api_key, *self._config.headers.values())
         for secret in sorted((s for s in secrets if s and len(s) > 3), key=len, reverse=True):
             text = text.replace(secret, "***")
-        return text
+        return replace(outcome, reason=text)
 
     def _session(self) -> requests.Session:
         session: requests.Session | None = getattr(self._local, "session", None)

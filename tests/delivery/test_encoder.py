@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.strategies import json_values
 
-from opentelemetry_guard.delivery.encoder import GZIP_FROM, Encoder, plain_body
+from opentelemetry_guard.delivery.encoder import Encoder, plain_body
 from opentelemetry_guard.models import EventBatch
 
 rows_of_json = st.lists(st.dictionaries(st.text(max_size=8), json_values, max_size=4), min_size=1, max_size=8)
@@ -63,11 +63,11 @@ def test_no_rows_make_no_batch() -> None:
 def test_bodies_of_a_kibibyte_and_more_are_compressed() -> None:
     encoder = Encoder("p", "gzip")
     [small] = encoder.encode("events", [event(1)])
-    [large] = encoder.encode("events", [event(1, reason="x" * GZIP_FROM)])
+    [large] = encoder.encode("events", [event(1, reason="x" * 1024)])
     assert small.content_encoding == ""
     assert large.content_encoding == "gzip"
-    assert json.loads(gzip.decompress(large.body))["events"][0]["reason"] == "x" * GZIP_FROM
-    [plain] = Encoder("p", "none").encode("events", [event(1, reason="x" * GZIP_FROM)])
+    assert json.loads(gzip.decompress(large.body))["events"][0]["reason"] == "x" * 1024
+    [plain] = Encoder("p", "none").encode("events", [event(1, reason="x" * 1024)])
     assert plain.content_encoding == ""
 
 
@@ -95,7 +95,7 @@ def test_a_body_of_somebody_else_is_refused(body: bytes) -> None:
 
 def test_damaged_compression_is_refused() -> None:
     encoder = Encoder("p", "gzip")
-    [batch] = encoder.encode("events", [event(1, reason="x" * GZIP_FROM)])
+    [batch] = encoder.encode("events", [event(1, reason="x" * 1024)])
     for body in (batch.body[:20], b"plain", batch.body[:-8] + b"12345678"):
         with pytest.raises(ValueError, match=batch.batch_id):
             encoder.rows(replace(batch, body=body))

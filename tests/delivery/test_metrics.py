@@ -62,7 +62,13 @@ def test_the_ledger_the_queue_the_breaker_and_the_requests_are_metrics() -> None
     assert [point["value"] for point in found["guard.delivery.queue.depth"]] == [0]
     assert [point["value"] for point in found["guard.delivery.queue.bytes"]] == [0]
     assert {point["value"] for point in found["guard.delivery.breaker.state"]} == {0}
-    (duration,) = found["guard.delivery.send.duration"]
+    routes = {point["attributes"]["guard.delivery.route"] for point in found["guard.delivery.breaker.state"]}
+    assert routes == {"events", "metrics", "status", "rules"}
+    (duration,) = (
+        point
+        for point in found["guard.delivery.send.duration"]
+        if point["attributes"]["guard.delivery.route"] == "events"
+    )
     assert duration["count"] >= 1
     assert duration["attributes"].pop("guard.delivery.destination") == found["guard.delivery.queue.depth"][0][
         "attributes"

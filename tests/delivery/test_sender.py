@@ -16,11 +16,13 @@ from hypothesis import strategies as st
 
 from opentelemetry_guard.delivery import route as route_module
 from opentelemetry_guard.delivery import sender as sender_module
+from opentelemetry_guard.delivery.backoff import RetryPolicy
 from opentelemetry_guard.delivery.breaker import BreakerPolicy, BreakerState
 from opentelemetry_guard.delivery.encoder import Encoder
-from opentelemetry_guard.delivery.outcome import Outcome, Verdict
+from opentelemetry_guard.delivery.outcome import Outcome, RulesAnswer, Verdict
 from opentelemetry_guard.delivery.route import Route
-from opentelemetry_guard.delivery.sender import MAX_REFUSALS, Sender
+from opentelemetry_guard.delivery.sender import Equipment, Sender
+from opentelemetry_guard.models import AgentStatus
 from opentelemetry_guard.queue.base import KINDS, Batch, DeliveryQueue, Kind, Lease, QueueOptions, QueueUnavailable
 from opentelemetry_guard.queue.memory import MemoryQueue
 
@@ -32,6 +34,7 @@ TOO_LARGE = Outcome(Verdict.TOO_LARGE, 413, "too large")
 REFUSED = Outcome(Verdict.REFUSED, 422, "bad row")
 UNKNOWN_KEY = Outcome(Verdict.MISCONFIGURED, 401, "unknown key")
 ENCODER = Encoder("p", "none")
+RETRY_POLICY = RetryPolicy()
 NO_PAUSE = BreakerPolicy(failures=10**9, failure_rate=2.0, max_recovery=0.0)
 
 Answer = Callable[[Batch], Outcome]
@@ -62,6 +65,12 @@ class Script:
         outcome = answer if isinstance(answer, Outcome) else answer(batch)
         self.sent.append(Sent(batch, outcome, timeout))
         return outcome
+
+    def fetch_rules(self, etag: str | None, timeout: float = float("inf")) -> RulesAnswer:
+        raise AssertionError("a sender asks for no rules")
+
+    def send_status(self, status: AgentStatus, timeout: float = float("inf")) -> Outcome:
+        raise AssertionError("a sender reports no status")
 
     def close(self) -> None:
         self.closed += 1
@@ -95,12 +104,16 @@ def append_attempted(queue: DeliveryQueue, *rows: object, kind: Kind = "events",
 
 @contextmanager
 def sending(
-    script: Script, *queues: DeliveryQueue, pause: float = 0.0, policy: BreakerPolicy = NO_PAUSE
+    script: Script,
+    *queues: DeliveryQueue,
+    pause: float = 0.0,
+    policy: BreakerPolicy = NO_PAUSE,
+    retry: RetryPolicy = RETRY_POLICY,
 ) -> Iterator[Sender]:
     routes = {kind: Route(kind, policy) for kind in KINDS}
-    sender = Sender("test", queues, script, ENCODER, routes, lease_seconds=20.0)
+    sender = Sender("test", Equipment(queues, script, ENCODER, routes, lease_seconds=20.0, retry=retry))
     with (
-        patch.object(sender_module, "backoff_delay", lambda failures: pause),
+        patch.object(RetryPolicy, "delay", lambda policy, failures: pause),
         patch.object(sender_module, "UNAVAILABLE_SECONDS", 0.11),
     ):
         try:
@@ -175,7 +188,7 @@ def test_a_partial_failure_is_tried_a_few_times_and_never_counted_as_delivered()
     batch = append(queue, "a", "b")
     with sending(script, queue) as sender:
         sender.flush(WATCHDOG)
-    assert [sent.batch.batch_id for sent in script.sent] == [batch.batch_id] * MAX_REFUSALS
+    assert [sent.batch.batch_id for sent in script.sent] == [batch.batch_id] * RETRY_POLICY.attempts
     [letter] = queue.dead_letters()
     assert (letter.status, letter.batch.rows) == (200, 2)
     ledger = queue.stats().ledger["events"]
@@ -322,7 +335,7 @@ def test_an_open_breaker_sends_nothing_and_a_hurried_flush_probes_once() -> None
         assert len(script.sent) == 1
         sender.flush(WATCHDOG, hurry=True)
         assert len(script.sent) == 2
-        assert sender._routes["events"].breaker.state is BreakerState.OPEN
+        assert sender._equipment.routes["events"].breaker.state is BreakerState.OPEN
 
 
 def test_deferred_batches_are_sent_in_their_time_without_anybody_asking() -> None:
@@ -336,7 +349,7 @@ def test_deferred_batches_are_sent_in_their_time_without_anybody_asking() -> Non
     append_attempted(queue, "a", created_at=1.0)
     append_attempted(queue, "b", created_at=2.0)
     pauses = iter([0.01, 0.05])
-    with sending(script, queue) as sender, patch.object(sender_module, "backoff_delay", lambda failures: next(pauses)):
+    with sending(script, queue) as sender, patch.object(RetryPolicy, "delay", lambda policy, n: next(pauses)):
         sender.wake()
         assert done.wait(WATCHDOG)
 
@@ -515,7 +528,7 @@ def test_an_instrument_that_raises_makes_no_duplicate() -> None:
     queue, script = new_queue(), Script()
     append(queue, "a")
     with sending(script, queue) as sender:
-        sender._routes["events"]._observe = defect
+        sender._equipment.routes["events"]._observe = defect
         sender.flush(WATCHDOG)
     assert script.delivered == ["a"]
     assert queue.stats().ledger["events"].delivered == 1

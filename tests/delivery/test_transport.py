@@ -13,8 +13,9 @@ import pytest
 from support.raw_server import OK, RawServer, answer, make_certificate, raw_server, server_context
 
 from opentelemetry_guard.config import GuardConfig
-from opentelemetry_guard.delivery.outcome import Verdict
-from opentelemetry_guard.delivery.transport import HTTPTransport
+from opentelemetry_guard.delivery.outcome import Outcome, Verdict
+from opentelemetry_guard.delivery.transport import HTTPTransport, signature
+from opentelemetry_guard.models import AgentStatus
 from opentelemetry_guard.queue.base import Batch
 from opentelemetry_guard.version import __version__
 
@@ -251,3 +252,96 @@ def test_a_forked_child_uses_a_connection_of_its_own() -> None:
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
         assert sender.send(BATCH).verdict is Verdict.ACCEPTED
         assert server.connections == 2
+
+
+def http(status: str, body: bytes = b"", *headers: str) -> bytes:
+    lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *headers]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+def test_a_status_is_posted_with_the_contracts_headers_and_a_signature() -> None:
+    status = AgentStatus(status="healthy", uptime=1.5)
+    with raw_server(answer()) as server:
+        assert transport(server, signing_secret="s3cret").send_status(status).verdict is Verdict.ACCEPTED
+    first, headers = head(server.requests[0])
+    body = server.requests[0].partition(b"\r\n\r\n")[2]
+    assert first == "POST /api/v1/status HTTP/1.1"
+    assert headers["content-type"] == "application/json"
+    assert headers["x-api-key"] == KEY
+    assert headers["x-payload-signature"] == signature("s3cret", body)
+    assert AgentStatus.model_validate_json(body, strict=True) == status
+
+
+def test_rules_are_asked_for_with_the_tag_of_those_that_are_known() -> None:
+    document = b'{"rule_id": "r", "version": 2}'
+    with raw_server(answer(http("200 OK", document, 'ETag: "two"'))) as server:
+        made = transport(server, project_id="p-1")
+        answered = made.fetch_rules(None)
+        made.fetch_rules(answered.etag)
+    assert (answered.document, answered.etag) == (document, '"two"')
+    (first, headers), (_, again) = map(head, server.requests)
+    assert first == "GET /api/v1/rules HTTP/1.1"
+    assert headers["x-project-id"] == "p-1"
+    assert headers["x-agent-install-id"] == "11111111-2222-3333-4444-555555555555"
+    assert "if-none-match" not in headers
+    assert "content-type" not in headers
+    assert again["if-none-match"] == '"two"'
+
+
+@pytest.mark.parametrize(
+    "data",
+    [http("204 No Content"), http("304 Not Modified"), http("404 Not Found", b"x"), http("200 OK", b"{}")],
+)
+def test_no_rules_and_unchanged_rules_are_no_document_and_no_failure(data: bytes) -> None:
+    with raw_server(answer(data)) as server:
+        answered = transport(server).fetch_rules(None)
+    assert (answered.outcome.verdict, answered.document) == (Verdict.ACCEPTED, None)
+
+
+@pytest.mark.parametrize(
+    ("data", "verdict"),
+    [
+        (http("503 Busy", b"later", "Retry-After: 7"), Verdict.RETRY),
+        (http("200 OK", b"<html>log in</html>"), Verdict.RETRY),
+        (http("401 Unauthorized", b"unknown key " + KEY.encode()), Verdict.MISCONFIGURED),
+        (http("302 Found", b"", "Location: http://127.0.0.1:1/"), Verdict.MISCONFIGURED),
+    ],
+)
+def test_what_goes_wrong_with_rules_and_status_is_an_outcome_without_secrets(data: bytes, verdict: Verdict) -> None:
+    with raw_server(answer(data)) as server:
+        made = transport(server)
+        answered = made.fetch_rules(None)
+        reported = made.send_status(AgentStatus(status="healthy", uptime=1.0))
+    assert answered.document is None
+    assert answered.outcome.verdict is reported.verdict is verdict
+    assert KEY not in answered.outcome.reason + reported.reason
+    assert len(server.requests) == 2
+
+
+def test_without_a_key_nobody_is_asked() -> None:
+    with raw_server(answer()) as server:
+        made = transport(server, api_key=None)
+        asked: list[Outcome] = [
+            made.fetch_rules(None).outcome,
+            made.send_status(AgentStatus(status="healthy", uptime=0)),
+        ]
+    assert {outcome.verdict for outcome in asked} == {Verdict.MISCONFIGURED}
+    assert server.requests == []
+
+
+def test_rules_for_very_many_addresses_are_read_whole() -> None:
+    addresses = b",".join(b'"10.%d.%d.%d"' % (n >> 16, n >> 8 & 255, n & 255) for n in range(200_000))
+    document = b'{"ip_blacklist": [' + addresses + b"]}"
+    with raw_server(answer(http("200 OK", document))) as server:
+        assert transport(server).fetch_rules(None).document == document
+
+
+def test_a_call_for_rules_ends_by_its_deadline() -> None:
+    def hang(server: RawServer, connection: socket.socket) -> bool:
+        server.closing.wait(60)
+        return False
+
+    with raw_server(hang) as server:
+        outcome = transport(server).fetch_rules(None, timeout=0.2).outcome
+        server.closing.set()
+    assert (outcome.verdict, outcome.timed_out) == (Verdict.RETRY, True)

@@ -24,7 +24,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from opentelemetry_guard.models import EventBatch
+from opentelemetry_guard.models import AgentStatus, EventBatch
 
 API_KEY = "faulty-backend-key"
 MODES = ("up", "slow", "refused", "unavailable", "hang", "reset", "lost", "unauthorized", "small", "partial")
@@ -146,11 +146,14 @@ class Backend:
         headers = {k.strip().lower(): v.strip() for k, _, v in (line.partition(":") for line in head[1:] if line)}
         raw = await reader.readexactly(int(headers.get("content-length", "0")))
         mode = self.mode
-        self.requests += 1
+        self.requests += _carries_rows(head[0])
         if mode == "reset":
             _reset(writer)
             return False
-        status, text, stored = self._judge(mode, head[0], headers, raw)
+        if not _carries_rows(head[0]):
+            status, text, stored = *self._judge_control(mode, head[0], headers, raw), None
+        else:
+            status, text, stored = self._judge(mode, head[0], headers, raw)
         if stored is not None:
             self.stored.append(stored)
         if mode == "hang":
@@ -163,7 +166,8 @@ class Backend:
             await asyncio.sleep(SLOW_SECONDS)
             if reader.at_eof():
                 return False  # the client was killed while it waited
-        self.answers[str(status)] = self.answers.get(str(status), 0) + 1
+        if _carries_rows(head[0]):
+            self.answers[str(status)] = self.answers.get(str(status), 0) + 1
         body = text.encode()
         answer = f"HTTP/1.1 {status} Answer\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
         writer.write(answer.encode() + body)
@@ -173,6 +177,21 @@ class Backend:
             stored.at = time.time()
             self._notify(stored.keys)
         return True
+
+    def _judge_control(self, mode: str, line: str, headers: dict[str, str], raw: bytes) -> tuple[int, str]:
+        """Answer a status report, or a question for rules, of which there are none; neither is counted."""
+        if mode == "unavailable":
+            return 503, '{"detail": "down for maintenance"}'
+        if mode == "unauthorized" or headers.get("x-api-key") != API_KEY:
+            return 401, '{"detail": "unknown API key"}'
+        if line.startswith("GET /api/v1/rules "):
+            return 404, '{"detail": "no rules"}'
+        try:
+            AgentStatus.model_validate_json(raw, strict=True)
+        except ValidationError as error:
+            self.problems.append(f"status: {str(error)[:300]}")
+            return 422, json.dumps({"detail": "no status"})
+        return 200, '{"success": true}'
 
     def _judge(self, mode: str, line: str, headers: dict[str, str], raw: bytes) -> tuple[int, str, Stored | None]:
         if mode == "unavailable":
@@ -210,6 +229,10 @@ class Backend:
             waiter.missing.difference_update(keys)
             if not waiter.missing and len(self.answered_keys) >= waiter.count:
                 waiter.done.set()
+
+
+def _carries_rows(line: str) -> bool:
+    return not line.startswith(("POST /api/v1/status ", "GET /api/v1/rules "))
 
 
 def _parse(line: str, headers: dict[str, str], raw: bytes) -> EventBatch:

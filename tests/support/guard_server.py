@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import re
 import socket
@@ -16,10 +17,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from uuid import UUID
 
-from opentelemetry_guard.models import EventBatch, SecurityEvent, SecurityMetric
+from opentelemetry_guard.models import AgentStatus, EventBatch, SecurityEvent, SecurityMetric
 
 API_KEY = "server-test-key"
 PATHS = ("/api/v1/events", "/api/v1/metrics")
+STATUS_PATH = "/api/v1/status"
+RULES_PATH = "/api/v1/rules"
 WAIT_SECONDS = 20.0
 """When a wait is given up as failed."""
 
@@ -55,7 +58,12 @@ class Answer:
 
 
 class GuardServer:
-    """What a test sees of the server. `_changed` guards everything that changes."""
+    """What a test sees of the server. `_changed` guards everything that changes.
+
+    `requests` and `answer` are about rows. Status reports and questions for
+    rules are kept apart, in `statuses` and `questions`; `control` says how
+    both are answered, None as the contract says.
+    """
 
     def __init__(self, api_key: str) -> None:
         self.api_key = api_key
@@ -67,11 +75,21 @@ class GuardServer:
         self._answers: list[Answer] = []
         self._always = Answer()
         self._bodies: dict[str, bytes] = {}
+        self._statuses: list[Request] = []
+        self._questions: list[Request] = []
+        self._rules: bytes | None = None
+        self.control: Answer | None = None
 
     @property
     def settings(self) -> dict[str, object]:
-        """Keyword arguments of an exporter that sends here from memory."""
-        return {"endpoint": self.url, "api_key": self.api_key, "project_id": "test-project", "queue_url": "memory://"}
+        """Keyword arguments of an exporter that sends here from memory, and reports no status."""
+        return {
+            "endpoint": self.url,
+            "api_key": self.api_key,
+            "project_id": "test-project",
+            "queue_url": "memory://",
+            "status_interval": 0,
+        }
 
     @property
     def environment(self) -> dict[str, str]:
@@ -97,6 +115,23 @@ class GuardServer:
     def metrics(self) -> list[Json]:
         """Every metric row of an accepted request."""
         return self._rows("metrics")
+
+    @property
+    def statuses(self) -> list[Request]:
+        """Every status report so far."""
+        with self._changed:
+            return list(self._statuses)
+
+    @property
+    def questions(self) -> list[Request]:
+        """Every question for rules so far; `status` says how it was answered."""
+        with self._changed:
+            return list(self._questions)
+
+    def serve_rules(self, rules: Json | bytes | None) -> None:
+        """Answer questions for rules with a document (or with bytes that are none); None is 404."""
+        with self._changed:
+            self._rules = json.dumps(rules).encode() if isinstance(rules, dict) else rules
 
     def answer(
         self,
@@ -167,6 +202,53 @@ class GuardServer:
             self._changed.notify_all()
         return answer
 
+    def receive_status(self, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        """Judge one status report and return the answer to it."""
+        answer, document = Answer(), {}
+        try:
+            document = _parse(body)
+            AgentStatus.model_validate_json(body, strict=True)
+            problem = _problem_with_headers(headers)
+        except ValueError as error:
+            problem = f"{type(error).__name__}: {error}"
+        if problem is not None:
+            self.violations.append(f"{path}: {problem}")
+            answer = Answer(422, problem.encode())
+        return self._keep(self._statuses, answer, path, headers, body, document)
+
+    def receive_question(self, path: str, headers: Mapping[str, str]) -> Answer:
+        """Judge one question for rules and return the answer to it."""
+        if path != RULES_PATH:
+            self.violations.append(f"{path}: no such path")
+        with self._changed:
+            rules = self._rules
+        tag = f'"{hashlib.sha256(rules or b"").hexdigest()[:16]}"'
+        if rules is None:
+            answer = Answer(404, b'{"detail": "no rules"}')
+        elif headers.get("if-none-match") == tag:
+            answer = Answer(304, b"", {"ETag": tag})
+        else:
+            answer = Answer(200, rules, {"ETag": tag})
+        return self._keep(self._questions, answer, path, headers, b"", {})
+
+    def _keep(
+        self,
+        kept: list[Request],
+        answer: Answer,
+        path: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        document: Json,
+    ) -> Answer:
+        if headers.get("x-api-key") != self.api_key:
+            answer = Answer(401, b"unknown API key")
+        with self._changed:
+            if self.control is not None:
+                answer = self.control
+            kept.append(Request(path, headers, body, document, 0 if answer.reset else answer.status))
+            self._changed.notify_all()
+        return answer
+
     def _rows(self, kind: str) -> list[Json]:
         return [row for request in self.requests if request.accepted for row in request.document[kind]]
 
@@ -199,13 +281,8 @@ def _problem(path: str, headers: Mapping[str, str], body: bytes, document: Json)
     """Return what the contract has against a request, None where it has nothing."""
     if path not in PATHS:
         return "no such path"
-    if not re.fullmatch(r"opentelemetry-guard/\d\S*", headers.get("user-agent", "")):
-        return f"User-Agent is {headers.get('user-agent')!r}"
-    if headers.get("content-type") != "application/json":
-        return f"Content-Type is {headers.get('content-type')!r}"
-    if headers.get("content-encoding", "gzip") != "gzip":
-        return f"Content-Encoding is {headers['content-encoding']!r}"
-    UUID(headers.get("x-agent-install-id", "missing X-Agent-Install-Id"))
+    if problem := _problem_with_headers(headers):
+        return problem
     if unknown := document.keys() - EventBatch.model_fields:
         return f"unknown keys {sorted(unknown)}"
     EventBatch.model_validate_json(body, strict=True)
@@ -225,6 +302,18 @@ def _problem(path: str, headers: Mapping[str, str], body: bytes, document: Json)
     return None
 
 
+def _problem_with_headers(headers: Mapping[str, str]) -> str | None:
+    """Return what the contract has against a request's headers."""
+    if not re.fullmatch(r"opentelemetry-guard/\d\S*", headers.get("user-agent", "")):
+        return f"User-Agent is {headers.get('user-agent')!r}"
+    if headers.get("content-type") != "application/json":
+        return f"Content-Type is {headers.get('content-type')!r}"
+    if headers.get("content-encoding", "gzip") != "gzip":
+        return f"Content-Encoding is {headers['content-encoding']!r}"
+    UUID(headers.get("x-agent-install-id", "missing X-Agent-Install-Id"))
+    return None
+
+
 @contextmanager
 def guard_server(api_key: str = API_KEY, port: int = 0) -> Iterator[GuardServer]:
     """Serve on a loopback port until the block ends; a request that broke the contract fails the test then."""
@@ -236,7 +325,12 @@ def guard_server(api_key: str = API_KEY, port: int = 0) -> Iterator[GuardServer]
         def do_POST(self) -> None:
             raw = self.rfile.read(int(self.headers["Content-Length"]))
             headers = {name.lower(): value for name, value in self.headers.items()}
-            self._give(server.receive(self.path, headers, raw))
+            receive = server.receive_status if self.path == STATUS_PATH else server.receive
+            self._give(receive(self.path, headers, raw))
+
+        def do_GET(self) -> None:
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            self._give(server.receive_question(self.path, headers))
 
         def _give(self, answer: Answer) -> None:
             self.close_connection = bool(answer.reset or answer.drip) or server.closing.wait(answer.delay)

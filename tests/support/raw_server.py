@@ -107,7 +107,7 @@ def _read(connection: socket.socket) -> bytes | None:
     )
     while len(body) < length:
         body += connection.recv(65536)
-    return data
+    return head + b"\r\n\r\n" + body
 
 
 def make_certificate(directory: Path, name: str = "127.0.0.1") -> tuple[Path, Path]:

@@ -1,0 +1,60 @@
+"""Whether this process delivers its security events, for a liveness or readiness check.
+
+::
+
+    from fastapi import Depends, FastAPI
+    from opentelemetry_guard.health import healthz
+
+    app = FastAPI()
+    app.add_api_route("/healthz", healthz)
+
+    @app.get("/ready", dependencies=[Depends(healthz)])
+    def ready(): ...
+
+The endpoint answers 200, or 503 while a delivery has failed, with the status
+of every delivery of the process. An outage of the backend alone is no
+failure: rows wait, and the application goes on.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .delivery import registry
+from .models import AgentStatus
+
+__all__ = ["health_check", "healthz", "statuses"]
+
+
+def statuses() -> list[AgentStatus]:
+    """Return the status of every delivery of this process; none where no Guard exporter is in use."""
+    return [delivery.status() for delivery in registry.everyone()]
+
+
+def health_check() -> bool:
+    """Whether no delivery of this process has failed (`AgentStatus.status`)."""
+    return not any(status.status == "failed" for status in statuses())
+
+
+def healthz() -> dict[str, Any]:
+    """Answer a health check: a FastAPI endpoint, and a dependency as well.
+
+    Returns:
+        ``{"status": "healthy", "deliveries": [...]}``, where the first is the worst status there is.
+
+    Raises:
+        HTTPException: with status 503 and the same as its detail, while a delivery has failed.
+    """
+    found = statuses()
+    worst = max((status.status for status in found), key=_ORDER.index, default="healthy")
+    answer = {"status": worst, "deliveries": [status.model_dump(mode="json") for status in found]}
+    if worst == "failed":
+        # Imported here: who has this module needn't have FastAPI.
+        from fastapi import HTTPException
+
+        raise HTTPException(503, answer)
+    return answer
+
+
+_ORDER = ["healthy", "degraded", "failed", "error"]
+"""States from good to bad."""

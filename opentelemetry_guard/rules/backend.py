@@ -1,0 +1,48 @@
+"""Where this process's rules come from: the delivery's transport where there is a delivery, else one of their own."""
+
+from __future__ import annotations
+
+import logging
+
+from ..config import GuardConfig, SettingError
+from ..delivery import registry
+from ..delivery.delivery import breaker_policy
+from ..delivery.identity import state_directory
+from ..delivery.route import Route
+from ..delivery.transport import HTTPTransport
+from ..once import log_once
+from .client import Link
+
+__all__ = ["link", "state_directory"]
+
+_logger = logging.getLogger(__name__)
+
+_own: tuple[GuardConfig, Link] | None = None  # of the last settings; replaced as a whole
+
+
+def link() -> Link | None:
+    """Return what the settings of this moment lead to; None while there is no API key, or a setting is wrong.
+
+    An exporter that was given its settings in code lends them where the
+    environment has no key and there is no doubt which one.
+    """
+    try:
+        config = GuardConfig.resolve()
+    except SettingError as error:
+        log_once(_logger, logging.ERROR, f"dynamic rules are switched off: {error}")
+        return None
+    delivery = registry.find(config.destination)
+    if delivery is None and not config.api_key:
+        deliveries = registry.everyone()
+        delivery = deliveries[0] if len(deliveries) == 1 else None
+    if delivery is not None and delivery.can_call:
+        return Link(delivery.config.destination, delivery.transport, delivery.route("rules"))
+    return _link_of(config) if config.api_key else None
+
+
+def _link_of(config: GuardConfig) -> Link:
+    global _own
+    if _own is None or _own[0] != config:
+        transport = HTTPTransport(config)
+        _own = config, Link(config.destination, transport, Route("rules", breaker_policy(config)))
+    return _own[1]

@@ -1,0 +1,338 @@
+"""The client of the backend's dynamic rules: asks for them, keeps them, and tells those who enforce them.
+
+The rules that are known stay through every outage and over a restart; only
+newer rules and their own ``expires_at`` end them. A document that can't be
+used changes nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import orjson
+from opentelemetry.instrumentation.utils import suppress_instrumentation
+from pydantic import ValidationError
+
+from ..delivery.control import CONTROL, Control
+from ..delivery.outcome import RulesAnswer, Verdict
+from ..delivery.route import Route
+from ..delivery.transport import Transport
+from ..models import DynamicRules
+from .kept import KeptRules, read_rules, write_rules
+
+_logger = logging.getLogger(__name__)
+
+DEFAULT_INTERVAL = 300.0
+"""Seconds between two polls where nobody asks for another interval."""
+MIN_INTERVAL = 1.0
+"""Seconds between two polls at least."""
+RETRY_INTERVAL = 15.0
+"""Seconds after which a poll that failed is repeated at most, unless the breaker or the backend asks for more."""
+CALL_SECONDS = 10.0
+"""Seconds that one poll may take at most, whatever the request timeout is: other calls wait behind it."""
+CHILD_PAUSE = (0.1, 1.0)
+"""Least and most seconds from a fork to the child's first poll, after its other fork hooks; siblings spread."""
+
+Callback = Callable[[DynamicRules | None, DynamicRules], None]
+"""Takes the rules that were in force for this subscriber before, None for none, and those that are now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """Where the rules of `destination` (a hash) come from: a transport, and the route that paces the calls."""
+
+    destination: str
+    transport: Transport
+    route: Route
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """Rules that were taken over; `content` is the document apart from its timestamp."""
+
+    rules: DynamicRules
+    content: Mapping[str, object]
+    etag: str | None
+
+    def expired(self, now: float) -> bool:
+        """Whether the document says that it is no longer valid at `now` (Unix seconds)."""
+        return self.expires_at <= now
+
+    @property
+    def expires_at(self) -> float:
+        """Unix seconds, infinite where the document names no end."""
+        return float("inf") if self.rules.expires_at is None else self.rules.expires_at.timestamp()
+
+
+@dataclass(eq=False, slots=True)
+class _Subscriber:
+    """Somebody who enforces rules, and those that it was told last."""
+
+    callback: Callback
+    interval: float | None
+    told: DynamicRules | None = field(default=None)
+
+
+class RulesClient:
+    """Polls one destination's rules.
+
+    `_lock` guards `_subscribers` and the times. `_polling` is held for a
+    whole poll, so that there is one at a time, and `_telling` while
+    subscribers are told, so that each sees every change in order; requests
+    are made and callbacks run outside of `_lock`.
+    `_known` is replaced as a whole and read without a lock.
+    """
+
+    def __init__(
+        self,
+        link: Callable[[], Link | None],
+        directory: Callable[[], Path | None],
+        *,
+        control: Control = CONTROL,
+        now: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+        uniform: Callable[[float, float], float] = random.uniform,
+    ) -> None:
+        """Make a client; nothing is read and nobody is asked yet.
+
+        Args:
+            link: returns where rules come from now, None while there is nobody to ask.
+            directory: returns the private state directory, None where there is none.
+            control: whose thread polls while there are subscribers.
+            now: Unix seconds, for `expires_at`.
+            monotonic: seconds, for the times of polls.
+            uniform: the source of jitter.
+        """
+        self._link = link
+        self._directory = directory
+        self._control = control
+        self._now = now
+        self._monotonic = monotonic
+        self._uniform = uniform
+        self._subscribers: list[_Subscriber] = []
+        self._known: _Known | None = None
+        self._destination: str | None = None
+        self._complained = False
+        self._changes = 0  # how often the settings have changed
+        self._next_poll = 0.0
+        self.due_at = 0.0
+        self.starts_in_child = False
+        self._reset_locks()
+
+    def _reset_locks(self) -> None:
+        self._lock = threading.Lock()
+        self._polling = threading.Lock()
+        self._telling = threading.Lock()
+
+    def current(self) -> DynamicRules | None:
+        """Return the rules that are in force, None where there are none."""
+        known = self._known
+        return None if known is None or known.expired(self._now()) else known.rules
+
+    def subscribe(self, callback: Callback, interval: float | None = None) -> Callable[[], None]:
+        """Have `callback` told of the rules that are in force, and of every change; return what ends that.
+
+        It is called on the control's thread; one that raises is logged, and
+        doesn't keep the others from being told. Rules that expire are
+        followed by empty ones.
+
+        Args:
+            callback: takes the old rules (None at first) and the new ones.
+            interval: seconds between two polls at most, at least 1; None leaves it to the others, 300 where all do.
+        """
+        subscriber = _Subscriber(callback, interval)
+        self._load()
+        with self._lock:
+            self._subscribers.append(subscriber)
+            self.starts_in_child = True
+            if interval is not None:
+                # The pause that is under way may be longer than the new one.
+                self._next_poll = min(self._next_poll, self._monotonic() + interval)
+            self.due_at = 0.0
+        self._control.add(self)
+        self._control.wake()
+
+        def unsubscribe() -> None:
+            with self._lock:
+                if subscriber in self._subscribers:
+                    self._subscribers.remove(subscriber)
+                self.starts_in_child = alone = bool(self._subscribers)
+            if not alone:
+                self._control.remove(self)
+
+        return unsubscribe
+
+    def settings_changed(self) -> None:
+        """Poll soon: there may be another destination, or a key where there was none."""
+        with self._lock:
+            self._changes += 1
+            self._next_poll = self.due_at = 0.0
+        self._control.wake()
+
+    def refresh(self, timeout: float) -> DynamicRules | None:
+        """Poll now, for at most `timeout` seconds, and return the rules that are in force then."""
+        deadline = self._monotonic() + timeout
+        self._load()
+        if self._polling.acquire(timeout=max(0.0, timeout)):
+            try:
+                if (left := deadline - self._monotonic()) > 0:
+                    with suppress_instrumentation():
+                        self._poll(left)
+            finally:
+                self._polling.release()
+        with self._lock:
+            self.due_at = 0.0
+        self._control.wake()
+        return self.current()
+
+    def run(self) -> None:
+        """Poll if it is time to, tell the subscribers what has changed, and say when there is something to do again."""
+        if self._monotonic() >= self._next_poll:
+            with self._polling:
+                self._poll(CALL_SECONDS)
+        with self._lock:
+            # Before telling: whoever subscribes after this sets it to now again.
+            self.due_at = min(self._next_poll, self._expiry())
+        self._tell()
+
+    def after_fork_in_child(self) -> None:
+        """Begin anew in a forked child: what is known stays known."""
+        self._reset_locks()
+        self._next_poll = self.due_at = self._monotonic() + self._uniform(*CHILD_PAUSE)
+
+    def _poll(self, timeout: float) -> None:
+        """Ask once, and say when to ask again. The caller holds `_polling`."""
+        changes = self._changes
+        next_poll = self._ask(timeout)
+        with self._lock:
+            self._next_poll = next_poll if changes == self._changes else 0.0
+
+    def _ask(self, timeout: float) -> float:
+        """Ask once; return the monotonic time of the next poll."""
+        link = self._link()
+        if link is None:
+            # Nobody to ask until settings change.
+            return float("inf")
+        self._settle_on(link.destination)
+        known = self._known
+        link.route.begin(time.monotonic())
+        answer = link.transport.fetch_rules(known.etag if known else None, min(timeout, CALL_SECONDS))
+        link.route.settle(answer.outcome, time.monotonic())
+        failed = answer.outcome.verdict is not Verdict.ACCEPTED
+        if not failed:
+            self._take(link, answer)
+        elif answer.outcome.status == 200:
+            self._complain(link, answer.outcome.reason)
+        return self._after(link, failed)
+
+    def _after(self, link: Link, failed: bool) -> float:
+        """Return the monotonic time of the next poll."""
+        interval = self._interval()
+        if failed:
+            ready_in = link.route.ready_at(time.monotonic()) - time.monotonic()
+            return self._monotonic() + max(ready_in, self._uniform(0.5, 1.0) * min(interval, RETRY_INTERVAL))
+        ttl = interval if self._known is None else max(MIN_INTERVAL, float(self._known.rules.ttl))
+        # A part of it is jitter, so that a fleet that was started together doesn't ask together.
+        return self._monotonic() + self._uniform(0.8, 1.0) * min(interval, ttl)
+
+    def _interval(self) -> float:
+        with self._lock:
+            wanted = [s.interval for s in self._subscribers if s.interval is not None]
+        return max(MIN_INTERVAL, min(wanted, default=DEFAULT_INTERVAL))
+
+    def _expiry(self) -> float:
+        """Return the monotonic time at which the rules in force expire."""
+        known = self._known
+        if known is None or known.expired(self._now()):
+            return float("inf")
+        return self._monotonic() + known.expires_at - self._now()
+
+    def _load(self) -> None:
+        """Take up what an earlier process has kept."""
+        link = self._link()
+        # A poll that is under way does it itself, and may take long.
+        if link is not None and self._polling.acquire(blocking=False):
+            try:
+                self._settle_on(link.destination)
+            finally:
+                self._polling.release()
+
+    def _settle_on(self, destination: str) -> None:
+        """Begin with what was kept for `destination` if it is another than before. The caller holds `_polling`."""
+        if destination == self._destination:
+            return
+        self._destination = destination
+        kept = read_rules(self._directory(), destination)
+        try:
+            self._known = None if kept is None else _read(kept.document, kept.etag)
+        except ValueError as error:
+            _logger.warning("the dynamic rules of the last run can't be used, going on without them: %s", error)
+            self._known = None
+
+    def _take(self, link: Link, answer: RulesAnswer) -> None:
+        """Take over what the backend serves, whatever its version says: it may have gone back to an older one."""
+        if answer.document is None:
+            self._praise(link)
+            return
+        try:
+            known = _read(answer.document, answer.etag)
+        except ValueError as error:
+            self._complain(link, str(error))
+            return
+        self._praise(link)
+        before = self._known
+        if before is not None and before.content == known.content:
+            # The same rules, only dated anew: the subscribers keep what they were told.
+            known = _Known(before.rules, before.content, known.etag)
+        self._known = known
+        if known != before:
+            write_rules(self._directory(), link.destination, KeptRules(answer.document, answer.etag))
+
+    def _complain(self, link: Link, why: str) -> None:
+        link.route.complaint = f"the backend's dynamic rules can't be used, the last ones stay in force: {why}"
+        if not self._complained:
+            self._complained = True
+            _logger.warning("%s", link.route.complaint)
+
+    def _praise(self, link: Link) -> None:
+        link.route.complaint = None
+        self._complained = False
+
+    def _tell(self) -> None:
+        with self._telling:
+            with self._lock:
+                subscribers = list(self._subscribers)
+            rules = self.current()
+            for subscriber in subscribers:
+                # None and empty rules mean the same to somebody who has been told nothing yet.
+                if subscriber.told is rules:
+                    continue
+                old, subscriber.told = subscriber.told, rules
+                try:
+                    subscriber.callback(old, DynamicRules() if rules is None else rules)
+                except Exception:
+                    _logger.exception("a callback for dynamic rules failed")
+
+
+def _read(document: bytes, etag: str | None) -> _Known:
+    """Validate a rules document.
+
+    Raises:
+        ValueError: it is not JSON, or not what the contract calls DynamicRules; the text names the first field.
+    """
+    content = orjson.loads(document)
+    if not isinstance(content, dict):
+        raise ValueError(f"it must be a JSON object, not {type(content).__name__}")
+    try:
+        rules = DynamicRules.model_validate(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        field_name = ".".join(str(part) for part in first["loc"])
+        raise ValueError(f"{field_name}: {first['msg']} ({error.error_count()} in all)"[:300]) from None
+    return _Known(rules, {name: value for name, value in content.items() if name != "timestamp"}, etag)

@@ -1,0 +1,181 @@
+"""Status reports of a delivery: at the start, now and then, when the state changes, and at the end."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from typing import Any
+
+import pytest
+from support.guard_server import Answer, GuardServer, guard_server
+from support.redis import eventually
+
+from opentelemetry_guard.codec import complete, to_row
+from opentelemetry_guard.config import GuardConfig
+from opentelemetry_guard.delivery.breaker import BreakerState
+from opentelemetry_guard.delivery.delivery import Delivery
+from opentelemetry_guard.delivery.transport import signature
+
+WATCHDOG = 20.0
+
+
+def delivery(server: GuardServer, **settings: object) -> Delivery:
+    made = Delivery(GuardConfig.resolve({}, **{**server.settings, "status_interval": 300, **settings}))
+    made.start()
+    return made
+
+
+def events(*reasons: str) -> list[Any]:
+    return [complete(to_row({"event_type": "ip_blocked", "reason": reason})[0]) for reason in reasons]
+
+
+def wait_for_statuses(server: GuardServer, count: int) -> list[dict[str, Any]]:
+    server.wait_until(lambda: len(server.statuses) >= count, f"{count} statuses")
+    return [request.document for request in server.statuses]
+
+
+def test_a_status_is_posted_at_the_start_without_any_row_and_another_one_at_the_end() -> None:
+    with guard_server() as server:
+        made = delivery(server)
+        [first] = wait_for_statuses(server, 1)
+        made.submit("events", events("a", "b"))
+        assert made.flush(WATCHDOG)
+        made.close(WATCHDOG)
+        [_, last] = wait_for_statuses(server, 2)
+    assert (first["status"], first["events_sent"], first["last_flush"], first["errors"]) == ("healthy", 0, None, [])
+    assert (last["status"], last["events_sent"], last["buffer_size"]) == ("healthy", 2, 0)
+    assert last["last_flush"] is not None
+    assert last["uptime"] >= first["uptime"]
+
+
+def test_it_is_posted_again_and_again_at_the_interval() -> None:
+    with guard_server() as server:
+        made = delivery(server, status_interval=1)
+        wait_for_statuses(server, 3)
+        made.close(WATCHDOG)
+
+
+def test_an_interval_of_zero_posts_none() -> None:
+    with guard_server() as server:
+        made = delivery(server, status_interval=0)
+        made.submit("events", events("a"))
+        assert made.flush(WATCHDOG)
+        made.close(WATCHDOG)
+        assert server.statuses == []
+
+
+def test_without_a_key_there_is_none_and_a_status_in_words() -> None:
+    with guard_server() as server:
+        made = delivery(server, api_key=None)
+        made.submit("events", events("a"))
+        made.flush(1.0)
+        status = made.status()
+        made.close(WATCHDOG)
+        assert server.statuses == []
+    assert status.status == "failed"
+    assert "OTEL_EXPORTER_GUARD_API_KEY" in status.errors[0]
+    assert status.buffer_size == 1
+
+
+def test_a_status_is_signed_like_every_body() -> None:
+    with guard_server() as server:
+        made = delivery(server, signing_secret="s3cret")
+        wait_for_statuses(server, 1)
+        made.close(0.0)
+        [request] = server.statuses
+        assert request.headers["x-payload-signature"] == signature("s3cret", request.body)
+        assert request.headers["x-project-id"] == "test-project"
+
+
+def test_a_change_of_the_state_is_reported_before_the_interval_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("opentelemetry_guard.delivery.reporter.CHANGE_SECONDS", 0.01)
+    with guard_server() as server:
+        made = delivery(server, breaker_failures=1, breaker_recovery=0.2, breaker_max_recovery=0.2)
+        wait_for_statuses(server, 1)
+        server.answer(503, b"down for maintenance", times=3)
+        made.submit("events", events("a"))
+        server.wait_until(lambda: server.statuses[-1].document["status"] == "degraded", "a degraded status")
+        degraded = server.statuses[-1].document
+        server.wait_until(lambda: server.statuses[-1].document["status"] == "healthy", "a healthy status")
+        made.close(WATCHDOG)
+    assert "down for maintenance" in degraded["errors"][0]
+
+
+def test_a_refused_key_is_asked_about_once_and_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    with guard_server(api_key="another") as server:
+        made = delivery(server, api_key="s3cr3t-of-mine", status_interval=1)
+        wait_for_statuses(server, 1)
+        made.submit("events", events("a"))
+        made.flush(WATCHDOG)
+        status = made.status()
+        made.close(WATCHDOG)
+        assert len(server.statuses) == 1
+    assert len([text for text in caplog.messages if "check OTEL_EXPORTER_GUARD_API_KEY" in text]) == 1
+    assert status.status == "failed"
+    assert "s3cr3t-of-mine" not in repr(status) + caplog.text
+
+
+def test_failing_reports_open_a_breaker_of_their_own_and_rows_go_on() -> None:
+    with guard_server() as server:
+        server.control = Answer(503, b"no")
+        made = delivery(server, status_interval=1, breaker_failures=1, breaker_recovery=3600, breaker_max_recovery=3600)
+        eventually(lambda: made.stats().routes["status"].breaker is BreakerState.OPEN)
+        made.submit("events", events("a"))
+        assert made.flush(WATCHDOG)
+        routes = made.stats().routes
+        made.close(WATCHDOG)
+        assert len(server.statuses) == 1
+    assert routes["events"].breaker is BreakerState.CLOSED
+    assert routes["status"].last_error == "503 no"
+
+
+def test_a_report_that_hangs_delays_no_row_and_no_shutdown() -> None:
+    with guard_server() as server:
+        server.control = Answer(delay=3600.0)
+        made = delivery(server, status_interval=1)
+        server.wait_until(lambda: len(server.statuses) == 1, "a status")
+        made.submit("events", events("a"))
+        assert made.flush(WATCHDOG)
+        closing = threading.Thread(target=made.close, args=(3.0,))
+        closing.start()
+        closing.join(WATCHDOG)
+        assert not closing.is_alive()
+        assert len(server.statuses) == 1
+
+
+def test_several_deliveries_report_on_one_thread_which_ends_with_them() -> None:
+    def control_threads() -> list[threading.Thread]:
+        return [thread for thread in threading.enumerate() if thread.name == "OtelGuardControl"]
+
+    with guard_server() as server:
+        made = [delivery(server, project_id=name) for name in ("one", "two")]
+        wait_for_statuses(server, 2)
+        [thread] = control_threads()
+        for each in made:
+            each.close(WATCHDOG)
+        thread.join(WATCHDOG)
+    assert control_threads() == []
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_child_reports_for_itself_once_it_has_something_to_deliver() -> None:
+    with guard_server() as server:
+        made = delivery(server)
+        wait_for_statuses(server, 1)
+        pid = os.fork()
+        if pid == 0:
+            try:
+                made.submit("events", events("child"))
+                made.flush(WATCHDOG)
+                deadline = time.monotonic() + WATCHDOG
+                # The parent's server counts; the child only has to stay alive until it is told.
+                while made.route("status").breaker.transitions == 0 and time.monotonic() < deadline:
+                    if made._reporter is not None and made._reporter._reported is not None:
+                        os._exit(0)
+                os._exit(1)
+            finally:
+                os._exit(2)
+        wait_for_statuses(server, 2)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        made.close(WATCHDOG)
