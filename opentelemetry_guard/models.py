@@ -12,8 +12,10 @@ from datetime import datetime, timezone
 from typing import Annotated, Any, Literal
 from uuid import UUID, uuid4
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, PrivateAttr
+from typing_extensions import Self
 
+from .decision import Compilation, CompiledRules, Decision
 from .utils import get_current_timestamp
 
 MetricType = Literal[
@@ -122,7 +124,14 @@ class AgentStatus(BaseModel):
 
 
 class DynamicRules(BaseModel):
-    """Rules that the backend hands out to running applications. Durations and windows are in seconds."""
+    """Rules that the backend hands out to running applications. Durations and windows are in seconds.
+
+    Treat rules as a value: `decide` works on a compiled form. It notices a
+    field that is assigned and a list that grows or shrinks, not an entry that
+    is replaced by another.
+    """
+
+    _compilation: Compilation = PrivateAttr(default_factory=Compilation)
 
     rule_id: str = ""
     version: int = 0
@@ -150,3 +159,46 @@ class DynamicRules(BaseModel):
     emergency_whitelist: list[str] = Field(default_factory=list)
     emergency_whitelist_only: bool = False
     message: str | None = None
+
+    def decide(
+        self,
+        *,
+        ip: str | None = None,
+        country: str | None = None,
+        endpoint: str | None = None,
+        user_agent: str | None = None,
+    ) -> Decision:
+        """Return whether these rules allow a request, and why. It does no I/O and raises nothing.
+
+        What isn't given is not judged. `docs/rules.md` has the meaning of each field.
+
+        Args:
+            ip: the client's address; IPv4, IPv6, or IPv4 mapped into IPv6. Other text is on no list.
+            country: ISO 3166 code of the client's country; "" for one that was looked up and is unknown, which a
+                country whitelist doesn't allow.
+            endpoint: the path, and the query where there is one, as the client sent them.
+            user_agent: as the client sent it.
+
+        Example:
+            >>> decision = DynamicRules(ip_blacklist=["192.0.2.0/24"]).decide(ip="192.0.2.7")
+            >>> decision.allowed, decision.rule, decision.matched
+            (False, 'ip_blacklist', '192.0.2.0/24')
+        """
+        return self.compiled().decide(ip, country, endpoint, user_agent)
+
+    def compiled(self) -> CompiledRules:
+        """Return the form that decides; made now if it isn't there yet, which takes long lists some 100 ms."""
+        # Read where pydantic keeps it: by its name it would cost more than the whole decision.
+        private = self.__pydantic_private__
+        compilation: Compilation = self._compilation if private is None else private["_compilation"]
+        return compilation.of(self)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        super().__setattr__(name, value)
+        self._compilation.reset()
+
+    def __copy__(self) -> Self:
+        copied = super().__copy__()
+        # A copy's fields go their own way.
+        (copied.__pydantic_private__ or {})["_compilation"] = Compilation()
+        return copied

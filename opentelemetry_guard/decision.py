@@ -1,0 +1,277 @@
+"""What dynamic rules say about one request: allowed or blocked, by which field, and why in words.
+
+`compile_rules` makes the compiled form of a rules object, once; `decide` on it
+costs about a microsecond, whatever the number of listed addresses. Nothing
+here does I/O or knows an application.
+
+The order is fastapi-guard's: emergency mode, addresses, countries, user
+agents, patterns. `docs/rules.md` has the meaning of each field.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from operator import itemgetter
+from typing import Protocol
+from urllib.parse import unquote
+
+from .addresses import AddressList, is_loopback, number_of
+from .once import log_once
+from .patterns import Patterns
+
+_logger = logging.getLogger(__name__)
+
+LONGEST_USER_AGENT = 512
+"""Characters of a user agent that are looked at, as in fastapi-guard."""
+LONGEST_ENDPOINT = 1024
+"""Characters of an endpoint that are looked at."""
+MOST_REMEMBERED = 1024
+"""User agents whose verdict is remembered."""
+_LISTS = itemgetter(
+    "ip_blacklist",
+    "ip_whitelist",
+    "blocked_countries",
+    "whitelist_countries",
+    "blocked_user_agents",
+    "suspicious_patterns",
+    "emergency_whitelist",
+)
+_SAID = 20
+"""Problems of one rules object that are logged."""
+_QUOTED = 10
+"""Wrong entries of a list that a message quotes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What rules say about a request. It is true where the request is allowed.
+
+    Attributes:
+        allowed: whether the request may pass.
+        reason: why, in words for operators, not for the client; "" where no rule says anything.
+        rule: the field of `DynamicRules` that decided, "" where none did.
+        matched: the entry of that field that matched; "" where it was the lack of a match.
+    """
+
+    allowed: bool
+    reason: str = ""
+    rule: str = ""
+    matched: str = ""
+
+    def __bool__(self) -> bool:
+        return self.allowed
+
+
+ALLOWED = Decision(True)
+"""No rule says anything."""
+
+
+class Rules(Protocol):
+    """The fields of `DynamicRules` that decide; `compile_rules` takes any object that has them."""
+
+    expires_at: datetime | None
+    ip_blacklist: list[str]
+    ip_whitelist: list[str]
+    blocked_countries: list[str]
+    whitelist_countries: list[str]
+    blocked_user_agents: list[str]
+    suspicious_patterns: list[str]
+    enable_penetration_detection: bool | None
+    emergency_mode: bool
+    emergency_whitelist: list[str]
+
+
+class CompiledRules:
+    """The compiled form of rules. It never changes, and any number of threads may ask it.
+
+    Attributes:
+        problems: what is wrong with entries, in words. Such an entry matches nothing, and the others work.
+        wants_country: whether countries matter, so that a caller who must look one up can save the effort.
+        wants_endpoint: whether endpoints matter.
+        wants_user_agent: whether user agents matter.
+    """
+
+    __slots__ = (
+        "_agents",
+        "_blacklist",
+        "_blocked_countries",
+        "_emergency",
+        "_emergency_whitelist",
+        "_expires_at",
+        "_lists_addresses",
+        "_patterns",
+        "_verdicts",
+        "_whitelist",
+        "_whitelist_countries",
+        "problems",
+        "wants_country",
+        "wants_endpoint",
+        "wants_user_agent",
+    )
+
+    def __init__(self, rules: Rules) -> None:
+        self._expires_at = None if rules.expires_at is None else rules.expires_at.timestamp()
+        self._emergency = rules.emergency_mode
+        self._emergency_whitelist = AddressList(rules.emergency_whitelist)
+        self._whitelist = AddressList(rules.ip_whitelist)
+        self._blacklist = AddressList(rules.ip_blacklist)
+        self._lists_addresses = bool(self._whitelist or self._blacklist)
+        self._blocked_countries = _countries(rules.blocked_countries)
+        self._whitelist_countries = _countries(rules.whitelist_countries)
+        self.wants_country = bool(self._blocked_countries or self._whitelist_countries)
+        self._agents = Patterns(rules.blocked_user_agents, LONGEST_USER_AGENT)
+        detects = rules.enable_penetration_detection is not False
+        self._patterns = Patterns(rules.suspicious_patterns if detects else (), LONGEST_ENDPOINT)
+        self.wants_user_agent, self.wants_endpoint = bool(self._agents), bool(self._patterns)
+        # Browsers are few and requests many. Entries are only set and all cleared at once, each atomic, and every
+        # thread would compute the same one.
+        self._verdicts: dict[str, str | None] = {}
+        self.problems = (
+            *_invalid("ip_blacklist", self._blacklist),
+            *_invalid("ip_whitelist", self._whitelist),
+            *_invalid("emergency_whitelist", self._emergency_whitelist),
+            *(f"blocked_user_agents: {problem}" for problem in self._agents.problems),
+            *(f"suspicious_patterns: {problem}" for problem in self._patterns.problems),
+        )
+
+    def expired(self, now: float | None = None) -> bool:
+        """Tell whether the rules are past their `expires_at`, at `now` in seconds since the epoch."""
+        return self._expires_at is not None and (time.time() if now is None else now) >= self._expires_at
+
+    def decide(
+        self,
+        ip: str | None = None,
+        country: str | None = None,
+        endpoint: str | None = None,
+        user_agent: str | None = None,
+        *,
+        now: float | None = None,
+    ) -> Decision:
+        """Decide on one request; see `DynamicRules.decide`. `now` is in seconds since the epoch."""
+        if self._expires_at is not None and self.expired(now):
+            return ALLOWED
+        number = number_of(ip) if ip and (self._lists_addresses or self._emergency) else None
+        if self._emergency and (number is None or self._emergency_whitelist.find(number) is None):
+            return Decision(False, "emergency mode: the address is not on the emergency whitelist", "emergency_mode")
+        if number is not None:
+            if (entry := self._whitelist.find(number)) is not None:
+                return _on_list(True, entry)
+            if (entry := self._blacklist.find(number)) is not None:
+                return _on_list(False, entry)
+        if country is not None and self.wants_country and (verdict := self._decide_country(ip, country)) is not None:
+            return verdict
+        if user_agent and self.wants_user_agent and (pattern := self._blocked_agent(user_agent)) is not None:
+            return Decision(False, f"the user agent matches {pattern!r}", "blocked_user_agents", pattern)
+        if endpoint and self.wants_endpoint and (pattern := self._suspicious(endpoint)) is not None:
+            return Decision(False, f"the endpoint matches {pattern!r}", "suspicious_patterns", pattern)
+        return ALLOWED
+
+    def _decide_country(self, ip: str | None, country: str) -> Decision | None:
+        code = country.strip().upper()
+        if self._whitelist_countries:
+            if code in self._whitelist_countries:
+                return None
+            number = None if code or not ip else number_of(ip)
+            if number is not None and is_loopback(number):
+                return None
+            return Decision(False, f"the country {code or '(unknown)'} is not whitelisted", "whitelist_countries")
+        if code in self._blocked_countries:
+            return Decision(False, f"the country {code} is blocked", "blocked_countries", code)
+        return None
+
+    def _blocked_agent(self, user_agent: str) -> str | None:
+        subject = user_agent[:LONGEST_USER_AGENT]
+        try:
+            return self._verdicts[subject]
+        except KeyError:
+            pattern = self._agents.find(subject)
+        if len(self._verdicts) >= MOST_REMEMBERED:
+            self._verdicts.clear()
+        self._verdicts[subject] = pattern
+        return pattern
+
+    def _suspicious(self, endpoint: str) -> str | None:
+        """Look for patterns in an endpoint as it was sent, and in what it stands for where it is percent-encoded."""
+        pattern = self._patterns.find(endpoint)
+        if pattern is None and ("%" in endpoint or "+" in endpoint):
+            pattern = self._patterns.find(unquote(endpoint.replace("+", " ")))
+        return pattern
+
+
+@lru_cache(maxsize=4096)
+def _on_list(allowed: bool, entry: str) -> Decision:
+    if allowed:
+        return Decision(True, f"the address is whitelisted ({entry})", "ip_whitelist", entry)
+    return Decision(False, f"the address is blacklisted ({entry})", "ip_blacklist", entry)
+
+
+def compile_rules(rules: Rules) -> CompiledRules:
+    """Return the compiled form of rules, and log each problem of their entries once.
+
+    Compiling takes about 2 microseconds an address: do it outside of an event
+    loop where lists are long.
+    """
+    compiled = CompiledRules(rules)
+    for problem in compiled.problems[:_SAID]:
+        log_once(_logger, logging.WARNING, f"dynamic rules: {problem}")
+    return compiled
+
+
+class Compilation:
+    """The place of a rules object's compiled form, which is made when it is first asked for.
+
+    It is no part of the object's value: a copy, a deep copy and a pickle begin
+    without one, and all are equal. Threads may race here: each result is right
+    and the last one stays.
+    """
+
+    __slots__ = ("_made",)
+
+    def __init__(self) -> None:
+        self._made: tuple[CompiledRules, tuple[int, ...]] | None = None
+
+    def of(self, rules: Rules) -> CompiledRules:
+        """Return the compiled form of `rules`, a new one where the length of a list has changed."""
+        lengths = tuple(map(len, _LISTS(vars(rules))))
+        made = self._made
+        if made is not None and lengths == made[1]:
+            return made[0]
+        compiled = compile_rules(rules)
+        self._made = (compiled, lengths)
+        return compiled
+
+    def reset(self) -> None:
+        """Forget what was made, because a field was assigned."""
+        self._made = None
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Compilation)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __copy__(self) -> Compilation:
+        return Compilation()
+
+    def __deepcopy__(self, memo: object) -> Compilation:
+        return Compilation()
+
+    def __reduce__(self) -> tuple[type[Compilation], tuple[()]]:
+        return Compilation, ()
+
+
+def _countries(codes: Iterable[str]) -> frozenset[str]:
+    return frozenset(code.strip().upper() for code in codes if code.strip())
+
+
+def _invalid(field: str, addresses: AddressList) -> list[str]:
+    """Say which entries of a field are no addresses; nothing where all are."""
+    if not addresses.invalid:
+        return []
+    shown = ", ".join(repr(entry[:60]) for entry in addresses.invalid[:_QUOTED])
+    more = f" and {len(addresses.invalid) - _QUOTED} more" if len(addresses.invalid) > _QUOTED else ""
+    return [f"{field} has entries that are neither an address nor a network and are ignored: {shown}{more}"]

@@ -1,0 +1,343 @@
+"""Enforces dynamic rules in an ASGI application that has no fastapi-guard.
+
+::
+
+    from opentelemetry_guard import GuardRulesMiddleware
+
+    app = FastAPI()
+    app.add_middleware(GuardRulesMiddleware)
+
+It asks the rules client of the process for its rules, blocks what they block,
+and emits a security event for each request that it has blocked. While no rules
+are known every request passes. Where fastapi-guard guards the application, the
+same rules reach it by themselves: don't use both. `docs/rules.md` compares
+them.
+"""
+
+from __future__ import annotations
+
+import logging
+import weakref
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from .. import rules as client
+from ..client_address import client_address
+from ..decision import LONGEST_USER_AGENT, CompiledRules, Decision
+from ..emit import Emitter, emit_event
+from ..instrumentation.options import GuardOptions
+from ..models import DynamicRules
+from ..once import log_once
+from .bans import Bans
+from .limits import Limits, RateLimiter, Refusal
+
+_logger = logging.getLogger(__name__)
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+RulesSource = Callable[[], "DynamicRules | None"]
+
+_POLICY_VIOLATION = 1008
+"""The close code of a WebSocket that may not be; before the handshake is accepted, servers answer 403."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What blocks a request: the status and the words that the client sees, and the type of the event."""
+
+    status_code: int
+    detail: str
+    event_type: str
+
+
+_ANSWERS: Mapping[str, _Answer] = {
+    "emergency_mode": _Answer(503, "Service temporarily unavailable", "emergency_mode_block"),
+    "ip_blacklist": _Answer(403, "Forbidden", "ip_blocked"),
+    "auto_ban_threshold": _Answer(403, "Forbidden", "ip_blocked"),
+    "whitelist_countries": _Answer(403, "Forbidden", "country_blocked"),
+    "blocked_countries": _Answer(403, "Forbidden", "country_blocked"),
+    "blocked_user_agents": _Answer(403, "Forbidden", "user_agent_blocked"),
+    "suspicious_patterns": _Answer(400, "Bad request", "penetration_attempt"),
+    "global_rate_limit": _Answer(429, "Too many requests", "rate_limited"),
+    "endpoint_rate_limits": _Answer(429, "Too many requests", "rate_limited"),
+}
+"""The answer of each rule that can block; statuses and types are fastapi-guard's, the words say less."""
+
+
+class _Enforced:
+    """Rules in the form in which they are enforced; never changed."""
+
+    __slots__ = ("compiled", "limits", "rules")
+
+    def __init__(self, rules: DynamicRules) -> None:
+        self.rules = rules
+        self.compiled: CompiledRules = rules.compiled()
+        if rules.enable_rate_limiting is False:
+            self.limits = Limits(None, None, {})
+        else:
+            self.limits = Limits(rules.global_rate_limit, rules.global_rate_window, rules.endpoint_rate_limits)
+        for problem in self.limits.problems:
+            log_once(_logger, logging.WARNING, f"dynamic rules: {problem}")
+        if rules.blocked_cloud_providers:
+            log_once(
+                _logger,
+                logging.WARNING,
+                "dynamic rules: blocked_cloud_providers has no effect in GuardRulesMiddleware, which doesn't know the "
+                "providers' networks; list them in ip_blacklist, or use fastapi-guard",
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """What rules and events need to know of a request."""
+
+    address: str
+    path: str
+    country: str | None
+    user_agent: str | None
+    endpoint: str | None
+
+
+class GuardRulesMiddleware:
+    """Pure ASGI middleware that enforces dynamic rules; see the module.
+
+    Args:
+        app: the application.
+        rules: rules to enforce instead of the backend's: a `DynamicRules`, or a function that returns the current
+            ones. The function is called for every request and should return the same object until rules change: each
+            new one is compiled on the event loop.
+        interval: seconds between two polls of the backend's rules, at least 1; 0 enforces none. Default:
+            ``OTEL_PYTHON_GUARD_RULES_INTERVAL``, else 300.
+        trusted_proxies: addresses and networks whose ``X-Forwarded-For`` names the client. Default:
+            ``OTEL_PYTHON_GUARD_TRUSTED_PROXIES``, else none.
+        country_of: returns the ISO 3166 code of an address's country, None where it doesn't know. It is called on
+            the event loop, and only while rules name countries. Without it rules on countries have no effect.
+        emitter: where events go. Default: the global OpenTelemetry providers.
+
+    Raises:
+        ValueError: `interval` or `trusted_proxies` can't be used.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        rules: DynamicRules | RulesSource | None = None,
+        interval: float | None = None,
+        trusted_proxies: str | Iterable[str] | None = None,
+        country_of: Callable[[str], str | None] | None = None,
+        emitter: Emitter | None = None,
+    ) -> None:
+        if trusted_proxies is not None and not isinstance(trusted_proxies, str):
+            trusted_proxies = tuple(trusted_proxies)
+        options = GuardOptions.resolve(rules_interval=interval, trusted_proxies=trusted_proxies)
+        self.app = app
+        self._trusted = options.trusted_proxies
+        self._interval = options.rules_interval
+        self._country_of = country_of
+        self._emit = emit_event if emitter is None else emitter.emit_event
+        self._limiter = RateLimiter()
+        self._bans = Bans()
+        self._source: RulesSource | None = rules if callable(rules) else None
+        # Replaced as a whole, so that a request sees one set of rules from its beginning to its end.
+        self._enforced: _Enforced | None = _Enforced(rules) if isinstance(rules, DynamicRules) else None
+        self._subscribes = rules is None and self._interval != 0
+        self._unsubscribe: Callable[[], None] | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request that rules block; leave everything else to the application."""
+        # Not in the constructor: that may run before a server forks its workers.
+        if self._subscribes and self._unsubscribe is None:
+            self._subscribe()
+        if scope["type"] == "lifespan":
+            try:
+                await self.app(scope, receive, send)
+            finally:
+                self.close()
+            return
+        blocked = self._blocked(scope) if scope["type"] in ("http", "websocket") else None
+        if blocked is None:
+            await self.app(scope, receive, send)
+        else:
+            await _refuse(scope, send, *blocked)
+
+    def close(self) -> None:
+        """Ask for no more rules; the next request asks again. The end of the application's lifespan does this."""
+        unsubscribe, self._unsubscribe = self._unsubscribe, None
+        if unsubscribe is not None:
+            unsubscribe()
+
+    def _subscribe(self) -> None:
+        # The client lives as long as the process; it must not keep a middleware of a test or of a mounted app alive.
+        middleware = weakref.ref(self)
+
+        def on_rules(_old: DynamicRules | None, new: DynamicRules) -> None:
+            # On the client's thread: long lists are compiled there, not on an event loop.
+            enforced = _Enforced(new)
+            found = middleware()
+            if found is None:
+                unsubscribe()
+            else:
+                found._enforced = enforced
+
+        unsubscribe = self._unsubscribe = client.subscribe(on_rules, self._interval)
+
+    def _blocked(self, scope: Scope) -> tuple[_Answer, int] | None:
+        """Return the answer to a request that is blocked, and the seconds of its Retry-After (0 for none)."""
+        try:
+            enforced = self._enforced if self._source is None else self._of_source(self._source)
+            return None if enforced is None else self._judge(enforced, scope)
+        except Exception as error:  # noqa: BLE001  telemetry and rules must not take an application down
+            log_once(
+                _logger,
+                logging.ERROR,
+                f"dynamic rules could not be enforced on a request, which passed: {error!r}",
+                cause="unenforced rules",
+            )
+            return None
+
+    def _of_source(self, source: RulesSource) -> _Enforced | None:
+        rules, enforced = source(), self._enforced
+        if rules is None:
+            return None
+        if enforced is None or enforced.rules is not rules:
+            enforced = self._enforced = _Enforced(rules)
+        return enforced
+
+    def _judge(self, enforced: _Enforced, scope: Scope) -> tuple[_Answer, int] | None:
+        request = self._read(enforced.compiled, scope)
+        decision = enforced.compiled.decide(request.address, request.country, request.endpoint, request.user_agent)
+        if decision.rule == "ip_whitelist":
+            return None
+        bans = enforced.rules.enable_ip_banning is not False
+        if bans and decision.rule != "emergency_mode" and self._bans.holds(request.address):
+            decision = Decision(False, "the address is banned for repeated offences", "auto_ban_threshold")
+        retry_after = 0
+        if decision and enforced.limits and request.address and not enforced.compiled.expired():
+            limits = enforced.limits.of(request.path)
+            if limits and (refusal := self._limiter.refusal(request.address, limits)) is not None:
+                decision, retry_after = _decision_on(refusal), refusal.retry_after
+        if decision:
+            return None
+        answer = _ANSWERS[decision.rule]
+        self._report(enforced.rules, decision, answer, request, scope)
+        self._count_offence(enforced.rules, decision, request)
+        return answer, retry_after
+
+    def _read(self, compiled: CompiledRules, scope: Scope) -> _Request:
+        path: str = scope["path"]
+        root_path: str = scope.get("root_path") or ""
+        address = client_address(scope, self._trusted)
+        return _Request(
+            address,
+            path.removeprefix(root_path) or "/" if root_path else path,
+            self._country(address) if compiled.wants_country else None,
+            _user_agent(scope) if compiled.wants_user_agent else None,
+            _endpoint(scope) if compiled.wants_endpoint else None,
+        )
+
+    def _country(self, address: str) -> str | None:
+        if self._country_of is None:
+            log_once(
+                _logger,
+                logging.WARNING,
+                "dynamic rules: rules on countries have no effect: give GuardRulesMiddleware a country_of, which tells "
+                "an address's country",
+            )
+            return None
+        try:
+            return self._country_of(address) or ""
+        except Exception as error:  # noqa: BLE001  it is the application's code
+            log_once(
+                _logger,
+                logging.ERROR,
+                f"the country_of of GuardRulesMiddleware fails, and rules on countries have no effect: {error!r}",
+                cause="failing country_of",
+            )
+            return None
+
+    def _count_offence(self, rules: DynamicRules, decision: Decision, request: _Request) -> None:
+        """Ban a client at its `auto_ban_threshold`-th offence; emergency mode halves that, as in fastapi-guard."""
+        counts = decision.rule == "suspicious_patterns" or (
+            bool(rules.enable_rate_limit_auto_ban) and decision.rule in ("global_rate_limit", "endpoint_rate_limits")
+        )
+        if not counts or rules.enable_ip_banning is False or not rules.auto_ban_threshold or not request.address:
+            return
+        threshold = max(1, rules.auto_ban_threshold // 2) if rules.emergency_mode else rules.auto_ban_threshold
+        duration = rules.auto_ban_duration or rules.ip_ban_duration
+        if duration > 0 and self._bans.offend(request.address, threshold, duration):
+            self._emit(
+                event_type="ip_banned",
+                ip_address=request.address,
+                action_taken="banned",
+                reason=f"{threshold} offences, the last one: {decision.reason}",
+                endpoint=request.path,
+                rule_type="auto_ban_threshold",
+                metadata={**_identity(rules), "rule": "auto_ban_threshold", "duration": duration},
+            )
+
+    def _report(
+        self, rules: DynamicRules, decision: Decision, answer: _Answer, request: _Request, scope: Scope
+    ) -> None:
+        self._emit(
+            event_type=answer.event_type,
+            ip_address=request.address,
+            country=request.country or None,
+            user_agent=_user_agent(scope),
+            action_taken="request_blocked",
+            reason=decision.reason,
+            endpoint=scope["path"],
+            method=scope.get("method", "GET"),
+            status_code=403 if scope["type"] == "websocket" else answer.status_code,
+            rule_type=decision.rule,
+            pattern_matched=decision.matched or None,
+            metadata={**_identity(rules), "rule": decision.rule},
+        )
+
+
+def _identity(rules: DynamicRules) -> dict[str, object]:
+    return {"rule_id": rules.rule_id, "rule_version": rules.version}
+
+
+def _decision_on(refusal: Refusal) -> Decision:
+    limit = refusal.limit
+    where = f" to {limit.name}" if limit.name else ""
+    rule = "endpoint_rate_limits" if limit.name else "global_rate_limit"
+    return Decision(False, f"more than {limit.requests} requests{where} in {limit.window} s", rule, limit.name)
+
+
+def _user_agent(scope: Scope) -> str:
+    for name, value in scope["headers"]:
+        if name.lower() == b"user-agent":
+            text: str = value[:LONGEST_USER_AGENT].decode("latin-1")
+            return text
+    return ""
+
+
+def _endpoint(scope: Scope) -> str:
+    """Return the path as the client sent it, and its query."""
+    raw: bytes | None = scope.get("raw_path")
+    path = quote(scope["path"]) if raw is None else raw.decode("latin-1")
+    query: bytes = scope.get("query_string") or b""
+    return f"{path}?{query.decode('latin-1')}" if query else path
+
+
+async def _refuse(scope: Scope, send: Send, answer: _Answer, retry_after: int) -> None:
+    """Answer in words that tell nothing of the rules."""
+    if scope["type"] == "websocket":
+        await send({"type": "websocket.close", "code": _POLICY_VIOLATION, "reason": ""})
+        return
+    body = b'{"detail":"%s"}' % answer.detail.encode()
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", b"%d" % len(body)),
+        (b"cache-control", b"no-store"),
+    ]
+    if retry_after:
+        headers.append((b"retry-after", b"%d" % retry_after))
+    await send({"type": "http.response.start", "status": answer.status_code, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
