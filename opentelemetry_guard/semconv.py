@@ -82,3 +82,6 @@ DELIVERY_DESTINATION = "guard.delivery.destination"
 DELIVERY_ROUTE = "guard.delivery.route"
 DELIVERY_ROW_KIND = "guard.delivery.row.kind"
 DELIVERY_ROW_STATE = "guard.delivery.row.state"
+
+# Resources of the process: what opentelemetry-instrumentation-system-metrics has no reader for.
+ASYNCIO_EVENTLOOP_LAG = "asyncio.eventloop.lag"

@@ -8,46 +8,55 @@ or by hand, after the providers were set::
 
     from opentelemetry_guard.instrumentation import GuardInstrumentor
 
-    GuardInstrumentor().instrument()
+    GuardInstrumentor().instrument(trusted_proxies=["10.0.0.0/8"])
 
-What fastapi-guard reports to its agent becomes security events and metrics,
-with no change to the application (`fastapi_guard`).
+What it does, each part in a module of its own and none of it before the
+application imports what it is about:
 
-Settings:
-
-``OTEL_PYTHON_GUARD_SIGTERM_HANDLER`` (keyword `sigterm_handler`): ``false``
-    keeps signals as they are. By default, where SIGTERM (or SIGINT) has the
-    system's default action,
-    the telemetry that is still in the SDK's processors is shut down in order
-    before the process ends by that signal. uvicorn needs this: it raises the
-    signal again when it has stopped, and no ``atexit`` handler runs then.
+- `fastapi_guard`: what fastapi-guard reports becomes security events, and dynamic rules reach it.
+- `fastapi_apps`: the answers of FastAPI and Starlette applications become security events (`http_rules`), and clients
+  are watched over time (`behavior`).
+- `span_privacy`: secrets are masked in the spans of HTTP servers, whoever exports them.
+- `resources`: CPU, memory and the event loop's lag, where that is switched on.
+- `termination`: SIGTERM shuts telemetry down before it ends the process. uvicorn needs this: it raises the signal again
+  when it has stopped, and no ``atexit`` handler runs then.
 """
 
 from __future__ import annotations
 
 import logging
-import os
+import sys
 from collections.abc import Collection
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry._logs import get_logger_provider
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type: ignore[attr-defined]
 from opentelemetry.metrics import get_meter_provider
 from opentelemetry.trace import get_tracer_provider
 
-from ..environment_variables import OTEL_PYTHON_GUARD_SIGTERM_HANDLER
 from ..once import log_once
-from . import fastapi_guard, termination
+from . import fastapi_apps, fastapi_guard, resources, span_privacy, termination
+from .options import NAMES, GuardOptions
+
+if TYPE_CHECKING:
+    from ..emit import Emitter
 
 __all__ = ["GuardInstrumentor"]
 
 _logger = logging.getLogger(__name__)
 
+_PRIVACY = "opentelemetry_guard.privacy"
+_PROVIDERS = ("tracer_provider", "logger_provider", "meter_provider")
+
 
 class GuardInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # the base is untyped
-    """Prepares a process for security telemetry and captures what fastapi-guard reports.
+    """Prepares a process for security telemetry.
 
-    A second `instrument` changes nothing.
+    `instrument` takes the attributes of `GuardOptions` and of
+    `opentelemetry_guard.privacy.PrivacySettings`, and `tracer_provider`,
+    `logger_provider` and `meter_provider` in the place of the global ones. A
+    keyword wins over its variable ``OTEL_PYTHON_GUARD_<NAME>``. A second
+    `instrument` changes nothing.
     """
 
     def instrumentation_dependencies(self) -> Collection[str]:
@@ -55,22 +64,49 @@ class GuardInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # the base is 
         return ()
 
     def _instrument(self, **kwargs: Any) -> None:
-        if _no_provider():
+        providers = {name: kwargs.pop(name, None) for name in _PROVIDERS}
+        options = GuardOptions.resolve(**{name: kwargs.pop(name) for name in NAMES if name in kwargs})
+        _configure_privacy(kwargs)
+        if not any(providers.values()) and _no_provider():
             log_once(
                 _logger,
                 logging.WARNING,
                 "OpenTelemetry has no SDK providers, so nothing is recorded: install a distro for "
                 "opentelemetry-instrument (pip install 'opentelemetry-guard[auto]'), or set providers in code first",
             )
-        if _enabled(OTEL_PYTHON_GUARD_SIGTERM_HANDLER, kwargs.get("sigterm_handler")):
+        if options.sigterm_handler:
             termination.install()
             termination.follow_uvicorn()
-        fastapi_guard.install()
+        emitter = _emitter(providers)
+        span_privacy.install(providers["tracer_provider"])
+        resources.install(options, providers["meter_provider"])
+        fastapi_guard.install(options, emitter)
+        fastapi_apps.install(options, emitter)
 
     def _uninstrument(self, **kwargs: Any) -> None:
+        fastapi_apps.uninstall()
         fastapi_guard.uninstall()
+        resources.uninstall()
+        span_privacy.uninstall()
         termination.unfollow_uvicorn()
         termination.uninstall()
+        _configure_privacy({})
+
+
+# What these two import, a process that emits nothing is spared.
+def _configure_privacy(keywords: dict[str, Any]) -> None:
+    if keywords or _PRIVACY in sys.modules:
+        from .. import privacy
+
+        privacy.configure(**keywords)
+
+
+def _emitter(providers: dict[str, Any]) -> Emitter | None:
+    if not any(providers.values()):
+        return None
+    from ..emit import Emitter
+
+    return Emitter(**providers)
 
 
 def _no_provider() -> bool:
@@ -80,13 +116,3 @@ def _no_provider() -> bool:
         type(provider).__module__.startswith(("opentelemetry.trace", "opentelemetry._logs", "opentelemetry.metrics"))
         for provider in providers
     )
-
-
-def _enabled(variable: str, keyword: object) -> bool:
-    """Return a switch that is on by default; the keyword wins over the environment variable."""
-    if keyword is not None:
-        return bool(keyword)
-    text = os.environ.get(variable, "").strip().lower()
-    if text not in ("", "true", "false"):
-        log_once(_logger, logging.ERROR, f"{variable} is {text!r}, allowed are true and false; taken as true")
-    return text != "false"

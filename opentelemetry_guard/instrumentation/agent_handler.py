@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import inspect
 import logging
+from collections.abc import Callable
 from datetime import datetime, timezone
 from typing import Any
 
-from .. import capture, codec
-from ..emit import emit_event, record_metric
+from .. import capture, codec, incident
+from ..emit import Emitter, emit_event, record_metric
 from ..models import SecurityMetric
 from ..once import log_once
 from ..tally import TALLY
-from . import request_following
-from .noise import FOLDED, NoiseFilter, is_noise
+from . import guard_rules, request_following
+from .noise import NoiseFilter, is_noise
 from .reports import Report, is_about_request
 
 _logger = logging.getLogger(__name__)
@@ -26,7 +27,7 @@ _METRIC_FIELDS = tuple(SecurityMetric.model_fields)
 
 
 class GuardAgentHandler:
-    """guard-core's AgentHandlerProtocol on top of `emit_event` and `record_metric`.
+    """guard-core's AgentHandlerProtocol on top of an `Emitter`.
 
     Nothing here raises, waits or buffers beyond the answer to the request.
     While it is not active it takes everything and keeps nothing.
@@ -35,9 +36,30 @@ class GuardAgentHandler:
     def __init__(self) -> None:
         self.active = False
         self._noise = NoiseFilter()
+        self._emit_event: Callable[[Report], None] = emit_event
+        self._record_metric: Callable[..., None] = record_metric
+
+    def begin(self, emitter: Emitter | None) -> None:
+        """Be active, and emit through `emitter`, or into the global providers where it is None."""
+        self._emit_event = emit_event if emitter is None else emitter.emit_event
+        self._record_metric = record_metric if emitter is None else emitter.record_metric
+        if not self.active:
+            self._noise = NoiseFilter()
+        self.active = True
+
+    def end(self) -> None:
+        """Tell what noise was folded, and be active no more."""
+        self.tell_noise()
+        self.active = False
+
+    def tell_noise(self) -> None:
+        """Emit what noise was folded and not told yet; for the end of an application."""
+        if self.active:
+            for report in self._noise.drain():
+                self._emit_aside(report)
 
     async def send_event(self, event: object) -> None:
-        """Take one event: at once where it is about guard-core itself, with its request's answer otherwise."""
+        """Take one event: at once where it is no incident of a request, with its request's answer otherwise."""
         if not self.active:
             return
         capture.begin(LIBRARY)
@@ -45,47 +67,72 @@ class GuardAgentHandler:
             self._take(codec.fields_of(event))
         except Exception as error:  # noqa: BLE001  reading a stranger's object may raise anything
             _complain("event", error)
-            emit_event(event)  # type: ignore[arg-type]  # it says and counts what it can't read
+            self._emit_event(event)  # type: ignore[arg-type]  # it says and counts what it can't read
 
     async def send_metric(self, metric: object) -> None:
         """Take one metric, unless an HTTP instrumentation measures the same of the request."""
         if not self.active:
             return
         try:
-            _take_metric(codec.fields_of(metric, _METRIC_FIELDS))
+            self._take_metric(codec.fields_of(metric, _METRIC_FIELDS))
         except Exception as error:  # noqa: BLE001  reading a stranger's object may raise anything
             _complain("metric", error)
 
     def _take(self, report: Report) -> None:
         report.setdefault("timestamp", datetime.now(timezone.utc))
-        event_type = str(report.get("event_type"))
-        if is_noise(event_type):
-            folded = self._noise.admit(event_type)
-            if folded is None:
-                return
-            if folded:
-                metadata = report.get("metadata")
-                report["metadata"] = {**(metadata if isinstance(metadata, dict) else {}), FOLDED: folded}
+        if is_noise(str(report.get("event_type"))):
+            admitted = self._noise.admit(report)
+            if admitted is not None:
+                self._emit_aside(admitted)
+            return
         request = request_following.current()
-        if request is not None and is_about_request(report):
-            request.report(report)
+        if not is_about_request(report):
+            self._emit_aside(report)
+        elif request is None:
+            self._emit_event(report)
         else:
-            emit_event(report)
+            request.report(report, self._emit_event)
+
+    def _emit_aside(self, report: Report) -> None:
+        """Emit what is no incident of the request under way, so that nobody takes it for one."""
+        _, token = incident.begin()
+        try:
+            self._emit_event(report)
+        finally:
+            incident.end(token)
+
+    def _take_metric(self, fields: dict[str, object]) -> None:
+        metric_type = fields.get("metric_type")
+        if metric_type not in _REQUEST_METRICS:
+            self._record_metric(fields)
+            return
+        request = request_following.current()
+        if request is not None and request.measured_by_http:
+            return
+        tags = fields.get("tags")
+        # guard-core names the requested path there, of which a scanner makes any number; the route is one of a few.
+        tags = {key: tag for key, tag in tags.items() if key != "endpoint"} if isinstance(tags, dict) else {}
+        self._record_metric(
+            metric_type=metric_type, value=fields.get("value"), endpoint=request and request.route, tags=tags
+        )
 
     async def start(self) -> None:
         """Do nothing: OpenTelemetry's pipelines run already."""
 
     async def stop(self) -> None:
-        """Do nothing: OpenTelemetry's providers flush at their own shutdown."""
+        """Tell what noise was folded; OpenTelemetry's providers flush at their own shutdown."""
+        self.tell_noise()
 
     async def flush_buffer(self) -> None:
-        """Do nothing: nothing is buffered here."""
+        """Tell what noise was folded; nothing else is held here."""
+        self.tell_noise()
 
     async def initialize_redis(self, redis_handler: object) -> None:
         """Do nothing: fastapi-guard's Redis is not our queue."""
 
-    async def get_dynamic_rules(self) -> None:
-        """Return None: there are no rules from here."""
+    async def get_dynamic_rules(self) -> object | None:
+        """Return the rules that the backend has handed out, in guard-core's form; None before there are any."""
+        return guard_rules.current() if self.active else None
 
     async def health_check(self) -> bool:
         """Return True: there is nothing here that could be down."""
@@ -100,9 +147,17 @@ class GuardAgentHandler:
 class BesideAgent:
     """The application's own agent with ours beside it: both receive, everything else is the application's agent's."""
 
-    def __init__(self, theirs: Any, ours: GuardAgentHandler) -> None:
+    def __init__(self, theirs: Any, ours: GuardAgentHandler, *, rules_are_theirs: bool = True) -> None:
+        """Join two agents.
+
+        Args:
+            theirs: the agent that the application turned on.
+            ours: what puts the same into OpenTelemetry.
+            rules_are_theirs: whether dynamic rules come from the application's agent alone, and not from ours.
+        """
         self._theirs = theirs
         self._ours = ours
+        self.rules_are_theirs = rules_are_theirs
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._theirs, name)
@@ -110,30 +165,50 @@ class BesideAgent:
     async def send_event(self, event: object) -> None:
         """Send an event to both; what the application's agent raises is guard-core's to handle, as without us."""
         await self._ours.send_event(event)
-        sent = self._theirs.send_event(event)
-        if inspect.isawaitable(sent):
-            await sent
+        await _done(self._theirs.send_event(event))
 
     async def send_metric(self, metric: object) -> None:
         """Send a metric to both."""
         await self._ours.send_metric(metric)
-        sent = self._theirs.send_metric(metric)
-        if inspect.isawaitable(sent):
-            await sent
+        await _done(self._theirs.send_metric(metric))
+
+    async def start(self) -> None:
+        """Start the application's agent."""
+        await _done(self._theirs.start())
+
+    async def stop(self) -> None:
+        """Stop the application's agent."""
+        await self._ours.stop()
+        await _done(self._theirs.stop())
+
+    async def flush_buffer(self) -> None:
+        """Flush both."""
+        await self._ours.flush_buffer()
+        await _done(self._theirs.flush_buffer())
+
+    async def initialize_redis(self, redis_handler: object) -> None:
+        """Give the application's agent its Redis."""
+        await _done(self._theirs.initialize_redis(redis_handler))
+
+    async def get_dynamic_rules(self) -> object | None:
+        """Return the rules of the one agent that they come from."""
+        if not self.rules_are_theirs:
+            return await self._ours.get_dynamic_rules()
+        rules: object | None = await _done(self._theirs.get_dynamic_rules())
+        return rules
+
+    async def health_check(self) -> bool:
+        """Return whether the application's agent is well."""
+        return bool(await _done(self._theirs.health_check()))
+
+    def get_stats(self) -> Any:
+        """Return the counts of the application's agent."""
+        return self._theirs.get_stats()
 
 
-def _take_metric(fields: dict[str, object]) -> None:
-    metric_type = fields.get("metric_type")
-    if metric_type not in _REQUEST_METRICS:
-        record_metric(fields)
-        return
-    request = request_following.current()
-    if request is not None and request.measured_by_http:
-        return
-    tags = fields.get("tags")
-    # guard-core names the requested path there, of which a scanner makes any number; the route is one of a few.
-    tags = {key: tag for key, tag in tags.items() if key != "endpoint"} if isinstance(tags, dict) else {}
-    record_metric(metric_type=metric_type, value=fields.get("value"), endpoint=request and request.route, tags=tags)
+async def _done(answer: Any) -> Any:
+    """Wait for what an agent's method returned; an application's own agent may have sync methods."""
+    return await answer if inspect.isawaitable(answer) else answer
 
 
 def _complain(kind: str, error: Exception) -> None:

@@ -19,6 +19,7 @@ class AnsweredRequest:
         duration: seconds until the answer began.
         user_agent: as sent, "" where there is none.
         reported: whether the request has produced a security event already, so that its status derives none.
+        raw_path: the path as it was encoded on the wire, "" where the server doesn't tell.
     """
 
     address: str
@@ -30,3 +31,4 @@ class AnsweredRequest:
     duration: float
     user_agent: str = ""
     reported: bool = False
+    raw_path: str = ""

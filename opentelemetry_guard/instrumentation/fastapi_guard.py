@@ -8,22 +8,33 @@ from __future__ import annotations
 
 import sys
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from wrapt import register_post_import_hook
+
+from .options import GuardOptions
+
+if TYPE_CHECKING:
+    from ..emit import Emitter
 
 MODULES = ("guard.middleware", "guard.asgi", "guard.websocket")
 """The modules of fastapi-guard that are changed when they are imported."""
 
-_active = False
 _hooked = False
+_active: tuple[GuardOptions, Emitter | None] | None = None
 
 
-def install() -> None:
-    """Capture from now on; a second call changes nothing."""
+def install(options: GuardOptions | None = None, emitter: Emitter | None = None) -> None:
+    """Capture from now on; a second call changes nothing.
+
+    Args:
+        options: settings; None is the defaults.
+        emitter: what everything is emitted through; None is the global providers.
+    """
     global _active, _hooked
-    if _active:
+    if _active is not None:
         return
-    _active = True
+    _active = options or GuardOptions(), emitter
     if _hooked:
         for module in filter(None, map(sys.modules.get, MODULES)):
             _on_import(module)
@@ -37,9 +48,9 @@ def install() -> None:
 def uninstall() -> None:
     """Put fastapi-guard back as it was."""
     global _active
-    if not _active:
+    if _active is None:
         return
-    _active = False
+    _active = None
     if any(name in sys.modules for name in MODULES):
         from . import guard_patches
 
@@ -47,7 +58,7 @@ def uninstall() -> None:
 
 
 def _on_import(module: ModuleType) -> None:
-    if _active:
+    if _active is not None:
         from . import guard_patches
 
-        guard_patches.apply(module)
+        guard_patches.apply(module, *_active)

@@ -6,6 +6,8 @@ import threading
 import time
 from collections.abc import Callable
 
+from .reports import Report
+
 PERIOD = 60.0
 """Seconds in which one report of a kind passes."""
 
@@ -19,9 +21,10 @@ def is_noise(event_type: str) -> bool:
 
 
 class NoiseFilter:
-    """Lets one report of a kind pass in each period.
+    """Lets one report of a kind pass in each period; every other one is in the count of one that passes later.
 
-    The lock guards both dictionaries and is held for look-ups only.
+    The lock guards both dictionaries and is held for look-ups only. There are
+    as many entries as kinds of noise, and guard-core knows a handful.
     """
 
     def __init__(self, period: float = PERIOD, clock: Callable[[], float] = time.monotonic) -> None:
@@ -35,15 +38,31 @@ class NoiseFilter:
         self._clock = clock
         self._lock = threading.Lock()
         self._passed_at: dict[str, float] = {}
-        self._folded: dict[str, int] = {}
+        self._held: dict[str, tuple[int, Report]] = {}  # how many are folded, and the latest of them
 
-    def admit(self, event_type: str) -> int | None:
-        """Return how many were folded since the last one that passed, or None where this one is folded too."""
+    def admit(self, report: Report) -> Report | None:
+        """Return the report as it is to be told, or None where it is folded into a later one of its kind."""
+        kind = str(report.get("event_type"))
         now = self._clock()
         with self._lock:
-            passed_at = self._passed_at.get(event_type)
+            passed_at = self._passed_at.get(kind)
+            folded, _ = self._held.get(kind, (0, report))
             if passed_at is not None and now - passed_at < self._period:
-                self._folded[event_type] = self._folded.get(event_type, 0) + 1
+                self._held[kind] = (folded + 1, report)
                 return None
-            self._passed_at[event_type] = now
-            return self._folded.pop(event_type, 0)
+            self._passed_at[kind] = now
+            self._held.pop(kind, None)
+        return _counted(report, folded)
+
+    def drain(self) -> list[Report]:
+        """Return what is still folded, for the end of an application: the latest of each kind counts the others."""
+        with self._lock:
+            held, self._held = self._held, {}
+        return [_counted(report, folded - 1) for folded, report in held.values()]
+
+
+def _counted(report: Report, folded: int) -> Report:
+    if not folded:
+        return report
+    metadata = report.get("metadata")
+    return {**report, "metadata": {**(metadata if isinstance(metadata, dict) else {}), FOLDED: folded}}

@@ -13,13 +13,15 @@ from typing import TypeAlias
 
 import orjson
 
+from ..client_address import Network
 from ..once import log_once
+from .behavior_rules import BehaviorRules
+from .http_rules import HttpRules
 
 _logger = logging.getLogger(__name__)
 
 PREFIX = "OTEL_PYTHON_GUARD_"
 
-Network: TypeAlias = "ipaddress.IPv4Network | ipaddress.IPv6Network"
 Rules: TypeAlias = "Mapping[str, object]"
 
 
@@ -95,6 +97,17 @@ def _rules(value: object) -> Rules:
     return value
 
 
+def _changes_to(resolve: Callable[[Rules], object]) -> Callable[[object], Rules]:
+    """Make a parser that refuses what the rules themselves refuse, before anything is instrumented."""
+
+    def parse(value: object) -> Rules:
+        rules = _rules(value)
+        resolve(rules)
+        return rules
+
+    return parse
+
+
 def _loaded(text: str) -> object:
     try:
         return orjson.loads(text if text.lstrip().startswith("{") else Path(text).expanduser().read_bytes())
@@ -122,10 +135,13 @@ def _interval(value: object) -> float:
 _PARSERS: Mapping[str, Callable[[object], object]] = {
     "sigterm_handler": _switch,
     "http_events": _switch,
-    "http_rules": _rules,
+    "http_rules": _changes_to(HttpRules.resolve),
     "behavior": _switch,
-    "behavior_rules": _rules,
+    "behavior_rules": _changes_to(BehaviorRules.resolve),
     "trusted_proxies": _networks,
     "resource_metrics": _switch,
     "rules_interval": _interval,
 }
+
+NAMES = tuple(_PARSERS)
+"""The options, each a keyword and with `PREFIX` and in upper case a variable."""

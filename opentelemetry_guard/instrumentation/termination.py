@@ -39,6 +39,22 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 """What asks a process to end."""
 
 
+_also: list[Callable[[], object]] = []
+# Appended to and removed from whole; the signal's handler reads a copy.
+
+
+def shut_down_too(shutdown: Callable[[], object]) -> None:
+    """Have `shutdown` called beside the global providers' own; a second time changes nothing."""
+    if shutdown not in _also:
+        _also.append(shutdown)
+
+
+def no_more(shutdown: Callable[[], object]) -> None:
+    """Take back `shut_down_too`."""
+    if shutdown in _also:
+        _also.remove(shutdown)
+
+
 def install() -> bool:
     """Handle the signals, on the main thread and over the default action only; return whether one was taken."""
     if threading.current_thread() is not threading.main_thread():
@@ -75,7 +91,8 @@ def unfollow_uvicorn() -> None:
 
 
 def _wrap_serve(module: ModuleType) -> None:
-    if not isinstance(module.Server.serve, wrapt.ObjectProxy):
+    # What the class gives out is a bound wrapper, which tells nothing about who made it.
+    if getattr(vars(module.Server)["serve"], "_self_wrapper", None) is not _serve:
         wrapt.wrap_function_wrapper(module, "Server.serve", _serve)
 
 
@@ -100,8 +117,8 @@ def _shut_down_providers(deadline: float) -> None:
     # hangs in one provider must not keep the others from finishing. Bare threads: `Thread.start` takes a lock of the
     # threading module, which may be what the signal has interrupted.
     running = []
-    for provider in (get_logger_provider(), get_meter_provider(), get_tracer_provider()):
-        shutdown = getattr(provider, "shutdown", None)
+    providers = (get_logger_provider(), get_meter_provider(), get_tracer_provider())
+    for shutdown in (*(getattr(provider, "shutdown", None) for provider in providers), *_also):
         if callable(shutdown):
             done = _thread.allocate_lock()
             done.acquire()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import logging
 import subprocess
 import sys
@@ -21,11 +22,13 @@ from opentelemetry.sdk.trace import TracerProvider
 from starlette.websockets import WebSocketDisconnect
 from support.pipeline import pipeline
 
-from opentelemetry_guard import SecurityEvent, capture, emit
-from opentelemetry_guard.instrumentation import fastapi_guard
+from opentelemetry_guard import SecurityEvent, capture, emit, incident
+from opentelemetry_guard.instrumentation import fastapi_guard, request_following
+from opentelemetry_guard.instrumentation.options import GuardOptions
 
 guard = pytest.importorskip("guard", reason="fastapi-guard is not installed; the extra `fastapi-guard` has it")
 
+NO_RULES = GuardOptions(rules_interval=0)
 ATTACK = "/items/1?q=1' UNION SELECT password FROM users--"
 
 
@@ -40,6 +43,11 @@ class Recorded:
         """Return the events about clients."""
         bodies: list[Any] = [record.log_record.body for record in self._logs.get_finished_logs()]
         return [dict(body) for body in bodies if body["ip_address"] not in ("", "system")]
+
+    def folded(self, event_type: str) -> list[int]:
+        """Return how many others each event of a type counts."""
+        bodies: list[Any] = [record.log_record.body for record in self._logs.get_finished_logs()]
+        return [body["metadata"].get("folded", 0) for body in bodies if body["event_type"] == event_type]
 
     def metrics(self) -> dict[str, list[dict[str, object]]]:
         """Return the attributes of each security metric's points, by name."""
@@ -58,7 +66,7 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> Iterator[Recorded]:
     logs, metrics = InMemoryLogRecordExporter(), InMemoryMetricReader()
     with pipeline(logs=[logs], readers=[metrics]) as built:
         monkeypatch.setattr(emit, "_global_emitter", built.emitter)
-        fastapi_guard.install()
+        fastapi_guard.install(NO_RULES)
         yield Recorded(logs, metrics)
         fastapi_guard.uninstall()
 
@@ -90,6 +98,9 @@ def with_routes(app: FastAPI) -> FastAPI:
 
 
 def with_socket(app: FastAPI, config: Any) -> FastAPI:
+    if not hasattr(guard, "make_guard_websocket"):
+        pytest.skip("this release guards no WebSockets")
+
     @app.websocket("/socket")
     async def socket(websocket: WebSocket, _: None = Depends(guard.make_guard_websocket(config))) -> None:
         await websocket.accept()
@@ -104,13 +115,19 @@ def client(app: Any, address: str = "203.0.113.7") -> TestClient:
 
 @pytest.fixture(params=["SecurityMiddleware", "PureASGISecurityMiddleware"])
 def middleware(request: pytest.FixtureRequest) -> Any:
+    if not hasattr(guard, request.param):
+        pytest.skip(f"this release has no {request.param}")
     return getattr(guard, request.param)
 
 
 def test_an_attack_is_one_event_with_its_status(recorded: Recorded, middleware: Any) -> None:
     assert client(application(middleware=middleware)).get(ATTACK).status_code == 400
     (event,) = recorded.events()
-    assert (event["event_type"], event["status_code"], event["endpoint"]) == ("penetration_attempt", 400, "/items/1")
+    assert (event["event_type"], event["status_code"], event["endpoint"]) == (
+        "penetration_attempt",
+        400,
+        "/items/{number}",
+    )
     assert "content_preview" not in event["metadata"]
     assert capture.is_captured("guard_core")
 
@@ -125,9 +142,8 @@ def test_an_attack_on_a_websocket_is_one_event(recorded: Recorded, middleware: A
 
 
 def test_a_warmed_up_middleware_is_captured_too(recorded: Recorded, caplog: pytest.LogCaptureFixture) -> None:
-    from guard.lifespan import guard_lifespan
-
-    app = with_routes(FastAPI(lifespan=guard_lifespan))
+    lifespan = pytest.importorskip("guard.lifespan", reason="this release has no helpers for lifespans")
+    app = with_routes(FastAPI(lifespan=lifespan.guard_lifespan))
     app.add_middleware(guard.SecurityMiddleware, config=settings())
     with client(app) as warmed:
         assert warmed.get(ATTACK).status_code == 400
@@ -135,40 +151,52 @@ def test_a_warmed_up_middleware_is_captured_too(recorded: Recorded, caplog: pyte
     assert "nothing is guarded" not in caplog.text
 
 
-def test_everything_is_put_back(recorded: Recorded) -> None:
-    import guard.asgi
-    import guard.middleware
-    import guard.websocket
+def places() -> list[Any]:
+    """Return what is changed, of this release."""
+    for module in fastapi_guard.MODULES:
+        if importlib.util.find_spec(module):
+            importlib.import_module(module)
+    from guard import middleware
     from guard_core import _pydantic_plugin_mute
+    from guard_core.handlers.dynamic_rule_handler import DynamicRuleManager
 
-    places = (
+    websocket = sys.modules.get("guard.websocket")
+    changed = (
         guard.SecurityMiddleware,
-        guard.PureASGISecurityMiddleware,
-        guard.websocket._WebSocketDetectionMiddleware,
-        guard.middleware.BaseSecurityDecorator,
-        guard.middleware.HandlerInitializer,
+        getattr(guard, "PureASGISecurityMiddleware", None),
+        getattr(websocket, "_WebSocketDetectionMiddleware", None),
+        middleware.BaseSecurityDecorator,
+        middleware.HandlerInitializer,
+        DynamicRuleManager,
         _pydantic_plugin_mute,
     )
-    patched = [dict(vars(place)) for place in places]
+    return [place for place in changed if place is not None]
+
+
+def test_everything_is_put_back(recorded: Recorded) -> None:
+    patched = [dict(vars(place)) for place in places()]
     fastapi_guard.install()
-    assert [dict(vars(place)) for place in places] == patched, "a second install changes nothing"
+    assert [dict(vars(place)) for place in places()] == patched, "a second install changes nothing"
     app = application()
     client(app).get(ATTACK)
     fastapi_guard.uninstall()
-    unpatched = [dict(vars(place)) for place in places]
+    unpatched = [dict(vars(place)) for place in places()]
     assert all(before != after for before, after in zip(patched, unpatched, strict=True))
     assert not any("opentelemetry_guard" in getattr(value, "__module__", "") for value in unpatched[0].values())
     assert "__call__" not in unpatched[0], "it was inherited before"
     assert not capture.is_captured("guard_core")
     assert client(app).get(ATTACK).status_code == 400
     assert len(recorded.events()) == 1, "a middleware from before is guarded on, and tells nothing"
-    fastapi_guard.install()
+    fastapi_guard.install(NO_RULES)
     assert client(application()).get(ATTACK).status_code == 400
     assert len(recorded.events()) == 2
 
 
 def test_the_middleware_shows_our_counts_as_its_agents(recorded: Recorded) -> None:
-    assert guard.SecurityMiddleware(FastAPI(), config=settings()).agent_stats["enabled"]
+    middleware = guard.SecurityMiddleware(FastAPI(), config=settings())
+    if not hasattr(middleware, "agent_stats"):
+        pytest.skip("this release shows no counts")
+    assert middleware.agent_stats["enabled"]
 
 
 class TheirAgent:
@@ -206,13 +234,13 @@ def their_agent(monkeypatch: pytest.MonkeyPatch) -> TheirAgent:
     package.SecurityEvent = type("TheirEvent", (SecurityEvent,), {})
     package.SecurityMetric = dict
     monkeypatch.setitem(sys.modules, "guard_agent", package)
-    monkeypatch.setattr(guard.SecurityConfig, "to_agent_config", lambda self: {})
+    monkeypatch.setattr(guard.SecurityConfig, "to_agent_config", lambda self: {"api_key": "test-key-of-an-agent"})
     return agent
 
 
 def test_the_applications_own_agent_and_ours_both_receive(recorded: Recorded, their_agent: TheirAgent) -> None:
     config = settings(enable_agent=True, agent_api_key="test-key-of-an-agent")
-    assert guard.SecurityMiddleware(FastAPI(), config=config).agent_stats["theirs"]
+    assert guard.SecurityMiddleware(FastAPI(), config=config).agent_handler.get_stats() == {"theirs": True}
     assert client(application(config)).get(ATTACK).status_code == 400
     theirs = [event for event in their_agent.events if event.event_type == "penetration_attempt"]
     assert [type(event).__name__ for event in theirs] == ["TheirEvent"]
@@ -262,6 +290,82 @@ def test_metrics_of_the_applications_own_are_always_recorded(recorded: Recorded)
     assert recorded.metrics() == {"guard.cache_hit_rate": [{"guard.tag.cache": "sessions"}]}
 
 
+def test_noise_that_was_folded_is_told_when_the_application_ends(recorded: Recorded, middleware: Any) -> None:
+    with client(application(middleware=middleware)) as running:
+        for number in range(4):
+            assert running.get(f"/items/{number}").status_code == 200  # it is reported once for each path
+        assert recorded.folded("security_headers_applied") == [0]
+    told, last = recorded.folded("security_headers_applied")
+    assert (told, last) == (0, 2)
+
+
+def test_noise_that_was_folded_is_told_when_the_capture_ends(recorded: Recorded) -> None:
+    app = client(application())
+    for number in range(3):
+        app.get(f"/items/{number}")
+    fastapi_guard.uninstall()
+    assert recorded.folded("security_headers_applied") == [0, 1]
+
+
+def test_noise_is_no_incident_of_a_request(recorded: Recorded) -> None:
+    notes, token = incident.begin()
+    try:
+        client(application()).get("/items/1")
+        assert recorded.folded("security_headers_applied") == [0]
+    finally:
+        incident.end(token)
+    assert notes == []
+
+
+def test_a_blocked_request_knows_that_it_was_reported(recorded: Recorded) -> None:
+    reported: list[list[object]] = []
+
+    def look(request: request_following.FollowedRequest) -> None:
+        reported.append([row["event_type"] for row in request.events])
+
+    request_following.observe(look)
+    try:
+        app = client(application())
+        assert app.get(ATTACK).status_code == 400
+        assert app.get("/items/1").status_code == 200
+    finally:
+        request_following.ignore(look)
+    assert reported == [["penetration_attempt"], []]
+
+
+def test_everything_goes_through_the_given_emitter() -> None:
+    logs = InMemoryLogRecordExporter()
+    with pipeline(logs=[logs]) as built:
+        fastapi_guard.install(NO_RULES, built.emitter)
+        try:
+            assert client(application()).get(ATTACK).status_code == 400
+        finally:
+            fastapi_guard.uninstall()
+    types_told = {record.log_record.body["event_type"] for record in logs.get_finished_logs()}  # type: ignore[index]
+    assert "penetration_attempt" in types_told
+
+
+def test_a_release_before_the_supported_ones_is_named(
+    recorded: Recorded, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from opentelemetry_guard.instrumentation import guard_patches, guard_release
+
+    monkeypatch.setattr(guard_release, "release", lambda: "4.4.1")
+    guard_patches._say_release()
+    assert "fastapi-guard 4.4.1 is captured as far as it goes" in caplog.text
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+
+
+@pytest.mark.parametrize(
+    ("release", "expected"),
+    [("4.2.0", False), ("5.1.9", False), ("5.2.0", True), ("8.1.2", True), ("10.0", True), ("of an unknown one", True)],
+)
+def test_full_support_begins_with_5_2(release: str, expected: bool) -> None:
+    from opentelemetry_guard.instrumentation import guard_release
+
+    assert guard_release.is_fully_supported(release) is expected
+
+
 def test_a_middleware_that_was_never_added_is_named_with_the_line_that_adds_it(
     recorded: Recorded, middleware: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -291,8 +395,10 @@ def test_a_release_without_one_of_the_places_is_imported_all_the_same(
 ) -> None:
     from opentelemetry_guard.instrumentation import guard_patches
 
-    guard_patches.apply(types.ModuleType("guard.websocket"))
-    assert "what guard.websocket reports is captured in part or not at all" in caplog.text
+    guard_patches.apply(types.ModuleType("guard.websocket"), NO_RULES, None)
+    guard_patches.apply(types.ModuleType("guard.asgi"), NO_RULES, None)
+    assert "has no _WebSocketDetectionMiddleware.__init__" in caplog.text
+    assert "what guard.asgi reports is captured in part or not at all" in caplog.text
 
 
 LAZY = """

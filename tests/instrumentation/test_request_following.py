@@ -197,3 +197,89 @@ def test_detached_work_is_part_of_no_trace_and_no_request(recorded: Recorded) ->
 
     serve(app)
     assert seen == [(False, None)]
+
+
+class TestObservers:
+    def observed(self, app: request_following.ASGIApp, kind: str = "http", **scope: Any) -> list[tuple[Any, ...]]:
+        seen: list[tuple[Any, ...]] = []
+
+        def observe(request: request_following.FollowedRequest) -> None:
+            seen.append((request.status_code, request.method, request.path, request.guarded))
+
+        request_following.observe(observe)
+        try:
+            serve(app, kind, **scope)
+        finally:
+            request_following.ignore(observe)
+        return seen
+
+    def test_an_observer_sees_each_answer_once_when_it_begins(self) -> None:
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            await send({"type": "http.response.start", "status": 418})
+            await send({"type": "http.response.body", "body": b""})
+
+        assert self.observed(app) == [(418, "GET", "/items", True)]
+
+    def test_a_request_without_an_answer_is_not_observed(self) -> None:
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            """Answer nothing."""
+
+        assert self.observed(app) == []
+
+    def test_other_connections_are_not_followed(self) -> None:
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            assert request_following.current() is None
+
+        assert self.observed(app, kind="lifespan") == []
+
+    @pytest.mark.parametrize(("message", "status"), [("websocket.accept", 101), ("websocket.close", 403)])
+    def test_a_handshakes_end_is_its_answer(self, message: str, status: int) -> None:
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            await send({"type": message})
+            await send({"type": "websocket.close"})
+
+        assert self.observed(app, kind="websocket", method=None) == [(status, "GET", "/items", True)]
+
+    def test_reports_are_told_before_an_observer_looks(self, recorded: Recorded, handler: GuardAgentHandler) -> None:
+        seen: list[list[Any]] = []
+
+        def observe(request: request_following.FollowedRequest) -> None:
+            seen.append([row["event_type"] for row in request.events])
+
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            await handler.send_event(REPORT)
+            await send({"type": "http.response.start", "status": 400})
+
+        request_following.observe(observe)
+        try:
+            serve(app)
+        finally:
+            request_following.ignore(observe)
+        assert seen == [["penetration_attempt"]]
+
+    def test_a_request_within_a_request_is_another_one(self) -> None:
+        async def inner(scope: Scope, receive: Receive, send: Send) -> None:
+            await send({"type": "http.response.start", "status": 404})
+
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            own = {"type": "http", "path": "/inner", "method": "POST"}
+            await request_following.follow(inner, own, receive, nothing, guarded=False)
+            await send({"type": "http.response.start", "status": 200})
+
+        assert self.observed(app) == [(404, "POST", "/inner", False), (200, "GET", "/items", True)]
+
+
+def test_a_report_names_the_route_and_the_user_agent_where_it_does_not_itself(
+    recorded: Recorded, handler: GuardAgentHandler
+) -> None:
+    class Route:
+        path_format = "/items/{number}"
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await handler.send_event({**REPORT, "endpoint": "/items/7"})
+        scope["route"] = Route()
+        await send({"type": "http.response.start", "status": 400})
+
+    serve(app, path="/items/7", headers=[(b"user-agent", b"curl/8.9")])
+    (event,) = recorded.events()
+    assert (event["endpoint"], event["user_agent"]) == ("/items/{number}", "curl/8.9")

@@ -1,0 +1,81 @@
+"""What the analysis of behaviour costs one request, and what its memory of the clients takes."""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import tracemalloc
+from collections.abc import Callable, Sequence
+
+from opentelemetry_guard.instrumentation.answered import AnsweredRequest
+from opentelemetry_guard.instrumentation.behavior import BehaviorAnalyzer
+
+from .timing import compare, show
+
+CALLS = 20_000
+AGENT = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0 Safari/537.36"
+
+
+def _requests(
+    clients: int, status_code: int = 200, path: str = "/items/1", *, users: bool = False, network: str = "10.{}.{}.{}"
+) -> Sequence[AnsweredRequest]:
+    return [
+        AnsweredRequest(
+            network.format(number >> 16, number >> 8 & 255, number & 255),
+            f"user-{number}" if users else None,
+            "GET",
+            path,
+            "/items/{number}" if status_code < 400 else None,
+            status_code,
+            0.01,
+            AGENT,
+        )
+        for number in range(clients)
+    ]
+
+
+def _observing(requests: Sequence[AnsweredRequest]) -> Callable[[], object]:
+    """Return a call that observes the next request, a millisecond after the one before."""
+    analyzer = BehaviorAnalyzer()
+    coming = itertools.cycle(requests)
+    clock = itertools.count()
+
+    def observe() -> None:
+        analyzer.observe(next(coming), next(clock) * 0.001)
+
+    for _ in requests:
+        observe()
+    return observe
+
+
+def main() -> None:
+    """Print the cost of one observation and the memory of many clients."""
+    figures = compare(
+        {
+            "a request, 100 clients": _observing(_requests(100)),
+            "a request, 100,000 clients": _observing(_requests(100_000)),
+            "a request of a known user": _observing(_requests(100, users=True)),
+            "a request over IPv6": _observing(_requests(100, network="2001:db8:{:x}:{:x}::{:x}")),
+            "a 404, path of 8 KB": _observing(_requests(100, 404, "/" + "x" * 8_000)),
+            "a failed login": _observing(_requests(100, 401, "/login")),
+            "a failed login of a known user": _observing(_requests(100, 401, "/login", users=True)),
+        },
+        calls=CALLS,
+    )
+    show("behavior, one observe", figures)
+    _memory("100,000 addresses", _requests(100_000))
+    _memory("100,000 addresses and users, all failing", _requests(100_000, 401, "/login", users=True))
+
+
+def _memory(what: str, requests: Sequence[AnsweredRequest]) -> None:
+    gc.collect()
+    tracemalloc.start()
+    analyzer = BehaviorAnalyzer()
+    for number, request in enumerate(requests):
+        analyzer.observe(request, number * 0.001)
+    print(f"  {what:<44}{tracemalloc.get_traced_memory()[0] / 1e6:>10.1f} MB")
+    tracemalloc.stop()
+
+
+if __name__ == "__main__":
+    main()

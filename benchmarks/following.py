@@ -1,0 +1,124 @@
+"""What following and judging adds to one benign request: the same FastAPI application, with and without, in turn.
+
+Both have opentelemetry-instrumentation-fastapi around them with a recording
+span, as under ``opentelemetry-instrument``. The requests go through the ASGI
+interface, so no server and no network is measured.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+from fastapi import FastAPI
+from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
+from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import TracerProvider
+
+from opentelemetry_guard import Emitter
+from opentelemetry_guard.instrumentation import application_patches, fastapi_apps, request_following
+from opentelemetry_guard.instrumentation.options import GuardOptions
+
+from .timing import compare, show
+
+CALLS = 50
+ROUTES = 30
+HEADERS = [
+    (b"host", b"shop.example"),
+    (b"accept", b"text/html,application/xhtml+xml"),
+    (b"accept-encoding", b"gzip, deflate, br"),
+    (b"user-agent", b"Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"),
+]
+
+
+async def _receive() -> dict[str, Any]:
+    return {"type": "http.request", "body": b"", "more_body": False}
+
+
+async def _send(message: Any) -> None:
+    """Drop the answer."""
+
+
+def _application(tracers: TracerProvider, meters: MeterProvider) -> FastAPI:
+    app = FastAPI(telemetry={"tracing": False, "metrics": False, "logs": False})
+    FastAPIInstrumentor.instrument_app(
+        app, tracer_provider=tracers, meter_provider=meters, exclude_spans=["send", "receive"]
+    )
+
+    async def item(number: int) -> dict[str, int]:
+        return {"item": number}
+
+    for number in range(ROUTES):
+        app.get(f"/things{number}/{{number}}")(item)
+    app.get("/items/{number}")(item)
+    return app
+
+
+def _requests(app: FastAPI, loop: asyncio.AbstractEventLoop) -> Callable[[], None]:
+    clients = itertools.cycle(f"203.0.{number >> 8}.{number & 255}" for number in range(500))
+
+    async def one() -> None:
+        scope = {
+            "type": "http",
+            "method": "GET",
+            "path": "/items/7",
+            "raw_path": b"/items/7",
+            "query_string": b"",
+            "headers": HEADERS,
+            "client": (next(clients), 50000),
+            "server": ("127.0.0.1", 80),
+            "scheme": "http",
+            "http_version": "1.1",
+            "root_path": "",
+        }
+        await app(scope, _receive, _send)
+
+    return lambda: loop.run_until_complete(one())
+
+
+def main() -> None:
+    """Print the cost of a request without us, with derived events, and with the analysis of behaviour too."""
+    loop = asyncio.new_event_loop()
+    tracers, meters = TracerProvider(shutdown_on_exit=False), MeterProvider([InMemoryMetricReader()])
+    emitter = Emitter(LoggerProvider(shutdown_on_exit=False), tracers, meters)
+    judged = {}
+    for name, options in (
+        ("and derived events", GuardOptions(behavior=False)),
+        ("and the analysis of behaviour", GuardOptions()),
+    ):
+        fastapi_apps.install(options, emitter)
+        request = _requests(_application(tracers, meters), loop)
+        request()
+        judged[name] = _judged(request, application_patches._judge)
+        fastapi_apps.uninstall()
+    plain = _requests(_application(tracers, meters), loop)
+    candidates = {"FastAPI and its instrumentation": plain, **judged}
+    seconds = compare(candidates, rounds=80, calls=CALLS)
+    show("one benign request, in process", seconds)
+    first, *others = seconds.values()
+    print("  added: " + ", ".join(f"{(other - first) * 1e6:.1f} us" for other in others))
+    meters.shutdown()
+    loop.close()
+
+
+def _judged(request: Callable[[], None], judge: Any) -> Callable[[], None]:
+    """Switch following on for the time of a request."""
+
+    def switched() -> None:
+        application_patches._judge = judge
+        request_following._observers = (judge,)
+        try:
+            request()
+        finally:
+            application_patches._judge = None
+            request_following._observers = ()
+
+    return switched
+
+
+if __name__ == "__main__":
+    main()

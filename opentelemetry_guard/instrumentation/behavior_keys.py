@@ -1,0 +1,79 @@
+"""Who a client is, and what its requests are about, in a few bytes that stay small whatever a client sends."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import socket
+import zlib
+from collections.abc import Iterable
+
+_HASHED_CHARACTERS = 256
+"""Characters of a path or a user agent that are told apart; hashing what comes after would be the client's choice."""
+
+_MAPPED_IPV4 = bytes(10) + b"\xff\xff"
+_NETWORK_BYTES = 8
+
+
+def address_key(address: str) -> bytes | None:
+    """Return the key of a client address, None where it is unknown.
+
+    IPv4 addresses are told apart, IPv6 addresses by their /64: that is what one subscriber has, and may change within
+    at will. Anything else (a test client, the path of a socket) is a name.
+    """
+    if not address:
+        return None
+    try:
+        if ":" not in address:
+            return socket.inet_pton(socket.AF_INET, address)
+        packed = socket.inet_pton(socket.AF_INET6, address.partition("%")[0])
+    except (OSError, ValueError):
+        return _named(b"a", address)
+    if packed.startswith(_MAPPED_IPV4):
+        return packed[len(_MAPPED_IPV4) :]
+    return packed[:_NETWORK_BYTES]
+
+
+def is_network(key: bytes) -> bool:
+    """Whether an address's key stands for a /64."""
+    return len(key) == _NETWORK_BYTES
+
+
+def user_key(user: str) -> bytes:
+    """Return the key of a user id."""
+    return _named(b"u", user)
+
+
+def resource(route: str | None, path: str) -> str:
+    """Return what a request is about: the route's template, or the path where no template tells more.
+
+    A template tells more when it has a part of its own: ``/items/{number}`` is one resource, whatever was not found
+    in it, but ``/{anything}`` is a catch-all, and only the path says what was asked for.
+    """
+    return route if route and _has_own_part(route) else path
+
+
+@functools.lru_cache(maxsize=1024)
+def _has_own_part(route: str) -> bool:
+    return any(part and not part.startswith("{") for part in route.split("/"))
+
+
+def is_login_name(about: str, words: Iterable[str]) -> bool:
+    """Whether the last segment of a path or template has one of these words in it."""
+    name = about[-_HASHED_CHARACTERS:].rstrip("/").rpartition("/")[2].lower()
+    return any(map(name.__contains__, words))
+
+
+def mark(key: bytes) -> int:
+    """Return a hash of a key, to count how many different ones there are."""
+    return zlib.crc32(key)
+
+
+def fingerprint(text: str) -> int:
+    """Return a hash that tells texts apart well enough to count how many different ones there are."""
+    return zlib.crc32(text[:_HASHED_CHARACTERS].encode("utf-8", "surrogatepass"))
+
+
+def _named(kind: bytes, name: str) -> bytes:
+    # Nine bytes, so that a name is never an address. No client can choose two names that share a key.
+    return kind + hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).digest()

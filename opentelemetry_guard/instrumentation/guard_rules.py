@@ -1,0 +1,310 @@
+"""Dynamic rules on their way into fastapi-guard: pushed the moment they change, and lifted when they go.
+
+guard-core's `DynamicRuleManager` asks its agent for rules once a minute at
+most, never takes back what a rule has banned, and is one for all applications
+of a process. Here each application has a manager of its own, on the loop that
+it runs on, and each is told to ask at once when the backend's rules change.
+
+What guard-core makes of the rules is guard-core's. It enforces bans, limits,
+user agents, patterns, cloud providers, switches and the emergency mode;
+countries only where the application has a source of countries. It bans for
+`ip_ban_duration` seconds from the moment at which it takes rules over
+(without Redis for an hour at most), never bans loopback and trusted proxies,
+takes `ip_whitelist` for "lift the ban of", and knows neither
+`emergency_whitelist_only` nor `message`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import os
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from ..models import DynamicRules
+from ..once import log_once
+from . import guard_release, request_following
+from .patching import AnyFunction
+
+_logger = logging.getLogger(__name__)
+
+Unsubscribe = Callable[[], None]
+
+_SWITCH = "enable_dynamic_rules"
+
+
+@dataclass(slots=True)
+class _Managed:
+    """One of guard-core's managers, the loop that it works on, and what it shall not do twice at once."""
+
+    manager: Any
+    loop: asyncio.AbstractEventLoop
+    built_in_patterns: frozenset[str]
+    updating: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+class _State:
+    """What is known of rules and of who enforces them.
+
+    The lock guards every attribute, and nothing of guard-core's or of the
+    rules client's is called while it is held.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.managed: list[_Managed] = []
+        self.rules: Any = None  # guard-core's form
+        self.unsubscribe: Unsubscribe | None = None
+
+
+_state = _State()
+
+
+def current() -> Any | None:
+    """Return the backend's rules as guard-core's `DynamicRules`; None where there are none, and none to take back."""
+    rules = _state.rules
+    if rules is None or not _is_nothing(rules):
+        return rules
+    return rules if any(managed.manager.current_rules is not None for managed in _state.managed) else None
+
+
+def _is_nothing(rules: Any) -> bool:
+    """Whether rules are what stands for none: the backend has given them neither an id nor a version."""
+    return not rules.rule_id and not rules.version
+
+
+def says(config: Any) -> bool:
+    """Whether an application has said itself whether it wants dynamic rules.
+
+    Args:
+        config: fastapi-guard's `SecurityConfig`.
+    """
+    return _SWITCH in getattr(config, "model_fields_set", ())
+
+
+def wants_rules(config: Any, interval: float | None) -> bool:
+    """Whether an application enforces the backend's rules: unless it, or `interval` being 0, says otherwise.
+
+    Args:
+        config: fastapi-guard's `SecurityConfig`.
+        interval: seconds between two polls, None where nobody has said.
+    """
+    return interval != 0 and hasattr(config, _SWITCH) and (config.enable_dynamic_rules or not says(config))
+
+
+def turn_on(config: Any) -> None:
+    """Have guard-core enforce rules for an application that has said nothing about it."""
+    config.enable_dynamic_rules = True
+    config.model_fields_set.discard(_SWITCH)  # it still has not
+
+
+async def initialize(original: Callable[[Any], Awaitable[None]], initializer: Any, interval: float | None) -> None:
+    """Initialize the rule manager of one application and keep it up to date.
+
+    Args:
+        original: guard-core's `HandlerInitializer.initialize_dynamic_rule_manager`.
+        initializer: the application's `HandlerInitializer`.
+        interval: seconds between two polls, None where nobody has said.
+    """
+    # The task that polls rules continues no request's trace.
+    work = partial(request_following.detached, partial(original, initializer))
+    if not wants_rules(initializer.config, interval) or not initializer.agent_handler:
+        await work()
+        return
+    managed = _managed_for(initializer.config)
+    await work()
+    with _state.lock:
+        if managed not in _state.managed:
+            _state.managed.append(managed)
+    try:
+        _subscribe(interval)
+    except Exception as error:  # noqa: BLE001  the application starts without rules, too
+        log_once(_logger, logging.ERROR, f"dynamic rules are not polled: {error!r}; please report this")
+    _push(managed)
+
+
+def update_around(original: AnyFunction) -> AnyFunction:
+    """Wrap `DynamicRuleManager.update_rules`: one at a time, with what rules have put in force taken back."""
+
+    async def update_rules(self: Any) -> None:
+        managed = next((each for each in _state.managed if each.manager is self), None)
+        if managed is None:
+            await original(self)
+            return
+        async with managed.updating:
+            before = self.current_rules
+            _make_acceptable(self, _state.rules)
+            await original(self)
+            await _settle(managed, before, self.current_rules)
+
+    return update_rules
+
+
+def forget() -> None:
+    """Hear of no more rules; those that are in force stay until they expire."""
+    with _state.lock:
+        unsubscribe, _state.unsubscribe = _state.unsubscribe, None
+        _state.managed = []
+        _state.rules = None
+    if unsubscribe is not None:
+        unsubscribe()
+
+
+def _managed_for(config: Any) -> _Managed:
+    """Return the manager for an application on the running loop, which guard-core takes for the only one."""
+    kind = guard_release.core("handlers.dynamic_rule_handler").DynamicRuleManager
+    patterns = guard_release.core("handlers.suspatterns_handler").sus_patterns_handler
+    loop = asyncio.get_running_loop()
+    with _state.lock:
+        _state.managed = [each for each in _state.managed if not each.loop.is_closed()]
+        known = [each for each in _state.managed if each.loop is loop and each.manager.config is config]
+        built_in = frozenset(
+            _state.managed[0].built_in_patterns if _state.managed else getattr(patterns, "patterns", ())
+        )
+    if known:
+        kind._instance = known[0].manager
+        return known[0]
+    present = kind._instance
+    if present is not None and (present.config is not config or present.update_task is not None):
+        kind._instance = None
+    return _Managed(kind(config), loop, built_in)
+
+
+def _subscribe(interval: float | None) -> None:
+    from .. import rules
+
+    with _state.lock:
+        if _state.unsubscribe is not None:
+            return
+        _state.unsubscribe = _nothing
+    unsubscribe = rules.subscribe(_changed, interval)
+    with _state.lock:
+        # `forget` may have been called meanwhile.
+        wanted = _state.unsubscribe is not None
+        if wanted:
+            _state.unsubscribe = unsubscribe
+    if not wanted:
+        unsubscribe()
+
+
+def _nothing() -> None:
+    """Stand in for what a subscription under way will return."""
+
+
+def _changed(old: DynamicRules | None, new: DynamicRules) -> None:
+    """Take changed rules, on whatever thread, and have every manager ask for them."""
+    converted = _for_guard_core(new)
+    if converted is None:
+        return
+    with _state.lock:
+        _state.rules = converted
+        managed = list(_state.managed)
+    for each in managed:
+        _push(each)
+
+
+def _for_guard_core(rules: DynamicRules) -> Any | None:
+    try:
+        return guard_release.core("models").DynamicRules.model_validate(rules.model_dump())
+    except Exception as error:  # noqa: BLE001  another release may want other fields
+        log_once(
+            _logger,
+            logging.ERROR,
+            f"the rules {rules.rule_id!r} version {rules.version} can't be given to fastapi-guard, "
+            f"which keeps the ones before: {error}",
+            cause=f"rules that guard-core refuses: {rules.rule_id} {rules.version}",
+        )
+        return None
+
+
+def _push(managed: _Managed) -> None:
+    """Have a manager ask for rules now, on its own loop; a loop that has ended is passed over."""
+    if managed.loop.is_closed() or _state.rules is None:
+        return
+    update = request_following.detached(managed.manager.force_update)
+    try:
+        asyncio.run_coroutine_threadsafe(update, managed.loop)
+    except RuntimeError:  # it was closed since
+        update.close()
+
+
+def _make_acceptable(manager: Any, offered: Any | None) -> None:
+    """Let a manager take rules whose version went back, which it would ignore.
+
+    guard-core compares id and version only; the backend's word counts.
+    """
+    present = manager.current_rules
+    if present is None or offered is None or offered.rule_id != present.rule_id or offered.version > present.version:
+        return
+    if offered.model_dump(exclude={"timestamp"}) != present.model_dump(exclude={"timestamp"}):
+        manager.current_rules = present.model_copy(update={"version": offered.version - 1})
+
+
+async def _settle(managed: _Managed, before: Any | None, after: Any | None) -> None:
+    """Take back what the rules before had put in force and the rules after don't have; guard-core leaves it there."""
+    if after is before:
+        return
+    bans = guard_release.core("handlers.ipban_handler").ip_ban_manager
+    for address in _gone(before, after, "ip_blacklist"):
+        await _lift(bans, address)
+    if after is not None:
+        for address in after.ip_blacklist:
+            if "/" in address:
+                _ban_network(bans, address, after.ip_ban_duration)
+    patterns = guard_release.core("handlers.suspatterns_handler").sus_patterns_handler
+    for pattern in _gone(before, after, "suspicious_patterns"):
+        if pattern not in managed.built_in_patterns:
+            await patterns.remove_pattern(pattern)
+
+
+def _gone(before: Any | None, after: Any | None, name: str) -> list[str]:
+    kept = set(getattr(after, name, ()))
+    return [value for value in getattr(before, name, ()) if value not in kept]
+
+
+async def _lift(bans: Any, address: str) -> None:
+    network = _network(address)
+    if network is None:
+        return
+    if "/" not in address:
+        if await bans.is_ip_banned(address):
+            await bans.unban_ip(address)
+        return
+    bans.banned_networks = [entry for entry in bans.banned_networks if entry[0] != network]
+    if bans.redis_handler is not None:
+        await bans.redis_handler.delete("banned_networks", str(network))
+
+
+def _ban_network(bans: Any, text: str, duration: int) -> None:
+    """Put a banned network where guard-core looks, once: with Redis it writes one where nobody reads it."""
+    network = _network(text)
+    refused: Callable[[str], object] = getattr(bans, "_self_dos_refusal_reason", _no_reason)
+    if network is None or duration <= 0 or refused(text) is not None:
+        return
+    others: Iterable[tuple[Any, float]] = [entry for entry in bans.banned_networks if entry[0] != network]
+    bans.banned_networks = [*others, (network, time.time() + duration)]
+
+
+def _no_reason(address: str) -> None:
+    """Refuse no ban."""
+
+
+def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
+    try:
+        return ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return None
+
+
+def _after_fork_in_child() -> None:
+    _state.lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
