@@ -7,7 +7,11 @@ from typing import Annotated
 import typer
 
 from ..version import __version__
-from .backend import backend
+from .backend import backend_commands
+from .demo import demo
+from .doctor import doctor
+from .queue import queue_commands
+from .run import run
 
 app = typer.Typer(
     help="Security events of FastAPI services, delivered through OpenTelemetry.",
@@ -33,4 +37,8 @@ def options(
     """Security events of FastAPI services, delivered through OpenTelemetry."""
 
 
-app.command()(backend)
+app.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})(run)
+app.command()(demo)
+app.command()(doctor)
+app.add_typer(queue_commands, name="queue")
+app.add_typer(backend_commands, name="backend")

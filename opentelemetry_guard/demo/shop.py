@@ -2,9 +2,9 @@
 
 It knows nothing of the Guard backend: it calls `emit_event` and
 `record_metric`, and OpenTelemetry's environment variables decide where that
-goes. Run it with::
+goes. `GuardRulesMiddleware` refuses whom the backend's rules ban. Run it with::
 
-    opentelemetry-instrument uvicorn examples.shop:app
+    opentelemetry-guard run -- uvicorn opentelemetry_guard.demo.shop:app
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
-from opentelemetry_guard import emit_event, record_metric
+from .. import GuardRulesMiddleware, emit_event, record_metric
 
 REQUESTS_PER_WINDOW = 20
 WINDOW_SECONDS = 1.0
@@ -90,3 +90,7 @@ def item(number: int) -> dict[str, int]:
 def search(q: str = "") -> dict[str, str]:
     """Search for items."""
     return {"query": q}
+
+
+# Added last, so that it is outermost: whoever is banned gets no further.
+app.add_middleware(GuardRulesMiddleware)

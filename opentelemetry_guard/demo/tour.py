@@ -1,7 +1,4 @@
-"""The whole road on one machine: a local Guard backend, the shop under OpenTelemetry, real traffic, and what arrived.
-
-Usage: ``python -m examples.demo [--keep]``
-"""
+"""The whole road on one machine: a local Guard backend, the instrumented shop, real traffic, and what arrived."""
 
 from __future__ import annotations
 
@@ -12,8 +9,8 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import requests
@@ -24,9 +21,12 @@ PATIENCE = 60.0
 """Seconds after which something that should have happened is called a failure."""
 
 
-def main() -> int:
-    """Run the demonstration; return 0 when every kind of event has arrived with its trace."""
-    keep = "--keep" in sys.argv[1:]
+def run(keep: bool) -> list[str]:
+    """Run the demonstration; return what went wrong, nothing when every kind of event has arrived with its trace.
+
+    Args:
+        keep: leave backend and shop running, until Ctrl+C or SIGTERM.
+    """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that the children end with us
     http = requests.Session()
     http.trust_env = False
@@ -38,20 +38,13 @@ def main() -> int:
         arrived = wait_for_events(http, backend)
         show(arrived)
         if keep:
-            print(f"\nStill running. Shop: {shop}  Backend: {backend}  End with Ctrl+C.", flush=True)
-            try:
-                signal.pause()
-            except KeyboardInterrupt:
-                print()
-    kinds = {event["event_type"] for event in arrived}
-    untraced = [event for event in arrived if not event["metadata"].get("trace_id")]
-    if missing := EXPECTED - kinds:
-        print(f"missing: {', '.join(sorted(missing))}", file=sys.stderr)
-        return 1
-    if untraced:
-        print(f"{len(untraced)} events arrived without a trace id", file=sys.stderr)
-        return 1
-    return 0
+            print(f"\nStill running. Shop: {shop}  Dashboard: {backend}  End with Ctrl+C.", flush=True)
+            with suppress(KeyboardInterrupt):
+                threading.Event().wait()
+    wrong = [f"no {kind} has arrived" for kind in sorted(EXPECTED - {str(event["event_type"]) for event in arrived})]
+    if untraced := sum(not _metadata(event).get("trace_id") for event in arrived):
+        wrong.append(f"{untraced} events have arrived without a trace id")
+    return wrong
 
 
 @contextmanager
@@ -60,8 +53,7 @@ def local_backend(directory: Path) -> Iterator[str]:
     command = [str(BIN / "opentelemetry-guard"), "backend", "--port", "0", "--db", str(directory / "backend.db")]
     environment = {**os.environ, "OTEL_GUARD_BACKEND_API_KEY": "demo-key", "OTEL_GUARD_BACKEND_PROJECT": "demo"}
     with child(command, environment, stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        line = process.stdout.readline().decode()
+        line = process.stdout.readline().decode() if process.stdout else ""
         if not line.startswith("listening on "):
             raise SystemExit(f"the backend did not start: {line}")
         yield line.removeprefix("listening on ").strip()
@@ -76,19 +68,15 @@ def instrumented_shop(directory: Path, backend: str) -> Iterator[str]:
     environment = {
         **os.environ,
         "OTEL_SERVICE_NAME": "shop",
-        "OTEL_TRACES_EXPORTER": "guard",
-        "OTEL_LOGS_EXPORTER": "guard",
-        "OTEL_METRICS_EXPORTER": "guard",
-        "OTEL_BLRP_SCHEDULE_DELAY": "200",
         "OTEL_METRIC_EXPORT_INTERVAL": "2000",
-        "OTEL_SEMCONV_STABILITY_OPT_IN": "http",
+        "OTEL_PYTHON_GUARD_RULES_INTERVAL": "1",
         "OTEL_EXPORTER_GUARD_ENDPOINT": backend,
         "OTEL_EXPORTER_GUARD_API_KEY": "demo-key",
         "OTEL_EXPORTER_GUARD_PROJECT_ID": "demo",
         "XDG_STATE_HOME": str(directory / "state"),
     }
-    uvicorn = ["uvicorn", "examples.shop:app", "--port", str(port), "--log-level", "warning"]
-    with child([str(BIN / "opentelemetry-instrument"), *uvicorn], environment) as process:
+    uvicorn = ["uvicorn", "opentelemetry_guard.demo.shop:app", "--port", str(port), "--log-level", "warning"]
+    with child([str(BIN / "opentelemetry-guard"), "run", "--", *uvicorn], environment) as process:
         address = f"http://127.0.0.1:{port}"
         wait_for_port(port, process)
         yield address
@@ -100,7 +88,7 @@ def child(
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run a process, and end it as a service manager would."""
     environment["PATH"] = f"{BIN}{os.pathsep}{environment.get('PATH', '')}"
-    process = subprocess.Popen(command, env=environment, stdout=stdout)
+    process = subprocess.Popen(command, env=environment, stdout=stdout)  # noqa: S603  our own commands
     try:
         yield process
     finally:
@@ -157,9 +145,10 @@ def show(events: list[dict[str, object]]) -> None:
     for event in events:
         print(
             f"{event['event_type']:<24}{event['ip_address']:<14}{event['endpoint']:<16}{event['status_code']:<8}"
-            f"{event['metadata'].get('trace_id', '-')}"
+            f"{_metadata(event).get('trace_id', '-')}"
         )
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def _metadata(event: Mapping[str, object]) -> Mapping[str, object]:
+    metadata = event["metadata"]
+    return metadata if isinstance(metadata, dict) else {}

@@ -87,6 +87,26 @@ class DeadLetter:
     time: float
 
 
+@dataclass(frozen=True, slots=True)
+class WaitingBatch:
+    """A batch that is not delivered yet, without its body, for people to look at.
+
+    `size` is the body's bytes, `created_at` is in Unix seconds, `attempts`
+    counts the deliveries that were begun. `elsewhere` tells that another
+    machine of the fleet has it; its state and attempts are not known then.
+    """
+
+    batch_id: str
+    kind: Kind
+    rows: int
+    size: int
+    created_at: float
+    in_flight: bool = False
+    attempts: int = 0
+    encrypted: bool = False
+    elsewhere: bool = False
+
+
 @dataclass(slots=True)
 class Ledger:
     """Where the rows of one kind are. All figures count rows."""
@@ -212,6 +232,10 @@ class DeliveryQueue(Protocol):
 
     def release(self) -> None:
         """Give up this owner's lease: what it holds can be claimed at once. A later `append` or `lease` takes it up."""
+        ...
+
+    def waiting(self, limit: int = 100, offset: int = 0) -> list[WaitingBatch]:
+        """Return what is queued or in flight, of every owner, the last stored first; nothing changes."""
         ...
 
     def dead_letters(self, limit: int = 100, offset: int = 0) -> list[DeadLetter]:

@@ -410,6 +410,19 @@ class QueueConformance:
 
     # Life of the queue object.
 
+    def test_what_waits_can_be_looked_at(self) -> None:
+        """The last stored comes first, in pages, and looking changes nothing."""
+        queue = self.filled(
+            make_batch("a", created_at=1.0), make_batch("b", "metrics", rows=3, size=20), make_batch("c")
+        )
+        assert self.taken(queue) == ["a"]
+        seen = {batch.batch_id: batch for batch in queue.waiting()}
+        assert list(seen) == ["c", "b", "a"]
+        assert (seen["b"].kind, seen["b"].rows, seen["b"].size, seen["b"].in_flight) == ("metrics", 3, 20, False)
+        assert (seen["a"].in_flight, seen["a"].attempts, seen["a"].created_at) == (True, 1, 1.0)
+        assert [batch.batch_id for batch in queue.waiting(limit=1, offset=1)] == ["b"]
+        assert self.balanced_stats(queue).depth == 3
+
     def test_it_goes_on_after_close(self) -> None:
         """A later call opens the store again, with everything in it that this process still has."""
         queue = self.filled(make_batch("a"))

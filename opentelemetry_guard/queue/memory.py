@@ -21,6 +21,7 @@ from .base import (
     Ledger,
     QueueOptions,
     QueueStats,
+    WaitingBatch,
 )
 from .exchange import check_exchange
 from .local import Holding
@@ -214,6 +215,27 @@ class MemoryQueue:
 
     def release(self) -> None:
         """Do nothing: nobody else could claim the rows."""
+
+    def waiting(self, limit: int = 100, offset: int = 0) -> list[WaitingBatch]:
+        """Return what is queued or in flight, the last stored first."""
+        rows = self._rows()
+        with rows.lock:
+            entries = [entry for queued in rows.queued.values() for entry in queued] + list(rows.in_flight.values())
+            entries.sort(key=lambda entry: entry.number, reverse=True)
+            return [
+                WaitingBatch(
+                    batch.batch_id,
+                    batch.kind,
+                    batch.rows,
+                    len(batch.body),
+                    batch.created_at,
+                    in_flight=batch.batch_id in rows.in_flight,
+                    attempts=entry.attempts,
+                    encrypted=batch.encrypted,
+                )
+                for entry in entries[offset : offset + limit]
+                for batch in [entry.batch]
+            ]
 
     def dead_letters(self, limit: int = 100, offset: int = 0) -> list[DeadLetter]:
         """Return dead letters, newest first."""

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from dataclasses import replace as changed
@@ -28,7 +28,18 @@ from typing import cast
 from uuid import uuid4
 
 from ..once import log_once
-from .base import KINDS, Batch, DeadLetter, Kind, Lease, Ledger, QueueOptions, QueueStats, QueueUnavailable
+from .base import (
+    KINDS,
+    Batch,
+    DeadLetter,
+    Kind,
+    Lease,
+    Ledger,
+    QueueOptions,
+    QueueStats,
+    QueueUnavailable,
+    WaitingBatch,
+)
 from .exchange import check_exchange, check_ids
 from .local import LocalQueue
 from .memory import MemoryQueue
@@ -36,7 +47,7 @@ from .process import PerProcess
 from .redis_allowance import Allowance
 from .redis_book import Book
 from .redis_link import Caller, Link, LinkState, means_full
-from .redis_scripts import CLAIM, CONFIRM, DONE_KEPT, GIVE_BACK, PUT, RELEASE, RENEW, SWAP, keys_of
+from .redis_scripts import CLAIM, CONFIRM, COUNT, DONE_KEPT, GIVE_BACK, LIST, PUT, RELEASE, RENEW, SWAP, keys_of
 from .redis_url import RedisAddress, parse_redis_url
 from .sqlite import SqliteQueue
 from .url import default_queue_path
@@ -89,6 +100,14 @@ class _Session:
     dropped: int = 0
     swept_at: float = float("-inf")
     tidying: Future[None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FleetStats:
+    """The copies in Redis: batches by kind, and the bytes of their bodies."""
+
+    batches: Mapping[Kind, int]
+    bytes: int
 
 
 class RedisQueue:
@@ -274,6 +293,29 @@ class RedisQueue:
         session.book.doubt()
         consumer, shift = session.consumer, _milliseconds(self._clock() - time.time())
         session.link.call(lambda redis: redis.run(RELEASE, consumer, shift, 0), within)
+
+    def waiting(self, limit: int = 100, offset: int = 0) -> list[WaitingBatch]:
+        """Return what waits on this machine, then the copies in Redis of what waits on others, as far as it answers."""
+        own = self._local.waiting(limit, offset) if self._local.exists() else []
+        if len(own) >= limit:
+            return own
+        session = self._session.get()
+        answer = session.link.call(lambda redis: redis.run(LIST, *self._who(session, time.time()), limit + offset))
+        copies = [_waiting(fields) for fields in cast("list[list[bytes]]", answer or [])]
+        here = self._local.holdings([copy.batch_id for copy in copies]) if self._local.exists() else {}
+        elsewhere = [copy for copy in copies if copy.batch_id not in here]
+        before = self.stats().depth  # the batches of this machine take the first places
+        first = max(0, offset - before)
+        return own + elsewhere[first : first + limit - len(own)]
+
+    def fleet(self) -> FleetStats | None:
+        """Return what Redis has copies of, for the whole fleet; None where it does not answer."""
+        session = self._session.get()
+        answer = session.link.call(lambda redis: redis.run(COUNT, *self._who(session, time.time())))
+        if answer is None:
+            return None
+        events, metrics, size = cast("tuple[int, int, int]", answer)
+        return FleetStats({"events": events, "metrics": metrics}, size)
 
     def dead_letters(self, limit: int = 100, offset: int = 0) -> list[DeadLetter]:
         """Return dead letters, newest first: those of this machine."""
@@ -623,6 +665,19 @@ def _batch(kind: Kind, fields: list[bytes]) -> Batch:
         _text(values[b"encoding"]),
         values[b"encrypted"] == b"1",
         float(values[b"created_at"]),
+    )
+
+
+def _waiting(fields: list[bytes]) -> WaitingBatch:
+    kind, batch_id, rows, size, created_at, encrypted = map(_text, fields)
+    return WaitingBatch(
+        batch_id,
+        cast("Kind", kind),
+        int(rows),
+        int(size),
+        float(created_at),
+        encrypted=encrypted == "1",
+        elsewhere=True,
     )
 
 

@@ -254,6 +254,30 @@ return 1
 """
 )
 
+LIST = Script(
+    _COMMON
+    + """
+-- most entries: tells of each stored batch its kind, batch_id, rows, bytes, created_at and whether it is encrypted.
+local found = {}
+for _, kind in ipairs({'events', 'metrics'}) do
+  for _, each in ipairs(redis.call('XREVRANGE', STREAMS[kind], '+', '-', 'COUNT', ARGV[4])) do
+    local fields = each[2]
+    found[#found + 1] = {kind, fields[2], fields[4], tostring(#fields[12]), fields[10], fields[8]}
+  end
+end
+return found
+"""
+)
+
+COUNT = Script(
+    _COMMON
+    + """
+-- counts the stored batches of both kinds, and their bytes.
+return {redis.call('XLEN', STREAMS.events), redis.call('XLEN', STREAMS.metrics),
+  tonumber(redis.call('GET', BYTES) or '0')}
+"""
+)
+
 CLAIM = Script(
     _COMMON
     + f"local SEVERAL_BYTES = {CLAIM_BYTES}"

@@ -28,6 +28,7 @@ from .base import (
     QueueOptions,
     QueueStats,
     QueueUnavailable,
+    WaitingBatch,
 )
 from .database import SET_ASIDE, Database
 from .exchange import check_exchange, check_ids
@@ -273,6 +274,22 @@ class SqliteQueue:
         """Give up this owner's lease, so that others can claim what it holds at once; opens nothing."""
         if self._database.is_open:
             self._write(_Transaction.release)
+
+    def waiting(self, limit: int = 100, offset: int = 0) -> list[WaitingBatch]:
+        """Return what is queued or in flight, of every owner, the last stored first."""
+
+        def work(connection: sqlite3.Connection) -> list[WaitingBatch]:
+            found = connection.execute(
+                "SELECT batch_id, kind, rows, size, created_at, state = ?, attempts, encrypted FROM batches "
+                "ORDER BY seq DESC LIMIT ? OFFSET ?",
+                (IN_FLIGHT, limit, offset),
+            )
+            return [
+                WaitingBatch(batch_id, kind, rows, size, created_at, bool(in_flight), attempts, bool(encrypted))
+                for batch_id, kind, rows, size, created_at, in_flight, attempts, encrypted in found
+            ]
+
+        return self._database.run(work, begin="BEGIN")
 
     def dead_letters(self, limit: int = 100, offset: int = 0) -> list[DeadLetter]:
         """Return dead letters, newest first."""

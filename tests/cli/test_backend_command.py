@@ -48,7 +48,10 @@ def test_help_names_the_variable_of_each_secret_and_never_its_value(tmp_path: Pa
 def test_a_host_beyond_loopback_is_refused_in_one_line(tmp_path: Path, host: str) -> None:
     result = run(tmp_path, "backend", "--host", host, "--port", "0")
     assert (result.returncode, result.stdout) == (1, "")
-    assert result.stderr == f"Error: The host {host!r} is not a loopback address: use 127.0.0.1, ::1 or localhost.\n"
+    assert result.stderr == (
+        f"Error: The host {host!r} is not a loopback address: use 127.0.0.1, ::1 or localhost, or set a dashboard "
+        "password (OTEL_GUARD_BACKEND_PASSWORD).\n"
+    )
 
 
 def test_a_port_in_use_is_one_line(tmp_path: Path) -> None:

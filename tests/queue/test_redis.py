@@ -514,3 +514,24 @@ def test_batches_that_come_together_cost_one_question(fleet: Fleet) -> None:
         assert len(queue.lease("events", time.time(), max_batches=50)) == 50
         eventually(lambda: fleet.copies() == 50)
         assert client.info("commandstats")["cmdstat_evalsha"]["calls"] <= 52
+
+
+def test_people_see_what_the_whole_fleet_has(fleet: Fleet) -> None:
+    first, second = fleet.machine(), fleet.machine()
+    first.append(make_batch("a", rows=2, size=30, created_at=7.0))
+    first.append(make_batch("b", "metrics"))
+    second.append(make_batch("c"))
+    copies = second.fleet()
+    assert copies is not None
+    assert (dict(copies.batches), copies.bytes) == ({"events": 2, "metrics": 1}, 50)
+    own, *others = second.waiting()
+    assert (own.batch_id, own.elsewhere) == ("c", False)
+    seen = {batch.batch_id: batch for batch in others}
+    assert set(seen) == {"a", "b"}
+    assert all(batch.elsewhere for batch in others)
+    assert (seen["a"].kind, seen["a"].rows, seen["a"].size, seen["a"].created_at) == ("events", 2, 30, 7.0)
+    assert [batch.batch_id for batch in second.waiting(limit=1, offset=1)] == [others[0].batch_id]
+    assert delivered_by(first, 1) == ["a"]
+    remaining = second.fleet()
+    assert remaining is not None
+    assert remaining.batches["events"] == 1

@@ -1,0 +1,1 @@
+"""What ``opentelemetry-guard doctor`` checks, a module for each kind of cause."""

@@ -1,0 +1,141 @@
+"""Whether the backend can be reached, is who it should be, and knows our key."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import time
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
+from urllib.parse import urlsplit
+
+import requests
+
+from ...config import PREFIX, GuardConfig
+from ...version import __version__
+from .finding import Finding, ok, problem, warning
+
+ENDPOINT = PREFIX + "ENDPOINT"
+_SECONDS = 5.0
+"""How long a name, a connection or an answer may take."""
+_SKEW_WARNING, _SKEW_PROBLEM = 30.0, 300.0
+"""Seconds that this clock may differ from the backend's."""
+
+
+def check_connection(config: GuardConfig) -> Iterator[Finding]:
+    """Yield what there is to say about the way to the backend, as far as one gets on it."""
+    parts = urlsplit(config.endpoint)
+    host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+    if requests.utils.get_environ_proxies(config.endpoint):
+        yield ok(ENDPOINT, f"{host} is reached through a proxy, whose variables are set")
+    else:
+        reached = _check_address(host, port)
+        yield reached
+        if reached.level != "ok":
+            return
+    if parts.scheme == "http" and host not in ("localhost", "127.0.0.1", "::1"):
+        yield warning(ENDPOINT, "is plain http: the API key travels readable", f"set {ENDPOINT}=https://{host}")
+    yield from _check_answer(config, host)
+
+
+def _check_address(host: str, port: int) -> Finding:
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        return problem(ENDPOINT, f"the host {host} has no address ({error})", f"check the host's name in {ENDPOINT}")
+    try:
+        socket.create_connection((host, port), timeout=_SECONDS).close()
+    except OSError as error:
+        return problem(
+            ENDPOINT,
+            f"{host} port {port} can't be reached ({error})",
+            f"check host and port in {ENDPOINT}, the firewall, and that the backend runs",
+        )
+    return ok(ENDPOINT, f"{host} is {found[0][4][0]} and takes connections on port {port}")
+
+
+def _check_answer(config: GuardConfig, host: str) -> Iterator[Finding]:
+    headers = {**config.headers, "User-Agent": f"opentelemetry-guard/{__version__}", "X-API-Key": config.api_key or ""}
+    if config.project_id:
+        headers["X-Project-ID"] = config.project_id
+    certificate = config.client_certificate
+    began = time.time()
+    try:
+        with requests.Session() as session:
+            answer = session.get(
+                f"{config.endpoint}/api/v1/rules",
+                headers=headers,
+                timeout=_SECONDS,
+                allow_redirects=False,
+                verify=config.certificate or True,
+                cert=(certificate, config.client_key) if certificate and config.client_key else certificate,
+                auth=lambda request: request,  # else a ~/.netrc would give an Authorization header
+            )
+    except requests.exceptions.SSLError as error:
+        yield _judge_tls(error, host)
+        return
+    except requests.RequestException as error:
+        yield problem(ENDPOINT, f"gives no answer ({type(error).__name__})", f"check {ENDPOINT} and the backend's log")
+        return
+    if config.endpoint.startswith("https:"):
+        yield ok("TLS", f"the certificate is {host}'s")
+    yield from _judge_clock(answer.headers.get("Date"), (began + time.time()) / 2)
+    yield _judge_key(answer, config)
+
+
+def _judge_tls(error: BaseException, host: str) -> Finding:
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, ssl.SSLError):
+        reason = getattr(cause, "reason", None)
+        inner = reason if isinstance(reason, BaseException) else cause.args[0] if cause.args else None
+        cause = cause.__cause__ or cause.__context__ or (inner if isinstance(inner, BaseException) else None)
+    text = str(getattr(cause, "verify_message", "") or cause or error)
+    if "mismatch" in text or "not valid for" in text:
+        return problem(
+            "TLS",
+            f"the certificate is not {host}'s: {text}",
+            f"set {ENDPOINT} to a name that the certificate has, or give the backend a certificate for {host}",
+        )
+    return problem(
+        "TLS",
+        f"the connection is not trusted: {text}",
+        f"set {PREFIX}CERTIFICATE to the PEM file of the authority that signed the backend's certificate",
+    )
+
+
+def _judge_clock(date: str | None, now: float) -> Iterator[Finding]:
+    try:
+        theirs = parsedate_to_datetime(date or "")
+    except ValueError:
+        return
+    if theirs.tzinfo is None:
+        theirs = theirs.replace(tzinfo=timezone.utc)
+    skew = (datetime.fromtimestamp(now, timezone.utc) - theirs).total_seconds()
+    text = f"this machine's clock is {abs(skew):.0f} seconds {'ahead of' if skew > 0 else 'behind'} the backend's"
+    remedy = "set the clock of the machine that is wrong, for example with NTP (timedatectl set-ntp true)"
+    if abs(skew) >= _SKEW_PROBLEM:
+        yield problem("clock", text, remedy)
+    elif abs(skew) >= _SKEW_WARNING:
+        yield warning("clock", text, remedy)
+    else:
+        yield ok("clock", "agrees with the backend's")
+
+
+def _judge_key(answer: requests.Response, config: GuardConfig) -> Finding:
+    key = PREFIX + "API_KEY"
+    status = answer.status_code
+    if not config.api_key:
+        return problem(key, "is not set, so nothing is sent", f"set {key}")
+    if status in (401, 403):
+        return problem(
+            key,
+            f"is refused by the backend ({status})",
+            f"check {key} and {PREFIX}PROJECT_ID: a key belongs to one project",
+        )
+    if 300 <= status < 400:
+        where = answer.headers.get("Location", "nowhere")[:120]
+        return problem(ENDPOINT, f"redirects to {where}; redirects are never followed", f"set {ENDPOINT} to that host")
+    if status in (200, 204, 304, 404):
+        return ok(key, "is accepted")
+    return problem(ENDPOINT, f"answers {status}", "see the backend's log; what is sent is kept and tried again")

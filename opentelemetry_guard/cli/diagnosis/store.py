@@ -1,0 +1,166 @@
+"""Whether the queue can be reached and written, and what waits in it."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+from uuid import uuid4
+
+from ...config import PREFIX, GuardConfig
+from ...queue.base import Batch, DeliveryQueue, QueueOptions, QueueStats, QueueUnavailable
+from ...queue.memory import MemoryQueue
+from ...queue.redis import RedisQueue
+from ...queue.redis_link import connect, describe
+from ...queue.redis_scripts import keys_of
+from ...queue.redis_url import parse_redis_url
+from ...queue.sqlite import SqliteQueue
+from ...queue.url import default_queue_path, destination_path, open_queue, sqlite_path
+from ...urls import mask_url
+from .finding import Finding, ok, problem, warning
+
+QUEUE_URL = PREFIX + "QUEUE_URL"
+_OLD_SECONDS = 3600.0
+_LOWEST_REDIS = (6, 0)
+
+
+def check_store(config: GuardConfig) -> Iterator[Finding]:
+    """Yield what there is to say about the queue that the settings name."""
+    url = (config.queue_url or "").lower()
+    if url.startswith("memory:"):
+        yield warning(QUEUE_URL, "is memory: what waits ends with the process", f"unset {QUEUE_URL}, or name a store")
+        return
+    path = _local_path(config)
+    if isinstance(path, Finding):
+        yield path
+        return
+    written = _check_file(path, config)
+    yield written
+    if url.startswith("redis"):
+        yield from _check_redis(config)
+    if written.level == "ok":
+        yield from _check_content(SqliteQueue(path, QueueOptions(config.destination)))
+
+
+def _local_path(config: GuardConfig) -> Path | Finding:
+    """Return the SQLite file of this destination: the queue itself, or with Redis the store beside it."""
+    try:
+        if config.queue_url is not None and config.queue_url.lower().startswith("sqlite:"):
+            return destination_path(sqlite_path(config.queue_url), config.destination)
+        if config.queue_url is not None:
+            open_queue(config.queue_url, QueueOptions(config.destination))
+        return default_queue_path() / f"queue-{config.destination}.db"
+    except ValueError as error:
+        return problem(QUEUE_URL, str(error), f"correct {QUEUE_URL}")
+    except QueueUnavailable as error:
+        return problem(QUEUE_URL, str(error), f"set {QUEUE_URL}, or HOME or XDG_STATE_HOME")
+
+
+def _check_file(path: Path, config: GuardConfig) -> Finding:
+    """Write to a queue of its own in the same directory, and take it away again."""
+    destination = f"doctor-{uuid4().hex[:16]}"
+    trial = path.with_name(f"doctor-{destination}.db")
+    queue = SqliteQueue(trial, QueueOptions(destination))
+    try:
+        _round_trip(queue, destination)
+    except (QueueUnavailable, OSError) as error:
+        return problem(
+            QUEUE_URL,
+            f"the directory {path.parent} can't be written: {error}",
+            f"make it writable for this user (mode 0700), or set {QUEUE_URL}=sqlite:///path/queue.db",
+        )
+    finally:
+        queue.close()
+        for leftover in path.parent.glob(f"{trial.stem}.*") if path.parent.is_dir() else ():
+            leftover.unlink()
+    free = shutil.disk_usage(path.parent).free
+    if free < config.queue_max_bytes:
+        return warning(
+            QUEUE_URL,
+            f"{path.parent} has {free} bytes left, the queue may take {config.queue_max_bytes}",
+            f"free space, or lower {PREFIX}QUEUE_MAX_BYTES",
+        )
+    return ok(QUEUE_URL, f"{path.parent} can be written")
+
+
+def _round_trip(queue: DeliveryQueue, name: str) -> None:
+    queue.append(Batch(name, "events", 1, b"{}", created_at=time.time()))
+    for lease in queue.lease("events", time.time()):
+        queue.acknowledge(lease.batch.batch_id)
+
+
+def _check_redis(config: GuardConfig) -> Iterator[Finding]:
+    address = parse_redis_url(config.queue_url or "")
+    remedy = f"check {QUEUE_URL} ({mask_url(config.queue_url or '')}), and that Redis runs and can be reached"
+    client = cast(Any, connect(address))  # the typed part of a client is what the queue's scripts need
+    destination = f"doctor-{uuid4().hex[:16]}"
+    options = QueueOptions(destination)
+    queue = RedisQueue(address, options, MemoryQueue(options), patience=3.0)
+    try:
+        client.ping()
+        yield from _check_redis_server(client)
+        _round_trip(queue, destination)
+        if queue.fleet() is None or queue.link.last_error:
+            yield problem(
+                QUEUE_URL,
+                f"Redis refuses what the queue does: {queue.link.last_error}",
+                "allow the user +@stream +@hash +@sortedset +@string +@keyspace +@scripting on the keys {guard:*}*",
+            )
+        else:
+            yield ok(QUEUE_URL, f"Redis at {address} takes batches")
+            for key in keys_of(destination):
+                client.delete(key)
+    except Exception as error:  # noqa: BLE001  clients of the three topologies raise what they like
+        yield problem(QUEUE_URL, f"Redis at {address} can't be used: {describe(error, address.secrets)}", remedy)
+    finally:
+        queue.close()
+        client.close()
+
+
+def _check_redis_server(client: Any) -> Iterator[Finding]:
+    try:
+        found = str(client.info("server")["redis_version"])
+        policy = client.config_get("maxmemory-policy").get("maxmemory-policy", "noeviction")
+    except Exception as error:  # noqa: BLE001  a user without these permissions may use the queue all the same
+        yield warning("Redis", f"tells neither its version nor its settings ({type(error).__name__})", "no need to act")
+        return
+    if tuple(int(part) for part in found.split(".")[:2]) < _LOWEST_REDIS:
+        yield problem("Redis", f"is {found}, needed is 6.0", "upgrade Redis")
+    else:
+        yield ok("Redis", found)
+    if policy not in ("noeviction", b"noeviction"):
+        yield warning(
+            "Redis",
+            f"evicts keys when it is full (maxmemory-policy {policy}): copies of batches may go",
+            "CONFIG SET maxmemory-policy noeviction",
+        )
+
+
+def _check_content(queue: SqliteQueue) -> Iterator[Finding]:
+    try:
+        reading: QueueStats | None = queue.stats() if queue.exists() else None
+    except QueueUnavailable as error:
+        yield problem(QUEUE_URL, f"the queue {queue.path} can't be read: {error}", "see who has it locked")
+        return
+    finally:
+        queue.close()
+    if reading is None:
+        return
+    dead = sum(ledger.dead_lettered for ledger in reading.ledger.values())
+    if dead:
+        yield warning(
+            "dead letters",
+            f"{dead} rows were refused by the backend for good",
+            "opentelemetry-guard queue dead-letters list shows them with the reason",
+        )
+    age = time.time() - reading.oldest if reading.oldest is not None else 0.0
+    if age > _OLD_SECONDS:
+        yield warning(
+            "backlog",
+            f"{reading.depth} batches wait, the oldest for {age / 3600:.1f} hours",
+            "start the service that they are of, or opentelemetry-guard queue drain",
+        )
+    else:
+        yield ok("backlog", f"{reading.depth} batches wait")

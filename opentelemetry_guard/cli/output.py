@@ -1,0 +1,44 @@
+"""What commands print: aligned columns for people, JSON for programs."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from datetime import datetime, timezone
+
+import orjson
+import typer
+
+
+def hush() -> None:
+    """Keep the package's log off the terminal: the command says itself what is wrong, in one line."""
+    logger = logging.getLogger("opentelemetry_guard")
+    logger.addHandler(logging.NullHandler())
+    logger.propagate = False
+
+
+def plural(count: int, noun: str) -> str:
+    """Return a count with its noun: 1 batch, 2 batches, 1 row."""
+    ending = "" if count == 1 else "es" if noun.endswith("ch") else "s"
+    return f"{count} {noun}{ending}"
+
+
+def print_json(value: object) -> None:
+    """Print a value as indented JSON."""
+    typer.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS).decode())
+
+
+def print_columns(head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print rows in columns as wide as their widest cell; the last one runs on."""
+    cells = [list(head), *([str(cell) for cell in row] for row in rows)]
+    widths = [max(len(line[column]) for line in cells) for column in range(len(head) - 1)]
+    for line in cells:
+        padded = [cell.ljust(width) for cell, width in zip(line, widths, strict=False)]
+        typer.echo("  ".join([*padded, line[-1]]).rstrip())
+
+
+def time_text(seconds: float | None) -> str:
+    """Return Unix seconds as a UTC time to the second, a dash for None."""
+    if seconds is None:
+        return "-"
+    return datetime.fromtimestamp(seconds, timezone.utc).isoformat(sep=" ", timespec="seconds").replace("+00:00", "Z")

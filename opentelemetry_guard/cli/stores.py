@@ -1,0 +1,115 @@
+"""Which delivery queue a command is about, opened for a person's eyes: nothing is created by looking."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..config import PREFIX, GuardConfig, SettingError
+from ..queue.base import DeliveryQueue, QueueOptions, QueueUnavailable
+from ..queue.redis import FleetStats, RedisQueue
+from ..queue.sqlite import SqliteQueue
+from ..queue.url import default_queue_path, open_queue, sqlite_path
+from ..urls import mask_url
+from .failure import fail
+from .output import hush
+
+_DESTINATION = re.compile(r"-(?P<destination>[0-9a-f]{16})$")
+_REDIS_SECONDS = 5.0
+_IDENTITY = ("ENDPOINT", "PROJECT_ID", "API_KEY")
+"""Settings that a queue's name derives from."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedStore:
+    """A queue, its name for people, and the settings that would deliver what is in it."""
+
+    queue: DeliveryQueue
+    label: str
+    destination: str
+    config: GuardConfig
+
+    def fleet(self) -> FleetStats | None:
+        """Return what Redis has of the whole fleet; None for a queue that belongs to one machine."""
+        return self.queue.fleet() if isinstance(self.queue, RedisQueue) else None
+
+
+def open_store(url: str | None, destination: str | None) -> OpenedStore:
+    """Open the queue of `url`, else of the environment, else the default one; fail in one line where there is none.
+
+    Args:
+        url: of the queue, or of one SQLite file of a queue.
+        destination: which queue of several that share a place; None is the one of the environment's settings, or the
+            only one that there is.
+    """
+    hush()
+    try:
+        config = GuardConfig.resolve(queue_url=url)
+    except SettingError as error:
+        fail(str(error))
+    if config.queue_url is None:
+        try:
+            directory = default_queue_path()
+        except QueueUnavailable as error:
+            fail(str(error))
+        return _open_file(directory, "queue", ".db", destination, config)
+    if config.queue_url.lower().startswith("memory:"):
+        fail("A memory queue lives in its process, and ends with it: name the sqlite:// or redis:// URL with --url.")
+    try:
+        if config.queue_url.lower().startswith("sqlite:"):
+            path = sqlite_path(config.queue_url)
+            named = _DESTINATION.search(path.stem)
+            if named and path.exists():
+                path, destination = path.with_name(path.stem[: named.start()] + path.suffix), named["destination"]
+            return _open_file(path.parent, path.stem, path.suffix, destination, config)
+        wanted = destination or config.destination
+        queue = open_queue(config.queue_url, QueueOptions(wanted, max_bytes=config.queue_max_bytes))
+    except ValueError as error:
+        fail(str(error))
+    if isinstance(queue, RedisQueue) and not _answers(queue):
+        why = queue.link.last_error or "it does not answer"
+        queue.close()
+        fail(f"Redis at {mask_url(config.queue_url)} can't be used: {why}. Check OTEL_EXPORTER_GUARD_QUEUE_URL.")
+    return OpenedStore(queue, mask_url(config.queue_url), wanted, config)
+
+
+def _answers(queue: RedisQueue) -> bool:
+    """Whether Redis answers; a queue itself never waits as long as a person does."""
+    ends = time.monotonic() + _REDIS_SECONDS
+    while time.monotonic() < ends and queue.link.last_error is None:
+        if queue.fleet() is not None:
+            return True
+    return False
+
+
+def _open_file(directory: Path, stem: str, suffix: str, destination: str | None, config: GuardConfig) -> OpenedStore:
+    found = _destinations(directory, stem, suffix)
+    if destination is None:
+        destination = _choose(found, config, directory)
+    path = directory / f"{stem}-{destination}{suffix}"
+    if destination not in found:
+        fail(f"There is no queue at {path}: nothing was ever queued there, or --url and --destination name another.")
+    queue = SqliteQueue(path, QueueOptions(destination, max_bytes=config.queue_max_bytes))
+    return OpenedStore(queue, str(path), destination, config)
+
+
+def _choose(found: Sequence[str], config: GuardConfig, directory: Path) -> str:
+    """Return the destination of the settings, or where they name none the only one that is there."""
+    if any(os.environ.get(PREFIX + name) for name in _IDENTITY) or config.destination in found or not found:
+        return config.destination
+    if len(found) > 1:
+        fail(f"There are several queues in {directory}: choose one with --destination {' or '.join(found)}.")
+    return found[0]
+
+
+def _destinations(directory: Path, stem: str, suffix: str) -> list[str]:
+    names: list[str] = []
+    with suppress(OSError):
+        names = sorted(path.stem for path in directory.iterdir() if path.suffix == suffix)
+    matches = (_DESTINATION.search(name) for name in names if name.startswith(f"{stem}-"))
+    return [match["destination"] for match in matches if match and match.string[: match.start()] == stem]

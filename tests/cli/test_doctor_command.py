@@ -1,0 +1,313 @@
+"""`opentelemetry-guard doctor`: it finds what keeps events from arriving, and says what to do about it."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta, timezone
+from email.utils import format_datetime
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+from support.backend import RunningBackend, running_backend
+from support.commands import run, settings_of
+from support.redis import redis_server
+
+from opentelemetry_guard.cli.diagnosis import packages
+from opentelemetry_guard.cli.diagnosis.packages import check_packages
+
+
+@pytest.fixture(scope="module")
+def backend() -> Iterator[RunningBackend]:
+    with running_backend() as running:
+        yield running
+
+
+def diagnosed(home: Path, *arguments: str, **variables: str) -> tuple[int, list[dict[str, str]]]:
+    result = run(home, "doctor", "--json", *arguments, **variables)
+    assert result.stderr == ""
+    found: list[dict[str, str]] = json.loads(result.stdout)["findings"]
+    return result.returncode, found
+
+
+def worst(findings: list[dict[str, str]]) -> list[dict[str, str]]:
+    return [finding for finding in findings if finding["level"] != "ok"]
+
+
+def test_a_healthy_service_is_healthy(tmp_path: Path, backend: RunningBackend) -> None:
+    before = len(backend.events("doctor_test"))
+    code, findings = diagnosed(tmp_path, **settings_of(backend))
+    assert worst(findings) == []
+    assert code == 0
+    assert len(backend.events("doctor_test")) == before + 1
+
+
+def test_people_read_a_line_for_each_finding(tmp_path: Path, backend: RunningBackend) -> None:
+    result = run(tmp_path, "doctor", **settings_of(backend))
+    assert result.returncode == 0
+    assert "ok       OTEL_EXPORTER_GUARD_API_KEY: is accepted" in result.stdout
+    assert result.stdout.endswith("0 problems, 0 warnings\n")
+
+
+def test_without_a_test_event_nothing_is_sent(tmp_path: Path, backend: RunningBackend) -> None:
+    before = len(backend.events())
+    assert diagnosed(tmp_path, "--no-send", **settings_of(backend))[0] == 0
+    assert len(backend.events()) == before
+
+
+def test_it_leaves_nothing_behind(tmp_path: Path, backend: RunningBackend) -> None:
+    diagnosed(tmp_path, **settings_of(backend))
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] in ([], ["install-id"])
+
+
+@pytest.mark.parametrize(
+    ("planted", "level", "subject", "remedy"),
+    [
+        pytest.param(
+            {"OTEL_EXPORTER_GUARD_API_KEY": "wrong"},
+            "problem",
+            "OTEL_EXPORTER_GUARD_API_KEY",
+            "OTEL_EXPORTER_GUARD_API_KEY",
+            id="wrong key",
+        ),
+        pytest.param(
+            {"OTEL_EXPORTER_GUARD_ENDPOINT": "http://no-such-host.invalid"},
+            "problem",
+            "OTEL_EXPORTER_GUARD_ENDPOINT",
+            "OTEL_EXPORTER_GUARD_ENDPOINT",
+            id="wrong host",
+        ),
+        pytest.param(
+            {"OTEL_LOGS_EXPORTER": "none"},
+            "problem",
+            "OTEL_LOGS_EXPORTER",
+            "OTEL_LOGS_EXPORTER=guard",
+            id="exporter not selected",
+        ),
+        pytest.param(
+            {"OTEL_TRACES_EXPORTER": "guard,zipkin"},
+            "problem",
+            "OTEL_TRACES_EXPORTER",
+            "opentelemetry-exporter-zipkin",
+            id="missing exporter package",
+        ),
+        pytest.param(
+            {"OTEL_EXPORTER_GUARD_QUEUE_URL": "redis://127.0.0.1:1/0"},
+            "problem",
+            "OTEL_EXPORTER_GUARD_QUEUE_URL",
+            "OTEL_EXPORTER_GUARD_QUEUE_URL",
+            id="Redis down",
+        ),
+        pytest.param(
+            {"OTEL_EXPORTER_GUARD_QUEUE_URL": "sqlite:///proc/queue/guard.db"},
+            "problem",
+            "OTEL_EXPORTER_GUARD_QUEUE_URL",
+            "writable",
+            id="read-only directory",
+        ),
+        pytest.param(
+            {"OTEL_EXPORTER_GUARD_APIKEY": "x"},
+            "problem",
+            "OTEL_EXPORTER_GUARD_APIKEY",
+            "OTEL_EXPORTER_GUARD_API_KEY",
+            id="unknown setting",
+        ),
+        pytest.param(
+            {"OTEL_EXPORTER_GUARD_TIMEOUT": "soon"},
+            "problem",
+            "OTEL_EXPORTER_GUARD_TIMEOUT",
+            "OTEL_EXPORTER_GUARD_TIMEOUT",
+            id="wrong setting",
+        ),
+        pytest.param(
+            {"OTEL_PYTHON_GUARD_TRUSTED_PROXIES": "the office"},
+            "problem",
+            "OTEL_PYTHON_GUARD_TRUSTED_PROXIES",
+            "OTEL_PYTHON_GUARD_TRUSTED_PROXIES",
+            id="wrong option",
+        ),
+        pytest.param(
+            {"OTEL_SDK_DISABLED": "true"}, "problem", "OTEL_SDK_DISABLED", "unset OTEL_SDK_DISABLED", id="disabled"
+        ),
+        pytest.param(
+            {"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "guard"},
+            "warning",
+            "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS",
+            "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS",
+            id="instrumentation off",
+        ),
+    ],
+)
+def test_a_planted_fault_is_found_with_its_remedy(
+    tmp_path: Path, backend: RunningBackend, planted: dict[str, str], level: str, subject: str, remedy: str
+) -> None:
+    code, findings = diagnosed(tmp_path, **{**settings_of(backend), **planted})
+    found = [finding for finding in worst(findings) if finding["subject"] == subject]
+    assert [(finding["level"], remedy in finding["remedy"]) for finding in found] == [(level, True)]
+    assert code == (1 if level == "problem" else 0)
+
+
+def test_an_endpoint_with_api_v1_is_found(tmp_path: Path, backend: RunningBackend) -> None:
+    settings = {**settings_of(backend), "OTEL_EXPORTER_GUARD_ENDPOINT": f"{backend.url}/api/v1"}
+    code, findings = diagnosed(tmp_path, **settings)
+    (found,) = worst(findings)
+    assert (found["level"], found["subject"]) == ("warning", "OTEL_EXPORTER_GUARD_ENDPOINT")
+    assert found["remedy"] == f"set OTEL_EXPORTER_GUARD_ENDPOINT={backend.url}"
+    assert code == 0
+
+
+def test_a_missing_package_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    def version(name: str) -> str:
+        if name == "opentelemetry-distro":
+            raise metadata.PackageNotFoundError(name)
+        return metadata.version(name)
+
+    monkeypatch.setattr(packages, "version", version)
+    (found,) = [finding for finding in check_packages() if finding.level == "problem"]
+    assert (found.subject, found.remedy) == ("opentelemetry-distro", "pip install 'opentelemetry-guard[auto]'")
+
+
+def test_a_clock_that_is_off_is_found(tmp_path: Path) -> None:
+    with answering(timedelta(minutes=-10)) as url:
+        code, findings = diagnosed(tmp_path, "--no-send", **settings_at(url))
+    (found,) = worst(findings)
+    assert (code, found["level"], found["subject"]) == (1, "problem", "clock")
+    assert "ahead of the backend's" in found["message"]
+    assert "NTP" in found["remedy"]
+
+
+def test_a_certificate_of_another_name_is_found(tmp_path: Path) -> None:
+    certificate = make_certificate(tmp_path, "guard.example")
+    with answering(certificate=certificate) as url:
+        settings = {**settings_at(url), "OTEL_EXPORTER_GUARD_CERTIFICATE": str(certificate)}
+        code, findings = diagnosed(tmp_path, "--no-send", **settings)
+    (found,) = worst(findings)
+    assert (code, found["level"], found["subject"]) == (1, "problem", "TLS")
+    assert "127.0.0.1" in found["message"]
+    assert "OTEL_EXPORTER_GUARD_ENDPOINT" in found["remedy"]
+
+
+def test_an_authority_that_is_not_trusted_is_found(tmp_path: Path) -> None:
+    with answering(certificate=make_certificate(tmp_path, "127.0.0.1")) as url:
+        code, findings = diagnosed(tmp_path, "--no-send", **settings_at(url))
+    (found,) = worst(findings)
+    assert (code, found["subject"]) == (1, "TLS")
+    assert "OTEL_EXPORTER_GUARD_CERTIFICATE" in found["remedy"]
+
+
+def test_a_working_redis_is_well(tmp_path: Path, backend: RunningBackend) -> None:
+    with redis_server(password="hunter2") as server:
+        code, findings = diagnosed(tmp_path, **settings_of(backend), OTEL_EXPORTER_GUARD_QUEUE_URL=server.url)
+        client = server.client()
+        assert client.keys() == []
+        client.close()
+    assert worst(findings) == []
+    assert code == 0
+    assert "hunter2" not in json.dumps(findings)
+
+
+def test_missing_permissions_in_redis_are_found(tmp_path: Path, backend: RunningBackend) -> None:
+    with redis_server() as server:
+        client = server.client()
+        client.execute_command("ACL", "SETUSER", "reader", "on", ">secret", "~*", "+ping", "+get")
+        client.close()
+        url = f"redis://reader:secret@127.0.0.1:{server.port}/0"
+        code, findings = diagnosed(tmp_path, **settings_of(backend), OTEL_EXPORTER_GUARD_QUEUE_URL=url)
+    found = [finding for finding in findings if finding["level"] == "problem"]
+    assert code == 1
+    assert [finding["subject"] for finding in found] == ["OTEL_EXPORTER_GUARD_QUEUE_URL"]
+    assert "allow the user" in found[0]["remedy"]
+
+
+def test_secrets_are_masked(tmp_path: Path, backend: RunningBackend) -> None:
+    secrets = {
+        "OTEL_EXPORTER_GUARD_HEADERS": "authorization=Bearer%20planted-1",
+        "OTEL_EXPORTER_GUARD_SIGNING_SECRET": "planted-2",
+        "OTEL_EXPORTER_GUARD_QUEUE_URL": "redis://:planted-3@127.0.0.1:1/0",
+    }
+    result = run(tmp_path, "doctor", **{**settings_of(backend), **secrets, "OTEL_EXPORTER_GUARD_API_KEY": "planted-4"})
+    assert result.returncode == 1
+    assert "planted" not in result.stdout + result.stderr
+
+
+def settings_at(url: str) -> dict[str, str]:
+    return {
+        "OTEL_TRACES_EXPORTER": "guard",
+        "OTEL_LOGS_EXPORTER": "guard",
+        "OTEL_METRICS_EXPORTER": "guard",
+        "OTEL_SEMCONV_STABILITY_OPT_IN": "http",
+        "OTEL_EXPORTER_GUARD_ENDPOINT": url,
+        "OTEL_EXPORTER_GUARD_API_KEY": "key",
+    }
+
+
+@contextmanager
+def answering(skew: timedelta = timedelta(), certificate: Path | None = None) -> Iterator[str]:
+    """Run a server that has no rules, with a clock of its own and a certificate of its own."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(204)
+            self.end_headers()
+
+        def date_time_string(self, timestamp: float | None = None) -> str:
+            return format_datetime(datetime.now(timezone.utc) + skew, usegmt=True)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Say nothing."""
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    scheme = "http"
+    if certificate is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        scheme = "https"
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    try:
+        yield f"{scheme}://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def make_certificate(directory: Path, name: str) -> Path:
+    """Write a self-signed certificate for `name` and its key into one file."""
+    import ipaddress
+
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    try:
+        alternative: x509.GeneralName = x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        alternative = x509.DNSName(name)
+    now = datetime.now(timezone.utc)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([alternative]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    path = directory / f"{name}.pem"
+    path.write_bytes(
+        certificate.public_bytes(serialization.Encoding.PEM)
+        + key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return path

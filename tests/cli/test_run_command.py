@@ -1,0 +1,48 @@
+"""`opentelemetry-guard run` as a person meets it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from support.commands import run
+
+PRINT_ENVIRONMENT = "import json, os; print(json.dumps(dict(os.environ)))"
+
+
+def environment_of(home: Path, *arguments: str, **variables: str) -> dict[str, str]:
+    result = run(home, "run", "--", sys.executable, "-c", PRINT_ENVIRONMENT, *arguments, **variables)
+    assert result.returncode == 0, result.stderr
+    printed: dict[str, str] = json.loads(result.stdout.splitlines()[-1])
+    return printed
+
+
+def test_what_is_not_set_gets_a_sensible_default(tmp_path: Path) -> None:
+    variables = environment_of(tmp_path, OTEL_EXPORTER_GUARD_ENDPOINT="http://127.0.0.1:9")
+    assert variables["OTEL_LOGS_EXPORTER"] == variables["OTEL_TRACES_EXPORTER"] == "guard"
+    assert variables["OTEL_METRICS_EXPORTER"] == "guard"
+    assert int(variables["OTEL_BLRP_SCHEDULE_DELAY"]) <= 200
+    assert variables["OTEL_SEMCONV_STABILITY_OPT_IN"] == "http"
+
+
+def test_what_is_set_stays(tmp_path: Path) -> None:
+    given = {"OTEL_TRACES_EXPORTER": "none", "OTEL_BLRP_SCHEDULE_DELAY": "777", "OTEL_METRICS_EXPORTER": "none"}
+    variables = environment_of(tmp_path, OTEL_EXPORTER_GUARD_ENDPOINT="http://127.0.0.1:9", **given)
+    assert {name: variables[name] for name in given} == given
+
+
+def test_the_commands_own_options_need_no_dashes_before_them(tmp_path: Path) -> None:
+    result = run(tmp_path, "run", "--show", sys.executable, "--version")
+    assert result.returncode == 0
+    assert result.stdout.splitlines()[-1].endswith(f"{sys.executable} --version")
+
+
+def test_the_commands_exit_status_is_its_own(tmp_path: Path) -> None:
+    assert run(tmp_path, "run", "--", sys.executable, "-c", "raise SystemExit(7)").returncode == 7
+
+
+def test_a_command_that_does_not_exist_is_one_line(tmp_path: Path) -> None:
+    result = run(tmp_path, "run", "--", "no-such-command")
+    assert result.returncode == 1
+    assert result.stderr == "Error: The command 'no-such-command' was not found: check its name, or give its path.\n"
