@@ -1,0 +1,8 @@
+"""The agent of the documents on top of OpenTelemetry: `guard_agent`, and the object that it returns."""
+
+from __future__ import annotations
+
+from .agent import GuardAgent, guard_agent
+from .errors import BufferFullError, DeliveryError, GuardAgentError
+
+__all__ = ["BufferFullError", "DeliveryError", "GuardAgent", "GuardAgentError", "guard_agent"]

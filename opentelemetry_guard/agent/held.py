@@ -1,0 +1,88 @@
+"""What is sent before the agent has started: kept in memory, bounded, and emitted once there is a pipeline."""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from opentelemetry import context as otel_context
+from opentelemetry.context import Context
+
+from ..emit import Emitter
+from ..queue.base import Kind
+from ..tally import TALLY
+
+MAX_HELD = 2048
+"""Rows that are held at most, as many as a batch processor of the SDK takes."""
+
+NOT_STARTED = "not_started"
+"""Reason: it was the oldest of too many that were sent before the agent was started."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    kind: Kind
+    fields: Mapping[str, object]
+    context: Context
+
+
+class Held:
+    """Rows in the order of their arrival. The lock guards `_rows` and is held for deque operations only."""
+
+    def __init__(self) -> None:
+        self._reset()
+        _all.add(self)
+
+    def _reset(self) -> None:
+        self._lock = threading.Lock()
+        self._rows: deque[_Row] = deque()
+
+    def put(self, kind: Kind, fields: Mapping[str, object]) -> None:
+        """Hold one row with the trace it belongs to; the oldest goes, and is counted, where there are too many."""
+        row = _Row(kind, fields, otel_context.get_current())
+        with self._lock:
+            self._rows.append(row)
+            oldest = self._rows.popleft() if len(self._rows) > MAX_HELD else None
+        if oldest is not None:
+            TALLY.emit(oldest.kind)
+            TALLY.drop(oldest.kind, NOT_STARTED)
+
+    def full(self) -> bool:
+        """Whether the next row costs the oldest."""
+        return len(self._rows) >= MAX_HELD
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def emit_into(self, emitter: Emitter) -> None:
+        """Emit what is held, oldest first, until nothing is left."""
+        while True:
+            with self._lock:
+                if not self._rows:
+                    return
+                row = self._rows.popleft()
+            token = otel_context.attach(row.context)
+            try:
+                if row.kind == "events":
+                    emitter.emit_event(row.fields)
+                else:
+                    emitter.record_metric(row.fields)
+            finally:
+                otel_context.detach(token)
+
+
+_all: weakref.WeakSet[Held] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    # The parent has the rows too and sends them; its lock may have been held by a thread that does not exist here.
+    for held in _all:
+        held._reset()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,158 @@
+"""What `agent.transport` is: the delivery's calls with their counts, or the user's own transport behind them."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import threading
+import weakref
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any
+
+from ..codec import Row
+from ..config import GuardConfig
+from ..delivery import registry
+from ..delivery.breaker import BreakerState
+from ..delivery.delivery import Delivery
+from ..delivery.transport import HTTPTransport, Transport
+from ..queue.base import Batch
+from .errors import ErrorReporter
+from .loop import LoopThread
+from .rows import rows_of
+from .transports import CustomTransport, TransportCounts, WatchedTransport
+
+_logger = logging.getLogger(__name__)
+
+CLOSE_SECONDS = 2.0
+"""Seconds that the user's transport has for its `close`."""
+
+
+class TransportHandle:
+    """Keeps what the user has assigned, before the agent starts and over its restarts.
+
+    `on_delivered` is told the idempotency keys of events that need not be
+    sent again. `_lock` guards `_find`, `_custom` and `_watched`, so that a transport and
+    the delivery that it belongs to are put together once, whichever comes first.
+    """
+
+    def __init__(self, errors: ErrorReporter) -> None:
+        self._errors = errors
+        self._counts = TransportCounts()
+        self._loop = LoopThread("OtelGuardTransport")
+        self._find: Callable[[], Delivery | None] = _nothing
+        self._custom: CustomTransport | None = None
+        self._assigned: object | None = None
+        self.on_delivered: Callable[[Sequence[str]], None] | None = None
+        self._watched: tuple[Delivery, GuardConfig, Transport] | None = None
+        self._reset_lock()
+        _all.add(self)
+        _watch_deliveries()
+
+    def _reset_lock(self) -> None:
+        self._lock = threading.RLock()
+
+    @property
+    def shown(self) -> object:
+        """What `agent.transport` returns: the user's transport if there is one, else this object."""
+        return self if self._assigned is None else self._assigned
+
+    def use(self, transport: object) -> None:
+        """Send through `transport` from now on; this object itself brings HTTP back.
+
+        Raises:
+            TypeError: it lacks a method of `TransportProtocol`.
+        """
+        with self._lock:
+            if transport is self:
+                self._assigned = self._custom = None
+            else:
+                self._custom = CustomTransport(transport, self._rows, self._loop, self._seconds)
+                self._assigned = transport
+            self._watched = None
+            self.follow()
+
+    def attach(self, find: Callable[[], Delivery | None]) -> None:
+        """Take up a delivery; `find` tells which it is, also when late settings have led to another."""
+        with self._lock:
+            self._find = find
+            self.follow()
+
+    def follow(self) -> None:
+        """Stand before the calls of the delivery there is now, with the settings that it has now."""
+        with self._lock:
+            delivery = self._find()
+            if delivery is None or (self._watched and self._watched[:2] == (delivery, delivery.config)):
+                return
+            inner: Transport = HTTPTransport(delivery.config) if self._custom is None else self._custom
+            watched = WatchedTransport(inner, self._counts, self._errors, self._settled)
+            self._watched = delivery, delivery.config, watched
+            delivery.use_transport(watched)
+
+    def end(self) -> None:
+        """Give the delivery its own transport back, and close the user's."""
+        with self._lock:
+            custom, watched = self._custom, self._watched
+            self._watched = None
+            self._find = _nothing
+        if watched is not None and watched[0].transport is watched[2]:
+            watched[0].use_transport(None)
+        if custom is not None:
+            custom.end(CLOSE_SECONDS)
+
+    def get_stats(self) -> dict[str, Any]:
+        """Return counts of the calls, and the ``circuit_breaker_state`` of events: CLOSED, OPEN or HALF_OPEN."""
+        delivery = self._find()
+        route = None if delivery is None else delivery.stats().routes["events"]
+        state = BreakerState.CLOSED if route is None else route.breaker
+        return {
+            **self._counts.read(),
+            "circuit_breaker_state": state.value,
+            "last_error": None if route is None else route.last_error,
+        }
+
+    def _settled(self, batch: Batch) -> None:
+        told = self.on_delivered
+        if told is not None and batch.kind == "events":
+            try:
+                told([str(row["idempotency_key"]) for row in self._rows(batch)])
+            except ValueError as error:
+                _logger.debug("the copies of a batch stay until they expire: %s", error)
+
+    def _seconds(self) -> float:
+        delivery = self._find()
+        return math.inf if delivery is None else delivery.config.timeout
+
+    def _rows(self, batch: Batch) -> list[Row]:
+        delivery = self._find()
+        return rows_of(batch, None if delivery is None else delivery.config)
+
+    def __repr__(self) -> str:
+        return "<the Guard backend over HTTP>"
+
+
+def _nothing() -> None:
+    return None
+
+
+_all: weakref.WeakSet[TransportHandle] = weakref.WeakSet()
+
+
+def _follow_all() -> None:
+    for handle in list(_all):
+        handle.follow()
+
+
+@cache
+def _watch_deliveries() -> None:
+    registry.watch(_follow_all)
+
+
+def _after_fork_in_child() -> None:
+    for handle in _all:
+        handle._reset_lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

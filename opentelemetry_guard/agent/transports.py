@@ -1,0 +1,269 @@
+"""Transports of the agent: one that counts and reports, and one that speaks for a transport of the user's."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import logging
+import math
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from ..codec import Row
+from ..delivery.outcome import Outcome, RulesAnswer, Verdict
+from ..delivery.transport import Transport
+from ..models import AgentStatus, DynamicRules, SecurityEvent, SecurityMetric
+from ..once import log_once
+from ..queue.base import Batch, Kind
+from .errors import RULES, SEND, STATUS, DeliveryError, ErrorReporter
+from .loop import LoopThread
+
+_logger = logging.getLogger(__name__)
+
+REQUIRED = ("send_events", "send_metrics", "fetch_dynamic_rules", "send_status")
+"""The methods of `TransportProtocol`."""
+
+
+class TransportCounts:
+    """How many calls were made, and with what success. The lock guards the numbers."""
+
+    def __init__(self) -> None:
+        self._reset()
+        _all.add(self)
+
+    def _reset(self) -> None:
+        self._lock = threading.Lock()
+        self._sent = self._failed = self._bytes = 0
+        self._rules = 0
+        self._last: float | None = None
+
+    def count(self, *, accepted: bool, size: int = 0, rules: bool = False) -> None:
+        """Count one call; `size` is that of its body in bytes."""
+        with self._lock:
+            self._bytes += size
+            self._rules += rules and accepted
+            if accepted:
+                self._sent += 1
+                self._last = time.time()
+            else:
+                self._failed += 1
+
+    def read(self) -> dict[str, Any]:
+        """Return the counts under the names of the documents; `last_success` is in Unix seconds."""
+        with self._lock:
+            return {
+                "requests_sent": self._sent,
+                "requests_failed": self._failed,
+                "bytes_sent": self._bytes,
+                "rules_fetched": self._rules,
+                "last_success": self._last,
+            }
+
+
+_all: weakref.WeakSet[TransportCounts] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for counts in _all:
+        counts._reset()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+class WatchedTransport:
+    """A transport whose calls are counted, and whose failures are reported."""
+
+    def __init__(
+        self, inner: Transport, counts: TransportCounts, errors: ErrorReporter, settled: Callable[[Batch], None]
+    ) -> None:
+        """Watch `inner`; `settled` is told of batches that need not be sent again."""
+        self._inner = inner
+        self._counts = counts
+        self._errors = errors
+        self._settled = settled
+
+    def send(self, batch: Batch, timeout: float = math.inf) -> Outcome:
+        """Send a batch."""
+        outcome = self._inner.send(batch, timeout)
+        refused = outcome.verdict in (Verdict.REFUSED, Verdict.TOO_LARGE) and batch.rows == 1
+        if refused or outcome.verdict is Verdict.ACCEPTED:
+            self._settled(batch)
+        context = {"kind": batch.kind, "batch_id": batch.batch_id, "batch_size": batch.rows}
+        return self._told(SEND, outcome, len(batch.body), context)
+
+    def fetch_rules(self, etag: str | None, timeout: float = math.inf) -> RulesAnswer:
+        """Ask for the rules."""
+        answer = self._inner.fetch_rules(etag, timeout)
+        self._told(RULES, answer.outcome, 0, {})
+        return answer
+
+    def send_status(self, status: AgentStatus, timeout: float = math.inf) -> Outcome:
+        """Report a status."""
+        return self._told(STATUS, self._inner.send_status(status, timeout), 0, {"status": status.status})
+
+    def close(self) -> None:
+        """Close what the transport holds for the calling thread."""
+        self._inner.close()
+
+    def _told(self, stage: str, outcome: Outcome, size: int, context: Mapping[str, object]) -> Outcome:
+        accepted = outcome.verdict is Verdict.ACCEPTED
+        self._counts.count(accepted=accepted, size=size, rules=stage == RULES)
+        if not accepted:
+            text = outcome.reason or f"the backend answered with status {outcome.status}"
+            self._errors.report(
+                stage, DeliveryError(text), **context, status_code=outcome.status, verdict=outcome.verdict.value
+            )
+        return outcome
+
+
+class CustomTransport:
+    """A user's `TransportProtocol` object in the place of HTTP.
+
+    It is called from the delivery's threads. Coroutines run on one event loop
+    in a thread of its own, so that a transport never blocks the application's
+    loop, nor that loop the delivery.
+    """
+
+    def __init__(
+        self,
+        theirs: object,
+        rows: Callable[[Batch], Sequence[Row]],
+        loop: LoopThread,
+        limit: Callable[[], float] = lambda: math.inf,
+    ) -> None:
+        """Make an adapter.
+
+        Args:
+            theirs: the user's object.
+            rows: returns the rows of a batch, or raises ValueError.
+            loop: where its coroutines run.
+            limit: returns the seconds that a coroutine may take; a plain method can't be interrupted.
+
+        Raises:
+            TypeError: `theirs` lacks a method.
+        """
+        missing = [name for name in REQUIRED if not callable(getattr(theirs, name, None))]
+        if missing:
+            raise TypeError(
+                f"a {type(theirs).__name__} can't be agent.transport: it has no {', '.join(missing)} "
+                "(see opentelemetry_guard.protocols.TransportProtocol)"
+            )
+        self._theirs: Any = theirs
+        self._rows = rows
+        self._loop = loop
+        self._limit = limit
+        self._opening = threading.Lock()  # held while `initialize` runs, which is once
+        self._opened = False
+
+    def send(self, batch: Batch, timeout: float = math.inf) -> Outcome:
+        """Hand a batch over as models; False or an exception is a reason to try again."""
+        try:
+            rows = _models(batch.kind, self._rows(batch))
+        except ValueError as error:
+            return Outcome(Verdict.REFUSED, reason=str(error))
+        call = self._theirs.send_events if batch.kind == "events" else self._theirs.send_metrics
+        return self._verdict(lambda: call(rows), timeout)
+
+    def fetch_rules(self, etag: str | None, timeout: float = math.inf) -> RulesAnswer:
+        """Ask for the rules; a hash of them stands for the version."""
+        found: list[object] = []
+        outcome = self._verdict(lambda: self._theirs.fetch_dynamic_rules(), timeout, found.append)
+        if outcome.verdict is not Verdict.ACCEPTED or not found or found[0] is None:
+            return RulesAnswer(outcome)
+        try:
+            document = _document(found[0])
+        except ValueError as error:
+            return RulesAnswer(Outcome(Verdict.RETRY, reason=str(error)))
+        version = hashlib.sha256(document).hexdigest()
+        return RulesAnswer(outcome) if version == etag else RulesAnswer(outcome, document, version)
+
+    def send_status(self, status: AgentStatus, timeout: float = math.inf) -> Outcome:
+        """Hand a status over."""
+        return self._verdict(lambda: self._theirs.send_status(status), timeout)
+
+    def close(self) -> None:
+        """Do nothing: it is called for each thread, and what is open is theirs; see `end`."""
+
+    def end(self, timeout: float) -> None:
+        """Call their `close` where there is one, within `timeout` seconds."""
+        if self._opened and callable(getattr(self._theirs, "close", None)):
+            self._opened = False
+            try:
+                self._call(lambda: self._theirs.close(), timeout)
+            except Exception as error:  # noqa: BLE001  a user's own transport may raise anything; a shutdown goes on
+                _logger.warning("the transport %s could not be closed: %r", type(self._theirs).__name__, error)
+
+    def _verdict(
+        self, call: Callable[[], object], timeout: float, keep: Callable[[object], None] | None = None
+    ) -> Outcome:
+        try:
+            self._open(timeout)
+            result = self._call(call, timeout)
+        except Exception as error:  # noqa: BLE001  a user's own transport may raise anything; the batch is kept
+            return Outcome(
+                Verdict.RETRY,
+                reason=f"{type(self._theirs).__name__} raised {type(error).__name__}: {error}"[:300],
+                timed_out=isinstance(error, TimeoutError),
+            )
+        if keep is not None:
+            keep(result)
+        elif result is False:
+            return Outcome(Verdict.RETRY, reason=f"{type(self._theirs).__name__} returned False")
+        return Outcome(Verdict.ACCEPTED)
+
+    def _open(self, timeout: float) -> None:
+        with self._opening:
+            if not self._opened:
+                if callable(getattr(self._theirs, "initialize", None)):
+                    self._call(lambda: self._theirs.initialize(), timeout)
+                self._opened = True
+
+    def _call(self, call: Callable[[], object], timeout: float) -> object:
+        result = call()
+        if not inspect.isawaitable(result):
+            return result
+
+        async def awaited() -> object:
+            return await result
+
+        return self._loop.run(awaited(), min(timeout, self._limit()))
+
+
+def _models(kind: Kind, rows: Sequence[Row]) -> list[Any]:
+    model = SecurityEvent if kind == "events" else SecurityMetric
+    models = []
+    for row in rows:
+        try:
+            models.append(model.model_validate(row))
+        except ValidationError as error:
+            # A record of somebody else's making; its field is said, the value may be a secret.
+            log_once(
+                _logger,
+                logging.WARNING,
+                f"{kind} that are not as the contract has them go to the transport unchecked; the first for its "
+                f"{'.'.join(map(str, error.errors()[0]['loc']))}",
+                cause=f"unchecked {kind} for a transport",
+            )
+            models.append(model.model_construct(**row))  # type: ignore[arg-type]
+    return models
+
+
+def _document(rules: object) -> bytes:
+    """Return rules as JSON: our model, another package's, or a mapping.
+
+    Raises:
+        ValueError: they are none of these, or not valid.
+    """
+    dump = getattr(rules, "model_dump", None)
+    fields = dump(mode="json") if callable(dump) else rules
+    if not isinstance(fields, Mapping):
+        raise ValueError(f"fetch_dynamic_rules returned a {type(rules).__name__}, expected is DynamicRules or None")
+    return DynamicRules.model_validate(fields).model_dump_json().encode()

@@ -1,0 +1,141 @@
+"""Exception handlers for single endpoints.
+
+Example::
+
+    class AgentSecurityEventHandler:
+        async def handle(self, request, exception):
+            emit_event(event_type="suspicious_request", ip_address=request.client.host, reason=str(exception))
+            return JSONResponse({"detail": "blocked"}, status_code=403)
+
+    guard = Guard(handlers={"suspicious_request": AgentSecurityEventHandler()})
+
+    @app.get("/items")
+    @guard.protect("suspicious_request")
+    async def items(): ...
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Protocol, TypeVar
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import HTTPConnection
+from starlette.responses import Response
+
+R = TypeVar("R")
+
+PARAMETER = "opentelemetry_guard_connection"
+"""The parameter by which FastAPI hands the request over."""
+
+
+class ExceptionHandler(Protocol):
+    """What deals with an exception of an endpoint."""
+
+    def handle(self, request: Any, exception: Exception, /) -> Any:
+        """Deal with `exception`; a Response that is returned (or awaited) is the answer, anything else is not."""
+        ...
+
+
+class Guard:
+    """Named handlers of exceptions, for the endpoints that ask for one."""
+
+    def __init__(self, handlers: Mapping[str, ExceptionHandler]) -> None:
+        """Make a guard.
+
+        Args:
+            handlers: an object with a method ``handle(request, exception)``, asynchronous or not, for each name.
+
+        Raises:
+            TypeError: a handler has no such method.
+        """
+        for name, handler in handlers.items():
+            if not callable(getattr(handler, "handle", None)):
+                raise TypeError(
+                    f"the handler {name!r} is a {type(handler).__name__} without a method handle(request, exception)"
+                )
+        self._handlers = dict(handlers)
+
+    def protect(self, name: str) -> Callable[[Callable[..., R]], Callable[..., Awaitable[R | Response]]]:
+        """Return a decorator for an endpoint of FastAPI or Starlette, whose exceptions go to the handler `name`.
+
+        It stands under the route's decorator. The endpoint needs no parameter
+        for the request, and may be a plain function, which runs in a thread
+        as ever. An exception that the handler gives no Response for is raised
+        again, and so is one of a call that has no request.
+
+        Raises:
+            KeyError: there is no such handler.
+            TypeError: the endpoint is a generator, whose exceptions come when the answer has begun.
+        """
+        if name not in self._handlers:
+            known = ", ".join(map(repr, self._handlers)) or "none"
+            raise KeyError(f"there is no handler {name!r}; the handlers of this Guard are: {known}")
+        handler = self._handlers[name]
+
+        def decorate(endpoint: Callable[..., R]) -> Callable[..., Awaitable[R | Response]]:
+            if inspect.isgeneratorfunction(endpoint) or inspect.isasyncgenfunction(endpoint):
+                raise TypeError(
+                    f"{endpoint.__name__} is a generator, which Guard.protect can't protect: return instead"
+                )
+
+            @functools.wraps(endpoint)
+            async def protected(*arguments: Any, **keywords: Any) -> Any:
+                request = keywords.pop(PARAMETER, None) or _request_among(arguments, keywords)
+                try:
+                    return await _call(endpoint, arguments, keywords)
+                except Exception as exception:
+                    answer = None if request is None else await _handled(handler, request, exception)
+                    if isinstance(answer, Response):
+                        return answer
+                    raise
+
+            _ask_for_connection(protected, endpoint)
+            return protected
+
+        return decorate
+
+
+async def _call(endpoint: Callable[..., Any], arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+    if inspect.iscoroutinefunction(endpoint):
+        return await endpoint(*arguments, **keywords)
+    result = await run_in_threadpool(endpoint, *arguments, **keywords)
+    return await result if inspect.isawaitable(result) else result
+
+
+async def _handled(handler: ExceptionHandler, request: HTTPConnection, exception: Exception) -> object:
+    if inspect.iscoroutinefunction(handler.handle):
+        return await handler.handle(request, exception)
+    answer = await run_in_threadpool(handler.handle, request, exception)
+    return await answer if inspect.isawaitable(answer) else answer
+
+
+def _request_among(arguments: tuple[Any, ...], keywords: dict[str, Any]) -> HTTPConnection | None:
+    """Return the request that Starlette, or a caller by hand, has passed."""
+    return next((value for value in (*arguments, *keywords.values()) if isinstance(value, HTTPConnection)), None)
+
+
+def _ask_for_connection(protected: Callable[..., Any], endpoint: Callable[..., Any]) -> None:
+    """Add a parameter to the signature that FastAPI reads.
+
+    As a dependency, since FastAPI fills one parameter of type Request at
+    most, and that one may be the endpoint's own.
+    """
+    try:
+        from fastapi import Depends
+    except ImportError:
+        return
+    signature = inspect.signature(endpoint)
+    ours = inspect.Parameter(PARAMETER, inspect.Parameter.KEYWORD_ONLY, default=Depends(_connection))
+    parameters = list(signature.parameters.values())
+    end = len(parameters)
+    if parameters and parameters[-1].kind is inspect.Parameter.VAR_KEYWORD:
+        end -= 1
+    parameters.insert(end, ours)
+    protected.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+
+
+def _connection(connection: HTTPConnection) -> HTTPConnection:
+    return connection

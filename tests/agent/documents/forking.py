@@ -1,0 +1,37 @@
+"""A process that forks before its agent has started, and again afterwards, as a server that preloads does."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+from opentelemetry_guard import AgentConfig, SecurityEvent, guard_agent
+
+agent = guard_agent(AgentConfig(api_key="your-api-key", project_id="your-project-id"))
+
+
+def send(reason: str) -> None:
+    agent.send_event(SecurityEvent(event_type="custom_rule_triggered", reason=reason))
+
+
+def in_a_child(reason: str, start: bool) -> None:
+    sys.stdout.flush()
+    child = os.fork()
+    if child == 0:
+        if start:
+            agent.start()
+        send(reason)
+        agent.stop()
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+send("held by the parent")
+in_a_child("child of an agent that has not started", start=True)
+agent.start()
+send("parent before the fork")
+in_a_child("child of an agent that runs", start=False)
+send("parent after the fork")
+agent.stop()
+print(json.dumps({"running": agent.get_stats()["running"]}))

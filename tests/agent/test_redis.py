@@ -1,0 +1,130 @@
+"""What `initialize_redis` takes, and what becomes of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+import redis.asyncio
+from agent.conftest import MakeAgent
+from redis.credentials import UsernamePasswordCredentialProvider
+from support.guard_server import GuardServer
+from support.redis import RedisServer
+
+from opentelemetry_guard import RedisHandler
+from opentelemetry_guard.agent.redis_address import NoAddress, queue_url_of
+from opentelemetry_guard.protocols import RedisHandlerProtocol
+
+
+@pytest.fixture
+def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
+    (tmp_path / "redis").mkdir()
+    server = RedisServer(tmp_path / "redis", password="s3cret/@")
+    server.start()
+    yield server
+    server.stop()
+
+
+URLS = {
+    "redis://localhost:6379": "redis://localhost:6379/0",
+    "redis://user:p%40w@h:1/3": "redis://user:p%40w@h:1/3",
+    "rediss://h?ssl_ca_certs=/x/ca.pem": "rediss://h:6379/0?ssl_ca_certs=%2Fx%2Fca.pem",
+    "redis://[::1]:7/1": "redis://[::1]:7/1",
+}
+
+
+@pytest.mark.parametrize("package", [redis, redis.asyncio])
+@pytest.mark.parametrize("url", URLS)
+def test_the_address_is_learned_from_a_client_of_either_kind(package: Any, url: str) -> None:
+    client = package.Redis.from_url(url)
+    assert queue_url_of(RedisHandler(client)) == URLS[url]
+    assert queue_url_of(RedisHandler(redis=client)) == URLS[url]
+    assert queue_url_of(client) == URLS[url]
+
+
+def test_arguments_sentinels_clusters_and_credentials_are_understood() -> None:
+    assert queue_url_of(redis.asyncio.Redis(host="a", password="x", db=2, ssl=True)) == "rediss://:x@a:6379/2"
+    provider = UsernamePasswordCredentialProvider("u", "p")
+    assert queue_url_of(redis.Redis(host="a", credential_provider=provider)) == "redis://u:p@a:6379/0"
+    sentinel = redis.Sentinel([("a", 1), ("b", 2)], sentinel_kwargs={"password": "sp"}, password="mp")
+    assert queue_url_of(sentinel.master_for("m")) == "redis+sentinel://:mp@a:1,b:2/m/0?sentinel_password=sp"
+    cluster = redis.asyncio.RedisCluster(host="c", port=7000, password="q")
+    assert queue_url_of(RedisHandler(cluster)) == "redis+cluster://:q@c:7000"
+
+
+def test_the_address_is_learned_from_fastapi_guards_own_handler() -> None:
+    handlers = pytest.importorskip("guard_core.handlers.redis_handler")
+    models = pytest.importorskip("guard_core.models")
+    url = "redis://:s3cret@h:6380/2?decode_responses=true"
+    manager = handlers.RedisManager(models.SecurityConfig(enable_redis=True, redis_url=url))
+    assert queue_url_of(manager) == "redis://:s3cret@h:6380/2"
+
+
+@pytest.mark.parametrize("handler", [object(), redis.Redis(unix_socket_path="/tmp/x"), None])
+def test_what_tells_no_usable_address_is_said_to(handler: object) -> None:
+    with pytest.raises(NoAddress):
+        queue_url_of(handler)
+
+
+@pytest.mark.parametrize("started", [False, True], ids=["before the start", "after the start"])
+@pytest.mark.parametrize("package", [redis, redis.asyncio])
+def test_batches_wait_in_redis_from_then_on(
+    make_agent: MakeAgent, server: GuardServer, redis_server: RedisServer, started: bool, package: Any
+) -> None:
+    agent = make_agent()
+    if started:
+        agent.start()
+    handler = RedisHandler(package.Redis.from_url(redis_server.url.replace("/@", "%2F%40")))
+
+    async def main() -> None:
+        await agent.initialize_redis(handler)
+        await agent.start()
+
+    asyncio.run(main())
+    server.answer(503)
+    agent.send_event({"event_type": "x", "reason": "kept"})
+    agent.flush_buffer()
+    with redis_server.client() as client:
+        assert client.keys("*")
+    server.wait_for_events(1)
+    assert agent.delivery is not None
+    assert "s3cret" not in f"{agent!r} {agent.get_stats()} {handler!r} {agent.delivery.config!r}"
+
+
+@pytest.mark.parametrize("package", [redis, redis.asyncio])
+def test_the_handler_is_a_store_of_values_by_namespace(redis_server: RedisServer, package: Any) -> None:
+    async def main() -> None:
+        client = package.Redis(port=redis_server.port, password="s3cret/@", decode_responses=True)
+        handler = RedisHandler(client)
+        await handler.initialize()
+        assert await handler.get_key("n", "k") is None
+        assert await handler.set_key("n", "k", "v", ttl=60) is True
+        assert await handler.get_key("n", "k") == "v"
+        assert await handler.keys("n:*") == ["n:k"]
+        async with handler.get_connection() as connection:
+            assert connection is client
+        assert await handler.delete("n", "k") == 1
+        assert await handler.delete("n", "k") == 0
+        if package is redis.asyncio:
+            await client.aclose()
+        else:
+            client.close()
+
+    asyncio.run(main())
+
+
+def test_the_handler_satisfies_the_protocols() -> None:
+    handler = RedisHandler(redis.Redis())
+    assert isinstance(handler, RedisHandlerProtocol)
+    theirs = pytest.importorskip("guard_core.protocols.redis_protocol")
+    assert isinstance(handler, theirs.RedisHandlerProtocol)
+
+
+@pytest.mark.parametrize("arguments", [{}, {"client": redis.Redis(), "redis": redis.Redis()}])
+def test_a_handler_wants_one_client(arguments: dict[str, Any]) -> None:
+    with pytest.raises(TypeError, match="RedisHandler takes one client"):
+        RedisHandler(**arguments)

@@ -1,0 +1,176 @@
+"""Transports of the user's own: what they get, and what becomes of what they answer."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import Any
+
+import pytest
+from agent.conftest import MakeAgent
+from support.guard_server import GuardServer
+from support.redis import eventually
+
+from opentelemetry_guard import GuardAgent, SecurityEvent, SecurityMetric
+from opentelemetry_guard.models import AgentStatus, DynamicRules
+from opentelemetry_guard.protocols import TransportProtocol
+
+
+class Collector:
+    """A transport that keeps what it gets, and does what `plan` says for the first batches of events."""
+
+    def __init__(self, *plan: object) -> None:
+        self.plan = list(plan)
+        self.events: list[SecurityEvent] = []
+        self.metrics: list[SecurityMetric] = []
+        self.statuses: list[AgentStatus] = []
+        self.calls = 0
+        self.threads: set[str] = set()
+        self.loops: set[int] = set()
+
+    async def send_events(self, events: list[SecurityEvent]) -> Any:
+        self.calls += 1
+        self.threads.add(threading.current_thread().name)
+        self.loops.add(id(asyncio.get_running_loop()))
+        step = self.plan.pop(0) if self.plan else True
+        if isinstance(step, BaseException):
+            raise step
+        if step == "hang":
+            await asyncio.Event().wait()
+        if step is not False:
+            self.events += events
+        return step
+
+    async def send_metrics(self, metrics: list[SecurityMetric]) -> bool:
+        self.metrics += metrics
+        return True
+
+    async def fetch_dynamic_rules(self) -> DynamicRules | None:
+        return None
+
+    async def send_status(self, status: AgentStatus) -> bool:
+        self.statuses.append(status)
+        return True
+
+
+def _ledger(agent: GuardAgent) -> tuple[int, int]:
+    assert agent.delivery is not None
+    events = agent.delivery.stats().ledger["events"]
+    return events.delivered, events.queued + events.in_flight
+
+
+@pytest.mark.parametrize("answer", [False, ConnectionError("reset"), "hang"])
+def test_a_batch_that_is_not_taken_comes_again(make_agent: MakeAgent, server: GuardServer, answer: object) -> None:
+    agent = make_agent(timeout=0.5)
+    collector = Collector(answer)
+    agent.transport = collector
+    agent.start()
+    agent.send_event(SecurityEvent(event_type="x", reason="kept", metadata={"n": 1}))
+    agent.flush_buffer()
+    eventually(lambda: _ledger(agent) == (1, 0))
+    (event,) = collector.events
+    assert (type(event), event.reason, event.metadata["n"]) == (SecurityEvent, "kept", 1)
+    assert collector.calls == 2
+    assert server.requests == []
+
+
+def test_a_transport_that_returns_nothing_has_taken_the_batch(make_agent: MakeAgent) -> None:
+    agent = make_agent()
+    agent.transport = Collector(None)
+    agent.start()
+    agent.send_event({"event_type": "x"})
+    agent.flush_buffer()
+    assert _ledger(agent) == (1, 0)
+
+
+def test_coroutines_run_on_one_loop_that_is_not_the_applications(make_agent: MakeAgent) -> None:
+    agent = make_agent()
+    collector = Collector()
+
+    async def main() -> None:
+        agent.transport = collector
+        await agent.start()
+        for number in range(3):
+            await agent.send_event({"event_type": "x", "reason": str(number)})
+            await agent.flush_buffer()
+        assert id(asyncio.get_running_loop()) not in collector.loops
+
+    asyncio.run(main())
+    assert collector.threads == {"OtelGuardTransport"}
+    assert len(collector.loops) == 1
+    assert len(collector.events) == 3
+
+
+def test_it_is_opened_before_the_first_batch_and_closed_with_the_agent(make_agent: MakeAgent) -> None:
+    class Opened(Collector):
+        state = "new"
+
+        async def initialize(self) -> None:
+            assert self.state == "new"
+            self.state = "open"
+
+        async def send_events(self, events: list[SecurityEvent]) -> Any:
+            assert self.state == "open"
+            return await super().send_events(events)
+
+        def close(self) -> None:
+            self.state = "closed"
+
+    agent = make_agent()
+    transport = Opened()
+    agent.transport = transport
+    agent.start()
+    agent.send_event({"event_type": "x"})
+    agent.stop()
+    assert len(transport.events) == 1
+    assert transport.state == "closed"
+
+
+def test_it_may_be_changed_while_the_agent_runs_and_changed_back(make_agent: MakeAgent, server: GuardServer) -> None:
+    agent = make_agent()
+    agent.start()
+    http = agent.transport
+    first, second = Collector(), Collector()
+    for transport in (first, second, http):
+        agent.transport = transport
+        assert agent.transport is transport
+        agent.send_event({"event_type": "x"})
+        agent.flush_buffer()
+    assert (len(first.events), len(second.events), len(server.events)) == (1, 1, 1)
+
+
+def test_statuses_and_rules_go_through_it_too(make_agent: MakeAgent, server: GuardServer) -> None:
+    class Ruling(Collector):
+        async def fetch_dynamic_rules(self) -> Any:
+            return {"rule_id": "a mapping does as well", "version": 4, "emergency_mode": True}
+
+    agent = make_agent(dynamic_rule_interval=1, status_interval=1)
+    transport = Ruling()
+    agent.transport = transport
+    agent.start()
+    rules = agent.get_dynamic_rules()
+    assert (rules.version, rules.emergency_mode) == (4, True)  # type: ignore[attr-defined]
+    eventually(lambda: bool(transport.statuses))
+    assert server.questions == []
+    assert server.statuses == []
+
+
+def test_encrypted_rows_are_opened_for_it(make_agent: MakeAgent) -> None:
+    agent = make_agent(project_encryption_key="A" * 43 + "=")
+    collector = Collector()
+    agent.transport = collector
+    agent.start()
+    agent.send_event({"event_type": "x", "reason": "readable"})
+    agent.flush_buffer()
+    assert collector.events[0].reason == "readable"
+
+
+def test_what_lacks_a_method_is_refused_where_it_is_assigned(make_agent: MakeAgent) -> None:
+    class Half:
+        async def send_events(self, events: list[SecurityEvent]) -> bool:
+            return True
+
+    agent = make_agent()
+    with pytest.raises(TypeError, match=r"a Half can.t be agent\.transport: it has no send_metrics, fetch_"):
+        agent.transport = Half()
+    assert isinstance(Collector(), TransportProtocol)
