@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults lint format wheel test-lowest benchmark clean
+.PHONY: help demo test test-guard faults lint format wheel test-lowest benchmark screenshots clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -18,10 +18,13 @@ $(INSTALLED): pyproject.toml setup.cfg
 	@touch $@
 
 demo: $(INSTALLED)  ## Run a backend, an instrumented app and real traffic; KEEP=1 leaves them running
-	$(BIN)/python -m examples.demo $(if $(KEEP),--keep)
+	$(BIN)/opentelemetry-guard demo $(if $(KEEP),--keep)
 
 test: $(INSTALLED)  ## Run the whole test suite
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-guard: $(INSTALLED)  ## Test with the oldest fastapi-guard, and with guard-agent installed
+	$(BIN)/nox --sessions guard_oldest guard_with_agent
 
 faults: $(INSTALLED)  ## Run the fault suite at full length, with its figures; CHAOS_SEED=1 replays a schedule
 	FAULTS_SCALE=1 $(BIN)/python -m pytest -m faults -s $(PYTEST_ARGS)
@@ -51,5 +54,8 @@ test-lowest: ## Run the test suite with the lowest supported releases
 benchmark: $(INSTALLED)  ## Measure; figures are ratios within one run
 	$(BIN)/python -m benchmarks
 
+screenshots: $(INSTALLED)  ## Write pictures of the dashboard to docs/images; needs Chromium
+	$(BIN)/python tests/dashboard/screenshots.py
+
 clean:  ## Remove what the targets above have made
-	rm -rf $(VENV) .venv-wheel .venv-lowest build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .nox .venv-wheel .venv-lowest build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -4,41 +4,80 @@ from __future__ import annotations
 
 import logging
 import sqlite3
+from collections.abc import Mapping
 
 from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.staticfiles import StaticFiles
 
 from ..version import __version__
 from .contract import contract_router
+from .dashboard import STATIC_DIRECTORY, Pages, dashboard_router
+from .headers import SecurityHeaders
 from .hosts import LoopbackHostsOnly
 from .local import local_router
+from .openapi import describe
 from .refusal import Refusal
 from .settings import BackendSettings
 from .store import Store
+from .visitors import SignInNeeded, Visitors
 
 logger = logging.getLogger(__name__)
+
+_FOR_PROGRAMS = ("/api/", "/local/", "/openapi.json")
+"""Paths whose errors are JSON; elsewhere a person reads them."""
 
 
 def create_app(store: Store, settings: BackendSettings) -> FastAPI:
     """Return the application that receives into `store` and reads back from it. Closing the store is the caller's."""
     # The documentation pages of FastAPI load their scripts from elsewhere.
     app = FastAPI(title="Guard backend", version=__version__, docs_url=None, redoc_url=None)
+    visitors = Visitors(settings.password)
+    pages = Pages(store, settings, visitors)
     app.include_router(contract_router(store, settings))
-    app.include_router(local_router(store))
-    app.add_middleware(LoopbackHostsOnly)
+    app.include_router(local_router(store, visitors))
+    app.include_router(dashboard_router(store, settings, visitors, pages))
+    app.mount("/static", StaticFiles(directory=STATIC_DIRECTORY), name="static")
+    describe(app)
+    if settings.password is None:
+        app.add_middleware(LoopbackHostsOnly)
+    app.add_middleware(SecurityHeaders)
+
+    def refuse(request: Request, status: int, detail: str, headers: Mapping[str, str] | None = None) -> Response:
+        if request.url.path.startswith(_FOR_PROGRAMS):
+            return JSONResponse({"success": False, "detail": detail}, status_code=status, headers=headers)
+        return pages.refused(request, status, detail, headers)
 
     @app.exception_handler(Refusal)
-    async def refused(_: Request, refusal: Refusal) -> Response:
-        return JSONResponse({"success": False, "detail": refusal.detail}, status_code=refusal.status)
+    def refused(request: Request, refusal: Refusal) -> Response:
+        return refuse(request, refusal.status, refusal.detail, refusal.headers)
+
+    @app.exception_handler(HTTPException)
+    def not_routed(request: Request, error: HTTPException) -> Response:
+        return refuse(request, error.status_code, error.detail, error.headers)
+
+    @app.exception_handler(RequestValidationError)
+    def bad_parameter(request: Request, error: RequestValidationError) -> Response:
+        told = "; ".join(f"{'.'.join(map(str, one['loc'][1:]))}: {one['msg']}" for one in error.errors())
+        return refuse(request, 422, told)
+
+    @app.exception_handler(SignInNeeded)
+    def sign_in_first(_: Request, needed: SignInNeeded) -> Response:
+        return RedirectResponse(needed.location, 303)
 
     @app.exception_handler(ClientDisconnect)
-    async def sender_gone(_: Request, __: ClientDisconnect) -> Response:
+    def sender_gone(_: Request, __: ClientDisconnect) -> Response:
         return Response(status_code=400)
 
     @app.exception_handler(sqlite3.OperationalError)
-    async def store_unavailable(_: Request, error: sqlite3.OperationalError) -> Response:
+    def store_unavailable(request: Request, error: sqlite3.OperationalError) -> Response:
         logger.error("The database %s failed: %s. Senders keep their rows and try again.", store.path, error)
-        return JSONResponse({"success": False, "detail": "The backend cannot store now."}, status_code=503)
+        if request.url.path.startswith(_FOR_PROGRAMS):
+            return refuse(request, 503, "The backend cannot store now.")
+        # The usual page would ask the database again.
+        return PlainTextResponse("The database cannot be read now: see the backend's log.\n", status_code=503)
 
     return app

@@ -12,6 +12,9 @@ from starlette.responses import JSONResponse, Response
 
 from ..models import AgentStatus, EventBatch
 from .body import EncryptedEnvelope, EncryptedRows, check_signature, decompress, decrypt, parse, too_large
+from .keys import Grant, StoredKeys
+from .openapi import Accepted, Success, handing_out_rules, receiving
+from .rate import RateLimiter
 from .refusal import Refusal
 from .settings import BackendSettings
 from .store import Store, Stored
@@ -23,6 +26,21 @@ _READ_ON = 16
 def contract_router(store: Store, settings: BackendSettings) -> APIRouter:
     """Return the routes that senders use. Each of them wants a key, and works for that key's project alone."""
     router = APIRouter(prefix="/api/v1")
+    stored_keys, limiter = StoredKeys(store.database), RateLimiter()
+
+    async def authorized(request: Request) -> str:
+        """Return the project that the request's key is for: 401, 403 or 429 when it is not for sending now."""
+        key = request.headers.get("x-api-key")
+        if not key:
+            raise Refusal(401, "X-API-Key is missing.")
+        # A key of the database costs a look into the file, which is nothing for the event loop's thread.
+        grant = settings.keys.grant(key) or await run_in_threadpool(stored_keys.grant, key)
+        if grant is None:
+            raise Refusal(401, "X-API-Key is not a key of this backend.")
+        if request.headers.get("x-project-id", grant.project_id) != grant.project_id:
+            raise _wrong_project("X-Project-ID")
+        _check_rate(limiter, grant, settings.requests_per_minute)
+        return grant.project_id
 
     def receive_batch(request: Request, project_id: str, body: bytes) -> Stored:
         batch = parse(EventBatch, _opened(request, body, settings))
@@ -43,33 +61,34 @@ def contract_router(store: Store, settings: BackendSettings) -> APIRouter:
             raise Refusal(422, "X-Agent-Install-Id is missing: send the UUID of the installation.")
         store.set_status(project_id, install_id, request.headers.get("user-agent", ""), status, time.time())
 
-    @router.post("/events")
-    @router.post("/metrics")
+    @router.post("/events", **receiving(EventBatch, Accepted))
+    @router.post("/metrics", **receiving(EventBatch, Accepted))
     async def post_batch(request: Request) -> Response:
         """Store a batch of events and metrics."""
-        project_id = _project(request, settings)
+        project_id = await authorized(request)
         body = await _read(request, settings.max_body_bytes)
         return _success(await run_in_threadpool(receive_batch, request, project_id, body))
 
-    @router.post("/events/encrypted")
+    @router.post("/events/encrypted", **receiving(EncryptedEnvelope, Accepted))
     async def post_encrypted(request: Request) -> Response:
         """Store a batch whose rows are encrypted."""
-        project_id = _project(request, settings)
+        project_id = await authorized(request)
         body = await _read(request, settings.max_body_bytes)
         return _success(await run_in_threadpool(receive_encrypted, request, project_id, body))
 
-    @router.post("/status")
+    @router.post("/status", **receiving(AgentStatus, Success, installation=True))
     async def post_status(request: Request) -> Response:
         """Keep the latest status of an installation."""
-        project_id = _project(request, settings)
+        project_id = await authorized(request)
         body = await _read(request, settings.max_body_bytes)
         await run_in_threadpool(receive_status, request, project_id, body)
         return JSONResponse({"success": True})
 
-    @router.get("/rules")
-    def get_rules(request: Request) -> Response:
+    @router.get("/rules", **handing_out_rules())
+    async def get_rules(request: Request) -> Response:
         """Hand out the project's dynamic rules."""
-        body = store.rules(_project(request, settings)).model_dump_json().encode()
+        rules = await run_in_threadpool(store.rules, await authorized(request))
+        body = rules.model_dump_json().encode()
         etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
         headers = {"ETag": etag, "Cache-Control": "no-cache"}
         if matches_etag(request.headers.get("if-none-match", ""), etag):
@@ -85,17 +104,15 @@ def matches_etag(if_none_match: str, etag: str) -> bool:
     return etag in offered or "*" in offered
 
 
-def _project(request: Request, settings: BackendSettings) -> str:
-    """Return the project of the request's key: 401 without a known key, 403 when the request names another project."""
-    key = request.headers.get("x-api-key")
-    if not key:
-        raise Refusal(401, "X-API-Key is missing.")
-    project_id = settings.keys.project_of(key)
-    if project_id is None:
-        raise Refusal(401, "X-API-Key is not a key of this backend.")
-    if request.headers.get("x-project-id", project_id) != project_id:
-        raise _wrong_project("X-Project-ID")
-    return project_id
+def _check_rate(limiter: RateLimiter, grant: Grant, default: int) -> None:
+    per_minute = default if grant.per_minute is None else grant.per_minute
+    if not per_minute:
+        return
+    wait = limiter.wait(grant.digest, per_minute)
+    if wait:
+        raise Refusal(
+            429, f"This key may send {per_minute} requests a minute: wait {wait} s.", {"Retry-After": str(wait)}
+        )
 
 
 def _wrong_project(name: str) -> Refusal:

@@ -1,11 +1,21 @@
-"""API keys: which project does a key belong to?"""
+"""API keys: which project does a key belong to, and how much may its owner send?
+
+Keys come from two places: the command that runs the backend names one, which
+lives as long as the process, and the database keeps any number of them. Of
+either only the SHA-256 is kept. A fast hash is enough for what is 256 random
+bits: there is no dictionary to try.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import hmac
 import secrets
+import time
 from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from .database import Database
 
 
 def generate_key() -> str:
@@ -13,8 +23,17 @@ def generate_key() -> str:
     return "guard_" + secrets.token_urlsafe(32)
 
 
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What a key allows: to send to one project, `per_minute` requests (None: what the backend's setting says)."""
+
+    project_id: str
+    digest: bytes = field(repr=False)
+    per_minute: int | None = None
+
+
 class ApiKeys:
-    """The keys that a backend accepts. Each belongs to one project, and only its SHA-256 is kept."""
+    """The keys that a backend was started with. Each belongs to one project, and only its SHA-256 is kept."""
 
     def __init__(self, projects: Mapping[str, str]) -> None:
         """Take the project id of each key.
@@ -28,14 +47,91 @@ class ApiKeys:
             raise ValueError("A project id is empty: give it at least one character.")
         self._projects = {_digest(key): project for key, project in projects.items()}
 
+    @property
+    def project_ids(self) -> set[str]:
+        """The projects that a key belongs to."""
+        return set(self._projects.values())
+
     def project_of(self, key: str) -> str | None:
         """Return the project of `key`, None for an unknown key, in a time that doesn't depend on how close it is."""
+        grant = self.grant(key)
+        return None if grant is None else grant.project_id
+
+    def grant(self, key: str) -> Grant | None:
+        """Return what `key` allows, as `project_of`."""
         offered = _digest(key)
         found = None
         for known, project in self._projects.items():
             if hmac.compare_digest(known, offered):
-                found = project
+                found = Grant(project, offered)
         return found
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRecord:
+    """A key of the database as it is listed. Times are in Unix seconds; the key itself is not known any more."""
+
+    id: int
+    project_id: str
+    label: str
+    created_at: float
+    revoked_at: float | None
+    per_minute: int | None
+
+
+class StoredKeys:
+    """The keys in a database; safe to call from any thread, and from another process than the backend's."""
+
+    def __init__(self, database: Database) -> None:
+        """Keep the keys in `database`."""
+        self._database = database
+
+    def create(self, project_id: str, label: str = "", per_minute: int | None = None) -> tuple[KeyRecord, str]:
+        """Make a key for a project; the key is in the answer, and nowhere else.
+
+        Raises:
+            ValueError: the project id is empty, or `per_minute` is not positive.
+        """
+        if not project_id:
+            raise ValueError("A project id is empty: give it at least one character.")
+        if per_minute is not None and per_minute < 1:
+            raise ValueError(f"The limit of requests a minute is {per_minute}: it must be at least 1.")
+        key, now = generate_key(), time.time()
+        with self._database.writing() as connection:
+            created = connection.execute(
+                "INSERT INTO api_keys (project_id, label, digest, created_at, per_minute) VALUES (?, ?, ?, ?, ?)",
+                (project_id, label, _digest(key), now, per_minute),
+            )
+        return KeyRecord(int(created.lastrowid or 0), project_id, label, now, None, per_minute), key
+
+    def grant(self, key: str) -> Grant | None:
+        """Return what `key` allows; None when it is unknown or revoked."""
+        digest = _digest(key)
+        # Looking a hash up tells nothing about the key: its bytes can't be chosen one by one.
+        found = self._database.read(
+            "SELECT project_id, per_minute FROM api_keys WHERE digest = ? AND revoked_at IS NULL", (digest,)
+        )
+        if not found:
+            return None
+        project_id, per_minute = found[0]
+        return Grant(str(project_id), digest, None if per_minute is None else int(str(per_minute)))
+
+    def records(self, project_id: str | None = None) -> list[KeyRecord]:
+        """Return the keys of one project, or of all, oldest first."""
+        found = self._database.read(
+            "SELECT id, project_id, label, created_at, revoked_at, per_minute FROM api_keys"
+            " WHERE ? IS NULL OR project_id = ? ORDER BY id",
+            (project_id, project_id),
+        )
+        return [KeyRecord(*values) for values in found]  # type: ignore[arg-type]
+
+    def revoke(self, key_id: int) -> bool:
+        """Take a key back from now on; False when there is no such key, or it is revoked already."""
+        with self._database.writing() as connection:
+            revoked = connection.execute(
+                "UPDATE api_keys SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL", (time.time(), key_id)
+            )
+        return revoked.rowcount == 1
 
 
 def _digest(key: str) -> bytes:

@@ -1,4 +1,4 @@
-"""Reading back what is stored: JSON for tools and tests, one plain page for people."""
+"""Reading back what is stored as JSON, for tools and tests."""
 
 from __future__ import annotations
 
@@ -6,22 +6,20 @@ from collections.abc import Sequence
 from typing import Annotated
 
 import orjson
-from fastapi import APIRouter, Query
-from starlette.responses import HTMLResponse, Response
+from fastapi import APIRouter, Depends, Query
+from starlette.responses import Response
 
-from .page import latest_events_page
+from .openapi import answers
 from .store import Store, StoredRow
-
-PAGE_EVENTS = 100
-"""How many events the page shows."""
+from .visitors import Visitors
 
 Limit = Annotated[int, Query(ge=1, le=10_000)]
-After = Annotated[int | None, Query(ge=0)]
+After = Annotated[int | None, Query(ge=0, le=2**63 - 1)]
 
 
-def local_router(store: Store) -> APIRouter:
-    """Return the routes that need no key: they are reached from this machine only."""
-    router = APIRouter()
+def local_router(store: Store, visitors: Visitors) -> APIRouter:
+    """Return the routes that need no key: they are for whoever may see the dashboard."""
+    router = APIRouter(dependencies=[Depends(visitors.required_for_data)], responses=answers(401, 403, 422, 503))
 
     @router.get("/local/events")
     def events(limit: Limit = 100, after: After = None, event_type: str | None = None) -> Response:
@@ -53,15 +51,6 @@ def local_router(store: Store) -> APIRouter:
         """Count what is stored, by type."""
         counts = store.summary()
         return _json({"events": counts.events, "metrics": counts.metrics, "agents": counts.agents})
-
-    @router.get("/")
-    def page() -> Response:
-        """Show the latest events."""
-        headers = {
-            "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
-            "X-Content-Type-Options": "nosniff",
-        }
-        return HTMLResponse(latest_events_page(store.events(PAGE_EVENTS)), headers=headers)
 
     return router
 

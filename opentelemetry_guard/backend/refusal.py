@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 
 class Refusal(Exception):
     """A request is answered with `status` and `detail`.
@@ -10,8 +12,9 @@ class Refusal(Exception):
     key, a secret or a value of a row.
     """
 
-    def __init__(self, status: int, detail: str) -> None:
-        """Refuse with the HTTP `status` and the text `detail`."""
+    def __init__(self, status: int, detail: str, headers: Mapping[str, str] | None = None) -> None:
+        """Refuse with the HTTP `status`, the text `detail` and further `headers`."""
         super().__init__(detail)
         self.status = status
         self.detail = detail
+        self.headers = headers

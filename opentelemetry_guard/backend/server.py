@@ -21,14 +21,19 @@ class ListenError(Exception):
     """The address cannot be listened on; the text names it and the remedy."""
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """Return a socket that is bound to a loopback `host`; port 0 takes a free one.
+def listen(host: str, port: int, *, beyond_loopback: bool = False) -> socket.socket:
+    """Return a socket that is bound to `host`; port 0 takes a free one.
+
+    `beyond_loopback` allows an address that others reach: for a backend that asks for a password.
 
     Raises:
-        ListenError: `host` is not loopback, or the address is taken or not this machine's.
+        ListenError: `host` is not an allowed one, or the address is taken or not this machine's.
     """
-    if not is_loopback(host):
-        raise ListenError(f"The host {host!r} is not a loopback address: use 127.0.0.1, ::1 or localhost.")
+    if not beyond_loopback and not is_loopback(host):
+        raise ListenError(
+            f"The host {host!r} is not a loopback address: use 127.0.0.1, ::1 or localhost, or set a dashboard "
+            "password (OTEL_GUARD_BACKEND_PASSWORD)."
+        )
     listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     if os.name == "posix":
         # A restart may take the port over from connections that are still closing.

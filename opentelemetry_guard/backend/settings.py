@@ -7,12 +7,17 @@ import binascii
 from dataclasses import dataclass, field
 
 from .keys import ApiKeys
+from .password import Password
+from .trace_link import TraceLink
 
 DEFAULT_PROJECT = "default"
 """The project id that senders use when none is configured."""
 
 DEFAULT_MAX_BODY_BYTES = 5 * 1024 * 1024
 """Bound on a request's body in bytes, before and after decompression."""
+
+DEFAULT_REQUESTS_PER_MINUTE = 6_000
+"""How often a key may send that was given no limit of its own; at 100 rows a batch that is 10,000 rows a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,13 +27,18 @@ class BackendSettings:
     With a `signing_secret` every POST must carry a valid
     `X-Payload-Signature`. With an `encryption_key` (32 bytes) encrypted
     batches are accepted. `max_body_bytes` bounds a body before and after
-    decompression.
+    decompression. `requests_per_minute` holds for each key that has no limit
+    of its own; 0 is no limit. Without a `password` whoever reaches the backend
+    sees the dashboard, so it answers to this machine's names alone.
     """
 
     keys: ApiKeys
     signing_secret: bytes | None = field(default=None, repr=False)
     encryption_key: bytes | None = field(default=None, repr=False)
     max_body_bytes: int = DEFAULT_MAX_BODY_BYTES
+    requests_per_minute: int = DEFAULT_REQUESTS_PER_MINUTE
+    password: Password | None = field(default=None, repr=False)
+    trace_link: TraceLink | None = None
 
 
 def decode_encryption_key(text: str) -> bytes:

@@ -7,71 +7,39 @@ over a killed process and over a power cut (WAL with synchronous=FULL).
 
 from __future__ import annotations
 
-import os
 import sqlite3
-import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
 from ..models import AgentStatus, DynamicRules, SecurityEvent, SecurityMetric
+from .database import Database, StoreError
+from .rollups import EventFacts, add_event_rollups, add_metric_rollups, event_facts, metric_facts
+from .schema import SCHEMA_VERSION
 
-SCHEMA_VERSION = 1
-"""Written to the file's `user_version`."""
-
-_BUSY_SECONDS = 5.0
-"""How long a statement waits for another process that writes to the same file."""
-
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS events (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    project_id TEXT NOT NULL,
-    idempotency_key TEXT NOT NULL,
-    batch_id TEXT NOT NULL,
-    received_at REAL NOT NULL,
-    event_type TEXT NOT NULL,
-    row TEXT NOT NULL,
-    UNIQUE (project_id, idempotency_key)
-);
-CREATE INDEX IF NOT EXISTS events_by_type ON events (event_type, id);
-CREATE TABLE IF NOT EXISTS metric_batches (
-    project_id TEXT NOT NULL,
-    batch_id TEXT NOT NULL,
-    PRIMARY KEY (project_id, batch_id)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS metrics (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    project_id TEXT NOT NULL,
-    batch_id TEXT NOT NULL,
-    received_at REAL NOT NULL,
-    metric_type TEXT NOT NULL,
-    row TEXT NOT NULL
-);
-CREATE INDEX IF NOT EXISTS metrics_by_type ON metrics (metric_type, id);
-CREATE TABLE IF NOT EXISTS agents (
-    project_id TEXT NOT NULL,
-    install_id TEXT NOT NULL,
-    user_agent TEXT NOT NULL,
-    last_seen REAL NOT NULL,
-    status TEXT NOT NULL,
-    PRIMARY KEY (project_id, install_id)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS rules (
-    project_id TEXT NOT NULL,
-    version INTEGER NOT NULL,
-    rules TEXT NOT NULL,
-    PRIMARY KEY (project_id, version)
-) WITHOUT ROWID;
-"""
+__all__ = ["SCHEMA_VERSION", "Agent", "RulesConflict", "Store", "StoreError", "Stored", "StoredRow", "Summary"]
 
 # The two tables of rows are read alike; only these names ever enter a statement.
 _KIND_COLUMN = {"events": "event_type", "metrics": "metric_type"}
 
+FIRST_TTL = 5
+"""Seconds for which applications may keep rules until somebody sets another time: a change reaches them in seconds.
 
-class StoreError(Exception):
-    """The database file cannot be opened or is of another version; the text names it and the remedy."""
+Asking is cheap here: unchanged rules are answered with 304.
+"""
+
+_KEYS_PER_QUERY = 500
+"""Older releases of SQLite take 999 parameters at most."""
+
+
+class RulesConflict(Exception):
+    """Rules were to replace a version that is no longer the newest."""
+
+    def __init__(self, newest: int) -> None:
+        """Say which version is the `newest`."""
+        super().__init__(f"The rules are at version {newest} by now.")
+        self.newest = newest
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,60 +81,28 @@ class Summary:
     agents: int
 
 
+@dataclass(frozen=True, slots=True)
+class _NewEvent:
+    key: str
+    facts: EventFacts
+    row: str
+
+
 class Store:
-    """The tables of a backend. Every method is one transaction and safe to call from any thread."""
+    """The rows, agents and rules of a backend. Every method is one transaction and safe to call from any thread."""
 
     def __init__(self, path: Path) -> None:
         """Open the database at `path`; a new file is readable by its owner alone.
 
         Raises:
-            StoreError: the file cannot be opened, is no database, or is of another version.
+            StoreError: the file cannot be opened, is no database, or is of a later version.
         """
-        self.path = path
-        # Each lock belongs to the connection beside it: who holds it is the only one to touch that connection.
-        # WAL lets the reader see the last commit while the writer is at work, so neither waits for the other.
-        self._write_lock = threading.Lock()
-        self._read_lock = threading.Lock()
-        try:
-            _create_private(path)
-            self._writer = _open(path)
-        except (OSError, sqlite3.Error) as error:
-            raise StoreError(f"The database {path} cannot be opened: {error}.") from error
-        try:
-            self._prepare()
-            self._reader = _open(path)
-        except sqlite3.Error as error:
-            self._writer.close()
-            raise StoreError(f"The database {path} cannot be used: {error}.") from error
-        except StoreError:
-            self._writer.close()
-            raise
+        self.database = Database(path)
 
-    def _prepare(self) -> None:
-        with closing(self._writer.execute("PRAGMA user_version")) as cursor:
-            version = int(cursor.fetchone()[0])
-        if version not in (0, SCHEMA_VERSION):
-            raise StoreError(
-                f"The database {self.path} has version {version}, this release reads version {SCHEMA_VERSION}: "
-                "use another file."
-            )
-        self._writer.executescript(_SCHEMA)
-        self._writer.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-
-    @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        with self._write_lock:
-            self._writer.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._writer
-            except BaseException:
-                self._writer.execute("ROLLBACK")
-                raise
-            self._writer.execute("COMMIT")
-
-    def _read(self, query: str, parameters: Sequence[object] = ()) -> list[tuple[object, ...]]:
-        with self._read_lock, closing(self._reader.execute(query, parameters)) as cursor:
-            return cursor.fetchall()
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self.database.path
 
     def add(
         self,
@@ -181,41 +117,34 @@ class Store:
         An event whose key the project has already is not stored again, nor
         are the metrics of a batch id that the project has already.
         """
-        event_rows = [
-            (project_id, event.idempotency_key, batch_id, received_at, event.event_type, event.model_dump_json())
-            for event in events
-        ]
-        metric_rows = [
-            (project_id, batch_id, received_at, metric.metric_type, metric.model_dump_json()) for metric in metrics
-        ]
+        # Made before the transaction, so that it is short.
+        offered = list(_offered(events, received_at))
+        metric_rows = [metric.model_dump_json() for metric in metrics]
+        figures = [metric_facts(row, received_at) for row in metric_rows]
         accepted = 0
-        with self._writing() as connection:
-            if event_rows:
-                accepted += connection.executemany(
-                    "INSERT INTO events (project_id, idempotency_key, batch_id, received_at, event_type, row)"
-                    " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (project_id, idempotency_key) DO NOTHING",
-                    event_rows,
-                ).rowcount
-            if metric_rows and self._is_new_metric_batch(connection, project_id, batch_id):
-                accepted += connection.executemany(
+        with self.database.writing() as connection:
+            known = _known_keys(connection, project_id, [event.key for event in offered])
+            new = {event.key: event for event in reversed(offered) if event.key not in known}
+            fresh = [event for event in offered if new.get(event.key) is event]
+            _insert_events(connection, project_id, batch_id, received_at, fresh)
+            accepted += len(fresh)
+            if metric_rows and _is_new_metric_batch(connection, project_id, batch_id, received_at):
+                connection.executemany(
                     "INSERT INTO metrics (project_id, batch_id, received_at, metric_type, row) VALUES (?, ?, ?, ?, ?)",
-                    metric_rows,
-                ).rowcount
-        return Stored(accepted, len(event_rows) + len(metric_rows) - accepted)
-
-    @staticmethod
-    def _is_new_metric_batch(connection: sqlite3.Connection, project_id: str, batch_id: str) -> bool:
-        inserted = connection.execute(
-            "INSERT INTO metric_batches (project_id, batch_id) VALUES (?, ?) ON CONFLICT DO NOTHING",
-            (project_id, batch_id),
-        )
-        return inserted.rowcount == 1
+                    [
+                        (project_id, batch_id, received_at, figure.metric_type, row)
+                        for figure, row in zip(figures, metric_rows, strict=True)
+                    ],
+                )
+                add_metric_rollups(connection, project_id, figures)
+                accepted += len(metric_rows)
+        return Stored(accepted, len(offered) + len(metric_rows) - accepted)
 
     def set_status(
         self, project_id: str, install_id: str, user_agent: str, status: AgentStatus, last_seen: float
     ) -> None:
         """Keep the latest status of one installation; `last_seen` is in Unix seconds."""
-        with self._writing() as connection:
+        with self.database.writing() as connection:
             connection.execute(
                 "INSERT OR REPLACE INTO agents (project_id, install_id, user_agent, last_seen, status)"
                 " VALUES (?, ?, ?, ?, ?)",
@@ -224,16 +153,39 @@ class Store:
 
     def rules(self, project_id: str) -> DynamicRules:
         """Return the project's newest rules; version 0 and the Unix epoch when none were ever set."""
-        found = self._read("SELECT rules FROM rules WHERE project_id = ? ORDER BY version DESC LIMIT 1", (project_id,))
+        found = self.database.read(
+            "SELECT rules FROM rules WHERE project_id = ? ORDER BY version DESC LIMIT 1", (project_id,)
+        )
         if not found:
-            return DynamicRules(timestamp=datetime.fromtimestamp(0, timezone.utc))
+            return DynamicRules(timestamp=datetime.fromtimestamp(0, timezone.utc), ttl=FIRST_TTL)
         return DynamicRules.model_validate_json(str(found[0][0]))
 
-    def set_rules(self, project_id: str, rules: DynamicRules) -> DynamicRules:
-        """Make `rules` the project's newest under the next version number, which is in what is returned."""
-        with self._writing() as connection:
-            newest = connection.execute("SELECT MAX(version) FROM rules WHERE project_id = ?", (project_id,))
-            numbered = rules.model_copy(update={"version": (newest.fetchone()[0] or 0) + 1})
+    def rules_history(self, project_id: str, limit: int) -> list[DynamicRules]:
+        """Return the project's latest versions of the rules, newest first."""
+        found = self.database.read(
+            "SELECT rules FROM rules WHERE project_id = ? ORDER BY version DESC LIMIT ?", (project_id, limit)
+        )
+        return [DynamicRules.model_validate_json(str(rules)) for (rules,) in found]
+
+    def rules_version(self, project_id: str, version: int) -> DynamicRules | None:
+        """Return one version of the project's rules; None when there is no such version."""
+        found = self.database.read(
+            "SELECT rules FROM rules WHERE project_id = ? AND version = ?", (project_id, version)
+        )
+        return DynamicRules.model_validate_json(str(found[0][0])) if found else None
+
+    def set_rules(self, project_id: str, rules: DynamicRules, replacing: int | None = None) -> DynamicRules:
+        """Make `rules` the project's newest under the next version number, which is in what is returned.
+
+        Raises:
+            RulesConflict: `replacing` is given and is not the newest version.
+        """
+        with self.database.writing() as connection:
+            found = connection.execute("SELECT MAX(version) FROM rules WHERE project_id = ?", (project_id,))
+            newest = int(found.fetchone()[0] or 0)
+            if replacing is not None and replacing != newest:
+                raise RulesConflict(newest)
+            numbered = rules.model_copy(update={"version": newest + 1})
             connection.execute(
                 "INSERT INTO rules (project_id, version, rules) VALUES (?, ?, ?)",
                 (project_id, numbered.version, numbered.model_dump_json()),
@@ -257,7 +209,7 @@ class Store:
             conditions.append(f"{_KIND_COLUMN[table]} = ?")
             parameters.append(kind)
         order = "DESC" if after is None else "ASC"
-        found = self._read(
+        found = self.database.read(
             f"SELECT id, project_id, batch_id, received_at, row FROM {table}"  # noqa: S608 - names of this module
             f" WHERE {' AND '.join(conditions)} ORDER BY id {order} LIMIT ?",
             [*parameters, limit],
@@ -265,10 +217,12 @@ class Store:
         rows = [StoredRow(*values) for values in found]  # type: ignore[arg-type]
         return rows if after is not None else rows[::-1]
 
-    def agents(self) -> list[Agent]:
-        """Return every installation that reported a status, the one seen last at the end."""
-        found = self._read(
-            "SELECT project_id, install_id, user_agent, last_seen, status FROM agents ORDER BY last_seen"
+    def agents(self, project_id: str | None = None) -> list[Agent]:
+        """Return every installation (of one project, or of all) that reported, the one seen last at the end."""
+        found = self.database.read(
+            "SELECT project_id, install_id, user_agent, last_seen, status FROM agents"
+            " WHERE ? IS NULL OR project_id = ? ORDER BY last_seen",
+            (project_id, project_id),
         )
         return [Agent(*values) for values in found]  # type: ignore[arg-type]
 
@@ -277,30 +231,65 @@ class Store:
         return Summary(
             events=self._counts("events"),
             metrics=self._counts("metrics"),
-            agents=int(str(self._read("SELECT COUNT(*) FROM agents")[0][0])),
+            agents=int(str(self.database.read("SELECT COUNT(*) FROM agents")[0][0])),
         )
 
     def _counts(self, table: str) -> dict[str, int]:
-        column = _KIND_COLUMN[table]
-        found = self._read(f"SELECT {column}, COUNT(*) FROM {table} GROUP BY {column}")  # noqa: S608 - as above
+        found = self.database.read("SELECT kind, amount FROM stored_rows WHERE content = ? AND amount > 0", (table,))
         return {str(kind): int(str(count)) for kind, count in found}
 
     def close(self) -> None:
         """Close the file; nothing can be stored afterwards."""
-        with self._write_lock, self._read_lock:
-            self._reader.close()
-            self._writer.close()
+        self.database.close()
 
 
-def _create_private(path: Path) -> None:
-    """Create a missing file with mode 0600: SQLite would give it the mode of the umask."""
-    # A file that exists is not opened: closing it again would drop the locks of this process's other connections.
-    with suppress(FileExistsError):
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+def _offered(events: Sequence[SecurityEvent], received_at: float) -> Iterator[_NewEvent]:
+    for event in events:
+        row = event.model_dump_json()
+        yield _NewEvent(event.idempotency_key, event_facts(row, received_at), row)
 
 
-def _open(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")
-    return connection
+def _known_keys(connection: sqlite3.Connection, project_id: str, keys: Sequence[str]) -> set[str]:
+    known: set[str] = set()
+    for start in range(0, len(keys), _KEYS_PER_QUERY):
+        some = keys[start : start + _KEYS_PER_QUERY]
+        marks = ", ".join("?" * len(some))
+        found = connection.execute(
+            f"SELECT idempotency_key FROM events WHERE project_id = ? AND idempotency_key IN ({marks})",  # noqa: S608
+            [project_id, *some],
+        )
+        known.update(key for (key,) in found)
+    return known
+
+
+def _insert_events(
+    connection: sqlite3.Connection, project_id: str, batch_id: str, received_at: float, events: Sequence[_NewEvent]
+) -> None:
+    connection.executemany(
+        "INSERT INTO events (project_id, idempotency_key, batch_id, received_at, occurred_at, event_type, action,"
+        " address, endpoint, row) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        [
+            (
+                project_id,
+                event.key,
+                batch_id,
+                received_at,
+                event.facts.occurred_at,
+                event.facts.event_type,
+                event.facts.action,
+                event.facts.address,
+                event.facts.endpoint,
+                event.row,
+            )
+            for event in events
+        ],
+    )
+    add_event_rollups(connection, project_id, [event.facts for event in events])
+
+
+def _is_new_metric_batch(connection: sqlite3.Connection, project_id: str, batch_id: str, received_at: float) -> bool:
+    inserted = connection.execute(
+        "INSERT INTO metric_batches (project_id, batch_id, received_at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+        (project_id, batch_id, received_at),
+    )
+    return inserted.rowcount == 1

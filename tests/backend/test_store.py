@@ -16,7 +16,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opentelemetry_guard.backend.store import SCHEMA_VERSION, Store, StoreError
+from opentelemetry_guard.backend.overview import WINDOWS, overview
+from opentelemetry_guard.backend.store import SCHEMA_VERSION, Store, StoreError, Summary
 from opentelemetry_guard.models import AgentStatus, DynamicRules, SecurityEvent, SecurityMetric
 
 
@@ -111,6 +112,53 @@ def test_a_file_of_another_version_is_refused_by_name(tmp_path: Path) -> None:
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
     with pytest.raises(StoreError, match=r"newer\.db has version \d+.*use another file"):
         Store(path)
+
+
+VERSION_1 = """
+CREATE TABLE events (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, project_id TEXT NOT NULL, idempotency_key TEXT NOT NULL,
+    batch_id TEXT NOT NULL, received_at REAL NOT NULL, event_type TEXT NOT NULL, row TEXT NOT NULL,
+    UNIQUE (project_id, idempotency_key)
+);
+CREATE INDEX events_by_type ON events (event_type, id);
+CREATE TABLE metric_batches (project_id TEXT NOT NULL, batch_id TEXT NOT NULL, PRIMARY KEY (project_id, batch_id))
+    WITHOUT ROWID;
+CREATE TABLE metrics (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, project_id TEXT NOT NULL, batch_id TEXT NOT NULL, received_at REAL NOT NULL,
+    metric_type TEXT NOT NULL, row TEXT NOT NULL
+);
+CREATE INDEX metrics_by_type ON metrics (metric_type, id);
+CREATE TABLE agents (
+    project_id TEXT NOT NULL, install_id TEXT NOT NULL, user_agent TEXT NOT NULL, last_seen REAL NOT NULL,
+    status TEXT NOT NULL, PRIMARY KEY (project_id, install_id)
+) WITHOUT ROWID;
+CREATE TABLE rules (
+    project_id TEXT NOT NULL, version INTEGER NOT NULL, rules TEXT NOT NULL, PRIMARY KEY (project_id, version)
+) WITHOUT ROWID;
+PRAGMA user_version = 1;
+"""
+
+
+def test_a_file_of_version_1_is_taken_over_with_everything_in_it(tmp_path: Path) -> None:
+    path, sent = tmp_path / "old.db", SecurityEvent(event_type="e", ip_address="192.0.2.1", endpoint="/a")
+    with closing(sqlite3.connect(path)) as old, old:
+        old.executescript(VERSION_1)
+        old.execute(
+            "INSERT INTO events VALUES (7, 'p', ?, 'b', 2e9, 'e', ?)", (sent.idempotency_key, sent.model_dump_json())
+        )
+        old.execute("INSERT INTO metrics VALUES (3, 'p', 'b', 2e9, 'threat_level', ?)", (METRIC.model_dump_json(),))
+        old.execute("INSERT INTO metric_batches VALUES ('p', 'b')")
+        old.execute("INSERT INTO agents VALUES ('p', 'i', 'agent/1', 5.0, '{}')")
+        old.execute("INSERT INTO rules VALUES ('p', 4, ?)", (DynamicRules(version=4).model_dump_json(),))
+    for _ in range(2):
+        with closing(Store(path)) as store:
+            (row,) = store.events(10)
+            assert (row.id, row.row) == (7, sent.model_dump_json())
+            assert store.summary() == Summary(events={"e": 1}, metrics={"threat_level": 1}, agents=1)
+            assert store.rules("p").version == 4
+            assert store.add("p", "b", [sent], [METRIC], 1.0).duplicates == 2
+            figures = overview(store.database, "p", WINDOWS[0], sent.timestamp.timestamp())
+            assert (figures.addresses, figures.endpoints) == ([("192.0.2.1", 1)], [("/a", 1)])
 
 
 def test_a_file_that_is_no_database_is_refused_by_name(tmp_path: Path) -> None:

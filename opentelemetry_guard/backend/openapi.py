@@ -1,0 +1,166 @@
+"""What the contract's endpoints take and answer, for the OpenAPI document.
+
+The endpoints read their bodies themselves (decompression and the signature
+come before JSON), so nothing of this can be told from their parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from ..models import AgentStatus, DynamicRules, EventBatch
+from .body import EncryptedEnvelope
+
+Document = dict[str, Any]
+
+_KEY_SCHEME = "apiKey"
+
+_MEANINGS = {
+    400: "The body is not one complete gzip member, not JSON, or cannot be decrypted.",
+    401: "The API key is missing or unknown, or the signature is missing or wrong.",
+    403: "The request names another project than the key's.",
+    413: "The body is larger than the backend takes: send fewer rows in one batch.",
+    415: "The body is encoded in another way than gzip.",
+    422: "The body doesn't match the schema; the answer names row and field.",
+    429: "This key has sent too often: wait as long as Retry-After says, in seconds.",
+    503: "The backend cannot store now: send again later.",
+}
+
+
+class Accepted(BaseModel):
+    """A batch is on the disk: so many of its rows are new, so many were there already."""
+
+    success: bool
+    accepted: int
+    duplicates: int
+
+
+class Success(BaseModel):
+    """A status is on the disk."""
+
+    success: bool
+
+
+class Refused(BaseModel):
+    """Why a request was refused, and the remedy."""
+
+    success: bool
+    detail: str
+
+
+def _ref(model: type[BaseModel]) -> Document:
+    return {"$ref": f"#/components/schemas/{model.__name__}"}
+
+
+def _header(name: str, meaning: str, **schema: object) -> Document:
+    return {
+        "name": name,
+        "in": "header",
+        "required": False,
+        "description": meaning,
+        "schema": {"type": "string", **schema},
+    }
+
+
+_PROJECT = _header("X-Project-ID", "The project of the key; another one is refused.")
+_SIGNATURE = _header(
+    "X-Payload-Signature",
+    "v1= and the hex HMAC-SHA256 of the uncompressed body; needed where the backend has a signing secret.",
+)
+_ENCODING = _header("Content-Encoding", "How the body is compressed: gzip, or not at all.")
+_INSTALLATION = {
+    **_header("X-Agent-Install-Id", "The UUID of the installation.", minLength=1),
+    "required": True,
+}
+_UNCHANGED = _header("If-None-Match", "The ETag of the rules that the caller has.")
+
+
+def answers(*statuses: int) -> dict[int | str, Document]:
+    """Return the declarations of refusals with the HTTP `statuses`."""
+    declared: dict[int | str, Document] = {}
+    for status in statuses:
+        declared[status] = {
+            "description": _MEANINGS[status],
+            "content": {"application/json": {"schema": _ref(Refused)}},
+        }
+    if 429 in declared:
+        seconds = {"description": "Seconds to wait.", "required": True, "schema": {"type": "integer", "minimum": 1}}
+        declared[429]["headers"] = {"Retry-After": seconds}
+    return declared
+
+
+def receiving(body: type[BaseModel], answer: type[BaseModel], *, installation: bool = False) -> Document:
+    """Return what `APIRouter.post` needs to know of an endpoint that takes `body` and answers `answer`."""
+    headers = [_PROJECT, _SIGNATURE, _ENCODING] + ([_INSTALLATION] if installation else [])
+    return {
+        "responses": {
+            200: {
+                "description": "The rows are on the disk.",
+                "content": {"application/json": {"schema": _ref(answer)}},
+            },
+            **answers(400, 401, 403, 413, 415, 422, 429, 503),
+        },
+        "openapi_extra": {
+            "parameters": headers,
+            "requestBody": {"required": True, "content": {"application/json": {"schema": _ref(body)}}},
+            "security": [{_KEY_SCHEME: []}],
+        },
+    }
+
+
+def handing_out_rules() -> Document:
+    """Return what `APIRouter.get` needs to know of the endpoint of the rules."""
+    tag = {"ETag": {"description": "Changes with the rules.", "required": True, "schema": {"type": "string"}}}
+    return {
+        "responses": {
+            200: {
+                "description": "The rules.",
+                "headers": tag,
+                "content": {"application/json": {"schema": _ref(DynamicRules)}},
+            },
+            304: {"description": "The caller has these rules already.", "headers": tag},
+            **answers(401, 403, 429, 503),
+        },
+        "openapi_extra": {"parameters": [_PROJECT, _UNCHANGED], "security": [{_KEY_SCHEME: []}]},
+    }
+
+
+def describe(app: FastAPI) -> None:
+    """Make `app` describe itself with the contract's schemas, and with the errors as this backend words them."""
+
+    def openapi() -> Document:
+        if app.openapi_schema is None:
+            document = get_openapi(title=app.title, version=app.version, routes=app.routes, summary=app.summary)
+            schemas = document.setdefault("components", {}).setdefault("schemas", {})
+            schemas.update(
+                _schemas([EventBatch, EncryptedEnvelope, AgentStatus, DynamicRules, Accepted, Success, Refused])
+            )
+            document["components"]["securitySchemes"] = {
+                _KEY_SCHEME: {"type": "apiKey", "in": "header", "name": "X-API-Key"}
+            }
+            app.openapi_schema = document
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _schemas(models: Iterable[type[BaseModel]]) -> Document:
+    _, document = models_json_schema(
+        [(model, "validation") for model in models], ref_template="#/components/schemas/{model}"
+    )
+    schemas: Document = document["$defs"]
+    # What the models' own schemas leave out (keys are UUIDs), and what they say in words that few readers know.
+    schemas["SecurityEvent"]["properties"]["idempotency_key"]["format"] = "uuid"
+    schemas["DynamicRules"]["properties"]["endpoint_rate_limits"]["additionalProperties"] = {
+        "type": "array",
+        "items": {"type": "integer"},
+        "minItems": 2,
+        "maxItems": 2,
+    }
+    return schemas

@@ -1,0 +1,230 @@
+"""What the overview shows of a project, out of the rollups: never out of the rows."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from .database import Database
+from .rollups import quantile
+
+QUANTILES = (0.5, 0.95, 0.99)
+"""Response-time quantiles that are shown."""
+
+SERIES = 6
+"""Event types that the chart tells apart; the others are one series."""
+
+OTHERS = "other types"
+"""The name of that series."""
+
+TOP = 8
+"""Addresses and endpoints that are listed."""
+
+_CANDIDATES_PER_SPAN = 25
+"""Values of each span that can come among the top ones of all spans."""
+
+_HOSTILE_TYPES = frozenset(
+    {
+        "penetration_attempt",
+        "suspicious_request",
+        "ip_banned",
+        "ip_blocked",
+        "rate_limited",
+        "behavioral_violation",
+        "authentication_failed",
+        "user_agent_blocked",
+        "emergency_mode_block",
+        "dynamic_rule_violation",
+        "security_bypass",
+        "access_denied",
+    }
+)
+_THREAT_MINUTES = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A stretch of time up to now, the length of a bar of its chart, and of the spans that its top lists add up."""
+
+    name: str
+    label: str
+    minutes: int
+    bar_minutes: int
+    span_seconds: int
+
+
+WINDOWS = (
+    Window("1h", "1 hour", 60, 1, 600),
+    Window("6h", "6 hours", 360, 6, 600),
+    Window("24h", "24 hours", 1440, 30, 3600),
+    Window("7d", "7 days", 10080, 180, 3600),
+)
+"""What can be looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """Events per minute by type from `start` (Unix seconds) on."""
+
+    start: int
+    rates: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """The figures of one window; a figure that nobody reported is None. Response times are in seconds."""
+
+    window: Window
+    bars: Sequence[Bar]
+    types: Sequence[tuple[str, int]]
+    events: int
+    blocked: int
+    requests: float
+    addresses: Sequence[tuple[str, int]]
+    endpoints: Sequence[tuple[str, int]]
+    hostile_per_minute: float
+    threat_level: str
+    reported_threat: float | None
+    reported_block_rate: float | None
+    quantiles: Mapping[float, float]
+
+    @property
+    def block_rate(self) -> float | None:
+        """Blocked requests as a share of all requests; of all events where no application counts its requests."""
+        if self.requests:
+            return min(self.blocked / self.requests, 1.0)
+        return self.blocked / self.events if self.events else self.reported_block_rate
+
+
+def threat_level(hostile_per_minute: float) -> str:
+    """Put a word to how many hostile events there were a minute: calm, elevated (some), high (10), critical (100)."""
+    if hostile_per_minute >= 100:
+        return "critical"
+    if hostile_per_minute >= 10:
+        return "high"
+    return "elevated" if hostile_per_minute > 0 else "calm"
+
+
+def overview(database: Database, project_id: str, window: Window, now: float) -> Overview:
+    """Add up what happened to a project within `window` before `now` (Unix seconds)."""
+    last = int(now // 60)
+    # The bars begin at whole multiples, so that they don't change under the reader's eyes.
+    first = (last // window.bar_minutes + 1) * window.bar_minutes - window.minutes
+    counted = [
+        (int(str(minute)), str(kind), int(str(events)), int(str(blocked)))
+        for minute, kind, events, blocked in database.read(
+            "SELECT minute / ? * ?, event_type, SUM(events), SUM(blocked) FROM event_minutes"
+            " WHERE project_id = ? AND minute BETWEEN ? AND ? GROUP BY 1, 2",
+            (window.bar_minutes, window.bar_minutes, project_id, first, last),
+        )
+    ]
+    totals: Counter[str] = Counter()
+    for _, kind, events, _ in counted:
+        totals[kind] += events
+    types = _series(totals)
+    metrics = {
+        str(kind): (float(str(total)), float(str(weight)))
+        for kind, total, weight in database.read(
+            "SELECT metric_type, SUM(total), SUM(weight) FROM metric_minutes"
+            " WHERE project_id = ? AND minute BETWEEN ? AND ? GROUP BY 1",
+            (project_id, first, last),
+        )
+    }
+    latencies = {
+        int(str(bucket)): float(str(requests))
+        for bucket, requests in database.read(
+            "SELECT bucket, SUM(requests) FROM latency_minutes"
+            " WHERE project_id = ? AND minute BETWEEN ? AND ? GROUP BY 1",
+            (project_id, first, last),
+        )
+    }
+    hostile = _hostile(database, project_id, last)
+    return Overview(
+        window=window,
+        bars=_bars(counted, {kind for kind, _ in types}, window, first, last),
+        types=types,
+        events=sum(totals.values()),
+        blocked=sum(blocked for *_, blocked in counted),
+        requests=metrics.get("request_count", (0.0, 0.0))[0],
+        addresses=_top(database, project_id, "address", window.span_seconds, first, last),
+        endpoints=_top(database, project_id, "endpoint", window.span_seconds, first, last),
+        hostile_per_minute=hostile,
+        threat_level=threat_level(hostile),
+        reported_threat=_mean(metrics.get("threat_level")),
+        reported_block_rate=_mean(metrics.get("block_rate")),
+        quantiles={q: found for q in QUANTILES if (found := quantile(latencies, q)) is not None},
+    )
+
+
+def _series(totals: Counter[str]) -> list[tuple[str, int]]:
+    """Return the commonest types with their counts, and the others as one."""
+    ordered = sorted(totals.items(), key=lambda item: (-item[1], item[0]))
+    if len(ordered) <= SERIES:
+        return ordered
+    return [*ordered[: SERIES - 1], (OTHERS, sum(count for _, count in ordered[SERIES - 1 :]))]
+
+
+def _bars(
+    counted: Sequence[tuple[int, str, int, int]], named: set[str], window: Window, first: int, last: int
+) -> list[Bar]:
+    rates: defaultdict[int, Counter[str]] = defaultdict(Counter)
+    for minute, kind, events, _ in counted:
+        rates[minute][kind if kind in named else OTHERS] += events
+    return [
+        Bar(minute * 60, {kind: events / window.bar_minutes for kind, events in rates[minute].items()})
+        for minute in range(first, last + 1, window.bar_minutes)
+    ]
+
+
+def _hostile(database: Database, project_id: str, last: int) -> float:
+    kinds = sorted(_HOSTILE_TYPES)
+    found = database.read(
+        "SELECT COALESCE(SUM(events), 0) FROM event_minutes WHERE project_id = ? AND minute > ? AND minute <= ?"  # noqa: S608
+        f" AND event_type IN ({', '.join('?' * len(kinds))})",
+        (project_id, last - _THREAT_MINUTES, last, *kinds),
+    )
+    return int(str(found[0][0])) / _THREAT_MINUTES
+
+
+def _mean(figures: tuple[float, float] | None) -> float | None:
+    return figures[0] / figures[1] if figures is not None and figures[1] else None
+
+
+def _top(
+    database: Database, project_id: str, dimension: str, seconds: int, first: int, last: int
+) -> list[tuple[str, int]]:
+    """Return the values with the most events.
+
+    The top ones of each span are the candidates, and these are counted
+    exactly over all spans: a value that is never among the first of any span
+    is not among the first of the sum, but for flat distributions.
+    """
+    spans = range(first * 60 // seconds, last * 60 // seconds + 1)
+    candidates: Counter[str] = Counter()
+    with database.reading() as connection:
+        for span in spans:
+            candidates.update(
+                dict(
+                    connection.execute(
+                        "SELECT value, events FROM event_tops INDEXED BY event_tops_by_events"
+                        " WHERE project_id = ? AND dimension = ? AND seconds = ? AND span = ?"
+                        " ORDER BY events DESC LIMIT ?",
+                        (project_id, dimension, seconds, span, _CANDIDATES_PER_SPAN),
+                    )
+                )
+            )
+        leading = [value for value, _ in candidates.most_common(TOP * 4)]
+        # One seek for each pair: a range over the spans would walk over every value of theirs.
+        exact: Counter[str] = Counter()
+        for span in spans:
+            exact.update(
+                dict(
+                    connection.execute(
+                        "SELECT value, events FROM event_tops WHERE project_id = ? AND dimension = ? AND seconds = ?"  # noqa: S608
+                        f" AND span = ? AND value IN ({', '.join('?' * len(leading))})",
+                        (project_id, dimension, seconds, span, *leading),
+                    )
+                )
+            )
+    return sorted(exact.items(), key=lambda item: (-item[1], item[0]))[:TOP]

@@ -1,0 +1,281 @@
+"""Finding events: what is asked for, which index answers it, and how far one answer looks.
+
+Events are listed by the time at which they occurred, newest first, and paged
+by a cursor (time and id), so that a page costs the same wherever it lies. One
+filter has an index of its own. With several, the most selective one's index is
+walked and the rest is compared, for a bounded number of rows: when they hold
+too little for a page, the answer says how far it looked and goes on from there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from .database import Database
+
+_LONG_AGO = -1e12
+_FAR_AHEAD = 1e12
+
+COMPARED_ROWS = 50_000
+"""Rows of an index that are compared for one page."""
+
+_MAX_CHOICES = 200
+
+# The most selective first: an index is walked for the first one that is set.
+_INDEXES = {
+    "address": "events_by_address",
+    "endpoint": "events_by_endpoint",
+    "event_type": "events_by_type",
+    "action": "events_by_action",
+}
+_HOLD_ALL_COLUMNS = frozenset({"events_by_address", "events_by_endpoint"})
+"""Indexes that are good for several filters: with another one, each row would have to be fetched for comparing."""
+
+
+@dataclass(frozen=True, slots=True)
+class EventFilter:
+    """Which events of a project; an empty text filters nothing.
+
+    An `address` or `endpoint` that ends in ``*`` matches what begins with it.
+    `since` (included) and `until` (excluded) are in Unix seconds.
+    """
+
+    project_id: str
+    event_type: str = ""
+    address: str = ""
+    endpoint: str = ""
+    action: str = ""
+    since: float | None = None
+    until: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """A place in the list: what follows it is older than `occurred_at` (Unix seconds), or as old with a smaller id."""
+
+    occurred_at: float
+    id: int
+
+    def __str__(self) -> str:
+        """Spell the cursor for a URL."""
+        return f"{self.occurred_at!r}_{self.id}"
+
+    @classmethod
+    def parse(cls, text: str) -> Cursor:
+        """Read what `str` spelled.
+
+        Raises:
+            ValueError: it is no cursor.
+        """
+        match = re.fullmatch(r"(-?\d{1,15}(?:\.\d{1,20})?(?:e[-+]?\d{1,3})?)_(\d{1,18})", text)
+        if match is None:
+            raise ValueError("not a place in the list of events")
+        return cls(float(match[1]), int(match[2]))
+
+
+@dataclass(frozen=True, slots=True)
+class FoundEvent:
+    """A stored event: its JSON `row`, and what it is listed by. Times are in Unix seconds."""
+
+    id: int
+    batch_id: str
+    received_at: float
+    occurred_at: float
+    row: str
+
+    @property
+    def cursor(self) -> Cursor:
+        """Its place in the list."""
+        return Cursor(self.occurred_at, self.id)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Events, newest first. `older` is where to go on, None at the end of the list.
+
+    `cut_short` tells that the bound on compared rows was met before the page was full.
+    """
+
+    events: list[FoundEvent]
+    older: Cursor | None
+    cut_short: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Walk:
+    """The rows of one index, newest first, from which those that match `rest` are taken."""
+
+    index: str
+    conditions: tuple[str, ...]
+    parameters: tuple[object, ...]
+    rest: tuple[str, ...]
+    rest_parameters: tuple[object, ...]
+
+
+def _asked(wanted: EventFilter) -> dict[str, str]:
+    """Return the texts that are filtered by, by column."""
+    texts = {column: str(getattr(wanted, column)) for column in _INDEXES}
+    return {column: text for column, text in texts.items() if text}
+
+
+def _is_beginning(column: str, text: str) -> bool:
+    return text.endswith("*") and column.lstrip("+") in ("address", "endpoint")
+
+
+def _comparison(column: str, text: str) -> tuple[str, list[object]]:
+    """Return the condition that `column` is what is asked for, and its parameters."""
+    if _is_beginning(column, text):
+        return f"SUBSTR({column}, 1, ?) = ?", [len(text) - 1, text[:-1]]
+    return f"{column} = ?", [text]
+
+
+def _plan(wanted: EventFilter, before: Cursor | None) -> _Walk:
+    """Choose the index to walk. All names in the statements are this module's."""
+    asked = _asked(wanted)
+    equal = [column for column, text in asked.items() if not _is_beginning(column, text)]
+    conditions, parameters = ["project_id = ?"], list[object]([wanted.project_id])
+    first = next(iter(equal), None)
+    index = _INDEXES[first] if first else "events_by_time"
+    if len(asked) > 1 and index not in _HOLD_ALL_COLUMNS:
+        first, index = None, "events_by_time"
+    rest: list[str] = []
+    rest_parameters: list[object] = []
+    for column, text in asked.items():
+        condition, compared = _comparison(column, text)
+        if column == first:
+            conditions.append(condition)
+            parameters += compared
+        else:
+            rest.append(condition)
+            rest_parameters += compared
+    times = [
+        _LONG_AGO if wanted.since is None else wanted.since,
+        _FAR_AHEAD if wanted.until is None else wanted.until,
+    ]
+    conditions.append("occurred_at >= ? AND occurred_at < ?")
+    place: list[object] = []
+    if before is not None:
+        # The first half is what the index can use.
+        conditions.append("occurred_at <= ? AND (occurred_at, id) < (?, ?)")
+        place = [before.occurred_at, before.occurred_at, before.id]
+    return _Walk(
+        index,
+        tuple(conditions),
+        (*parameters, *times, *place),
+        tuple(rest),
+        tuple(rest_parameters),
+    )
+
+
+class EventSearch:
+    """Reads events out of a database; safe to call from any thread."""
+
+    def __init__(self, database: Database) -> None:
+        """Search in `database`."""
+        self._database = database
+
+    def page(self, wanted: EventFilter, before: Cursor | None, limit: int) -> Page:
+        """Return the `limit` newest events that match and come after the place `before` in the list."""
+        walk = _plan(wanted, before)
+        order = "ORDER BY occurred_at DESC, id DESC"
+        inner = (
+            f"SELECT id, occurred_at, event_type, action, address, endpoint FROM events INDEXED BY {walk.index}"  # noqa: S608
+            f" WHERE {' AND '.join(walk.conditions)} {order}"
+        )
+        if walk.rest:
+            walked = f"SELECT id FROM ({inner} LIMIT {COMPARED_ROWS}) WHERE {' AND '.join(walk.rest)} {order} LIMIT ?"  # noqa: S608
+        else:
+            walked = f"SELECT id FROM ({inner} LIMIT ?)"  # noqa: S608
+        found = self._database.read(
+            "SELECT id, batch_id, received_at, occurred_at, row FROM events"  # noqa: S608
+            f" WHERE id IN ({walked}) {order}",
+            (*walk.parameters, *walk.rest_parameters, limit + 1),
+        )
+        events = [FoundEvent(*values) for values in found]  # type: ignore[arg-type]
+        if len(events) > limit:
+            return Page(events[:limit], events[limit - 1].cursor)
+        if not walk.rest:
+            return Page(events, None)
+        last = self._database.read(
+            f"SELECT occurred_at, id FROM ({inner} LIMIT 1 OFFSET {COMPARED_ROWS - 1})",  # noqa: S608
+            walk.parameters,
+        )
+        if not last:
+            return Page(events, None)
+        return Page(events, Cursor(float(str(last[0][0])), int(str(last[0][1]))), cut_short=True)
+
+    def arrived(self, wanted: EventFilter, after: int, limit: int) -> list[FoundEvent]:
+        """Return up to `limit` of the events that match and were stored after the one with the id `after`."""
+        conditions, parameters = ["project_id = ?", "id > ?"], list[object]([wanted.project_id, after])
+        for column, text in _asked(wanted).items():
+            # The plus sign keeps the walk on the ids: few rows are new.
+            condition, compared = _comparison(f"+{column}", text)
+            conditions.append(condition)
+            parameters += compared
+        for sign, moment in ((">=", wanted.since), ("<", wanted.until)):
+            if moment is not None:
+                conditions.append(f"+occurred_at {sign} ?")
+                parameters.append(moment)
+        found = self._database.read(
+            "SELECT id, batch_id, received_at, occurred_at, row FROM events NOT INDEXED"  # noqa: S608
+            f" WHERE {' AND '.join(conditions)} ORDER BY id DESC LIMIT ?",
+            [*parameters, limit],
+        )
+        return [FoundEvent(*values) for values in found]  # type: ignore[arg-type]
+
+    def newest_id(self) -> int:
+        """Return the id of the event that was stored last, 0 when there is none."""
+        return int(str(self._database.read("SELECT COALESCE(MAX(id), 0) FROM events")[0][0]))
+
+    def one(self, project_id: str, event_id: int) -> FoundEvent | None:
+        """Return the event with the id `event_id`; None when the project has none."""
+        found = self._database.read(
+            "SELECT id, batch_id, received_at, occurred_at, row FROM events WHERE id = ? AND project_id = ?",
+            (event_id, project_id),
+        )
+        return FoundEvent(*found[0]) if found else None  # type: ignore[arg-type]
+
+    def everything(self, wanted: EventFilter, rows_at_a_time: int = 500) -> Iterator[FoundEvent]:
+        """Give every event that matches, newest first, reading some rows at a time."""
+        page = self.page(wanted, None, rows_at_a_time)
+        yield from page.events
+        while page.older is not None:
+            page = self.page(wanted, page.older, rows_at_a_time)
+            yield from page.events
+
+    def event_types(self, project_id: str) -> list[str]:
+        """Return the project's event types in alphabetical order."""
+        return self._distinct("event_type", "events_by_type", project_id)
+
+    def actions(self, project_id: str) -> list[str]:
+        """Return the project's actions in alphabetical order."""
+        return self._distinct("action", "events_by_action", project_id)
+
+    def _distinct(self, column: str, index: str, project_id: str) -> list[str]:
+        # One step in the index for each value; DISTINCT would walk over every row.
+        following = f"SELECT MIN({column}) FROM events INDEXED BY {index} WHERE project_id = ? AND {column} > "  # noqa: S608
+        found = self._database.read(
+            f"WITH RECURSIVE choices (value) AS ({following} '' UNION ALL"  # noqa: S608
+            f" SELECT ({following} choices.value) FROM choices WHERE choices.value IS NOT NULL)"
+            f" SELECT value FROM choices WHERE value IS NOT NULL LIMIT {_MAX_CHOICES}",
+            (project_id, project_id),
+        )
+        return [str(value) for (value,) in found]
+
+    def projects(self) -> list[str]:
+        """Return the projects that have rows, agents, rules or keys, in alphabetical order."""
+        with_events = (
+            "WITH RECURSIVE named (id) AS (SELECT MIN(project_id) FROM events UNION ALL"
+            " SELECT (SELECT MIN(project_id) FROM events WHERE project_id > named.id) FROM named"
+            " WHERE named.id IS NOT NULL) SELECT id FROM named WHERE id IS NOT NULL"
+        )
+        with_metrics = with_events.replace("events", "metric_batches")
+        others = "SELECT project_id FROM {} GROUP BY project_id"
+        found = {
+            str(project_id)
+            for query in (with_events, with_metrics, *map(others.format, ("agents", "rules", "api_keys")))
+            for (project_id,) in self._database.read(query)
+        }
+        return sorted(found)

@@ -1,0 +1,62 @@
+"""Who looks at the dashboard: a signed cookie, and the token that a form of the same visitor carries."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+import time
+from dataclasses import dataclass
+
+COOKIE = "guard_session"
+"""The cookie's name."""
+
+SESSION_SECONDS = 12 * 3600
+"""How long a login holds. The key that signs is made at the start: a restart ends every session."""
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A visitor: an unguessable `id`, whether the password was given, and until when (Unix seconds)."""
+
+    id: str
+    signed_in: bool
+    expires_at: int
+
+
+class Sessions:
+    """Makes and reads session cookies; the state is in the cookie, and what it says is signed."""
+
+    def __init__(self) -> None:
+        """Make a signing key that ends with the process."""
+        self._key = secrets.token_bytes(32)
+
+    def start(self, signed_in: bool) -> Session:
+        """Return a new session."""
+        return Session(secrets.token_urlsafe(18), signed_in, int(time.time()) + SESSION_SECONDS)
+
+    def cookie(self, session: Session) -> str:
+        """Return the session as the value of a cookie."""
+        stated = f"{session.id}.{int(session.signed_in)}.{session.expires_at}"
+        return f"{stated}.{self._sign('session', stated)}"
+
+    def read(self, cookie: str) -> Session | None:
+        """Return the session of a cookie; None when it is not ours, was changed or has expired."""
+        stated, _, signature = cookie.rpartition(".")
+        if not hmac.compare_digest(self._sign("session", stated).encode(), signature.encode("utf-8", "replace")):
+            return None
+        identity, signed_in, expires_at = stated.split(".")
+        session = Session(identity, signed_in == "1", int(expires_at))
+        return session if session.expires_at > time.time() else None
+
+    def form_token(self, session: Session) -> str:
+        """Return what a form of this visitor has to carry: another site can't read it, so can't send it."""
+        return self._sign("form", session.id)
+
+    def is_form_token(self, session: Session, token: str) -> bool:
+        """Whether `token` is this visitor's."""
+        return hmac.compare_digest(self.form_token(session).encode(), token.encode("utf-8", "replace"))
+
+    def _sign(self, purpose: str, text: str) -> str:
+        message = f"{purpose}:{text}".encode("utf-8", "surrogatepass")
+        return hmac.new(self._key, message, hashlib.sha256).hexdigest()

@@ -1,0 +1,133 @@
+// What the pages do by themselves: new rows, new figures, the choice of the theme. All of it is made by the server;
+// the script only fetches it and puts it in its place. Without it the pages work, and are as fresh as their last load.
+(() => {
+  "use strict";
+
+  const ROWS_EVERY = 1000;
+  const FIGURES_EVERY = 5000;
+  const SLOWEST = 15000;
+  const ROWS_SHOWN = 200;
+
+  const find = (id) => document.getElementById(id);
+
+  // Calls `work` again and again, more slowly while the backend doesn't answer, and not while nobody looks.
+  function keepFresh(work, every) {
+    let failures = 0;
+    async function turn() {
+      if (!document.hidden) {
+        try {
+          await work();
+          failures = 0;
+        } catch {
+          failures += 1;
+        }
+        find("trouble").hidden = failures < 2;
+      }
+      setTimeout(turn, Math.min(every * 2 ** failures, SLOWEST));
+    }
+    setTimeout(turn, every);
+  }
+
+  async function ask(address) {
+    const answer = await fetch(address, { cache: "no-store", redirect: "manual", signal: AbortSignal.timeout(10000) });
+    // The session has ended: the page itself leads to the sign-in.
+    if (answer.type === "opaqueredirect") location.reload();
+    if (!answer.ok) throw new Error(`${answer.status}`);
+    return answer;
+  }
+
+  function piece(html) {
+    const template = document.createElement("template");
+    template.innerHTML = html;
+    return template.content;
+  }
+
+  // Events: rows that came since the newest one that is known, each put where its time belongs.
+  function showNewRows(body) {
+    let newest = body.dataset.newest;
+    let paused = false;
+    const pause = find("pause");
+    find("live").hidden = pause.hidden = false;
+    pause.addEventListener("click", () => {
+      paused = !paused;
+      pause.setAttribute("aria-pressed", String(paused));
+      pause.textContent = paused ? "Go on" : "Pause";
+      find("live-says").textContent = paused ? "Paused" : "Live";
+      find("live").classList.toggle("paused", paused);
+    });
+
+    keepFresh(async () => {
+      if (paused) return;
+      const answer = await ask(`${body.dataset.liveRows}&after=${newest}`);
+      if (answer.status === 204) return;
+      const rows = [...piece(await answer.text()).querySelectorAll("tr")];
+      newest = answer.headers.get("X-Newest-Id");
+      for (const row of rows.reverse()) {
+        if (body.querySelector(`tr[data-id="${row.dataset.id}"]`)) continue;
+        const older = [...body.rows].find((one) => one.dataset.time <= row.dataset.time);
+        row.classList.add("new");
+        body.insertBefore(row, older ?? null);
+      }
+      while (body.rows.length > ROWS_SHOWN) body.lastElementChild.remove();
+      if (body.rows.length) {
+        body.closest("table").hidden = false;
+        find("no-rows").hidden = true;
+      }
+    }, ROWS_EVERY);
+  }
+
+  // Figures and agents: all of them anew. What is open stays so; what has the focus or is marked is left alone.
+  function showAnew(place) {
+    keepFresh(async () => {
+      const fresh = piece(await (await ask(place.dataset.live)).text());
+      const selection = document.getSelection();
+      if (place.contains(document.activeElement) || (selection.toString() && place.contains(selection.anchorNode))) return;
+      for (const known of place.querySelectorAll("details[data-keep]")) {
+        fresh.querySelector(`details[data-keep="${CSS.escape(known.dataset.keep)}"]`)?.toggleAttribute("open", known.open);
+      }
+      place.replaceChildren(fresh);
+    }, FIGURES_EVERY);
+  }
+
+  function offerTheme(button) {
+    const root = document.documentElement;
+    const system = matchMedia("(prefers-color-scheme: dark)");
+    const current = () => root.dataset.theme ?? (system.matches ? "dark" : "light");
+    const say = () => {
+      find("theme-says").textContent = current() === "dark" ? "Use light colours" : "Use dark colours";
+    };
+    button.hidden = false;
+    say();
+    system.addEventListener("change", say);
+    button.addEventListener("click", () => {
+      const wanted = current() === "dark" ? "light" : "dark";
+      // What the system wants needs no note: the page goes on following it.
+      if (wanted === (system.matches ? "dark" : "light")) delete root.dataset.theme;
+      else root.dataset.theme = wanted;
+      try {
+        if (root.dataset.theme) localStorage.setItem("guard-theme", wanted);
+        else localStorage.removeItem("guard-theme");
+      } catch { /* A browser may forbid storage: the choice lasts as long as the page. */ }
+      say();
+    });
+  }
+
+  // On a narrow screen the filters would be all that one sees.
+  function foldFilters(filters) {
+    const narrow = matchMedia("(max-width: 46rem)");
+    const fold = () => { filters.open = !narrow.matches || "inUse" in filters.dataset; };
+    narrow.addEventListener("change", fold);
+    fold();
+  }
+
+  const rows = document.querySelector("[data-live-rows]");
+  const whole = document.querySelector("[data-live]");
+  if (rows) showNewRows(rows);
+  if (whole) showAnew(whole);
+  if (find("filtering")) foldFilters(find("filtering"));
+  offerTheme(find("theme"));
+  for (const select of document.querySelectorAll("select[data-submit]")) {
+    select.nextElementSibling.hidden = true;
+    select.addEventListener("change", () => select.form.requestSubmit());
+  }
+})();

@@ -1,0 +1,254 @@
+"""Who sees the dashboard, who changes the rules, and what an answer lets a browser do."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+import requests
+from support.backend import RunningBackend, running_backend
+
+from opentelemetry_guard.backend import sessions as sessions_module
+from opentelemetry_guard.backend.dashboard import own_path
+from opentelemetry_guard.backend.password import Password
+from opentelemetry_guard.backend.sessions import SESSION_SECONDS, Sessions
+from opentelemetry_guard.backend.trace_link import TraceLink
+from opentelemetry_guard.backend.visitors import TRIES_PER_MINUTE
+
+PASSWORD = "correct horse"
+PAGES = [
+    "/",
+    "/events",
+    "/events/1",
+    "/events/rows?after=0",
+    "/events/export.csv",
+    "/events/export.json",
+    "/agents",
+    "/rules",
+]
+DATA = ["/local/events", "/local/metrics", "/local/agents", "/local/summary"]
+
+
+@pytest.fixture(scope="module")
+def opened() -> Iterator[RunningBackend]:
+    """A backend without a password."""
+    with running_backend() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def closed() -> Iterator[RunningBackend]:
+    """A backend with a password."""
+    with running_backend(password=PASSWORD) as running:
+        yield running
+
+
+@contextmanager
+def visitor() -> Iterator[requests.Session]:
+    with requests.Session() as http:
+        http.trust_env = False
+        yield http
+
+
+def token(answer: requests.Response) -> str:
+    found = re.search(r'name="form_token" value="([0-9a-f]+)"', answer.text)
+    assert found is not None
+    return found[1]
+
+
+def sign_in(http: requests.Session, backend: RunningBackend, password: str, following: str = "/") -> requests.Response:
+    asked = http.get(f"{backend.url}/login", timeout=10)
+    fields = {"form_token": token(asked), "password": password, "next": following}
+    return http.post(f"{backend.url}/login", data=fields, timeout=10, allow_redirects=False)
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_without_the_password_a_page_leads_to_the_sign_in(closed: RunningBackend, path: str) -> None:
+    answer = closed.http.get(closed.url + path, timeout=10, allow_redirects=False)
+    assert answer.status_code == 303
+    assert answer.headers["Location"].startswith("/login?next=%2F")
+
+
+@pytest.mark.parametrize("path", DATA)
+def test_without_the_password_data_is_401(closed: RunningBackend, path: str) -> None:
+    answer = closed.http.get(closed.url + path, timeout=10)
+    assert (answer.status_code, answer.json()["success"]) == (401, False)
+
+
+@pytest.mark.parametrize("path", ["/rules", "/rules/ban", "/rules/restore"])
+def test_without_the_password_no_rule_changes(closed: RunningBackend, path: str) -> None:
+    with visitor() as http:
+        form_token = token(http.get(f"{closed.url}/login", timeout=10))
+        fields = {"form_token": form_token, "address": "192.0.2.1", "version": "0"}
+        answer = http.post(closed.url + path, data=fields, timeout=10, allow_redirects=False)
+        assert (answer.status_code, answer.headers["Location"]) == (303, "/login")
+    rules = closed.http.get(f"{closed.url}/api/v1/rules", headers=closed.headers, timeout=10).json()
+    assert rules["version"] == 0
+
+
+def test_senders_need_no_password(closed: RunningBackend) -> None:
+    assert closed.http.get(f"{closed.url}/api/v1/rules", headers=closed.headers, timeout=10).status_code == 200
+
+
+def test_the_password_opens_everything_until_the_sign_out(closed: RunningBackend) -> None:
+    with visitor() as http:
+        answer = sign_in(http, closed, PASSWORD, "/events?action=x")
+        assert (answer.status_code, answer.headers["Location"]) == (303, "/events?action=x")
+        assert all(http.get(closed.url + path, timeout=10).status_code == 200 for path in DATA)
+        page = http.get(f"{closed.url}/rules", timeout=10)
+        http.post(f"{closed.url}/logout", data={"form_token": token(page)}, timeout=10)
+        assert http.get(closed.url + DATA[0], timeout=10).status_code == 401
+
+
+def test_the_cookie_is_out_of_reach_for_scripts_and_other_sites(closed: RunningBackend) -> None:
+    with visitor() as http:
+        cookie = sign_in(http, closed, PASSWORD).headers["Set-Cookie"].lower()
+        assert "httponly" in cookie
+        assert "samesite=lax" in cookie
+
+
+def test_too_many_tries_are_429_even_with_the_right_password() -> None:
+    with running_backend(password=PASSWORD) as backend, visitor() as http:
+        tries = [sign_in(http, backend, "wrong").status_code for _ in range(TRIES_PER_MINUTE)]
+        assert tries == [401] * TRIES_PER_MINUTE
+        late = sign_in(http, backend, PASSWORD)
+        assert late.status_code == 429
+        assert int(late.headers["Retry-After"]) >= 1
+        assert http.get(backend.url + DATA[0], timeout=10).status_code == 401
+
+
+def test_a_form_without_the_visitors_own_token_changes_nothing(opened: RunningBackend) -> None:
+    with visitor() as http, visitor() as other:
+        page = http.get(f"{opened.url}/rules", timeout=10)
+        foreign = token(other.get(f"{opened.url}/rules", timeout=10))
+        for fields in ({}, {"form_token": ""}, {"form_token": foreign}, {"form_token": "é"}):
+            answer = http.post(f"{opened.url}/rules/ban", data={**fields, "address": "192.0.2.1"}, timeout=10)
+            assert answer.status_code == 403
+        for headers in (
+            {"Origin": "https://other.example"},
+            {"Origin": "null"},
+            {"Sec-Fetch-Site": "cross-site"},
+            {"Sec-Fetch-Site": "same-site"},
+        ):
+            fields = {"form_token": token(page), "address": "192.0.2.1"}
+            assert http.post(f"{opened.url}/rules/ban", data=fields, headers=headers, timeout=10).status_code == 403
+    rules = opened.http.get(f"{opened.url}/api/v1/rules", headers=opened.headers, timeout=10).json()
+    assert rules["version"] == 0
+
+
+def test_a_form_in_another_encoding_or_too_large_is_refused(opened: RunningBackend) -> None:
+    with visitor() as http:
+        http.get(f"{opened.url}/rules", timeout=10)
+        assert http.post(f"{opened.url}/rules", json={}, timeout=10).status_code == 415
+        assert http.post(f"{opened.url}/rules", data={"message": "x" * 600_000}, timeout=10).status_code == 413
+
+
+@pytest.mark.parametrize("path", ["/", "/events", "/rules", "/static/dashboard.js", "/local/events", "/none"])
+def test_every_answer_tells_the_browser_to_load_nothing_from_elsewhere(opened: RunningBackend, path: str) -> None:
+    headers = opened.http.get(opened.url + path, timeout=10).headers
+    policy = headers["Content-Security-Policy"]
+    assert policy.startswith("default-src 'none'")
+    assert "unsafe" not in policy
+    assert "frame-ancestors 'none'" in policy
+    assert headers["X-Content-Type-Options"] == "nosniff"
+
+
+@pytest.mark.parametrize("path", ["/", "/events", "/agents", "/rules", "/login"])
+def test_no_page_has_inline_scripts_or_styles(closed: RunningBackend, path: str) -> None:
+    with visitor() as http:
+        sign_in(http, closed, PASSWORD)
+        text = http.get(closed.url + path, timeout=10).text
+    assert re.findall(r"<script(?! src=)|<style|\sstyle=|\son\w+=", text) == []
+    assert PASSWORD not in text
+    assert closed.api_key not in text
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/events?within=ever", 422),
+        ("/events?since=yesterday", 422),
+        ("/events?before=x", 422),
+        ("/events?project=none", 404),
+        ("/events/x", 404),
+        ("/events/99999999999999999999", 404),
+        ("/events/rows?after=x", 422),
+        ("/?window=1y", 422),
+        ("/nothing", 404),
+    ],
+)
+def test_what_cannot_be_shown_is_a_page_that_says_why(opened: RunningBackend, path: str, status: int) -> None:
+    answer = opened.http.get(opened.url + path, timeout=10)
+    assert answer.status_code == status
+    assert "To the overview" in answer.text
+
+
+def test_with_a_password_other_host_names_are_answered(closed: RunningBackend) -> None:
+    headers = {**closed.headers, "Host": "guard.example"}
+    assert closed.http.get(f"{closed.url}/api/v1/rules", headers=headers, timeout=10).status_code == 200
+
+
+def test_with_a_password_any_address_can_be_listened_on() -> None:
+    with running_backend(password=PASSWORD, host="0.0.0.0") as backend:
+        port = backend.url.rpartition(":")[2]
+        assert backend.http.get(f"http://127.0.0.1:{port}/login", timeout=10).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ("/events?a=b", "/events?a=b"),
+        (None, "/"),
+        ("", "/"),
+        ("https://other.example/", "/"),
+        ("//other.example/", "/"),
+        ("/\\other.example", "/"),
+        ("/\tother", "/"),
+        ("events", "/"),
+    ],
+)
+def test_after_the_sign_in_only_a_path_of_our_own_is_followed(text: str | None, path: str) -> None:
+    assert own_path(text) == path
+
+
+def test_a_session_is_only_what_we_signed_and_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    sessions = Sessions()
+    cookie = sessions.cookie(sessions.start(signed_in=False))
+    known = sessions.read(cookie)
+    assert known is not None
+    assert not known.signed_in
+    assert sessions.read(cookie.replace(".0.", ".1.")) is None
+    assert Sessions().read(cookie) is None
+    for text in ("", ".", "...", "é", cookie[:-1]):
+        assert sessions.read(text) is None
+    later = sessions_module.time.time() + SESSION_SECONDS + 1
+    monkeypatch.setattr(sessions_module.time, "time", lambda: later)
+    assert sessions.read(cookie) is None
+
+
+def test_a_password_is_compared_as_a_hash_and_cannot_be_read_back() -> None:
+    password = Password(PASSWORD)
+    assert password.matches(PASSWORD)
+    assert not password.matches(PASSWORD + " ")
+    assert PASSWORD not in repr(vars(password))
+    with pytest.raises(ValueError, match="at least 8") as caught:
+        Password("hunter2")
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "template", ["", "javascript:{trace_id}", "http://x/", "/trace/{trace_id}", "http://x/{trace_id}{x}"]
+)
+def test_a_trace_url_that_leads_nowhere_is_refused(template: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(repr(template))):
+        TraceLink(template)
+
+
+def test_a_trace_link_takes_identifiers_and_nothing_else() -> None:
+    link = TraceLink("http://x/t/{trace_id}?s={span_id}")
+    assert link.url("a" * 32, "b" * 16) == f"http://x/t/{'a' * 32}?s={'b' * 16}"
+    assert link.url("a" * 32, "../..") == f"http://x/t/{'a' * 32}?s="
+    assert link.url("../../", "b" * 16) is None
+    assert link.url(7, None) is None

@@ -1,0 +1,73 @@
+"""The OpenAPI document says what the backend takes and answers, no more and no less."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from opentelemetry_guard.backend.app import create_app
+from opentelemetry_guard.backend.keys import ApiKeys
+from opentelemetry_guard.backend.settings import BackendSettings
+from opentelemetry_guard.backend.store import Store
+
+schemathesis = pytest.importorskip("schemathesis", reason="needs schemathesis")
+from schemathesis import GenerationMode  # noqa: E402
+from schemathesis.specs.openapi.checks import positive_data_acceptance  # noqa: E402
+
+KEY = "openapi-key"
+HOST = {"Host": "127.0.0.1"}
+WITHOUT_PARAMETERS = [("GET", "/local/agents"), ("GET", "/local/summary")]
+OPERATIONS = [
+    ("POST", "/api/v1/events"),
+    ("POST", "/api/v1/metrics"),
+    ("POST", "/api/v1/events/encrypted"),
+    ("POST", "/api/v1/status"),
+    ("GET", "/api/v1/rules"),
+    ("GET", "/local/events"),
+    ("GET", "/local/metrics"),
+    *WITHOUT_PARAMETERS,
+]
+
+
+@pytest.fixture(scope="module")
+def document(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    with closing(Store(tmp_path_factory.mktemp("openapi") / "backend.db")) as store:
+        backend_settings = BackendSettings(ApiKeys({KEY: "default"}), encryption_key=b"k" * 32, requests_per_minute=0)
+        app = create_app(store, backend_settings)
+        yield schemathesis.openapi.from_asgi("/openapi.json", app, headers=HOST)
+
+
+def test_the_document_has_the_contract_and_the_local_routes(document: Any) -> None:
+    found = [(one.ok().method.upper(), one.ok().path) for one in document.get_all_operations()]
+    assert sorted(found) == sorted(OPERATIONS)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "mode"),
+    [
+        pytest.param(*operation, mode, id=f"{' '.join(operation)} {mode.value}")
+        for operation in OPERATIONS
+        for mode in GenerationMode
+        # What takes nothing can't be given anything wrong.
+        if mode is GenerationMode.POSITIVE or operation not in WITHOUT_PARAMETERS
+    ],
+)
+def test_every_answer_is_one_that_the_document_declares(
+    document: Any, method: str, path: str, mode: GenerationMode
+) -> None:
+    # Nobody can write an encrypted body by chance.
+    unfounded = [positive_data_acceptance] if path.endswith("/encrypted") else []
+
+    @settings(max_examples=15, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @given(document[path][method].as_strategy(generation_mode=mode))
+    def holds(case: Any) -> None:
+        if mode is GenerationMode.POSITIVE:
+            # That a body has to be packed as this header says can't be told in the document.
+            case.headers.pop("Content-Encoding", None)
+        case.call_and_validate(headers={**HOST, "X-API-Key": KEY}, excluded_checks=unfounded)
+
+    holds()

@@ -1,0 +1,74 @@
+"""From a click in the editor to a refused request in a running application."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import requests
+from support.backend import ROOT, running_backend
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+APP = """
+import socket, sys
+import uvicorn
+from fastapi import FastAPI
+from opentelemetry_guard import GuardRulesMiddleware
+
+app = FastAPI()
+app.add_middleware(GuardRulesMiddleware)
+
+@app.get("/")
+def hello() -> dict[str, str]:
+    return {"hello": "world"}
+
+listener = socket.create_server(("127.0.0.1", 0))
+print(listener.getsockname()[1], flush=True)
+uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listener])
+"""
+FOLLOWS_WITHIN = 3.0
+
+
+@contextmanager
+def application(environment: dict[str, str], directory: Path) -> Iterator[str]:
+    """Run an application that enforces rules in a process of its own, and give its address."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
+    variables = {**kept, **environment, "PYTHONPATH": str(ROOT), "XDG_STATE_HOME": str(directory / "application")}
+    process = subprocess.Popen([sys.executable, "-c", APP], env=variables, stdout=subprocess.PIPE, text=True)
+    watchdog = threading.Timer(60, process.kill)
+    watchdog.start()
+    try:
+        assert process.stdout is not None
+        with process.stdout:
+            port = int(process.stdout.readline())
+            yield f"http://127.0.0.1:{port}"
+    finally:
+        watchdog.cancel()
+        process.terminate()
+        process.wait(30)
+
+
+def test_a_ban_in_the_editor_refuses_the_requests_of_a_running_application(page: Page, tmp_path: Path) -> None:
+    with running_backend() as backend, requests.Session() as http:
+        http.trust_env = False
+        variables = {**backend.environment, "OTEL_PYTHON_GUARD_RULES_INTERVAL": "1"}
+        with application(variables, tmp_path) as address:
+            assert http.get(address, timeout=10).status_code == 200
+            page.goto(f"{backend.url}/rules")
+            page.get_by_label("Ban an address or range").fill("127.0.0.0/8")
+            page.get_by_role("button", name="Ban now").click()
+            page.get_by_text("Saved as version 1").wait_for()
+            deadline = time.monotonic() + FOLLOWS_WITHIN
+            status = 200
+            while status == 200 and time.monotonic() < deadline:
+                status = http.get(address, timeout=10).status_code
+            assert status == 403
