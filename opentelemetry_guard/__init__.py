@@ -12,34 +12,44 @@ from typing import TYPE_CHECKING
 from .version import __version__
 
 if TYPE_CHECKING:
-    from .agent import BufferFullError, GuardAgent, guard_agent
+    from .agent import BufferFullError, GuardAgent, GuardAgentError, guard_agent
     from .agent_config import AgentConfig
+    from .client import GuardAgentHandler
     from .emit import Emitter, emit_event, record_metric
     from .exporters import GuardLogExporter, GuardMetricExporter, GuardSpanExporter
     from .health import health_check, healthz
     from .models import AgentStatus, DynamicRules, EventBatch, SecurityEvent, SecurityMetric
     from .protect import Guard
+    from .protocols import AgentHandlerProtocol, BufferProtocol, RedisHandlerProtocol, TransportProtocol
     from .redis_handler import RedisHandler
     from .rules.middleware import GuardRulesMiddleware
+    from .utils import get_current_timestamp
 
 __all__ = [
     "AgentConfig",
+    "AgentHandlerProtocol",
     "AgentStatus",
     "BufferFullError",
+    "BufferProtocol",
     "DynamicRules",
     "Emitter",
     "EventBatch",
     "Guard",
     "GuardAgent",
+    "GuardAgentError",
+    "GuardAgentHandler",
     "GuardLogExporter",
     "GuardMetricExporter",
     "GuardRulesMiddleware",
     "GuardSpanExporter",
     "RedisHandler",
+    "RedisHandlerProtocol",
     "SecurityEvent",
     "SecurityMetric",
+    "TransportProtocol",
     "__version__",
     "emit_event",
+    "get_current_timestamp",
     "guard_agent",
     "health_check",
     "healthz",
@@ -48,21 +58,28 @@ __all__ = [
 
 _HOME = {
     "AgentConfig": "agent_config",
+    "AgentHandlerProtocol": "protocols",
     "AgentStatus": "models",
     "BufferFullError": "agent",
+    "BufferProtocol": "protocols",
     "DynamicRules": "models",
     "Emitter": "emit",
     "EventBatch": "models",
     "Guard": "protect",
     "GuardAgent": "agent",
+    "GuardAgentError": "agent",
+    "GuardAgentHandler": "client",
     "GuardLogExporter": "exporters",
     "GuardMetricExporter": "exporters",
     "GuardRulesMiddleware": "rules.middleware",
     "GuardSpanExporter": "exporters",
     "RedisHandler": "redis_handler",
+    "RedisHandlerProtocol": "protocols",
     "SecurityEvent": "models",
     "SecurityMetric": "models",
+    "TransportProtocol": "protocols",
     "emit_event": "emit",
+    "get_current_timestamp": "utils",
     "guard_agent": "agent",
     "health_check": "health",
     "healthz": "health",

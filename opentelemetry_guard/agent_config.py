@@ -78,8 +78,8 @@ class AgentConfig(BaseModel):
         guard_core_version: release of guard-core that batches bear; None is the installed one.
         buffer_overflow_policy: what gives way when events come faster than they can be stored. ``drop``: the oldest.
             ``block``: the caller, who stores what is waiting. ``raise``: `send_event` raises `BufferFullError`.
-        on_error: called with a stage (``send``, ``status``, ``rules``, ``emission``), an exception and a context where
-            something fails. It may be called from any thread; what it raises is logged.
+        on_error: called with a stage (``transport_send``, ``status``, ``rules``, ``emission``), an exception and a
+            context where something fails. It may be called from any thread; what it raises is logged.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True, hide_input_in_errors=True)

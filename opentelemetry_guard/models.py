@@ -9,12 +9,14 @@ body against.
 from __future__ import annotations
 
 from datetime import datetime, timezone
+from ipaddress import IPv4Address, IPv6Address
 from typing import Annotated, Any, Literal
 from uuid import UUID, uuid4
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, PrivateAttr
 from typing_extensions import Self
 
+from .agent_config import AgentConfig as AgentConfig  # the documents have it here
 from .decision import Compilation, CompiledRules, Decision
 from .utils import get_current_timestamp
 
@@ -163,7 +165,7 @@ class DynamicRules(BaseModel):
     def decide(
         self,
         *,
-        ip: str | None = None,
+        ip: str | IPv4Address | IPv6Address | None = None,
         country: str | None = None,
         endpoint: str | None = None,
         user_agent: str | None = None,
@@ -184,7 +186,8 @@ class DynamicRules(BaseModel):
             >>> decision.allowed, decision.rule, decision.matched
             (False, 'ip_blacklist', '192.0.2.0/24')
         """
-        return self.compiled().decide(ip, country, endpoint, user_agent)
+        address = ip if ip is None or isinstance(ip, str) else str(ip)
+        return self.compiled().decide(address, country, endpoint, user_agent)
 
     def compiled(self) -> CompiledRules:
         """Return the form that decides; made now if it isn't there yet, which takes long lists some 100 ms."""

@@ -49,9 +49,11 @@ class Guard:
             handlers: an object with a method ``handle(request, exception)``, asynchronous or not, for each name.
 
         Raises:
-            TypeError: a handler has no such method.
+            TypeError: a handler has no such method, or is a class.
         """
         for name, handler in handlers.items():
+            if isinstance(handler, type):
+                raise TypeError(f"the handler {name!r} is the class {handler.__name__}, give an instance of it")
             if not callable(getattr(handler, "handle", None)):
                 raise TypeError(
                     f"the handler {name!r} is a {type(handler).__name__} without a method handle(request, exception)"
@@ -64,7 +66,8 @@ class Guard:
         It stands under the route's decorator. The endpoint needs no parameter
         for the request, and may be a plain function, which runs in a thread
         as ever. An exception that the handler gives no Response for is raised
-        again, and so is one of a call that has no request.
+        again, and so is one of a call that has no request. Where an endpoint
+        has several handlers, the innermost comes first.
 
         Raises:
             KeyError: there is no such handler.
@@ -80,10 +83,13 @@ class Guard:
                 raise TypeError(
                     f"{endpoint.__name__} is a generator, which Guard.protect can't protect: return instead"
                 )
+            # An endpoint that another handler protects already asks for the request itself, and is handed it on.
+            already = PARAMETER in inspect.signature(endpoint).parameters
 
             @functools.wraps(endpoint)
             async def protected(*arguments: Any, **keywords: Any) -> Any:
-                request = keywords.pop(PARAMETER, None) or _request_among(arguments, keywords)
+                connection = keywords.get(PARAMETER) if already else keywords.pop(PARAMETER, None)
+                request = connection or _request_among(arguments, keywords)
                 try:
                     return await _call(endpoint, arguments, keywords)
                 except Exception as exception:
@@ -92,7 +98,8 @@ class Guard:
                         return answer
                     raise
 
-            _ask_for_connection(protected, endpoint)
+            if not already:
+                _ask_for_connection(protected, endpoint)
             return protected
 
         return decorate

@@ -8,7 +8,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import Any
 
 from .. import codec, late, privacy, rules
@@ -33,13 +33,15 @@ from .pipeline import Pipeline
 from .reading import Reading
 from .redis_address import NoAddress, queue_url_of
 from .settings import delivery_settings, differences, privacy_settings
-from .settled import DONE, Flag, NoRules, Settled, SettledRules, SettledStatus, marked
+from .settled import DONE, AskedRules, Deferred, Flag, NoRules, Settled, SettledRules, SettledStatus, marked
 from .transport_handle import TransportHandle
 
 _logger = logging.getLogger(__name__)
 
 ORIGIN = "AgentConfig"
 """Who offers the settings, in messages."""
+REDIS_ORIGIN = "initialize_redis"
+"""Who offers the queue."""
 CLOSE_COPIES_SECONDS = 1.0
 """Seconds that the last copies of events may take at the end."""
 FLUSH_SECONDS = 10.0
@@ -177,7 +179,7 @@ class GuardAgent:
         return DONE
 
     @marked
-    def stop(self) -> Coroutine[Any, Any, None]:
+    def stop(self) -> Settled[None]:
         """Deliver what can be delivered within the shutdown timeout, and end what `start` has begun.
 
         What is left waits in the queue for the next start. A second call does nothing.
@@ -200,7 +202,7 @@ class GuardAgent:
                 ending.unfollow(self)
 
     @marked
-    def close(self) -> Coroutine[Any, Any, None]:
+    def close(self) -> Settled[None]:
         """Stop, and forget the agent: the next `guard_agent` makes a new one."""
         return _in_a_thread(self._close)
 
@@ -210,10 +212,11 @@ class GuardAgent:
             global _singleton
             if _singleton is self:
                 _singleton = None
-                late.forget()
+                # What others have offered stays in force: fastapi-guard's settings, for one.
+                late.forget(ORIGIN, REDIS_ORIGIN)
 
     @marked
-    def flush_buffer(self) -> Coroutine[Any, Any, None]:
+    def flush_buffer(self) -> Settled[None]:
         """Deliver now what can be delivered; what can't stays in the queue."""
         return _in_a_thread(self._flush)
 
@@ -236,7 +239,7 @@ class GuardAgent:
             TypeError: it has neither an address nor the methods.
         """
         try:
-            late.offer("initialize_redis", queue_url=queue_url_of(redis_handler))
+            late.offer(REDIS_ORIGIN, queue_url=queue_url_of(redis_handler))
         except NoAddress as reason:
             if not isinstance(redis_handler, RedisHandlerProtocol):
                 raise TypeError(f"initialize_redis takes a RedisHandler or a RedisHandlerProtocol: {reason}") from None
@@ -272,7 +275,7 @@ class GuardAgent:
         return self.config.project_encryption_key if delivery is None else delivery.config.encryption_key
 
     @marked
-    def get_dynamic_rules(self) -> Coroutine[Any, Any, DynamicRules | None]:
+    def get_dynamic_rules(self) -> SettledRules:
         """Return the rules in force; awaited None, and otherwise something empty and false, where there are none.
 
         Rules that are known are returned at once; they are kept up to date in
@@ -283,7 +286,7 @@ class GuardAgent:
             return _settled(known)
         self._asked_at = time.monotonic()
         if _running_loop() is not None:
-            return asyncio.to_thread(self._ask_for_rules)
+            return AskedRules.by(asyncio.to_thread(self._ask_for_rules))
         return _settled(self._ask_for_rules())
 
     def _may_ask(self) -> bool:
@@ -310,7 +313,11 @@ class GuardAgent:
         return SettledStatus.model_construct(**dict(self._status()))
 
     def _status(self) -> AgentStatus:
-        return Reading.of(self.delivery, self._uptime(), len(self._held)).status
+        return self._reading().status
+
+    def _reading(self) -> Reading:
+        waiting = 0 if self._pipeline is None else self._pipeline.waiting
+        return Reading.of(self.delivery, self._uptime(), len(self._held), waiting)
 
     @marked
     def health_check(self) -> Flag:
@@ -321,11 +328,11 @@ class GuardAgent:
 
     def get_stats(self) -> dict[str, Any]:
         """Return counts of this agent, its buffer and its transport; `uptime` is in seconds."""
-        reading = Reading.of(self.delivery, self._uptime(), len(self._held))
+        reading = self._reading()
         known = rules.current()
         return {
             "running": self._started_at is not None,
-            "uptime": self._uptime(),
+            "uptime": self._uptime() or 0.0,
             **reading.counts,
             "buffer_stats": {**reading.buffer, "auto_flush_running": self._started_at is not None},
             "transport_stats": self._transport.get_stats(),
@@ -333,8 +340,9 @@ class GuardAgent:
             "rules_version": None if known is None else known.version,
         }
 
-    def _uptime(self) -> float:
-        return 0.0 if self._started_at is None else time.monotonic() - self._started_at
+    def _uptime(self) -> float | None:
+        started_at = self._started_at
+        return None if started_at is None else time.monotonic() - started_at
 
     @property
     def delivery(self) -> Delivery | None:
@@ -370,6 +378,9 @@ def guard_agent(config: AgentConfig) -> GuardAgent:
     A later call with other settings returns the same agent, and says once in
     the log which settings are not used.
 
+    Raises:
+        TypeError: `config` is no `AgentConfig`.
+
     Example::
 
         agent = guard_agent(AgentConfig(api_key="...", project_id="..."))
@@ -377,6 +388,11 @@ def guard_agent(config: AgentConfig) -> GuardAgent:
         agent.send_event(SecurityEvent(event_type="custom_rule_triggered", ip_address="192.0.2.7"))
     """
     global _singleton
+    if not isinstance(config, AgentConfig):
+        given = f"{type(config).__module__}.{type(config).__name__}"
+        raise TypeError(
+            f"guard_agent takes an AgentConfig of opentelemetry_guard, not a {given}: AgentConfig(api_key=...)"
+        )
     with _singleton_lock:
         if _singleton is None:
             _singleton = GuardAgent(config)
@@ -423,11 +439,11 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
         return None
 
 
-def _in_a_thread(work: Callable[[], None]) -> Coroutine[Any, Any, None]:
-    """Work at once, or in a thread when awaited where an event loop runs."""
+def _in_a_thread(work: Callable[[], None]) -> Settled[None]:
+    """Work at once, or when awaited where an event loop runs; it is the thread that waits for the network."""
     if _running_loop() is not None:
-        return asyncio.to_thread(work)
-    work()
+        return Deferred(asyncio.to_thread(work))
+    ending.apart(work)
     return DONE
 
 

@@ -1,7 +1,8 @@
 """How an agent that nobody stops still delivers what it holds when the process ends.
 
 `atexit` covers an ordinary end, and SIGTERM is handled where it has the
-system's default action. uvicorn takes the signal for itself while it serves,
+system's default action. A child of `multiprocessing` runs no `atexit` (before
+Python 3.14), but the finalizers of `multiprocessing.util`. uvicorn takes the signal for itself while it serves,
 and raises it again afterwards with the action that it found: an agent that
 starts inside of uvicorn comes too late to change that, so it stops when the
 server has shut down.
@@ -11,9 +12,13 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import multiprocessing
 import sys
+import threading
 import weakref
 from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import Future
+from functools import cache
 from types import ModuleType
 from typing import Any, Protocol
 
@@ -40,6 +45,7 @@ def follow(agent: Stoppable) -> None:
     _running.add(agent)
     if first:
         atexit.register(_end_all)
+        wrapt.register_post_import_hook(_end_with_children, "multiprocessing.util")
         # Else an agent that is told to leave signals alone would still act on one, through uvicorn.
         if GuardOptions.resolve().sigterm_handler:
             termination.shut_down_too(_end_all)
@@ -54,6 +60,18 @@ def unfollow(agent: Stoppable) -> None:
     if not _running:
         atexit.unregister(_end_all)
         termination.no_more(_end_all)
+
+
+@cache
+def _end_with_children(util: ModuleType) -> None:
+    """Have agents stopped at the end of this process, if it is such a child, and of those that it forks."""
+
+    def end_with_this_process(_: object = None) -> None:
+        util.Finalize(None, _end_all, exitpriority=0)
+
+    if multiprocessing.parent_process() is not None:
+        end_with_this_process()
+    util.register_after_fork(_running, end_with_this_process)
 
 
 def _hooks() -> None:
@@ -80,5 +98,33 @@ async def _shutdown(
 
 
 def _end_all() -> None:
-    for agent in list(_running):
-        agent.end()
+    def end_each() -> None:
+        for agent in list(_running):
+            agent.end()
+
+    apart(end_each)
+
+
+def apart(work: Callable[[], object]) -> None:
+    """Do `work` to its end, and never on the main thread.
+
+    A signal's handler runs there, in the midst of anything: one that ends the
+    agents would wait for the locks of work that can't go on before it returns.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        work()
+        return
+    future: Future[object] = Future()
+    try:
+        threading.Thread(target=_settle, args=(future, work), name="OtelGuardEnding", daemon=True).start()
+    except RuntimeError:
+        work()  # the interpreter ends, and gives no thread any more
+    else:
+        future.result()
+
+
+def _settle(future: Future[object], work: Callable[[], object]) -> None:
+    try:
+        future.set_result(work())
+    except BaseException as error:  # noqa: BLE001  it is raised where it is waited for
+        future.set_exception(error)

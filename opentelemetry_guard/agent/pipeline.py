@@ -8,14 +8,12 @@ that is added to somebody else's is not flushed by it.
 
 from __future__ import annotations
 
-import os
 import time
 from functools import cache
 
 from opentelemetry._logs import get_logger_provider
-from opentelemetry.metrics import get_meter_provider
+from opentelemetry.metrics import NoOpMeterProvider, get_meter_provider
 from opentelemetry.sdk._logs import LoggerProvider
-from opentelemetry.sdk.environment_variables import OTEL_METRIC_EXPORT_INTERVAL
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 from opentelemetry.sdk.trace import TracerProvider
@@ -25,6 +23,7 @@ from ..agent_config import AgentConfig
 from ..delivery.delivery import Delivery
 from ..emit import Emitter
 from ..exporters import GuardLogExporter, GuardMetricExporter, GuardSpanExporter
+from .bounds import export_interval
 from .found import find, ways_to
 from .processors import EventProcessor, SpanEventProcessor, Tap
 
@@ -62,6 +61,11 @@ class Pipeline:
         """Whether the next event costs one that is not written ahead yet."""
         return self._events is not None and self._events.full()
 
+    @property
+    def waiting(self) -> int:
+        """How many events wait in our processor to be written ahead."""
+        return 0 if self._events is None else self._events.waiting
+
     def write_ahead(self) -> None:
         """Hand the events that wait in our processor to the delivery; it does not wait for the network."""
         if self._events is not None:
@@ -79,6 +83,9 @@ class Pipeline:
     def end(self) -> None:
         """Deliver what can be delivered within the shutdown timeout, and end what is ours."""
         self._ended = True
+        if self._own_meters:
+            # What is sent from now on is counted nowhere: a provider that was shut down gives no instrument any more.
+            self.emitter = Emitter(logger_provider=self._logs, meter_provider=NoOpMeterProvider())
         self._write_ahead_all()
         for part in (self._events, self._meters if self._own_meters else None, self._spans):
             if part is not None:
@@ -136,6 +143,5 @@ def _join_metrics(config: AgentConfig) -> tuple[MeterProvider, bool]:
     provider = get_meter_provider()
     if isinstance(provider, MeterProvider) and find(provider, GuardMetricExporter) is not None:
         return provider, False
-    interval = None if os.environ.get(OTEL_METRIC_EXPORT_INTERVAL, "").strip() else config.flush_interval * 1000
-    reader = PeriodicExportingMetricReader(GuardMetricExporter(), export_interval_millis=interval)
+    reader = PeriodicExportingMetricReader(GuardMetricExporter(), export_interval_millis=export_interval(config))
     return MeterProvider([reader]), True

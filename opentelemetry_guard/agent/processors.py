@@ -6,21 +6,12 @@ when the agent stops, and works again when the agent starts again.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 
 from opentelemetry._logs import SeverityNumber
 from opentelemetry.context import Context
 from opentelemetry.sdk._logs import LogRecordProcessor, ReadableLogRecord, ReadWriteLogRecord
 from opentelemetry.sdk._logs.export import BatchLogRecordProcessor, LogRecordExportResult, SimpleLogRecordProcessor
-from opentelemetry.sdk.environment_variables import (
-    OTEL_BLRP_MAX_EXPORT_BATCH_SIZE,
-    OTEL_BLRP_MAX_QUEUE_SIZE,
-    OTEL_BLRP_SCHEDULE_DELAY,
-    OTEL_BSP_MAX_EXPORT_BATCH_SIZE,
-    OTEL_BSP_MAX_QUEUE_SIZE,
-    OTEL_BSP_SCHEDULE_DELAY,
-)
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
@@ -28,10 +19,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from .. import semconv
 from ..agent_config import AgentConfig
 from ..exporters import GuardLogExporter, GuardSpanExporter
-
-QUEUE_SIZE = 2048
-"""The SDK's default of how many records a batch processor holds."""
-
+from .bounds import QUEUE_SIZE, bounds_of
 
 Tap = Callable[[Sequence[ReadableLogRecord]], None]
 """Sees the events that are written ahead, before they are."""
@@ -81,14 +69,15 @@ class EventProcessor(LogRecordProcessor):
 
     def begin(self, config: AgentConfig) -> None:
         """Begin to take events; `OTEL_BLRP_*` wins over `config`."""
-        self._capacity = _capacity(OTEL_BLRP_MAX_QUEUE_SIZE, config)
+        bounds = bounds_of("BLRP", config)
+        self._capacity = bounds.capacity
         self._exporter = _TappedExporter()
         self._at_once = SimpleLogRecordProcessor(self._exporter)
         self._batches = BatchLogRecordProcessor(
             self._exporter,
-            schedule_delay_millis=_unless_set(OTEL_BLRP_SCHEDULE_DELAY, config.flush_interval * 1000),
-            max_export_batch_size=_batch_size(OTEL_BLRP_MAX_EXPORT_BATCH_SIZE, config, self._capacity),
-            max_queue_size=self._capacity,
+            schedule_delay_millis=bounds.delay,
+            max_export_batch_size=bounds.batch_size,
+            max_queue_size=bounds.capacity,
         )
 
     def on_emit(self, log_record: ReadWriteLogRecord) -> None:
@@ -112,9 +101,14 @@ class EventProcessor(LogRecordProcessor):
 
     def full(self) -> bool:
         """Whether the next event costs the oldest one that waits to be written ahead."""
+        return self.waiting >= self._capacity
+
+    @property
+    def waiting(self) -> int:
+        """How many events wait to be written ahead."""
         batches = self._batches
         # The SDK has no public reading of how many records a batch processor holds.
-        return batches is not None and len(batches._batch_processor._queue) >= self._capacity
+        return 0 if batches is None else len(batches._batch_processor._queue)
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """Write ahead what waits; it does not wait for the network."""
@@ -141,12 +135,12 @@ class SpanEventProcessor(SpanProcessor):
 
     def begin(self, config: AgentConfig) -> None:
         """Begin to take spans; `OTEL_BSP_*` wins over `config`."""
-        capacity = _capacity(OTEL_BSP_MAX_QUEUE_SIZE, config)
+        bounds = bounds_of("BSP", config)
         self._batches = BatchSpanProcessor(
             GuardSpanExporter(),
-            schedule_delay_millis=_unless_set(OTEL_BSP_SCHEDULE_DELAY, config.flush_interval * 1000),
-            max_export_batch_size=_batch_size(OTEL_BSP_MAX_EXPORT_BATCH_SIZE, config, capacity),
-            max_queue_size=capacity,
+            schedule_delay_millis=bounds.delay,
+            max_export_batch_size=bounds.batch_size,
+            max_queue_size=bounds.capacity,
         )
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
@@ -168,20 +162,3 @@ class SpanEventProcessor(SpanProcessor):
         batches, self._batches = self._batches, None
         if batches is not None:
             batches.shutdown()  # type: ignore[no-untyped-call]
-
-
-def _unless_set(variable: str, value: float) -> float | None:
-    """Return a value, or None where the environment has one, which the SDK then reads itself."""
-    return None if os.environ.get(variable, "").strip() else value
-
-
-def _batch_size(variable: str, config: AgentConfig, capacity: int) -> int | None:
-    return None if os.environ.get(variable, "").strip() else min(config.buffer_size, capacity)
-
-
-def _capacity(variable: str, config: AgentConfig) -> int:
-    """Return how many records are held, which can't be fewer than one batch."""
-    try:
-        return max(1, int(os.environ.get(variable, "")))
-    except ValueError:
-        return max(QUEUE_SIZE, 2 * config.buffer_size)

@@ -1,9 +1,9 @@
 """Results for async and sync code alike: the work is done, and whoever wants to may await it.
 
-A coroutine that nobody awaits warns, and a plain value can't be awaited. A
-`Settled` is a coroutine as far as asyncio is concerned (`await`, `gather`,
-`create_task`, `asyncio.run`, `run_until_complete`), any number of times, and
-nothing happens where it is dropped.
+A coroutine that nobody awaits warns, and so does mypy where a call is annotated
+with one; a plain value can't be awaited. A `Settled` is a coroutine as far as
+asyncio is concerned (`await`, `gather`, `create_task`, `asyncio.run`,
+`run_until_complete`), any number of times, and nothing happens where it is dropped.
 """
 
 from __future__ import annotations
@@ -79,6 +79,29 @@ DONE = Done()
 """The one instance that is needed: it has no state."""
 
 
+class Deferred(Settled[T_co]):
+    """Work that is done while it is awaited: as `Settled` for whoever names its type, and as good a coroutine."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, T_co]) -> None:
+        """Stand for `coroutine`, which is awaited once at most, as any other."""
+        self._coroutine = coroutine
+
+    def __await__(self) -> Generator[Any, None, T_co]:
+        return self._coroutine.__await__()
+
+    def send(self, value: object, /) -> Any:
+        """Go on with the work."""
+        return self._coroutine.send(value)
+
+    def throw(self, *exception: Any) -> Any:
+        """Raise an exception where the work stands."""
+        return self._coroutine.throw(*exception)
+
+    def close(self) -> None:
+        """Give the work up."""
+        self._coroutine.close()
+
+
 class Flag(int, Settled[bool]):
     """A truth value, as good as True or False in a condition and in a comparison; awaited it is exactly that."""
 
@@ -113,3 +136,14 @@ class NoRules(SettledRules):
 
     def __bool__(self) -> bool:
         return False
+
+
+class AskedRules(Deferred["DynamicRules | None"], NoRules):
+    """No rules so far; awaited, those that the backend is asked for meanwhile."""
+
+    @classmethod
+    def by(cls, coroutine: Coroutine[Any, Any, DynamicRules | None]) -> AskedRules:
+        """Return what `coroutine` asks for."""
+        asked = cls.model_construct()
+        asked._coroutine = coroutine
+        return asked

@@ -31,6 +31,7 @@ from opentelemetry_guard import (
     SecurityEvent,
     SecurityMetric,
     guard_agent,
+    late,
 )
 from opentelemetry_guard.agent import pipeline as pipeline_module
 from opentelemetry_guard.agent.found import find
@@ -126,6 +127,78 @@ def test_after_a_close_there_is_another_agent_with_settings_of_its_own(
     second.send_event(event())
     second.flush_buffer()
     assert server.requests[-1].document["project_id"] == "second"
+
+
+def test_a_close_forgets_the_agents_settings_and_nobody_elses(make_agent: MakeAgent) -> None:
+    late.offer("SecurityConfig", guard_version="9.9")
+    make_agent(project_id="first").close()
+    agent = make_agent(project_id="second")
+    agent.start()
+    assert agent.delivery is not None
+    assert (agent.delivery.config.project_id, agent.delivery.config.guard_version) == ("second", "9.9")
+
+
+def test_only_an_agent_config_makes_an_agent() -> None:
+    with pytest.raises(TypeError, match=r"takes an AgentConfig of opentelemetry_guard, not a builtins\.dict"):
+        guard_agent({"api_key": "x"})  # type: ignore[arg-type]
+
+
+def test_events_that_wait_for_their_batch_are_in_the_buffers_size(make_agent: MakeAgent) -> None:
+    agent = make_agent()
+    agent.start()
+    for _ in range(3):
+        agent.send_event(event())
+    buffer = agent.get_stats()["buffer_stats"]
+    assert (agent.get_status().buffer_size, buffer["current_event_buffer_size"]) == (3, 3)
+    agent.flush_buffer()
+    assert (agent.get_status().buffer_size, agent.get_status().events_sent) == (0, 3)
+
+
+def test_an_agent_that_has_stopped_before_its_first_event_says_nothing_about_providers(
+    make_agent: MakeAgent, caplog: pytest.LogCaptureFixture
+) -> None:
+    agent = make_agent()
+    agent.start()
+    agent.stop()
+    agent.send_event(event())
+    assert [record.message for record in caplog.records if record.name.startswith("opentelemetry.")] == []
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("OTEL_BLRP_SCHEDULE_DELAY", "soon"),
+        ("OTEL_BLRP_SCHEDULE_DELAY", "0"),
+        ("OTEL_BLRP_MAX_QUEUE_SIZE", "-1"),
+        ("OTEL_BLRP_MAX_EXPORT_BATCH_SIZE", "1000000"),
+        ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "many"),
+        ("OTEL_METRIC_EXPORT_INTERVAL", "0"),
+    ],
+)
+def test_a_variable_of_the_sdk_that_is_wrong_stops_no_agent(
+    make_agent: MakeAgent, server: GuardServer, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    agent = make_agent()
+    agent.start()
+    agent.send_event(event("all the same"))
+    agent.flush_buffer()
+    assert reasons(server) == ["all the same"]
+
+
+def test_an_agent_whose_export_is_switched_off_has_failed(
+    make_agent: MakeAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent = make_agent()
+    assert agent.get_status().errors == ["the agent does not run: call agent.start()"]
+    monkeypatch.setenv("OTEL_EXPORTER_GUARD_TIMEOUT", "soon")
+    agent.start()
+    status = agent.get_status()
+    assert (status.status, status.errors) == (
+        "failed",
+        ["Guard export is switched off, and nothing is delivered: the log says why"],
+    )
+    assert not agent.health_check()
 
 
 def test_in_an_event_loop_everything_can_be_awaited(make_agent: MakeAgent, server: GuardServer) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,20 @@ from support.redis import RedisServer, eventually
 from opentelemetry_guard.models import DynamicRules
 
 PROJECT, KEY = "your-project-id", "your-api-key"
+
+NAMES = {
+    "": (
+        "AgentConfig AgentHandlerProtocol AgentStatus BufferFullError BufferProtocol DynamicRules EventBatch Guard "
+        "GuardAgentError GuardAgentHandler RedisHandlerProtocol SecurityEvent SecurityMetric TransportProtocol "
+        "__version__ get_current_timestamp guard_agent"
+    ),
+    ".client": "GuardAgentHandler guard_agent",
+    ".models": "AgentConfig AgentStatus DynamicRules EventBatch SecurityEvent SecurityMetric",
+    ".protocols": "AgentHandlerProtocol BufferProtocol RedisHandlerProtocol TransportProtocol",
+    ".redis_handler": "RedisHandler",
+    ".utils": "get_current_timestamp",
+}
+"""The names that the documents import, by module."""
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +51,12 @@ def settings(backend: RunningBackend, tmp_path: Path) -> dict[str, str]:
 
 def _reasons(backend: RunningBackend, *wanted: str) -> list[str]:
     return [event["reason"] for event in backend.events() if event["reason"] in wanted]
+
+
+@pytest.mark.parametrize("module", NAMES)
+def test_every_name_is_where_the_documents_import_it_from(module: str) -> None:
+    home = import_module(f"opentelemetry_guard{module}")
+    assert [name for name in NAMES[module].split() if not hasattr(home, name)] == []
 
 
 def test_the_quick_start_with_its_events_metrics_rules_status_and_stats(
@@ -175,6 +196,8 @@ def test_a_forked_child_begins_with_nothing_of_its_parents(backend: RunningBacke
         "parent before the fork",
         "child of an agent that runs",
         "parent after the fork",
+        "child of multiprocessing",
+        "worker of a pool",
     )
     assert run_script("forking", settings) == {"running": False}
     assert sorted(_reasons(backend, *sent)) == sorted(sent)

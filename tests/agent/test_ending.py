@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -13,6 +14,7 @@ from agent.conftest import MakeAgent
 from agent.serving import environment
 from support.guard_server import GuardServer
 
+from opentelemetry_guard.agent.ending import apart
 from opentelemetry_guard.instrumentation import termination
 
 
@@ -49,6 +51,47 @@ def test_signals_are_left_alone_where_the_environment_says_so(
     monkeypatch.setenv("OTEL_PYTHON_GUARD_SIGTERM_HANDLER", "false")
     make_agent().start()
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_work_that_a_signals_handler_may_wait_for_is_not_done_on_the_thread_that_the_handler_interrupts() -> None:
+    threads: list[threading.Thread] = []
+    apart(lambda: threads.append(threading.current_thread()))
+    assert threads[0] is not threading.main_thread()
+    with pytest.raises(KeyError, match="its own"):
+        apart(lambda: {}["its own"])
+
+
+def test_a_signal_in_the_midst_of_a_stop_waits_for_its_end(make_agent: MakeAgent) -> None:
+    agent = make_agent()
+    agent.start()
+    stopped: list[bool] = []
+
+    class Interrupted:
+        def send_events(self, events: object) -> None:
+            # The handler runs on the main thread, which is in the midst of the stop.
+            signal.pthread_kill(main, signal.SIGUSR1)
+
+        def send_metrics(self, metrics: object) -> None: ...
+
+        def fetch_dynamic_rules(self) -> None: ...
+
+        def send_status(self, status: object) -> None: ...
+
+    def handle(number: int, frame: object) -> None:
+        thread = threading.Thread(target=agent.end)
+        thread.start()
+        thread.join(30)
+        stopped.append(not thread.is_alive())
+
+    main = threading.main_thread().ident or 0
+    before = signal.signal(signal.SIGUSR1, handle)
+    try:
+        agent.transport = Interrupted()
+        agent.send_event({"event_type": "custom_rule_triggered"})
+        agent.stop()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert stopped == [True]
 
 
 SCRIPT = """

@@ -192,3 +192,26 @@ def test_what_the_handler_raises_is_what_is_raised(caplog: pytest.LogCaptureFixt
 
     with caplog.at_level(logging.ERROR):
         assert TestClient(inner).get("/").status_code == 429
+
+
+def test_an_endpoint_may_have_several_handlers_of_which_the_innermost_comes_first() -> None:
+    outer, inner = SyncHandler(), AgentSecurityEventHandler()
+    both = Guard(handlers={"outer": outer, "inner": inner})
+    several = FastAPI()
+
+    @several.get("/several")
+    @both.protect("outer")
+    @both.protect("inner")
+    async def fails(unanswered: bool) -> None:
+        raise LookupError("none") if unanswered else ValueError("answered")
+
+    client = TestClient(several)
+    assert client.get("/several?unanswered=false").json() == {"blocked": "answered"}
+    assert outer.seen == []
+    assert client.get("/several?unanswered=true").json() == {"sync": True}
+    assert [seen[2] for seen in inner.seen] == ["answered", "none"]
+
+
+def test_a_class_in_the_place_of_a_handler_is_an_error() -> None:
+    with pytest.raises(TypeError, match="'h' is the class SyncHandler, give an instance of it"):
+        Guard(handlers={"h": SyncHandler})  # type: ignore[dict-item]

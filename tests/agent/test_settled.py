@@ -6,11 +6,21 @@ import asyncio
 import inspect
 import warnings
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, get_origin, get_type_hints
 
 import pytest
 
-from opentelemetry_guard.agent.settled import DONE, Flag, NoRules, Settled, SettledRules, SettledStatus
+from opentelemetry_guard import GuardAgent
+from opentelemetry_guard.agent.settled import (
+    DONE,
+    AskedRules,
+    Deferred,
+    Flag,
+    NoRules,
+    Settled,
+    SettledRules,
+    SettledStatus,
+)
 from opentelemetry_guard.models import AgentStatus, DynamicRules
 
 
@@ -117,3 +127,45 @@ def test_no_rules_are_false_and_empty_and_awaited_none() -> None:
     assert rules.ip_blacklist == []
     assert asyncio.run(_awaited(rules)) is None
     assert isinstance(rules, Settled)
+
+
+async def _later(value: Any) -> Any:
+    await asyncio.sleep(0)
+    return value
+
+
+@pytest.mark.parametrize("form", [_awaited, _task, _ensured, _in_time])
+def test_deferred_work_is_done_when_it_is_awaited(form: Callable[[Any], Any]) -> None:
+    assert asyncio.run(form(Deferred(_later("done")))) == "done"
+
+
+def test_deferred_work_can_be_cancelled() -> None:
+    async def main() -> None:
+        task = asyncio.create_task(Deferred(asyncio.Event().wait()))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(main())
+
+
+def test_deferred_work_that_nobody_awaits_is_warned_of() -> None:
+    with pytest.warns(RuntimeWarning, match="never awaited"):
+        Deferred(_later(None))
+
+
+def test_rules_that_are_asked_for_are_none_yet_and_awaited_what_comes() -> None:
+    asked = AskedRules.by(_later(DynamicRules(version=7)))
+    assert not asked
+    assert asked.ip_blacklist == []
+    found = asyncio.run(_awaited(asked))
+    assert found is not None
+    assert found.version == 7
+
+
+def test_no_method_of_the_agent_is_typed_as_a_coroutine_which_type_checkers_want_awaited() -> None:
+    for name in ("start", "stop", "close", "send_event", "send_metric", "flush_buffer", "initialize_redis"):
+        assert get_origin(get_type_hints(getattr(GuardAgent, name))["return"]) is Settled, name
+    rules = get_type_hints(GuardAgent.get_dynamic_rules)["return"]
+    assert issubclass(rules, (Settled, DynamicRules))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import sys
 
@@ -32,6 +33,11 @@ in_a_child("child of an agent that has not started", start=True)
 agent.start()
 send("parent before the fork")
 in_a_child("child of an agent that runs", start=False)
+process = multiprocessing.get_context("fork").Process(target=send, args=("child of multiprocessing",))
+process.start()
+process.join()
+with multiprocessing.get_context("fork").Pool(1) as pool:  # whose workers are ended by SIGTERM
+    pool.map(send, ["worker of a pool"])
 send("parent after the fork")
 agent.stop()
 print(json.dumps({"running": agent.get_stats()["running"]}))

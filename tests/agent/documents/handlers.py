@@ -7,7 +7,9 @@ from fastapi.responses import JSONResponse
 from starlette.requests import Request
 from starlette.responses import Response
 
-from opentelemetry_guard import AgentConfig, Guard, SecurityEvent, guard_agent
+from opentelemetry_guard import Guard
+from opentelemetry_guard.client import guard_agent
+from opentelemetry_guard.models import AgentConfig, SecurityEvent
 from opentelemetry_guard.utils import get_current_timestamp
 
 app = FastAPI()
