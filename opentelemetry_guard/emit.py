@@ -177,7 +177,7 @@ class Emitter:
         """Record one security metric; see `record_metric`."""
         TALLY.emit("metrics")
         try:
-            self._record({**codec.fields_of(metric, _METRIC_FIELDS), **fields})
+            self._record(fields if metric is None else {**codec.fields_of(metric, _METRIC_FIELDS), **fields})
         except Exception as error:  # noqa: BLE001  reading a stranger's object may raise anything
             self._refuse("metrics", f"a security metric could not be recorded ({error})")
 
@@ -291,7 +291,7 @@ def _metric_attributes(fields: Mapping[str, object]) -> dict[str, str]:
     if endpoint is not None:
         attributes[semconv.HTTP_ROUTE] = clean.path(safe_text(str(endpoint)))
     tags = fields.get("tags")
-    if isinstance(tags, Mapping):
+    if tags and isinstance(tags, Mapping):
         for key, value in clean.tags({describe(key): describe(value) for key, value in tags.items()}).items():
             attributes[semconv.GUARD_TAG_PREFIX + key] = str(value)
     return attributes

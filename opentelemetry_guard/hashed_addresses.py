@@ -55,10 +55,14 @@ class AddressHash:
 
     def in_field(self, text: str) -> str:
         """Return the text of a field that holds addresses with each of them replaced: one, a list, or with a port."""
-        if HASHED_ADDRESS.search(text) or text.strip().lower() in _NOBODY:
-            return _LITERAL.sub(self._replace, text)
-        replaced = _LITERAL.sub(self._replace, text)
-        return self.of(text) if replaced == text else replaced
+        replaced = self.in_prose(text)
+        if replaced != text or HASHED_ADDRESS.search(text) or text.strip().lower() in _NOBODY:
+            return replaced
+        return self.of(text)
+
+    def in_prose(self, text: str) -> str:
+        """Return a text with whatever reads like an IP address replaced."""
+        return _LITERAL.sub(self._replace, text)
 
     def in_text(self, text: str, addresses: Iterable[str]) -> str:
         """Return a text with every occurrence of these very addresses replaced."""

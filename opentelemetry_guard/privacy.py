@@ -34,7 +34,7 @@ from .models import SecurityEvent
 from .once import log_once
 from .privacy_settings import PrivacySettings, Processor
 from .quoted_content import CONTENT_KEYS, CONTENT_KEYS_OF, MATCH_KEYS, without_content
-from .secrets_in_text import HASHED_ADDRESS, MASK, is_card_number, mask, mask_path
+from .secrets_in_text import HASHED_ADDRESS, MASK, is_card_number, mask, mask_path, mask_query
 from .sensitive_names import Names, canonical
 from .shortening import fits, shorten
 from .tally import FILTERED, PRIVACY_ERROR, PROCESSOR_ERROR, TALLY
@@ -74,6 +74,7 @@ _PATHS = frozenset(
     for name in """
     endpoint url uri path href location target referer referrer url.full url.path http.url http.target http.route
     request-url request-uri request-path raw-path full-path document-uri blocked-uri source-file redirect-url
+    url.query query query-string http.query
     """.split()  # noqa: SIM905  words read better than a column of strings
 )
 _IDS = frozenset({"timestamp", "idempotency_key", "trace_id", "span_id", "traceparent", "batch_id", "correlation_id"})
@@ -149,6 +150,10 @@ class Privacy:
         """Return a text without secrets and in at most `max_payload_size` bytes."""
         return self._surely(text, _Kind.PLAIN)
 
+    def message(self, message: str) -> str:
+        """Return the message of a log record: without secrets, and where addresses are hashed, any address too."""
+        return self.text(self._hash.in_prose(message) if self._hash else message)
+
     def path(self, path: str) -> str:
         """Return a URL or a path without secrets, also without segments that look like keys."""
         return self._surely(path, _Kind.PATH)
@@ -222,7 +227,7 @@ class Privacy:
                 if self._known(name).kind is _Kind.ADDRESS:
                     for text in value if isinstance(value, list) else (value,):
                         if isinstance(text, str):
-                            found.update(literals(text))
+                            found.update(literals(text[: self._limit + LOOKAHEAD]))
         return tuple(sorted(found, key=len, reverse=True))
 
     def _known(self, name: str) -> _Known:
@@ -379,9 +384,10 @@ class Privacy:
             text = without_content(text)
         masked = None if cut or text.lstrip()[:1] not in ("{", "[") else self._json(text, depth)
         if masked is None:
-            masked = mask(text, self._names)
+            masked = mask_query(text, self._names) if kind is _Kind.PATH and "=" in text else text
+            masked = mask(masked, self._names)
             if kind is _Kind.PATH or "://" in masked or masked[:1] == "/":
-                masked = mask_path(masked)
+                masked = mask_path(masked, self._names)
         if cut:
             return shorten(masked[:-_MARGIN], self._limit, always=True)
         return shorten(masked, self._limit)

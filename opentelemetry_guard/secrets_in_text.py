@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from functools import cache
 
 from .sensitive_names import Names, canonical
 
@@ -33,20 +34,61 @@ def mask(text: str, names: Names) -> str:
         text = _USERINFO.sub(rf"\g<user>{MASK}@", text)
     if _MAY_BE_CARD.search(text):
         text = _mask_cards(text)
+    if "<" in text and ">" in text:
+        text = _mask_elements(text, names)
     if _may_hold_pair(text):
         text = _mask_form_fields(text, names) if "form-data" in text else text
         text = _mask_pairs(text, names)
     return text
 
 
-def mask_path(text: str) -> str:
-    """Return a URL or a path without the segments that look like keys: long mixes of letters and digits, no UUIDs."""
-    return _SEGMENT.sub(_mask_segment, text) if len(text) > _KEY_LENGTH else text
+def mask_path(text: str, names: Names) -> str:
+    """Return a URL or a path without the segments that look like keys.
+
+    Those are long mixes of letters and digits that are no UUIDs, shorter ones that begin with ``sk-``, ``key_`` and
+    the like, and what follows a segment with a sensitive name, as in ``/reset-password/k3vT9q``.
+    """
+
+    def masked(found: re.Match[str]) -> str:
+        path, start, segment = found.string, found.start(), found[0]
+        if HASHED_ADDRESS.fullmatch(segment):
+            return segment
+        if _is_varied(segment):
+            before = path[path.rfind("/", 0, start - 1) + 1 : start - 1] if start > 1 else ""
+            if before in names or before.removesuffix("s") in names:
+                return MASK
+        return MASK if _looks_like_key(segment) else segment
+
+    return _SEGMENT.sub(masked, text)
+
+
+def mask_query(text: str, names: Names) -> str:
+    """Return a URL, or a query alone, without the values of sensitive parameters.
+
+    A value goes on to the next parameter: what writes URLs into telemetry may have decoded it, so that blanks and
+    quotes don't end it, and what has no name may be a value's rest.
+    """
+    before, mark, query = text.partition("?")
+    if not mark:
+        if text[:1] == "/" or "://" in text:
+            return text
+        before, query = "", text
+    parameters = query.split("&")
+    rest_of_secret = False
+    for position, parameter in enumerate(parameters):
+        name, separator, value = parameter.partition("=")
+        if separator:
+            rest_of_secret = name in names and any(map(str.isalnum, value))
+            if rest_of_secret:
+                parameters[position] = f"{name}={MASK}"
+        elif rest_of_secret and parameter:
+            parameters[position] = MASK
+    return f"{before}{mark}{'&'.join(parameters)}"
 
 
 _SHORTEST = 5
 """Characters of the shortest secret together with its name, ``pw=1``."""
-_LONG_WORD = re.compile(r"[A-Za-z0-9_=+-]{16}")
+_LONG_WORD = re.compile(r"(?<![A-Za-z0-9_=+-])[A-Za-z0-9_=+-]{16}")
 _BEGIN = r"(?:(?<![A-Za-z0-9])|(?<=%[0-9A-Fa-f]{2}))"
 """The beginning of a word, also after a percent-encoded character."""
 _BLANK = r"(?:\s|\+|%20)+"
@@ -68,6 +110,7 @@ _TOKEN = re.compile(
     | hf_[A-Za-z0-9]{16,} | gsk_[A-Za-z0-9]{16,} | r8_[A-Za-z0-9]{16,}
     | do[opr]_v1_[a-f0-9]{16,} | shp(?:at|ca|pa|ss)_[A-Fa-f0-9]{16,} | sq0[a-z]{3}-[A-Za-z0-9_-]{16,}
     | hv[sbr]\.[A-Za-z0-9_-]{16,}                               # Vault
+    | (?i:digest)""" + _BLANK + r"""(?P<digest>(?:username|realm|nonce|uri|response|algorithm)=[^\r\n]+)
     | (?i:bearer)""" + _BLANK + r"""(?P<bearer>[A-Za-z0-9._~+/=-]{4,})
     | (?i:basic)""" + _BLANK + r"""(?P<basic>[A-Za-z0-9+/=_%-]{6,})
     )
@@ -76,7 +119,7 @@ _TOKEN = re.compile(
     re.VERBOSE,
 )  # fmt: skip
 
-_USERINFO = re.compile(r"(?P<user>://[^\s/:@?#\"']{0,200}:)[^\s/@\"']+@")
+_USERINFO = re.compile(r"(?P<user>://[^\s/:@?#\"']{0,200}:)(?![0-9]{1,5}[?#])[^\s/\"']+@")
 
 
 def _may_hold_token(text: str) -> bool:
@@ -84,16 +127,22 @@ def _may_hold_token(text: str) -> bool:
     if _LONG_WORD.search(text) or "-----BEGIN" in text:
         return True
     lower = text.lower()
-    return "bearer" in lower or "basic" in lower
+    return "bearer" in lower or "basic" in lower or "digest" in lower
 
 
 _PROSE = frozenset(
     """
     token tokens auth authentication authorization scheme schemes credential credentials header headers type format
-    prefix required missing expected expired invalid
+    prefix required missing expected expired invalid not found is was has been too short long empty
+    malformed revoked rejected refused unknown unsupported unexpected wrong mismatch failed failure error denied closed
+    signature verification validation value field none null
     """.split()  # noqa: SIM905  words read better than a column of strings
 )
-"""Words that follow "bearer" in a sentence."""
+"""Words that follow "bearer" or "token:" in a sentence."""
+
+
+def _is_prose(text: str) -> bool:
+    return all(word.strip(".,;-").lower() in _PROSE for word in text.split())
 
 
 def _mask_token(found: re.Match[str]) -> str:
@@ -103,7 +152,7 @@ def _mask_token(found: re.Match[str]) -> str:
         return MASK
     start = found.start(form) - found.start()
     value = found[form]
-    if (form == "bearer" and value.strip(".,-").lower() in _PROSE) or (form == "basic" and not _is_user_pass(value)):
+    if (form == "bearer" and _is_prose(value)) or (form == "basic" and not _is_user_pass(value)):
         return text
     return text[:start] + MASK + text[start + len(value) :]
 
@@ -121,9 +170,9 @@ def _is_user_pass(value: str) -> bool:
 _MAY_BE_CARD = re.compile(r"[0-9]{3}(?:(?:[ +-]|%20)?[0-9]){10}")
 _DIGITS = re.compile(
     r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}"  # a UUID: passed over
-    r"|(?P<digits>(?:(?<![0-9%])|(?<=%[0-9A-Fa-f]{2}))[0-9]{3,}(?:(?:[ +-]|%20)[0-9]{3,})*)"
+    r"|(?P<digits>(?:(?<![0-9%])(?<![0-9]\.)|(?<=%[0-9A-Fa-f]{2}))[0-9]{3,}(?:(?:[ +-]|%20)[0-9]{3,})*)"
 )
-_SEPARATOR = re.compile(r"[ +-]|%20")
+_GROUP = re.compile(r"(?:(?<=%20)|(?<![0-9%]))[0-9]+")
 _ISSUED = re.compile(
     r"4(?:[0-9]{12}|[0-9]{15}|[0-9]{18})"
     r"|(?:5[1-5]|2[2-7])[0-9]{14}"
@@ -132,19 +181,19 @@ _ISSUED = re.compile(
     r"|(?:35|50|5[6-9]|6[0-9])[0-9]{11,17}"
 )
 """Lengths of card numbers by the first digits of those who issue them."""
+_LONGEST_CARD = 19
+_DOUBLED = bytes.maketrans(
+    b"0123456789", bytes(48 + (2 * digit - 9 if digit > 4 else 2 * digit) for digit in range(10))
+)
 
 
 def is_card_number(digits: str) -> bool:
     """Whether 13 to 19 digits are a payment card's: an issuer's first digits, and the check digit is right (Luhn)."""
     if not _ISSUED.fullmatch(digits):
         return False
-    total = 0
-    for position, digit in enumerate(reversed(digits)):
-        number = ord(digit) - 48
-        if position % 2:
-            number = number * 2 - 9 if number > 4 else number * 2
-        total += number
-    return total % 10 == 0
+    values = digits.encode()
+    # The ASCII code of "0" is 48; every second digit from the end counts twice, less 9 above 9.
+    return (sum(values[-1::-2]) + sum(values[-2::-2].translate(_DOUBLED)) - 48 * len(values)) % 10 == 0
 
 
 def _mask_cards(text: str) -> str:
@@ -153,23 +202,30 @@ def _mask_cards(text: str) -> str:
 
 def _mask_digits(found: re.Match[str]) -> str:
     run = found["digits"]
-    if run is None or len(run) < 13:
+    if run is None or len(run) < 13 or _is_part_of_hash(found):
         return found[0]
-    if _is_part_of_hash(found):
-        return run
-    groups = [(match.start(), match.end()) for match in re.finditer(r"(?:^|(?<=[ +-])|(?<=%20))[0-9]+", run)]
-    first = 0
+    groups = list(_GROUP.finditer(run))
+    parts: list[str] = []
+    done = first = 0
     while first < len(groups):
-        for last in range(min(len(groups), first + 19) - 1, first - 1, -1):
-            digits = _SEPARATOR.sub("", run[groups[first][0] : groups[last][1]])
-            if 13 <= len(digits) <= 19 and is_card_number(digits):
-                return run[: groups[first][0]] + MASK + _masked_rest(run[groups[last][1] :])
+        last = _last_of_card(groups, first)
+        if last is not None:
+            parts += (run[done : groups[first].start()], MASK)
+            done, first = groups[last].end(), last
         first += 1
-    return run
+    return "".join((*parts, run[done:])) if parts else run
 
 
-def _masked_rest(rest: str) -> str:
-    return _mask_cards(rest) if len(rest) >= 13 else rest
+def _last_of_card(groups: list[re.Match[str]], first: int) -> int | None:
+    """Return which group ends the longest card number that begins with `first`, None where none does."""
+    digits, longest = "", None
+    for last in range(first, len(groups)):
+        digits += groups[last][0]
+        if len(digits) > _LONGEST_CARD:
+            break
+        if is_card_number(digits):
+            longest = last
+    return longest
 
 
 def _is_part_of_hash(found: re.Match[str]) -> bool:
@@ -188,7 +244,12 @@ def _is_part_of_hash(found: re.Match[str]) -> bool:
 
 
 _KEY_LENGTH = 20
-_SEGMENT = re.compile(r"(?<=/)[A-Za-z0-9_.~-]{20,}")
+_SEGMENT = re.compile(r"(?<=/)[A-Za-z0-9_.~-]{6,}")
+_ANNOUNCED = re.compile(
+    r"(?:[spar]k|key|token|secret|api[_-]?(?:key|token|secret))[_.-].*(?:[A-Za-z]{2}[0-9]|[0-9][A-Za-z]{2})",
+    re.IGNORECASE,
+)
+_SHORTEST_ANNOUNCED = 10
 _PIECE = re.compile(r"[A-Za-z0-9]+")
 _UUID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
 HASHED_ADDRESS = re.compile(r"ip-hmac-[0-9a-f]{32}")
@@ -196,18 +257,28 @@ HASHED_ADDRESS = re.compile(r"ip-hmac-[0-9a-f]{32}")
 _TURN = re.compile(r"[0-9](?=[A-Za-z])|[A-Za-z](?=[0-9])")
 
 
-def _mask_segment(found: re.Match[str]) -> str:
-    segment = found[0]
-    if _UUID.fullmatch(segment) or HASHED_ADDRESS.fullmatch(segment):
-        return segment
-    mixed = [piece for piece in _PIECE.findall(segment) if _TURN.search(piece)]
+def _is_varied(segment: str) -> bool:
+    """Whether letters and digits, or capitals and small letters, are mixed: neither a word nor a number is."""
+    if segment.lower() != segment != segment.upper():
+        return True
+    return any(map(str.isdigit, segment)) and any(map(str.isalpha, segment))
+
+
+def _looks_like_key(segment: str) -> bool:
+    if _UUID.fullmatch(segment):
+        return False
+    if len(segment) >= _SHORTEST_ANNOUNCED and _ANNOUNCED.match(segment):
+        return True
+    mixed = [piece for piece in _PIECE.findall(segment) if _TURN.search(piece)] if len(segment) >= _KEY_LENGTH else []
     turns = sum(len(_TURN.findall(piece)) for piece in mixed)
-    return MASK if sum(map(len, mixed)) >= _KEY_LENGTH and turns >= 4 else segment
+    return sum(map(len, mixed)) >= _KEY_LENGTH and turns >= 4
 
 
 _ENCODED_DELIMITER = r"(?:25)*(?:3[ABDFabdf]|2[02367Ccf8F9]|0[ADad])"
 _AFTER = r"(?:3[ABDFabdf]|2[02367Ccf8F9]|0[ADad])"
-_LETTER = r"[A-Za-z0-9_.\[\]$-]"
+# Wide, mathematical and invisible letters too: what reads like a name may be taken for it.
+_ODD = "\uff10-\uff19\uff21-\uff3a\uff41-\uff5a\uff3f\u00ad\u200b-\u200d\u2060\ufeff\U0001d400-\U0001d7ff"
+_LETTER = rf"[A-Za-z0-9_.\[\]${_ODD}-]"
 _ENCODED = rf"%(?!{_ENCODED_DELIMITER})[0-9A-Fa-f]{{2}}"
 _PAIR = re.compile(
     r"(?:(?<![A-Za-z0-9_.\[\]$%-])|"
@@ -215,18 +286,22 @@ _PAIR = re.compile(
     # The check behind the name spares trying its beginnings.
     rf"(?P<name>(?:{_LETTER}|{_ENCODED}){_LETTER}{{0,64}}(?:{_ENCODED}{_LETTER}{{0,64}}){{0,8}})(?!{_LETTER})"
     r"(?P<closing>\\*[\"']|%(?:25)*2[27])?"
-    r"[ \t]*(?P<separator>[=:,>]|%(?:25)*3[ADad])"
+    r"[ \t]*(?P<separator>[=:]?=>?|[:,\uff1d\uff1a]|%(?:25)*3[ADEade])"
     r"(?:[ \t]|%20|\\[trn])*"
 )
-_QUOTED = re.compile(r"b?(?P<quote>\\*[\"'])(?P<value>(?s:.*?))(?=(?<!\\)(?P=quote)|\Z)")
-_PARAMETER = re.compile(
-    rf"(?:(?:Bearer|Basic|Digest|Token|ApiKey|Negotiate){_BLANK})?"
-    r"(?:[^\s&\"'%]|%(?!(?:25)*26)(?:[0-9A-Fa-f]{2})?)+",
-    re.IGNORECASE,
-)
-_CLAUSE = re.compile(r"[^\s&\"']+(?:(?<![,;])[ \t]+[^\s,;&\"'=:]+(?=[\s,;&\"']|\Z))*")
+_QUOTED = re.compile(r"b?(?P<quote>\\*[\"'])(?P<value>(?s:.*?))(?=(?<!\\)(?P=quote)(?![A-Za-z0-9]|(?P=quote))|\Z)")
+_ENCODED_QUOTED = re.compile(r"(?P<quote>%(?:25)*2[27])(?P<value>[^\s&\"']*?)(?=(?P=quote)|[\s&\"']|\Z)")
+_QUOTE_WITHIN = r"[\"'](?=[^\s,;:)\]}>&\\\"'])"
+"""A quote that does not end anything: it is part of a value that began without one."""
+_FORM_VALUE = re.compile(r"[^&?\r\n]{1,512}(?=&[A-Za-z0-9_.\[\]%-]{1,64}=)")
+"""A value of a form or a query that was not encoded, or not any more: all up to the next parameter."""
+_SCHEME = rf"(?:(?:Bearer|Basic|Digest|Token|ApiKey|Negotiate){_BLANK})?"
+_PARAMETER = re.compile(rf"{_SCHEME}(?:[^\s&\"']|{_QUOTE_WITHIN})+", re.IGNORECASE)
+_CLAUSE = re.compile(rf"(?:[^\s&\"']|{_QUOTE_WITHIN})+(?:(?<![,;])[ \t]+[^\s,;&\"'=:]+(?=[\s,;&\"']|\Z))*")
 _LINE = re.compile(r"(?:[^\r\n\\]|\\(?![rn]))+")
-_ELEMENT = re.compile(r"[^<]+")
+_ELEMENT = re.compile(
+    r"<(?:[\w.-]{1,64}:)?(?P<name>[\w.-]{1,64})(?:\s[^<>]{0,512})?>(?P<value>(?:[^<]|<!\[CDATA\[(?s:.*?)(?:\]\]>|\Z))+)"
+)
 _WHOLE_LINE = frozenset({"authorization", "proxyauthorization", "cookie", "setcookie"})
 """Headers whose value holds blanks, quotes, commas and semicolons."""
 _DETECTION = re.compile(r"(?:Value matched|Semantic attack|Pattern exceeded|Threat detected)\b")
@@ -237,9 +312,9 @@ _BLANK_LINE = re.compile(r"\r?\n\r?\n")
 
 def _may_hold_pair(text: str) -> bool:
     """Whether anything separates a name from a value."""
-    if "=" in text or ":" in text or "%" in text:
+    if "=" in text or ":" in text or "%" in text or ("," in text and ("'" in text or '"' in text)):
         return True
-    return ("<" in text and ">" in text) or ("," in text and ("'" in text or '"' in text))
+    return not text.isascii() and ("\uff1d" in text or "\uff1a" in text)
 
 
 def _mask_form_fields(text: str, names: Names) -> str:
@@ -252,6 +327,23 @@ def _mask_form_fields(text: str, names: Names) -> str:
         if blank and found and found["name"] in names and blank.end() < len(part):
             parts[position] = part[: blank.end()] + MASK
     return "".join(parts)
+
+
+def _mask_elements(text: str, names: Names) -> str:
+    """Mask what XML elements with sensitive names hold."""
+
+    def masked(found: re.Match[str]) -> str:
+        if found["name"] not in names or found["value"].isspace():
+            return found[0]
+        return found[0][: found.start("value") - found.start()] + MASK
+
+    return _ELEMENT.sub(masked, text)
+
+
+@cache
+def _encoded_parameter(level: int) -> re.Pattern[str]:
+    """Return the pattern of a value in a query that was percent-encoded once more than `level` times."""
+    return re.compile(rf"(?:[^\s&\"'%]|{_QUOTE_WITHIN}|%(?!(?:25){{0,{level}}}26))+")
 
 
 def _mask_pairs(text: str, names: Names) -> str:
@@ -277,10 +369,10 @@ def _value(text: str, pair: re.Match[str]) -> tuple[int, int] | None:
     if separator == ",":
         # Only two quoted strings are a pair; a comma in a sentence means nothing.
         found = quoted if closing else None
-    elif separator == ">":
-        found = _ELEMENT.match(text, position) if text[pair.start() - 1 : pair.start()] in ("<", ":") else None
     elif canonical(pair["name"]) in _WHOLE_LINE and not quoted:
         found = _LINE.match(text, position)
+    elif separator == "=" and (form := _FORM_VALUE.match(text, position)):
+        found = form
     elif quoted:
         found = quoted
     elif text[position : position + 1] in ("{", "["):
@@ -288,14 +380,18 @@ def _value(text: str, pair: re.Match[str]) -> tuple[int, int] | None:
         if found is None:
             # What was masked before stays masked, together with what stands directly behind it.
             found = _PARAMETER.match(text, position)
-    elif separator == ":" and not (closing and _DETECTION.match(text, position)):
-        found = _CLAUSE.match(text, position)
+    elif separator[0] == "%":
+        quoted = _ENCODED_QUOTED.match(text, position) if closing else None
+        found = quoted or _encoded_parameter(separator.count("25")).match(text, position)
     elif separator == ":":
-        found = None
+        found = None if closing and _DETECTION.match(text, position) else _CLAUSE.match(text, position)
     else:
         found = _PARAMETER.match(text, position)
     if found is None:
         return None
-    if found is quoted:
-        return (found.start("value"), found.end("value")) if found["value"] else None
-    return found.span()
+    begin, end = found.span("value") if found is quoted else found.span()
+    value = text[begin:end]
+    # Signs are no secret, and "invalid token: expired" is a sentence.
+    if not any(map(str.isalnum, value)) or (separator == ":" and _is_prose(value)):
+        return None
+    return begin, end

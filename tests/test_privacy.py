@@ -17,7 +17,7 @@ from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from support.pipeline import pipeline
-from support.strategies import events, python_values
+from support.strategies import any_events, python_values
 
 from opentelemetry_guard import SecurityEvent, codec, incident, privacy
 from opentelemetry_guard.codec import Row, to_row
@@ -102,7 +102,12 @@ def test_the_value_of_a_sensitive_header_is_masked_in_every_form_and_place(heade
 
 @pytest.mark.parametrize(
     "name",
-    ["password", "Passwd", "access-token", "refreshToken", "API_KEY", "client_secret", "ssn", "cvv", "sessionid"],
+    [
+        *("password", "Passwd", "access-token", "refreshToken", "API_KEY", "client_secret", "ssn", "cvv", "sessionid"),
+        *("db_password", "new_password2", "X-Vault-Token", "stripeApiKey", "cookies", "password.0", "password[0][new]"),
+        *("HTTP_AUTHORIZATION", "HTTP_X_API_KEY", "\uff50\uff41\uff53\uff53\uff57\uff4f\uff52\uff44", "pass\u200bword"),
+        "x" * 900 + "[password]",
+    ],
 )
 def test_fields_of_a_body_are_masked_by_name_however_it_is_spelled(name: str) -> None:
     assert clean({"metadata": {name: SECRET, "other": 1}})["metadata"] == {name: MASK, "other": 1}
@@ -139,6 +144,22 @@ def test_that_there_is_no_secret_is_no_secret() -> None:
         f'Content-Disposition: form-data; name="password"\r\n\r\n{SECRET}\r\n--end--',
         f"Bearer {SECRET}",
         "Basic Ym9iOmh1bnRlcjItWng4MXFU",
+        f'Digest username="bob", response="{SECRET}"',
+        f"password[0][new]={SECRET}",
+        f"HTTP_COOKIE={SECRET}",
+        f"password => '{SECRET}'",
+        f"/login?password=a%26{SECRET}&user=bob",
+        f"/go?next=%2Flogin%3Fpassword%3Da%2526{SECRET}%26user%3Dbob",
+        f"/login?password='a'{SECRET}",
+        f"/login?password=a'{SECRET}",
+        f"password='a''{SECRET}'",
+        f"user=bob&password=x' OR 1=1 -- {SECRET}&remember=1",
+        f"<s:password type='text'><![CDATA[{SECRET}]]></s:password>",
+        f"%3Cpassword%3E{SECRET}%3C/password%3E",
+        f"postgres://bob:p@{SECRET}@db/shop",
+        f"\uff50\uff41\uff53\uff53\uff57\uff4f\uff52\uff44\uff1d{SECRET}",
+        f"/reset-password/{SECRET}/confirm",
+        f"/v1/token-{SECRET}",
     ],
 )
 @pytest.mark.parametrize("field", ["reason", "user_agent", "endpoint", "pattern_matched"])
@@ -183,6 +204,20 @@ def test_every_valid_card_number_is_masked_with_blanks_and_dashes_too(card: str,
     written = separator.join(groups)
     assert text(f"{before}{written}") == f"{before}{MASK}"
     assert text(f"{before}{written}, thanks") == f"{before}{MASK}, thanks"
+
+
+def test_every_card_number_of_a_long_run_of_digits_is_masked() -> None:
+    cards = "4111 1111 1111 1111 5555 5555 5555 4444"
+    assert text(f"123 {cards} 123 " * 3) == f"123 {MASK} {MASK} 123 " * 3
+
+
+@pytest.mark.parametrize("name", ["url.full", "url.query", "http.target", "endpoint"])
+def test_the_value_of_a_decoded_query_goes_on_to_the_next_parameter(name: str) -> None:
+    before = "" if name == "url.query" else "/login?"
+    written = f"{before}user=bob&password=it's {SECRET}&{SECRET}&page=2"
+    masked = f"{before}user=bob&password={MASK}&{MASK}&page=2"
+    assert Privacy().changes({name: written}) == {name: masked}
+    assert Privacy().changes({name: masked}) == {}
 
 
 def test_a_card_number_that_is_a_number_is_masked_too() -> None:
@@ -239,6 +274,15 @@ ORDINARY = [
     "(?i)union\\s+select|<script|\\.\\./",
     "+49 30 901820",
     "sk-SK,sk;q=0.9",
+    "invalid token: expired",
+    "Invalid token: signature verification failed",
+    "credentials: missing",
+    "SyntaxError: Unexpected token: <",
+    "0.5709463233870677",
+    "http://example.com:8080?email=bob@example.com",
+    "/auth/token/refresh",
+    "/password/reset",
+    "/blog/key-features-of-2024",
     "price: 1234 5678",
     "Request body field 'token': Semantic attack: xss (score: 0.91)",
 ]
@@ -305,7 +349,7 @@ def test_cleaning_twice_is_cleaning_once_and_no_string_is_longer_than_the_limit(
         assert Privacy(made.settings).text(made.text(written)) == made.text(written)
 
 
-@given(events, limits)
+@given(any_events, limits)
 def test_an_event_is_cleaned_once_and_for_all(event: SecurityEvent, limit: int) -> None:
     for key in (None, "key"):
         made = Privacy(PrivacySettings(max_payload_size=limit, address_key=key))
@@ -354,6 +398,13 @@ def test_the_users_headers_take_the_place_of_the_default_ones_and_fields_stay_ma
     assert text(f"X-Internal: {SECRET}", sensitive_headers="X-Internal") == f"X-Internal: {MASK}"
 
 
+def test_credentials_are_masked_whatever_headers_the_user_names() -> None:
+    headers = {"Authorization": SECRET, "Proxy-Authorization": SECRET, "Cookie": SECRET, "Set-Cookie": SECRET}
+    assert clean({"metadata": dict(headers)}, sensitive_headers=["x-internal"])["metadata"] == dict.fromkeys(
+        headers, MASK
+    )
+
+
 def test_names_that_differ_in_a_secret_alone_keep_both_values() -> None:
     sent = clean({"metadata": {f"a {TOKENS['AWS']}": 1, f"a {TOKENS['Stripe']}": 2}})["metadata"]
     assert sent == {f"a {MASK}": 1, f"a {MASK} (2)": 2}
@@ -384,6 +435,13 @@ def test_addresses_are_hashed_under_the_key_wherever_they_are() -> None:
     for address in ("2001:db8::1", "198.51.100.2", "198.51.100.9"):
         assert address not in written
     assert Privacy(PrivacySettings(address_key="a key")).event(sent) == sent
+
+
+def test_any_address_of_a_log_message_is_hashed_where_a_key_is_set() -> None:
+    message = f"attack detected from {ADDRESS} with token={SECRET}, curl 8.5.0"
+    hashing = Privacy(PrivacySettings(address_key="a key"))
+    assert hashing.message(message) == f"attack detected from {hashing.address(ADDRESS)} with token={MASK} curl 8.5.0"
+    assert Privacy().message(message) == f"attack detected from {ADDRESS} with token={MASK} curl 8.5.0"
 
 
 def test_one_address_has_one_hash_under_a_key_and_another_under_another_key() -> None:

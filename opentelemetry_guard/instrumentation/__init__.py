@@ -16,7 +16,7 @@ application imports what it is about:
 - `fastapi_guard`: what fastapi-guard reports becomes security events, and dynamic rules reach it.
 - `fastapi_apps`: the answers of FastAPI and Starlette applications become security events (`http_rules`), and clients
   are watched over time (`behavior`).
-- `span_privacy`: secrets are masked in the spans of HTTP servers, whoever exports them.
+- `span_privacy`, `log_privacy`: secrets are masked in what the HTTP stack itself records, whoever exports it.
 - `resources`: CPU, memory and the event loop's lag, where that is switched on.
 - `termination`: SIGTERM shuts telemetry down before it ends the process. uvicorn needs this: it raises the signal again
   when it has stopped, and no ``atexit`` handler runs then.
@@ -35,7 +35,7 @@ from opentelemetry.metrics import get_meter_provider
 from opentelemetry.trace import get_tracer_provider
 
 from ..once import log_once
-from . import fastapi_apps, fastapi_guard, resources, span_privacy, termination
+from . import fastapi_apps, fastapi_guard, log_privacy, resources, span_privacy, termination
 from .options import NAMES, GuardOptions
 
 if TYPE_CHECKING:
@@ -79,6 +79,7 @@ class GuardInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # the base is 
             termination.follow_uvicorn()
         emitter = _emitter(providers)
         span_privacy.install(providers["tracer_provider"])
+        log_privacy.install(providers["logger_provider"])
         resources.install(options, providers["meter_provider"])
         fastapi_guard.install(options, emitter)
         fastapi_apps.install(options, emitter)
@@ -88,6 +89,7 @@ class GuardInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # the base is 
         fastapi_guard.uninstall()
         resources.uninstall()
         span_privacy.uninstall()
+        log_privacy.uninstall()
         termination.unfollow_uvicorn()
         termination.uninstall()
         _configure_privacy({})

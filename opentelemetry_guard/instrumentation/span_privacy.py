@@ -14,6 +14,7 @@ one that was uninstalled does nothing.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
@@ -108,16 +109,17 @@ def _is_concerned(span: ReadableSpan) -> bool:
 def _mask(span: Span) -> None:
     # A span that ended refuses changes, but its exporters get these very objects; `_survive` knows what to do where
     # another release of the SDK holds them differently.
-    clean = _cleaner()
+    clean = cleaner()
     _mask_attributes(clean, span._attributes)
     if (name := clean.path(span._name)) != span._name:
         span._name = name
     description = span._status.description
     if description and (masked := clean.text(description)) != description:
         span._status = Status(span._status.status_code, masked)
-    for event in span._events:
-        if event.name != semconv.SECURITY_EVENT:
-            _mask_attributes(clean, event.attributes)
+    if span._events:
+        for event in span._events:
+            if event.name != semconv.SECURITY_EVENT:
+                _mask_attributes(clean, event.attributes)
 
 
 def _mask_attributes(clean: Privacy, attributes: object) -> None:
@@ -127,15 +129,19 @@ def _mask_attributes(clean: Privacy, attributes: object) -> None:
             held.update(changes)
 
 
-# The privacy of the process with room for long attributes, and whose it is; replaced whole.
+# What `cleaner` made, and of which privacy; replaced whole.
 _cleaners: tuple[Privacy, Privacy] | None = None
+_current: Callable[[], Privacy] | None = None
 
 
-def _cleaner() -> Privacy:
-    global _cleaners
-    from .. import privacy  # here, since a process without requests is spared what it imports
+def cleaner() -> Privacy:
+    """Return the privacy of the process with room for long attributes."""
+    global _cleaners, _current
+    if _current is None:
+        from .. import privacy  # here, since a process without requests is spared what it imports
 
-    current = privacy.current()
+        _current = privacy.current
+    current = _current()
     made = _cleaners
     if made is None or made[0] is not current:
         made = _cleaners = (current, current.with_limit(MAX_TEXT))
