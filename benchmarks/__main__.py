@@ -1,4 +1,7 @@
-"""Run all benchmarks: ``python -m benchmarks``. `benchmarks.dashboard`, which fills a large database, runs by itself."""
+"""Run the benchmarks: ``python -m benchmarks``.
+
+`benchmarks.dashboard` fills a large database first, and is run by itself.
+"""
 
 from __future__ import annotations
 

@@ -12,7 +12,12 @@ from opentelemetry_guard.instrumentation.behavior import BehaviorAnalyzer
 
 from .timing import compare, show
 
-CALLS = 20_000
+STEP = 0.01
+FULL = 610
+"""Seconds after which the longest window, of 5 minutes, is full and has one before it."""
+CALLS = 200
+ROUNDS = 300
+"""Short runs, many of them: on a shared machine some are left undisturbed."""
 AGENT = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0 Safari/537.36"
 
 
@@ -35,15 +40,15 @@ def _requests(
 
 
 def _observing(requests: Sequence[AnsweredRequest]) -> Callable[[], object]:
-    """Return a call that observes the next request, a millisecond after the one before."""
+    """Return a call that observes the next request, 10 ms after the one before, when all windows are full."""
     analyzer = BehaviorAnalyzer()
     coming = itertools.cycle(requests)
     clock = itertools.count()
 
     def observe() -> None:
-        analyzer.observe(next(coming), next(clock) * 0.001)
+        analyzer.observe(next(coming), next(clock) * STEP)
 
-    for _ in requests:
+    for _ in range(max(len(requests), int(FULL / STEP))):
         observe()
     return observe
 
@@ -60,6 +65,7 @@ def main() -> None:
             "a failed login": _observing(_requests(100, 401, "/login")),
             "a failed login of a known user": _observing(_requests(100, 401, "/login", users=True)),
         },
+        rounds=ROUNDS,
         calls=CALLS,
     )
     show("behavior, one observe", figures)

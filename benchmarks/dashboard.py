@@ -36,12 +36,17 @@ PAGES = {
     "overview, 24 hours": "/?window=24h",
     "overview, 7 days": "/?window=7d",
     "events": "/events",
+    "events, far back": "/events?before=LONG_AGO",
     "events of a type": "/events?event_type=ip_blocked",
     "events of an address": "/events?address=10.0.0.7",
     "events of a rare address": "/events?address=192.0.2.1",
     "events of an address and a type": "/events?address=10.0.0.7&event_type=ip_blocked",
     "events of a type and an action that don't meet": "/events?event_type=ip_blocked&action=logged",
     "events, nothing begins like this": "/events?endpoint=/none*",
+    "events, nothing begins like this, far back": "/events?endpoint=/none*&before=LONG_AGO",
+    "events of all filters together": (
+        "/events?event_type=rate_limited&action=request_blocked&address=10.0.*&endpoint=/items/3*&within=7d"
+    ),
     "events of a type in an hour": "/events?event_type=ip_blocked&within=1h",
     "new events since the last look": "/events/rows?after=NEWEST",
     "one event": "/events/500000",
@@ -111,7 +116,8 @@ def main() -> None:
             app = create_app(store, BackendSettings(ApiKeys({"bench-key": "bench"})))
             with TestClient(app, base_url="http://127.0.0.1") as http:
                 for name, page in PAGES.items():
-                    page = page.replace("NEWEST", str(count - 10))
+                    long_ago = f"{time.time() - DAYS * 43_200}_{count}"
+                    page = page.replace("NEWEST", str(count - 10)).replace("LONG_AGO", long_ago)
                     slowest = 0.0
                     for _ in range(LOOKS):
                         began = time.perf_counter()

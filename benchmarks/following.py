@@ -25,7 +25,9 @@ from opentelemetry_guard.instrumentation.options import GuardOptions
 
 from .timing import compare, show
 
-CALLS = 50
+CALLS = 10
+ROUNDS = 300
+"""Short runs, many of them: on a shared machine some are left undisturbed."""
 ROUTES = 30
 HEADERS = [
     (b"host", b"shop.example"),
@@ -97,7 +99,7 @@ def main() -> None:
         fastapi_apps.uninstall()
     plain = _requests(_application(tracers, meters), loop)
     candidates = {"FastAPI and its instrumentation": plain, **judged}
-    seconds = compare(candidates, rounds=80, calls=CALLS)
+    seconds = compare(candidates, rounds=ROUNDS, calls=CALLS)
     show("one benign request, in process", seconds)
     first, *others = seconds.values()
     print("  added: " + ", ".join(f"{(other - first) * 1e6:.1f} us" for other in others))

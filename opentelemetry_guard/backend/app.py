@@ -20,6 +20,7 @@ from .headers import SecurityHeaders
 from .hosts import LoopbackHostsOnly
 from .local import local_router
 from .openapi import describe
+from .patience import BodiesInTime
 from .refusal import Refusal
 from .settings import BackendSettings
 from .store import Store
@@ -42,6 +43,7 @@ def create_app(store: Store, settings: BackendSettings) -> FastAPI:
     app.include_router(dashboard_router(store, settings, visitors, pages))
     app.mount("/static", StaticFiles(directory=STATIC_DIRECTORY), name="static")
     describe(app)
+    app.add_middleware(BodiesInTime)
     if settings.password is None:
         app.add_middleware(LoopbackHostsOnly)
     app.add_middleware(SecurityHeaders)
@@ -57,7 +59,8 @@ def create_app(store: Store, settings: BackendSettings) -> FastAPI:
 
     @app.exception_handler(HTTPException)
     def not_routed(request: Request, error: HTTPException) -> Response:
-        return refuse(request, error.status_code, error.detail, error.headers)
+        detail = "There is nothing at this address." if error.status_code == 404 else error.detail
+        return refuse(request, error.status_code, detail, error.headers)
 
     @app.exception_handler(RequestValidationError)
     def bad_parameter(request: Request, error: RequestValidationError) -> Response:

@@ -27,9 +27,8 @@ from .overview import WINDOWS, Window, overview
 from .refusal import Refusal
 from .rules_form import RulesForm, changes_between, form_of, read_form, with_ban
 from .search import Cursor, EventFilter, EventSearch
-from .sessions import COOKIE
 from .settings import DEFAULT_PROJECT, BackendSettings
-from .store import RulesConflict, Store
+from .store import FIRST_TTL, RulesConflict, Store
 from .views import (
     SHOWN_AGENTS,
     AgentView,
@@ -40,6 +39,7 @@ from .views import (
     event_view,
     milliseconds,
     percent,
+    visible,
 )
 from .visitors import FORM_TOKEN, Visitors
 
@@ -82,7 +82,12 @@ class Pages:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._templates.filters |= {"milliseconds": milliseconds, "percent": percent, "rate": number_text}
+        self._templates.filters |= {
+            "milliseconds": milliseconds,
+            "percent": percent,
+            "rate": number_text,
+            "visible": visible,
+        }
         self._templates.globals |= {"form_token_field": FORM_TOKEN, "release": __version__}
 
     def projects(self) -> list[str]:
@@ -175,7 +180,7 @@ def _sign_in_router(visitors: Visitors, pages: Pages) -> APIRouter:
         """Forget the visitor."""
         await visitors.form(request)
         response = RedirectResponse("/login" if visitors.sign_in else "/", 303)
-        response.delete_cookie(COOKIE, httponly=True, samesite="lax")
+        visitors.sign_out(request, response)
         return response
 
     return router
@@ -258,11 +263,14 @@ def _events_router(settings: BackendSettings, pages: Pages) -> APIRouter:
         after = query.get("after", "")
         if not after.isascii() or not after.isdigit() or len(after) > 18:
             raise Refusal(422, "after must be the id of an event.")
-        newest = search.newest_id()
-        if newest <= int(after):
+        newest, known = search.newest_id(), int(after)
+        if newest == known:
             return Response(status_code=204)
+        if newest < known:
+            # The newest rows were deleted, or the file is another one: begin with what there is.
+            known = 0
         wanted = read_filter(query, project, time.time())
-        found = search.arrived(wanted, max(int(after), newest - _LIVE_REACH), PAGE_EVENTS)
+        found = search.arrived(wanted, max(known, newest - _LIVE_REACH), PAGE_EVENTS)
         lines = pages.fragment(
             "rows.html",
             events=[event_view(one, link) for one in found],
@@ -386,7 +394,7 @@ def _rules_router(store: Store, visitors: Visitors, pages: Pages) -> APIRouter:
     ) -> Response:
         current = store.rules(project)
         history = store.rules_history(project, _HISTORY + 1)
-        before = [*history[1:], DynamicRules()]
+        before = [*history[1:], DynamicRules(ttl=FIRST_TTL)]
         return pages.page(
             request,
             "rules.html",
@@ -408,7 +416,7 @@ def _rules_router(store: Store, visitors: Visitors, pages: Pages) -> APIRouter:
     def saved(project: str, rules: DynamicRules) -> Response:
         return RedirectResponse("/rules?" + urlencode({"project": project, "saved": rules.version}), 303)
 
-    def conflict(request: Request, project: str, newest: int, form: RulesForm | None) -> Response:
+    def conflict(request: Request, project: str, newest: int, form: RulesForm) -> Response:
         told = f"Somebody saved version {newest} meanwhile. Look at it below, and save again to replace it."
         return editor(request, project, form=form, errors={"": told}, status=409)
 
@@ -443,13 +451,10 @@ def _rules_router(store: Store, visitors: Visitors, pages: Pages) -> APIRouter:
 
         def work() -> Response:
             project, address = pages.project(request), fields.get("address", "")
-            current = store.rules(project)
             try:
-                return saved(project, store.set_rules(project, with_ban(current, address), replacing=current.version))
+                return saved(project, store.change_rules(project, lambda newest: with_ban(newest, address)))
             except ValueError as error:
                 return editor(request, project, errors={"ban": str(error)}, ban=address, status=422)
-            except RulesConflict as late:
-                return conflict(request, project, late.newest, None)
 
         return await run_in_threadpool(work)
 

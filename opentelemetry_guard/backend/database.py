@@ -52,7 +52,10 @@ class Database:
             _create_private(path)
             self._writer = _open(path)
         except (OSError, sqlite3.Error) as error:
-            raise StoreError(f"The database {path} cannot be opened: {error}.") from error
+            raise StoreError(
+                f"The database {path} cannot be opened: {error}. "
+                "Name a file of this backend's, or a new one, in a directory that can be written."
+            ) from error
         try:
             self._bring_up_to_date()
             for _ in range(_READERS):

@@ -39,8 +39,8 @@ COLUMNS = (
 
 _CHUNK_CHARACTERS = 64 * 1024
 
-# A spreadsheet takes a cell that begins with one of these for a formula, and runs it.
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "|", "%")
+# A spreadsheet takes a cell that begins with one of these for a formula, and runs it; some take the wide forms too.
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "|", "%", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
 def safe_cell(value: object) -> str:

@@ -25,6 +25,7 @@ _MEANINGS = {
     400: "The body is not one complete gzip member, not JSON, or cannot be decrypted.",
     401: "The API key is missing or unknown, or the signature is missing or wrong.",
     403: "The request names another project than the key's.",
+    408: "The body did not come in time: send it again.",
     413: "The body is larger than the backend takes: send fewer rows in one batch.",
     415: "The body is encoded in another way than gzip.",
     422: "The body doesn't match the schema; the answer names row and field.",
@@ -104,7 +105,7 @@ def receiving(body: type[BaseModel], answer: type[BaseModel], *, installation: b
                 "description": "The rows are on the disk.",
                 "content": {"application/json": {"schema": _ref(answer)}},
             },
-            **answers(400, 401, 403, 413, 415, 422, 429, 503),
+            **answers(400, 401, 403, 408, 413, 415, 422, 429, 503),
         },
         "openapi_extra": {
             "parameters": headers,

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from .database import Database
+from .overview import WINDOWS
 from .rollups import SPAN_SECONDS
 
 logger = logging.getLogger(__name__)
@@ -19,6 +20,9 @@ _ROWS_AT_A_TIME = 2_000
 """Rows of one transaction: a sender waits no longer than that many deletions take."""
 
 _INTERVAL_SECONDS = 60.0
+
+_SHOWN_SECONDS = max(window.minutes for window in WINDOWS) * 60.0 + _DAY
+"""What the overview can look back on, and a day more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +53,11 @@ def apply_retention(database: Database, retention: Retention, now: float, stoppe
                 found = database.read(f"SELECT id FROM {table} ORDER BY id LIMIT 1 OFFSET ?", (surplus - 1,))  # noqa: S608
                 deleted += _delete(database, table, "id <= ?", int(str(found[0][0])), stopped)
     if cutoff is not None:
-        _forget_figures(database, cutoff)
+        # By these ids batches of metrics are known that come again.
+        _forget(database, "metric_batches", "received_at < ?", cutoff)
+    # Figures that are older than the longest window are of no use to anybody.
+    shown = now - _SHOWN_SECONDS
+    _forget_figures(database, shown if cutoff is None else max(shown, cutoff))
     return deleted
 
 
@@ -72,21 +80,17 @@ def _delete(database: Database, table: str, condition: str, bound: float, stoppe
 
 
 def _forget_figures(database: Database, cutoff: float) -> None:
-    """Delete rollups, and the ids by which batches of metrics are known, from before `cutoff` (Unix seconds)."""
+    """Delete rollups from before `cutoff` (Unix seconds)."""
     minute = int(cutoff // 60)
-    statements = (
-        ("DELETE FROM event_minutes WHERE minute < ?", minute),
-        *(
-            (f"DELETE FROM event_tops WHERE seconds = {seconds} AND span < ?", int(cutoff // seconds))  # noqa: S608
-            for seconds in SPAN_SECONDS
-        ),
-        ("DELETE FROM metric_minutes WHERE minute < ?", minute),
-        ("DELETE FROM latency_minutes WHERE minute < ?", minute),
-        ("DELETE FROM metric_batches WHERE received_at < ?", cutoff),
-    )
-    for statement, bound in statements:
-        with database.writing() as connection:
-            connection.execute(statement, (bound,))
+    for table in ("event_minutes", "metric_minutes", "latency_minutes"):
+        _forget(database, table, "minute < ?", minute)
+    for seconds in SPAN_SECONDS:
+        _forget(database, "event_tops", f"seconds = {seconds} AND span < ?", int(cutoff // seconds))
+
+
+def _forget(database: Database, table: str, condition: str, bound: float) -> None:
+    with database.writing() as connection:
+        connection.execute(f"DELETE FROM {table} WHERE {condition}", (bound,))  # noqa: S608
 
 
 class RetentionThread:

@@ -7,9 +7,12 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import partial
 from typing import TypeVar
 
+from ..decision import LONGEST_ENDPOINT, LONGEST_USER_AGENT
 from ..models import DynamicRules
+from ..patterns import MOST_STEPS, worst_steps
 
 ItemT = TypeVar("ItemT")
 
@@ -103,8 +106,8 @@ def read_form(form: RulesForm, base: DynamicRules) -> ReadForm:
         "ip_blacklist": _unique(lines("ip_blacklist", read_ban)),
         "ip_whitelist": _unique(lines("ip_whitelist", read_network)),
         "emergency_whitelist": _unique(lines("emergency_whitelist", read_network)),
-        "blocked_user_agents": _unique(lines("blocked_user_agents", read_pattern)),
-        "suspicious_patterns": _unique(lines("suspicious_patterns", read_pattern)),
+        "blocked_user_agents": _unique(lines("blocked_user_agents", partial(read_pattern, longest=LONGEST_USER_AGENT))),
+        "suspicious_patterns": _unique(lines("suspicious_patterns", partial(read_pattern, longest=LONGEST_ENDPOINT))),
         "blocked_countries": _unique(lines("blocked_countries", read_country)),
         "endpoint_rate_limits": dict(lines("endpoint_rate_limits", read_endpoint_limit)),
         "ip_ban_duration": number("ip_ban_duration", 1, _MAX_NUMBER, base.ip_ban_duration),
@@ -163,11 +166,11 @@ def read_ban(text: str) -> str:
     return network
 
 
-def read_pattern(text: str) -> str:
-    """Return a regular expression.
+def read_pattern(text: str, longest: int) -> str:
+    """Return a regular expression that applications look for in texts of up to `longest` characters.
 
     Raises:
-        ValueError: it is none, or too long.
+        ValueError: it is none, is too long, or is one that applications ignore since it can be made to take too long.
     """
     if len(text) > _MAX_PATTERN:
         raise ValueError(f"the pattern has {len(text)} characters: {_MAX_PATTERN} are the most.")
@@ -179,6 +182,11 @@ def read_pattern(text: str) -> str:
         ) from None
     if compiled.search("") is not None:
         raise ValueError(f"{_shown(text)} matches everything.")
+    if worst_steps(text, longest) > MOST_STEPS:
+        raise ValueError(
+            f"{_shown(text)} would be ignored: a hostile text could keep applications busy with it. "
+            "Use fewer repeats, and none inside another."
+        )
     return text
 
 

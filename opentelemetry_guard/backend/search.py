@@ -150,20 +150,15 @@ def _plan(wanted: EventFilter, before: Cursor | None) -> _Walk:
         else:
             rest.append(condition)
             rest_parameters += compared
-    times = [
-        _LONG_AGO if wanted.since is None else wanted.since,
-        _FAR_AHEAD if wanted.until is None else wanted.until,
-    ]
-    conditions.append("occurred_at >= ? AND occurred_at < ?")
-    place: list[object] = []
-    if before is not None:
-        # The first half is what the index can use.
-        conditions.append("occurred_at <= ? AND (occurred_at, id) < (?, ?)")
-        place = [before.occurred_at, before.occurred_at, before.id]
+    since = _LONG_AGO if wanted.since is None else wanted.since
+    until = (_FAR_AHEAD if wanted.until is None else wanted.until, 0)
+    # One bound at each end: of two, SQLite would walk down from either, and compare the other row by row.
+    place = until if before is None else min(until, (before.occurred_at, before.id))
+    conditions.append("occurred_at >= ? AND (occurred_at, id) < (?, ?)")
     return _Walk(
         index,
         tuple(conditions),
-        (*parameters, *times, *place),
+        (*parameters, since, *place),
         tuple(rest),
         tuple(rest_parameters),
     )

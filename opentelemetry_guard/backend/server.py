@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import os
 import signal
 import socket
@@ -9,12 +11,14 @@ from collections.abc import Callable
 from types import FrameType
 
 import uvicorn
-from fastapi import FastAPI
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .hosts import is_loopback
 
-_GRACE_SECONDS = 5
-"""How long a request that is under way may take after the signal to end."""
+_GRACE_SECONDS = 3
+"""How long a request that is under way may take after the signal to end: the process is gone within five seconds."""
+
+logger = logging.getLogger(__name__)
 
 
 class ListenError(Exception):
@@ -53,7 +57,7 @@ def url_of(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def serve(app: FastAPI, listener: socket.socket, on_listening: Callable[[], None], verbose: bool = False) -> None:
+def serve(app: ASGIApp, listener: socket.socket, on_listening: Callable[[], None], verbose: bool = False) -> None:
     """Serve `app` until SIGTERM or SIGINT, then finish what is under way and raise SystemExit(0).
 
     `on_listening` is called once, when connections are accepted. To be called
@@ -63,13 +67,27 @@ def serve(app: FastAPI, listener: socket.socket, on_listening: Callable[[], None
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _leave)
     config = uvicorn.Config(
-        app,
+        _CutOffQuietly(app),
         log_level="info" if verbose else "warning",
         access_log=verbose,
         server_header=False,
         timeout_graceful_shutdown=_GRACE_SECONDS,
     )
     _Server(config, on_listening).run(sockets=[listener])
+
+
+class _CutOffQuietly:
+    """ASGI middleware that says in a line what a traceback would: a request was under way when the server ended."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self._app(scope, receive, send)
+        except asyncio.CancelledError:
+            # Uvicorn cancels a request for one reason, and nothing comes after this in its task.
+            logger.warning("%s %s was cut off by the shutdown.", scope.get("method"), scope.get("path"))
 
 
 class _Server(uvicorn.Server):

@@ -8,9 +8,6 @@ import secrets
 import time
 from dataclasses import dataclass
 
-COOKIE = "guard_session"
-"""The cookie's name."""
-
 SESSION_SECONDS = 12 * 3600
 """How long a login holds. The key that signs is made at the start: a restart ends every session."""
 
@@ -30,10 +27,20 @@ class Sessions:
     def __init__(self) -> None:
         """Make a signing key that ends with the process."""
         self._key = secrets.token_bytes(32)
+        # Ids of sessions that were ended, and until when their cookies would hold. Replaced as a whole, so that it can
+        # be read without a lock; only who has signed in adds to it.
+        self._ended: dict[str, int] = {}
 
     def start(self, signed_in: bool) -> Session:
         """Return a new session."""
         return Session(secrets.token_urlsafe(18), signed_in, int(time.time()) + SESSION_SECONDS)
+
+    def end(self, session: Session) -> None:
+        """Let a login hold no longer, whoever has a copy of its cookie."""
+        if session.signed_in:
+            now = time.time()
+            still = {identity: expires_at for identity, expires_at in self._ended.items() if expires_at > now}
+            self._ended = {**still, session.id: session.expires_at}
 
     def cookie(self, session: Session) -> str:
         """Return the session as the value of a cookie."""
@@ -41,13 +48,13 @@ class Sessions:
         return f"{stated}.{self._sign('session', stated)}"
 
     def read(self, cookie: str) -> Session | None:
-        """Return the session of a cookie; None when it is not ours, was changed or has expired."""
+        """Return the session of a cookie; None when it is not ours, was changed, or is over."""
         stated, _, signature = cookie.rpartition(".")
         if not hmac.compare_digest(self._sign("session", stated).encode(), signature.encode("utf-8", "replace")):
             return None
         identity, signed_in, expires_at = stated.split(".")
         session = Session(identity, signed_in == "1", int(expires_at))
-        return session if session.expires_at > time.time() else None
+        return session if session.expires_at > time.time() and session.id not in self._ended else None
 
     def form_token(self, session: Session) -> str:
         """Return what a form of this visitor has to carry: another site can't read it, so can't send it."""

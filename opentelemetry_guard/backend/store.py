@@ -8,7 +8,7 @@ over a killed process and over a power cut (WAL with synchronous=FULL).
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -153,12 +153,8 @@ class Store:
 
     def rules(self, project_id: str) -> DynamicRules:
         """Return the project's newest rules; version 0 and the Unix epoch when none were ever set."""
-        found = self.database.read(
-            "SELECT rules FROM rules WHERE project_id = ? ORDER BY version DESC LIMIT 1", (project_id,)
-        )
-        if not found:
-            return DynamicRules(timestamp=datetime.fromtimestamp(0, timezone.utc), ttl=FIRST_TTL)
-        return DynamicRules.model_validate_json(str(found[0][0]))
+        with self.database.reading() as connection:
+            return _newest_rules(connection, project_id)
 
     def rules_history(self, project_id: str, limit: int) -> list[DynamicRules]:
         """Return the project's latest versions of the rules, newest first."""
@@ -180,12 +176,22 @@ class Store:
         Raises:
             RulesConflict: `replacing` is given and is not the newest version.
         """
+
+        def replace(newest: DynamicRules) -> DynamicRules:
+            if replacing is not None and replacing != newest.version:
+                raise RulesConflict(newest.version)
+            return rules
+
+        return self.change_rules(project_id, replace)
+
+    def change_rules(self, project_id: str, change: Callable[[DynamicRules], DynamicRules]) -> DynamicRules:
+        """Make what `change` makes of the newest rules the next version; nobody comes in between.
+
+        What `change` raises leaves the rules as they are.
+        """
         with self.database.writing() as connection:
-            found = connection.execute("SELECT MAX(version) FROM rules WHERE project_id = ?", (project_id,))
-            newest = int(found.fetchone()[0] or 0)
-            if replacing is not None and replacing != newest:
-                raise RulesConflict(newest)
-            numbered = rules.model_copy(update={"version": newest + 1})
+            newest = _newest_rules(connection, project_id)
+            numbered = change(newest).model_copy(update={"version": newest.version + 1})
             connection.execute(
                 "INSERT INTO rules (project_id, version, rules) VALUES (?, ?, ?)",
                 (project_id, numbered.version, numbered.model_dump_json()),
@@ -247,6 +253,15 @@ def _offered(events: Sequence[SecurityEvent], received_at: float) -> Iterator[_N
     for event in events:
         row = event.model_dump_json()
         yield _NewEvent(event.idempotency_key, event_facts(row, received_at), row)
+
+
+def _newest_rules(connection: sqlite3.Connection, project_id: str) -> DynamicRules:
+    found = connection.execute(
+        "SELECT rules FROM rules WHERE project_id = ? ORDER BY version DESC LIMIT 1", (project_id,)
+    ).fetchone()
+    if found is None:
+        return DynamicRules(timestamp=datetime.fromtimestamp(0, timezone.utc), ttl=FIRST_TTL)
+    return DynamicRules.model_validate_json(str(found[0]))
 
 
 def _known_keys(connection: sqlite3.Connection, project_id: str, keys: Sequence[str]) -> set[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ipaddress
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -23,6 +25,9 @@ SHOWN_AGENTS = 200
 _SHOWN_ERRORS = 20
 _LINE_CHARACTERS = 300
 """Characters of a text that the table shows; the page of the event shows all of it."""
+
+# Controls but for tab and line feed, and what Unicode has for turning the direction of text.
+_INVISIBLE = re.compile("[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069\\ufeff]")
 
 _FACTS = (
     ("event_type", "Type"),
@@ -69,6 +74,7 @@ class EventDetail:
     """All of an event: `facts` are the contract's fields that are set, `further` what else its sender put in."""
 
     line: EventView
+    bannable: bool
     received: str
     batch_id: str
     facts: Sequence[tuple[str, str]]
@@ -126,7 +132,12 @@ def _line(found: FoundEvent, event: Mapping[str, Any], link: TraceLink | None) -
 
 def _short(text: str | None) -> str:
     text = text or ""
-    return text if len(text) <= _LINE_CHARACTERS else f"{text[:_LINE_CHARACTERS]}…"
+    return visible(text if len(text) <= _LINE_CHARACTERS else f"{text[:_LINE_CHARACTERS]}…")
+
+
+def visible(text: str) -> str:
+    """Spell characters that show nothing, or turn the direction of what follows, by their code."""
+    return _INVISIBLE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def event_detail(found: FoundEvent, link: TraceLink | None) -> EventDetail:
@@ -135,19 +146,31 @@ def event_detail(found: FoundEvent, link: TraceLink | None) -> EventDetail:
     metadata: dict[str, Any] = event.get("metadata") or {}
     return EventDetail(
         line=_line(found, event, link),
+        bannable=_is_address(event.get("ip_address")),
         received=utc_text(found.received_at),
         batch_id=found.batch_id,
         facts=[(label, _text(event[name])) for name, label in _FACTS if event.get(name) not in (None, "")],
-        further=[(name, _text(value)) for name, value in event.items() if name not in _NOT_FURTHER],
-        metadata=[(name, _text(value)) for name, value in metadata.items() if name not in ("trace_id", "span_id")],
+        further=[(visible(name), _text(value)) for name, value in event.items() if name not in _NOT_FURTHER],
+        metadata=[
+            (visible(name), _text(value)) for name, value in metadata.items() if name not in ("trace_id", "span_id")
+        ],
         trace_id=_text(metadata.get("trace_id", "")),
         span_id=_text(metadata.get("span_id", "")),
-        raw=orjson.dumps(event, option=orjson.OPT_INDENT_2).decode(),
+        raw=_text(event),
     )
 
 
+def _is_address(text: str | None) -> bool:
+    """Whether a text is an address: senders may put anything there, a hash of it for example."""
+    try:
+        ipaddress.ip_address(text or "")
+    except ValueError:
+        return False
+    return True
+
+
 def _text(value: object) -> str:
-    return value if isinstance(value, str) else orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()
+    return visible(value if isinstance(value, str) else orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())
 
 
 def agent_view(agent: Agent, now: float) -> AgentView:

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from .password import Password
 from .rate import RateLimiter
 from .refusal import Refusal
-from .sessions import COOKIE, SESSION_SECONDS, Session, Sessions
+from .sessions import SESSION_SECONDS, Session, Sessions
 
 FORM_TOKEN = "form_token"  # noqa: S105 - a field's name
 """The field that a form carries its token in."""
@@ -89,7 +89,7 @@ class Visitors:
     def set_cookie(self, request: HTTPConnection, response: Response, session: Session) -> None:
         """Make the browser keep `session`."""
         response.set_cookie(
-            COOKIE,
+            _cookie_name(request),
             self._sessions.cookie(session),
             max_age=SESSION_SECONDS,
             httponly=True,
@@ -97,6 +97,13 @@ class Visitors:
             samesite="lax",
             secure=request.url.scheme == "https",
         )
+
+    def sign_out(self, request: HTTPConnection, response: Response) -> None:
+        """End the visitor's session, and make the browser forget it."""
+        session = self._known(request)
+        if session is not None:
+            self._sessions.end(session)
+        response.delete_cookie(_cookie_name(request), httponly=True, samesite="lax")
 
     def try_password(self, request: HTTPConnection, offered: str) -> Session | None:
         """Return a signed-in session when `offered` is the password.
@@ -126,8 +133,14 @@ class Visitors:
         return fields
 
     def _known(self, request: HTTPConnection) -> Session | None:
-        cookie = request.cookies.get(COOKIE)
+        cookie = request.cookies.get(_cookie_name(request))
         return self._sessions.read(cookie) if cookie else None
+
+
+def _cookie_name(request: HTTPConnection) -> str:
+    """Name the cookie by the port: browsers send a host's cookies to all its ports, and each may be a backend."""
+    _, port = request.scope.get("server") or (None, None)
+    return f"guard_session_{port}"
 
 
 def _check_origin(request: Request) -> None:

@@ -102,6 +102,24 @@ def test_the_password_opens_everything_until_the_sign_out(closed: RunningBackend
         assert http.get(closed.url + DATA[0], timeout=10).status_code == 401
 
 
+def test_a_copy_of_the_cookie_is_worth_nothing_after_the_sign_out(closed: RunningBackend) -> None:
+    with visitor() as http, visitor() as thief:
+        sign_in(http, closed, PASSWORD)
+        thief.cookies.update(http.cookies)
+        assert thief.get(closed.url + DATA[0], timeout=10).status_code == 200
+        page = http.get(f"{closed.url}/rules", timeout=10)
+        http.post(f"{closed.url}/logout", data={"form_token": token(page)}, timeout=10)
+        assert thief.get(closed.url + DATA[0], timeout=10).status_code == 401
+
+
+def test_backends_on_two_ports_of_a_host_do_not_sign_each_other_out(closed: RunningBackend) -> None:
+    with running_backend(password=PASSWORD) as neighbour, visitor() as http:
+        sign_in(http, closed, PASSWORD)
+        sign_in(http, neighbour, PASSWORD)
+        assert http.get(neighbour.url + DATA[0], timeout=10).status_code == 200
+        assert http.get(closed.url + DATA[0], timeout=10).status_code == 200
+
+
 def test_the_cookie_is_out_of_reach_for_scripts_and_other_sites(closed: RunningBackend) -> None:
     with visitor() as http:
         cookie = sign_in(http, closed, PASSWORD).headers["Set-Cookie"].lower()

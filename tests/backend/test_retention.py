@@ -51,6 +51,12 @@ def test_the_oldest_rows_beyond_the_number_are_deleted(store: Store) -> None:
     assert kept(store) == ["7 days", "2 days", "1 days"]
 
 
+def test_figures_that_no_page_shows_any_more_are_deleted_where_only_the_number_is_bounded(store: Store) -> None:
+    apply_retention(store.database, Retention(rows=100), NOW)
+    minutes = store.database.read("SELECT DISTINCT minute * 60 FROM event_minutes ORDER BY 1")
+    assert [(NOW - float(str(moment))) / DAY for (moment,) in minutes] == [8, 7, 2, 1]
+
+
 @pytest.mark.parametrize("bounds", [Retention(), Retention(days=10), Retention(rows=5)])
 def test_within_the_bounds_everything_stays(store: Store, bounds: Retention) -> None:
     assert apply_retention(store.database, bounds, NOW) == 0

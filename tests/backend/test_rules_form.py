@@ -50,6 +50,8 @@ def test_the_form_gives_back_the_rules_it_shows(rules: DynamicRules) -> None:
         ("blocked_user_agents", "\n\n(", "Line 3: “(” is no regular expression"),
         ("blocked_user_agents", ".*", "matches everything"),
         ("blocked_user_agents", "x" * 501, "501 characters"),
+        ("blocked_user_agents", "(a+)+$", "“(a+)+$” would be ignored"),
+        ("suspicious_patterns", "sqlmap\n.*a.*b.*c.*d", "Line 2: “.*a.*b.*c.*d” would be ignored"),
         ("blocked_countries", "Germany", "“Germany” is no country code"),
         ("endpoint_rate_limits", "/login 5", "/login 5 60"),
         ("endpoint_rate_limits", "/login 0 60", "number of requests"),

@@ -115,6 +115,36 @@ def test_a_page_that_compares_too_many_rows_says_so_and_goes_on(store: Store, mo
     assert len(list(search.everything(wanted))) == 1
 
 
+def steps(store: Store, wanted: EventFilter, before: Cursor | None) -> int:
+    """Count the steps of SQLite that one page takes."""
+    taken = 0
+
+    def count() -> int:
+        nonlocal taken
+        taken += 1
+        return 0
+
+    # The connection that was put back last is the next one to be used.
+    with store.database.reading() as connection:
+        connection.set_progress_handler(count, 1)
+    EventSearch(store.database).page(wanted, before, 10)
+    with store.database.reading() as connection:
+        connection.set_progress_handler(None, 1)
+    return taken
+
+
+@pytest.mark.parametrize(
+    "wanted", [EventFilter(PROJECT), EventFilter(PROJECT, event_type="a"), EventFilter(PROJECT, until=1e9)]
+)
+def test_a_page_takes_as_much_work_wherever_it_lies(store: Store, wanted: EventFilter) -> None:
+    events = [
+        SecurityEvent(event_type="a", timestamp=datetime.fromtimestamp(number, timezone.utc)) for number in range(3000)
+    ]
+    store.add(PROJECT, "b", events, [], RECEIVED)
+    newest = steps(store, wanted, Cursor(2999.0, 3000))
+    assert 0 < steps(store, wanted, Cursor(100.0, 101)) < 1.2 * newest
+
+
 def test_an_event_from_the_future_counts_as_happened_when_it_came(store: Store) -> None:
     ahead = SecurityEvent(event_type="e", timestamp=datetime(9999, 1, 1, tzinfo=timezone.utc))
     store.add(PROJECT, "b", [ahead], [], RECEIVED)

@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opentelemetry_guard.backend.overview import WINDOWS, overview
+from opentelemetry_guard.backend.rules_form import with_ban
 from opentelemetry_guard.backend.store import SCHEMA_VERSION, Store, StoreError, Summary
 from opentelemetry_guard.models import AgentStatus, DynamicRules, SecurityEvent, SecurityMetric
 
@@ -74,6 +75,21 @@ def test_threads_that_send_the_same_rows_store_them_once(store: Store) -> None:
         counted = list(pool.map(lambda number: store.add("p", f"b{number}", events, [], 1.0), range(16)))
     assert sum(one.accepted for one in counted) == 50
     assert len(store.events(1000)) == 50
+
+
+def test_changes_that_are_made_at_once_all_come_to_stand(store: Store) -> None:
+    with ThreadPoolExecutor(8) as threads:
+        addresses = [f"192.0.2.{number}" for number in range(40)]
+        list(threads.map(lambda one: store.change_rules("p", lambda newest: with_ban(newest, one)), addresses))
+    newest = store.rules("p")
+    assert (newest.version, sorted(newest.ip_blacklist)) == (40, sorted(addresses))
+
+
+def test_a_change_that_fails_leaves_the_rules_as_they_are(store: Store) -> None:
+    before = store.rules("p")
+    with pytest.raises(ValueError, match="neither an IP address"):
+        store.change_rules("p", lambda newest: with_ban(newest, "nobody"))
+    assert store.rules("p") == before
 
 
 def test_rules_are_numbered_and_kept_for_each_project(store: Store) -> None:

@@ -1,4 +1,4 @@
-"""A browser for the tests that look at pages: one for all of them, cut off from everything but this machine."""
+"""A browser for the tests that look at pages: one for those of a module, cut off from everything but this machine."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """A browser that ends with the module: as long as it runs, no other test could run an event loop."""
     pytest.importorskip("playwright", reason="needs playwright")
     path = executable()
     if path is None:

@@ -81,6 +81,17 @@ def test_live_rows_are_those_of_the_filter_and_in_the_order_of_their_time(empty:
     assert page.locator("td.reason").all_inner_texts() == ["third", "second", "first"]
 
 
+def test_new_events_are_told_to_who_does_not_see_them(empty: RunningBackend, page: Page) -> None:
+    page.goto(f"{empty.url}/events")
+    send(empty, event(), event())
+    page.get_by_role("status").filter(has_text="2 new events at").wait_for(state="attached")
+
+
+def test_live_rows_go_on_where_the_newest_rows_were_deleted(empty: RunningBackend) -> None:
+    answer = empty.http.get(f"{empty.url}/events/rows?after=7", timeout=10)
+    assert (answer.status_code, answer.headers["X-Newest-Id"], answer.text.strip()) == (200, "0", "")
+
+
 def test_a_pause_holds_the_table_and_going_on_catches_up(empty: RunningBackend, page: Page) -> None:
     send(empty, event(reason="before"))
     page.goto(f"{empty.url}/events")
@@ -184,6 +195,7 @@ def test_a_ban_made_in_the_editor_is_handed_out_to_applications(empty: RunningBa
     page.get_by_text("Saved as version 1").wait_for()
     rules = rules_of(empty)
     assert (rules.version, rules.ip_blacklist) == (1, ["192.0.2.0/24"])
+    assert page.locator(".history li li").all_inner_texts() == ["ip blacklist + 192.0.2.0/24"]
 
 
 def test_every_kind_of_rule_can_be_set_and_restored(empty: RunningBackend, page: Page) -> None:
@@ -218,6 +230,7 @@ def test_a_mistake_in_the_editor_is_told_and_what_was_written_stays(empty: Runni
     page.get_by_text("Line 2: “not-an-address” is neither an IP address nor a range").wait_for()
     assert page.get_by_label("Banned").input_value() == "192.0.2.1\nnot-an-address"
     assert page.get_by_label("Banned").get_attribute("aria-invalid") == "true"
+    assert page.evaluate("document.activeElement.id") == "ip_blacklist"
     assert rules_of(empty).version == 0
 
 
@@ -277,6 +290,42 @@ def test_text_from_an_attacker_is_text_on_every_page(empty: RunningBackend, page
     assert ATTACKS[0] in page.locator("main").inner_text()
 
 
+def test_characters_that_would_hide_or_turn_text_are_spelled_out(empty: RunningBackend, page: Page) -> None:
+    send(empty, event(endpoint="/\u202egpj.exe", reason="a\u0000b", metadata={"k": "\u2066x"}))
+    page.goto(f"{empty.url}/events")
+    row = page.locator("#rows tr").inner_text()
+    assert "/\\u202egpj.exe" in row
+    assert "a\\u0000b" in row
+    page.goto(f"{empty.url}/events/1")
+    assert "\\u2066x" in page.locator("main").inner_text()
+
+
+def test_only_an_address_is_offered_for_a_ban(empty: RunningBackend, page: Page) -> None:
+    send(empty, event(ip_address="2001:db8::1"), event(ip_address="hash:5f0c"))
+    page.goto(f"{empty.url}/events/1")
+    assert page.get_by_role("button", name="Ban 2001:db8::1").is_visible()
+    page.goto(f"{empty.url}/events/2")
+    assert page.get_by_role("button", name="Ban").count() == 0
+
+
+@pytest.mark.parametrize("width", [360, 1440])
+def test_long_texts_leave_every_column_in_sight(empty: RunningBackend, browser: Browser, width: int) -> None:
+    long = "W" * 200
+    send(
+        empty,
+        event(event_type=long, ip_address=long, endpoint=long, reason=long, action_taken=long, method=long),
+        event(event_type="short"),
+    )
+    context = browser.new_context(viewport={"width": width, "height": 740})
+    page = context.new_page()
+    page.goto(f"{empty.url}/events")
+    hidden = page.locator(".scroll").evaluate("(table) => table.scrollWidth - table.clientWidth")
+    heights = page.locator("#rows tr").evaluate_all("(rows) => rows.map((row) => row.offsetHeight)")
+    context.close()
+    assert hidden <= 0
+    assert max(heights) < 400
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1440])
 def test_no_page_is_wider_than_the_window(backend: RunningBackend, browser: Browser, width: int, theme: str) -> None:
@@ -284,6 +333,8 @@ def test_no_page_is_wider_than_the_window(backend: RunningBackend, browser: Brow
         backend,
         event(event_type="long_" * 40, endpoint="/x" * 200, reason="y" * 300, ip_address="2001:db8::" + "f" * 99),
     )
+    status = {"status": "failed", "uptime": 1e9, "events_sent": 10**15, "errors": ["z" * 300]}
+    post(backend, "/api/v1/status", status, X_Agent_Install_Id="i" * 99, User_Agent="u" * 300)
     context = browser.new_context(viewport={"width": width, "height": 740}, color_scheme=theme)
     page = context.new_page()
     for path in [*PAGES, "/events/1", "/events?event_type=" + "long_" * 40]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from uuid import UUID
 
-from opentelemetry_guard.backend.store import Store
+from opentelemetry_guard.backend.store import FIRST_TTL, Store
 from opentelemetry_guard.models import AgentStatus, DynamicRules, SecurityEvent, SecurityMetric
 
 PROJECT = "shop"
@@ -82,32 +82,32 @@ def seed(store: Store, count: int = 1500) -> None:
 
 
 def _seed_agents(store: Store, now: datetime) -> None:
-    def status(state: str, sent: int, failed: int, waiting: int, errors: list[str]) -> AgentStatus:
+    def status(state: str, seen: float, sent: int, failed: int, waiting: int, errors: list[str]) -> AgentStatus:
         return AgentStatus(
             status=state,  # type: ignore[arg-type]
             uptime=93_700.0,
             events_sent=sent,
             events_failed=failed,
             buffer_size=waiting,
-            last_flush=now - timedelta(seconds=3),
+            last_flush=now - timedelta(seconds=seen + 3),
             errors=errors,
         )
 
     agents = (
-        ("7f1f4a5e-96a8-4f0b-8a52-2f1d4c4f4f10", 7_400.0, status("healthy", 81_250, 0, 0, [])),
+        ("7f1f4a5e-96a8-4f0b-8a52-2f1d4c4f4f10", 7_400.0, status("healthy", 7_400.0, 81_250, 0, 0, [])),
         (
             "c2a9c1de-0a71-4d24-9d11-73f1b2f0d0aa",
             95.0,
-            status("degraded", 40_113, 12, 318, ["The backend answered 503: trying again in 4 s"]),
+            status("degraded", 95.0, 40_113, 12, 318, ["The backend answered 503: trying again in 4 s"]),
         ),
-        ("e5b7c7b2-1df2-4a0e-b1c3-3a9a2c0f7e55", 12.0, status("healthy", 120_934, 0, 0, [])),
+        ("e5b7c7b2-1df2-4a0e-b1c3-3a9a2c0f7e55", 12.0, status("healthy", 12.0, 120_934, 0, 0, [])),
     )
     for install_id, seconds, said in agents:
         store.set_status(PROJECT, install_id, "opentelemetry-guard/0.1.0", said, now.timestamp() - seconds)
 
 
 def _seed_rules(store: Store, now: datetime) -> None:
-    first = DynamicRules(timestamp=now - timedelta(hours=5), blocked_user_agents=["sqlmap", "nikto"])
+    first = DynamicRules(timestamp=now - timedelta(hours=5), ttl=FIRST_TTL, blocked_user_agents=["sqlmap", "nikto"])
     second = first.model_copy(
         update={"timestamp": now - timedelta(minutes=50), "endpoint_rate_limits": {"/login": (5, 60)}}
     )

@@ -10,6 +10,18 @@
 
   const find = (id) => document.getElementById(id);
 
+  const TROUBLE = "The backend does not answer. What you see may be old; trying again.";
+
+  // Text is read out where a region of status changes, not where one appears.
+  function tell(place, text) {
+    if (place.textContent !== text) place.textContent = text;
+  }
+
+  function showTrouble(lasting) {
+    tell(find("trouble"), lasting ? TROUBLE : "");
+    document.documentElement.classList.toggle("lost", lasting);
+  }
+
   // Calls `work` again and again, more slowly while the backend doesn't answer, and not while nobody looks.
   function keepFresh(work, every) {
     let failures = 0;
@@ -21,7 +33,7 @@
         } catch {
           failures += 1;
         }
-        find("trouble").hidden = failures < 2;
+        showTrouble(failures > 1);
       }
       setTimeout(turn, Math.min(every * 2 ** failures, SLOWEST));
     }
@@ -50,10 +62,10 @@
     find("live").hidden = pause.hidden = false;
     pause.addEventListener("click", () => {
       paused = !paused;
-      pause.setAttribute("aria-pressed", String(paused));
       pause.textContent = paused ? "Go on" : "Pause";
       find("live-says").textContent = paused ? "Paused" : "Live";
       find("live").classList.toggle("paused", paused);
+      tell(find("arrivals"), paused ? "New events are held back." : "New events are shown.");
     });
 
     keepFresh(async () => {
@@ -62,13 +74,16 @@
       if (answer.status === 204) return;
       const rows = [...piece(await answer.text()).querySelectorAll("tr")];
       newest = answer.headers.get("X-Newest-Id");
+      let added = 0;
       for (const row of rows.reverse()) {
         if (body.querySelector(`tr[data-id="${row.dataset.id}"]`)) continue;
+        added += 1;
         const older = [...body.rows].find((one) => one.dataset.time <= row.dataset.time);
         row.classList.add("new");
         body.insertBefore(row, older ?? null);
       }
       while (body.rows.length > ROWS_SHOWN) body.lastElementChild.remove();
+      if (added) tell(find("arrivals"), `${added} new ${added === 1 ? "event" : "events"} at ${new Date().toISOString().slice(11, 19)}`);
       if (body.rows.length) {
         body.closest("table").hidden = false;
         find("no-rows").hidden = true;
