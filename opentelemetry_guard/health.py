@@ -1,4 +1,4 @@
-"""Whether this process delivers its security events, for a liveness or readiness check.
+"""Whether this process delivers its security events, for monitoring and readiness checks.
 
 ::
 
@@ -12,8 +12,11 @@
     def ready(): ...
 
 The endpoint answers 200, or 503 while a delivery has failed, with the status
-of every delivery of the process. An outage of the backend alone is no
-failure: rows wait, and the application goes on.
+of every delivery of the process. An outage of the backend is no failure for
+its first quarter of an hour: rows wait, and the application goes on.
+
+It is not for a liveness probe: a restart brings neither an API key nor the
+backend back, and would end a service that serves its users.
 """
 
 from __future__ import annotations
@@ -21,18 +24,23 @@ from __future__ import annotations
 from typing import Any
 
 from .delivery import registry
+from .exporters import connection
 from .models import AgentStatus
 
 __all__ = ["health_check", "healthz", "statuses"]
 
 
 def statuses() -> list[AgentStatus]:
-    """Return the status of every delivery of this process; none where no Guard exporter is in use."""
-    return [delivery.status() for delivery in registry.everyone()]
+    """Return the status of every delivery of this process; none where no Guard exporter is in use.
+
+    A wrong variable that has switched Guard export off counts as a delivery that has failed.
+    """
+    off = [AgentStatus(status="failed", uptime=0.0, errors=[problem]) for problem in connection.problems()]
+    return [*(delivery.status() for delivery in registry.everyone()), *off]
 
 
 def health_check() -> bool:
-    """Whether no delivery of this process has failed (`AgentStatus.status`)."""
+    """Whether no delivery of this process has failed (`AgentStatus.status`), and none is switched off by mistake."""
     return not any(status.status == "failed" for status in statuses())
 
 

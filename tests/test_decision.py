@@ -263,3 +263,10 @@ expressions = st.lists(st.tuples(pieces, repeats).map("".join), min_size=1, max_
 def test_what_passes_the_estimate_ends_soon(expression: str, stem: str) -> None:
     # There is nothing to assert: a pattern that backtracks without bound would not return in anybody's lifetime.
     Patterns([expression], 512).find(stem * 512 + "!")
+
+
+def test_an_address_object_is_the_address_that_it_writes() -> None:
+    rules = DynamicRules(ip_blacklist=["192.0.2.0/24", "2001:db8::/32"])
+    assert not rules.decide(ip=ipaddress.ip_address("192.0.2.7"))
+    assert not rules.decide(ip=ipaddress.ip_address("2001:db8::7"))
+    assert rules.decide(ip=ipaddress.ip_address("198.51.100.7"))

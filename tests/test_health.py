@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 
+import pytest
 from fastapi import Depends, FastAPI
 from fastapi.testclient import TestClient
 from support.guard_server import guard_server
 
-from opentelemetry_guard import GuardLogExporter
+from opentelemetry_guard import GuardLogExporter, GuardSpanExporter
 from opentelemetry_guard.health import health_check, healthz, statuses
 
 
@@ -46,6 +47,21 @@ def test_a_delivery_that_works_is_healthy_and_one_that_lacks_its_key_has_failed(
         two.shutdown()
         assert health_check()
         one.shutdown()
+
+
+def test_a_wrong_variable_that_switches_export_off_is_a_failure_until_the_exporter_is_shut_down(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_GUARD_TIMEOUT", "soon")
+    exporters = [GuardLogExporter(), GuardSpanExporter()]
+    [status] = statuses()
+    assert status.status == "failed"
+    assert "OTEL_EXPORTER_GUARD_TIMEOUT" in status.errors[0]
+    assert not health_check()
+    assert client().get("/healthz").status_code == 503
+    for exporter in exporters:
+        exporter.shutdown()
+    assert health_check()
 
 
 def test_the_module_needs_no_fastapi() -> None:

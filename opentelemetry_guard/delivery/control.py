@@ -1,8 +1,8 @@
-"""The thread for calls that carry no rows: status reports and rules.
+"""The threads for calls that carry no rows: one a process for status reports, and one for rules.
 
-They have a thread of their own, one a process, so that a slow answer to one
-of them never delays an event. It sleeps until the next call is due, and ends
-when nobody has calls to make.
+Each is apart from the other and from the sender, so that a slow answer to one
+call never delays an event, nor a report the rules. A thread sleeps until its
+next call is due, and ends when nobody has calls to make.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Control:
     `remove` returns at once, also while the task is waiting for an answer.
     """
 
-    def __init__(self, name: str = "OtelGuardControl") -> None:
+    def __init__(self, name: str) -> None:
         self._name = name
         self._tasks: list[Task] = []
         self._reset()
@@ -97,7 +97,7 @@ class Control:
         try:
             thread.start()
         except RuntimeError:
-            _logger.debug("the interpreter starts no threads any more: no status report and no rules")
+            _logger.debug("the interpreter starts no threads any more: no calls by %s", self._name)
         else:
             self._thread = thread
 
@@ -123,8 +123,11 @@ class Control:
             return None
 
 
-CONTROL = Control()
-"""The control of this process."""
+REPORTS = Control("OtelGuardReports")
+"""Runs the status reports of this process."""
+RULES = Control("OtelGuardRules")
+"""Runs this process's questions for dynamic rules."""
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=CONTROL.after_fork_in_child)
+    for control in (REPORTS, RULES):
+        os.register_at_fork(after_in_child=control.after_fork_in_child)

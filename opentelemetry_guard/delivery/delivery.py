@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING
 
 from ..codec import Row
 from ..config import GuardConfig
-from ..queue.base import KINDS, DeliveryQueue, Kind, Lease, QueueOptions, QueueStats
+from ..queue.base import KINDS, Batch, DeliveryQueue, Kind, Lease, QueueOptions, QueueStats
 from ..queue.local import LocalQueue
 from ..queue.memory import MemoryQueue
 from ..tally import SWITCHED_OFF, TALLY
 from .backoff import RetryPolicy
 from .breaker import BreakerPolicy, BreakerState
-from .control import CONTROL
+from .calls import Call, tell
+from .control import REPORTS
 from .encoder import Encoder
 from .envelope import Envelope
 from .metrics import DeliveryMetrics
@@ -113,7 +114,7 @@ class Delivery:
                 self.status,
                 lambda: self._transport,
                 lambda: self._routes["status"],
-                CONTROL,
+                REPORTS,
             )
             self._reporter.start()
 
@@ -245,7 +246,7 @@ class Delivery:
             self._release()
         elif rows:
             self._sender.wake()
-            CONTROL.ensure()
+            REPORTS.ensure()
 
     def flush(self, timeout: float, hurry: bool = False) -> bool:
         """Send what can be sent now, for at most `timeout` seconds; return whether nothing is left to send.
@@ -329,8 +330,8 @@ class Delivery:
             )
         )
 
-    def _observe(self, route: RouteName, seconds: float, outcome: Outcome) -> None:
-        """Note one request: for the metrics, and for the reporter where the route is in another state now."""
+    def _observe(self, route: RouteName, seconds: float, outcome: Outcome, batch: Batch | None) -> None:
+        """Note one request: for the metrics, the reporter (where the route is in another state now) and observers."""
         self._metrics.observe(route, seconds, outcome)
         if route in KINDS and outcome.verdict is Verdict.ACCEPTED:
             self._flushed_at = time.time()
@@ -340,6 +341,7 @@ class Delivery:
             self._states[route] = state
         if changed and self._reporter is not None:
             self._reporter.state_may_have_changed()
+        tell(Call(self.config.destination, route, outcome, seconds, batch))
 
     def _observed_stats(self) -> DeliveryStats | None:
         return None if self.closed or self._successor is not None else self.stats()

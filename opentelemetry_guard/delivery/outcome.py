@@ -48,6 +48,11 @@ class Outcome:
     retry_after: float | None = None
     timed_out: bool = False
 
+    @property
+    def text(self) -> str:
+        """Status and reason, for people."""
+        return f"{self.status} {self.reason}".strip() if self.status else self.reason
+
 
 def is_retryable(status: int) -> bool:
     """Whether a status asks for the same request again."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import threading
 import time
@@ -10,16 +11,19 @@ from typing import TYPE_CHECKING
 
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 
+from ..once import log_once
 from .control import Control
-from .outcome import Verdict
+from .outcome import Outcome, Verdict
 from .route import Route
 from .transport import Transport
 
 if TYPE_CHECKING:
     from ..models import AgentStatus
 
+_logger = logging.getLogger(__name__)
+
 CALL_SECONDS = 10.0
-"""Seconds that one report may take at most, whatever the request timeout is: other calls wait behind it."""
+"""Seconds that one report may take at most, whatever the request timeout is: other deliveries' wait behind it."""
 CHANGE_SECONDS = 10.0
 """Seconds between two reports at least, where the interval is longer and the state goes up and down."""
 FINAL_SECONDS = 1.0
@@ -136,3 +140,18 @@ class StatusReporter:
             # A part of it is jitter, so that a fleet that was started together doesn't report together.
             self._next_report = now + self._uniform(0.8, 1.0) * self._interval
             self._reported = status.status
+            route.complaint = _complaint(outcome)
+
+
+def _complaint(outcome: Outcome) -> str | None:
+    """Return what the backend has against a report that reached it, and say it once; None where it took the report."""
+    if outcome.verdict in (Verdict.ACCEPTED, Verdict.MISCONFIGURED):
+        # Why nothing of ours is taken, the route says.
+        return None
+    log_once(
+        _logger,
+        logging.WARNING,
+        f"the Guard backend doesn't take status reports: {outcome.text[:200]}",
+        cause=f"status reports refused with {outcome.status}",
+    )
+    return outcome.text

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from ..once import log_once
+from ..queue.base import Batch
 from .breaker import BreakerPolicy, BreakerState, CircuitBreaker
 from .limiter import RateLimiter
 from .outcome import Outcome, Verdict
@@ -21,7 +22,8 @@ RouteName = Literal["events", "metrics", "status", "rules"]
 ROUTES: tuple[RouteName, ...] = ("events", "metrics", "status", "rules")
 """The routes of a destination."""
 
-Observe = Callable[[RouteName, float, Outcome], None]
+Observe = Callable[[RouteName, float, Outcome, Batch | None], None]
+"""Takes the route, the seconds, the outcome, and the batch that was sent, if any."""
 
 
 class Route:
@@ -37,7 +39,7 @@ class Route:
         Args:
             name: what it carries.
             policy: when its circuit breaker opens.
-            observe: called with the name, the seconds and the outcome of every request.
+            observe: told of every request that has ended.
         """
         self.name = name
         self._observe = observe
@@ -65,15 +67,15 @@ class Route:
         self.limiter.take(now)
         self._log_transition(before, "")
 
-    def settle(self, outcome: Outcome, now: float) -> None:
-        """Note how the request ended."""
+    def settle(self, outcome: Outcome, now: float, batch: Batch | None = None) -> None:
+        """Note how the request ended, and tell the observer; `batch` is what it carried."""
         if self._observe is not None:
-            self._observe(self.name, now - self._began_at, outcome)
+            self._observe(self.name, now - self._began_at, outcome, batch)
         before = self.breaker.state
         if outcome.verdict is Verdict.MISCONFIGURED:
             self._hold(outcome, now)
         elif outcome.verdict is Verdict.RETRY:
-            self.last_error = _text(outcome)
+            self.last_error = outcome.text
             if outcome.timed_out or outcome.status in (429, 503):
                 self.limiter.slow_down(now)
             self.breaker.failed(now)
@@ -84,20 +86,19 @@ class Route:
             self._resume(now)
             self.limiter.speed_up(now)
             self.breaker.succeeded(now)
-        self._log_transition(before, _text(outcome))
+        self._log_transition(before, outcome.text)
 
     def _hold(self, outcome: Outcome, now: float) -> None:
-        text = _text(outcome)
         if self.held_for is None:
             log_once(
                 _logger,
                 logging.ERROR,
-                f"nothing is delivered to the Guard backend ({text}): check OTEL_EXPORTER_GUARD_API_KEY, "
-                "OTEL_EXPORTER_GUARD_PROJECT_ID and OTEL_EXPORTER_GUARD_ENDPOINT. Everything is kept, "
+                f"the Guard backend can't be used for {self.name} ({outcome.text}): check OTEL_EXPORTER_GUARD_API_KEY, "
+                "OTEL_EXPORTER_GUARD_PROJECT_ID and OTEL_EXPORTER_GUARD_ENDPOINT. What is not delivered is kept, "
                 f"and tried again every {HOLD_SECONDS / 60:.0f} minutes",
                 cause=f"the Guard backend is refused with status {outcome.status}",
             )
-        self.held_for = self.last_error = text
+        self.held_for = self.last_error = outcome.text
         self._not_before = now + HOLD_SECONDS
 
     def _resume(self, now: float) -> None:
@@ -114,7 +115,3 @@ class Route:
             _logger.warning("circuit breaker for Guard %s: %s (%s)", self.name, after.value, why)
         else:
             _logger.info("circuit breaker for Guard %s: %s", self.name, after.value)
-
-
-def _text(outcome: Outcome) -> str:
-    return f"{outcome.status} {outcome.reason}".strip() if outcome.status else outcome.reason

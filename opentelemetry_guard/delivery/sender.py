@@ -306,7 +306,7 @@ class Sender:
             case _:
                 self._bury(source, batch, outcome)
         # Last, since it tells the application's own instruments: whatever they do, the batch has been dealt with.
-        route.settle(outcome, answered_at)
+        route.settle(outcome, answered_at, batch)
 
     def _delay(self, failures: int) -> float:
         return self._equipment.retry.delay(failures)

@@ -12,6 +12,7 @@ from ..models import AgentState, AgentStatus
 from ..queue.base import DROPPED_PURGED, KINDS
 from ..tally import SWITCHED_OFF
 from .breaker import BreakerState
+from .route import RouteName
 from .stats import DeliveryStats, RouteStats
 
 LATELY_SECONDS = 900.0
@@ -154,10 +155,10 @@ def _problems_of_backend(reading: Reading) -> Iterator[Problem]:
             continue
         seen.add(route.last_error)
         carries_rows = name in KINDS
-        if route.held and carries_rows:
+        if route.held:
             yield (
-                "failed",
-                f"the backend refuses us ({route.last_error}): check OTEL_EXPORTER_GUARD_API_KEY, "
+                "failed" if carries_rows else "degraded",
+                f"the backend refuses our {_CALLS[name]} ({route.last_error}): check OTEL_EXPORTER_GUARD_API_KEY, "
                 "OTEL_EXPORTER_GUARD_PROJECT_ID and OTEL_EXPORTER_GUARD_ENDPOINT; rows are kept",
             )
         else:
@@ -165,11 +166,19 @@ def _problems_of_backend(reading: Reading) -> Iterator[Problem]:
             yield "failed" if long else "degraded", f"{_what_fails(name, route)}: {route.last_error}"
 
 
-def _what_fails(name: str, route: RouteStats) -> str:
+_CALLS: Mapping[RouteName, str] = {
+    "events": "events",
+    "metrics": "metrics",
+    "status": "status reports",
+    "rules": "questions for rules",
+}
+
+
+def _what_fails(name: RouteName, route: RouteStats) -> str:
     if name in KINDS:
         pace = "" if route.breaker is BreakerState.CLOSED else ", circuit breaker open"
         return f"{name} can't be delivered now and wait{pace}"
-    return f"the backend's {name} can't be used now" if name == "rules" else "the last status report failed"
+    return "status reports fail" if name == "status" else "the backend's rules can't be used, the last ones stay"
 
 
 def _problems_of_queue(reading: Reading) -> Iterator[Problem]:

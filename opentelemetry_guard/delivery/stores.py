@@ -8,11 +8,10 @@ from dataclasses import replace
 
 from ..config import GuardConfig
 from ..once import log_once
-from ..queue.base import DeliveryQueue, QueueOptions
+from ..queue.base import DeliveryQueue, QueueOptions, QueueUnavailable
 from ..queue.memory import MemoryQueue
 from ..queue.sqlite import SqliteQueue
-from ..queue.url import open_queue
-from .identity import state_directory
+from ..queue.url import default_queue_file, open_queue
 
 _logger = logging.getLogger(__name__)
 
@@ -36,8 +35,9 @@ def open_store(config: GuardConfig) -> DeliveryQueue:
     options = options_of(config)
     if config.queue_url is not None:
         return open_queue(config.queue_url, options)
-    directory = state_directory()
-    if directory is None:
+    try:
+        path = default_queue_file(options.destination)
+    except QueueUnavailable:
         log_once(
             _logger,
             logging.WARNING,
@@ -45,7 +45,7 @@ def open_store(config: GuardConfig) -> DeliveryQueue:
             "set OTEL_EXPORTER_GUARD_QUEUE_URL=sqlite:///path/queue.db",
         )
         return MemoryQueue(options)
-    return SqliteQueue(directory / f"queue-{options.destination}.db", options, private_directory=True)
+    return SqliteQueue(path, options, private_directory=True)
 
 
 def earlier_stores(config: GuardConfig) -> Iterator[DeliveryQueue]:

@@ -135,6 +135,9 @@ class HTTPTransport:
         self.close()
         if isinstance(answer, Outcome):
             return RulesAnswer(answer)
+        if len(answer.body) >= MAX_RULES:
+            reason = f"the document is larger than {MAX_RULES // 1024**2} MiB"
+            return RulesAnswer(Outcome(Verdict.RETRY, answer.status, reason))
         told = judge_rules(answer.status, answer.headers, answer.body)
         return replace(told, outcome=self._without_secrets(told.outcome))
 

@@ -145,30 +145,38 @@ class _Detectors:
     def __init__(self, rules: BehaviorRules, clock: Clock, max_clients: int, *, of_users: bool) -> None:
         self._clients = Table(max_clients)
         self._of_suspects: list[AddressLogins | UserLogins | ScanDetector] = []
-        self._of_all: list[RateDetector | ErrorDetector] = []
+        self._rate: RateDetector | None = None
+        self._errors: ErrorDetector | None = None
         if rules.failed_logins:
             logins = UserLogins if of_users else AddressLogins
             self._of_suspects.append(logins(rules.failed_logins, clock, max_clients))
         if rules.scanning:
             self._of_suspects.append(ScanDetector(rules.scanning, clock, max_clients))
         if rules.request_rate:
-            self._of_all.append(RateDetector(rules.request_rate, clock, self._clients, shared=not of_users))
+            self._rate = RateDetector(rules.request_rate, clock, self._clients, shared=not of_users)
         if rules.error_ratio:
-            self._of_all.append(ErrorDetector(rules.error_ratio, clock, self._clients))
+            self._errors = ErrorDetector(rules.error_ratio, clock, self._clients)
 
     def judge(self, key: bytes, seen: Sighting) -> list[Finding]:
         """Count a request of a client and return what is conspicuous, the most specific first."""
-        findings = []
-        for suspicion in self._of_suspects:
-            finding = suspicion.judge(key, seen)
-            if finding is not None:
-                findings.append(finding)
-        if self._of_all:
-            row = self._clients.row(key)
-            for detector in self._of_all:
-                finding = detector.judge(row, seen)
-                if finding is not None:
-                    findings.append(finding)
+        failed = seen.status >= 400
+        findings = [
+            finding
+            for suspicion in self._of_suspects
+            # A success says something about those only who have failed before.
+            if (failed or key in suspicion.suspects) and (finding := suspicion.judge(key, seen)) is not None
+        ]
+        if self._rate is None and self._errors is None:
+            return findings
+        row = self._clients.row(key)
+        if self._rate is not None and (finding := self._rate.judge(row, seen)) is not None:
+            findings.append(finding)
+        # What is found already explains the errors, which would be folded into it.
+        if (
+            self._errors is not None
+            and (finding := self._errors.judge(row, seen, explained=bool(findings))) is not None
+        ):
+            findings.append(finding)
         return findings
 
 

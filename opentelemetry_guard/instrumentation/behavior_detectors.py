@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
@@ -65,13 +64,12 @@ class Explanation(NamedTuple):
     evidence: dict[str, object]
 
 
-def reaches(number: float, threshold: float) -> bool:
-    """Whether an estimated number is the threshold, or more, when it is rounded."""
-    return number >= threshold - 0.5
+def least(threshold: float) -> float:
+    """Return the least estimate that is the threshold when it is rounded."""
+    return threshold - 0.5
 
 
-@dataclass(slots=True)
-class FailureCount:
+class FailureCount(NamedTuple):
     """The failed logins of one suspect in the window, as estimated, and their share of its latest requests."""
 
     failures: float
@@ -86,8 +84,12 @@ class FailureTable:
     gets one 401 from everything that it loads.
     """
 
-    def __init__(self, rule: FailedLogins, clock: Clock, max_clients: int) -> None:
+    def __init__(self, rule: FailedLogins, max_peers: int, clock: Clock, max_clients: int) -> None:
+        """Build a table that tells of keys with as many failures as the rule says, or with failures of `max_peers`."""
+        self._least_failures = least(rule.failures)
+        self._least_peers = least(max_peers)
         self._table = Table(_suspects(max_clients))
+        self.suspects = self._table.keys
         self._windows = Windows(self._table, clock.beat(rule.window))
         self._share = Share(self._table)
         self._failures = self._windows.count()
@@ -95,7 +97,7 @@ class FailureTable:
         self._places = self._windows.distinct(64)
 
     def count(self, key: bytes, seen: Sighting, peer: int | None) -> FailureCount | None:
-        """Count a request; return what `key` has come to where this one is a failure.
+        """Count a request; where it is a failure that may be one too many, return what `key` has come to.
 
         `peer` is the user that failed from an address, or the address from which a user failed.
         """
@@ -111,6 +113,8 @@ class FailureTable:
             self._failures.current[row] += 1
         if peer is not None:
             self._peers.add(row, peer)
+        if self._failures.at_most(row) < self._least_failures and self._peers.at_most(row) < self._least_peers:
+            return None
         return FailureCount(self._failures.value(row), self._peers.value(row), self._share.value[row])
 
 
@@ -119,18 +123,20 @@ class AddressLogins:
 
     def __init__(self, rule: FailedLogins, clock: Clock, max_clients: int) -> None:
         self._rule = rule
-        self._table = FailureTable(rule, clock, max_clients)
+        self._least_failures = least(rule.failures)
+        self._least_users = least(rule.users)
+        self._table = FailureTable(rule, rule.users, clock, max_clients)
+        self.suspects = self._table.suspects
 
     def judge(self, key: bytes, seen: Sighting) -> Finding | None:
         """Count a request and say whether the address is conspicuous with it."""
         counted = self._table.count(key, seen, seen.user)
         if counted is None:
             return None
-        rule = self._rule
-        stuffing = reaches(counted.peers, rule.users)
-        if not stuffing and not reaches(counted.failures, rule.failures):
+        stuffing = counted.peers >= self._least_users
+        if not stuffing and counted.failures < self._least_failures:
             return None
-        if counted.share < rule.share:
+        if counted.share < self._rule.share:
             return None
         pattern = STUFFING if stuffing else BRUTE_FORCE
         return Finding(FAILED_LOGINS, pattern, partial(self._explain, counted, stuffing))
@@ -158,16 +164,18 @@ class UserLogins:
 
     def __init__(self, rule: FailedLogins, clock: Clock, max_clients: int) -> None:
         self._rule = rule
-        self._table = FailureTable(rule, clock, max_clients)
+        self._least_failures = least(rule.failures)
+        self._least_addresses = least(rule.addresses)
+        self._table = FailureTable(rule, rule.addresses, clock, max_clients)
+        self.suspects = self._table.suspects
 
     def judge(self, key: bytes, seen: Sighting) -> Finding | None:
         """Count a request and say whether the attempts against this user are conspicuous with it."""
         counted = self._table.count(key, seen, seen.address)
         if counted is None:
             return None
-        rule = self._rule
-        distributed = reaches(counted.peers, rule.addresses)
-        if not distributed and not reaches(counted.failures, rule.failures):
+        distributed = counted.peers >= self._least_addresses
+        if not distributed and counted.failures < self._least_failures:
             return None
         pattern = DISTRIBUTED if distributed else BRUTE_FORCE
         return Finding(FAILED_LOGINS, pattern, partial(self._explain, counted, distributed))
@@ -194,7 +202,9 @@ class ScanDetector:
 
     def __init__(self, rule: Scanning, clock: Clock, max_clients: int) -> None:
         self._rule = rule
+        self._least_paths = least(rule.paths)
         self._table = Table(_suspects(max_clients))
+        self.suspects = self._table.keys
         self._windows = Windows(self._table, clock.beat(rule.window))
         self._share = Share(self._table)
         self._missing = self._windows.count()
@@ -213,11 +223,11 @@ class ScanDetector:
         self._windows.turn(row)
         self._missing.current[row] += 1
         self._places.add(row, seen.place)
-        if not reaches(self._places.at_most(row), rule.paths):
+        if self._places.at_most(row) < self._least_paths:
             return None
         places = self._places.value(row)
         share = self._share.value[row]
-        if not reaches(places, rule.paths) or share < rule.share:
+        if places < self._least_paths or share < rule.share:
             return None
         return Finding(SCANNING, "", partial(self._explain, row, places, share))
 
@@ -326,8 +336,8 @@ class ErrorDetector:
         self._all_requests = self._all_windows.count()
         self._all_errors = self._all_windows.count()
 
-    def judge(self, row: int, seen: Sighting) -> Finding | None:
-        """Count a request and say whether the client is conspicuous with it."""
+    def judge(self, row: int, seen: Sighting, *, explained: bool = False) -> Finding | None:
+        """Count a request and say whether the client is conspicuous with it, unless its errors are `explained`."""
         self._windows.turn(row)
         self._all_windows.turn(self._all)
         self._requests.current[row] += 1
@@ -336,7 +346,7 @@ class ErrorDetector:
             return None
         self._errors.current[row] += 1
         self._all_errors.current[self._all] += 1
-        if self._errors.at_most(row) < self._least_errors:
+        if explained or self._errors.at_most(row) < self._least_errors:
             return None
         return self._compared(row)
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from .behavior_detectors import ERROR_RATIO, FAILED_LOGINS, REQUEST_RATE, SCANNING
 from .sliding import Clock, Table
 
 _SPECIFIC_FIRST = (FAILED_LOGINS, SCANNING, REQUEST_RATE, ERROR_RATIO)
 _SUFFIXES = {detector: b"!" + detector.encode() for detector in _SPECIFIC_FIRST}
+_BEHIND_ERRORS = _SPECIFIC_FIRST[:-1]
 
 
 class Incidents:
@@ -45,7 +48,7 @@ def incident(client: bytes, detector: str) -> bytes:
     return client + _SUFFIXES[detector]
 
 
-def explaining(client: bytes, detector: str, address: bytes | None) -> list[bytes]:
+def explaining(client: bytes, detector: str, address: bytes | None) -> Sequence[bytes]:
     """Return the keys of the incidents that explain a finding, so that it tells nothing new.
 
     Errors are what failed logins, scans and floods leave behind, and what a user id does from an address is known
@@ -56,8 +59,8 @@ def explaining(client: bytes, detector: str, address: bytes | None) -> list[byte
         detector: that found it.
         address: the key of the address, where the client is a user id and all that it did can be that address's.
     """
-    others = _SPECIFIC_FIRST[:-1] if detector == ERROR_RATIO else ()
-    keys = [incident(client, other) for other in others]
-    if address is not None:
-        keys += [incident(address, other) for other in (detector, *others)]
-    return keys
+    same = () if address is None else (incident(address, detector),)
+    if detector != ERROR_RATIO:
+        return same
+    clients = (client,) if address is None else (client, address)
+    return *same, *(incident(one, other) for one in clients for other in _BEHIND_ERRORS)

@@ -6,10 +6,17 @@ import functools
 import hashlib
 import socket
 import zlib
-from collections.abc import Iterable
 
 _HASHED_CHARACTERS = 256
 """Characters of a path or a user agent that are told apart; hashing what comes after would be the client's choice."""
+
+_ASSETS = frozenset(
+    """
+    js mjs css map wasm png jpg jpeg gif svg webp avif ico woff woff2 ttf otf eot mp3 mp4 webm
+    """.split()  # noqa: SIM905  words read better than a column of strings
+)
+"""How the names of files end that a page loads by itself."""
+_LONGEST_ENDING = max(map(len, _ASSETS)) + 1
 
 _MAPPED_IPV4 = bytes(10) + b"\xff\xff"
 _NETWORK_BYTES = 8
@@ -48,9 +55,18 @@ def resource(route: str | None, path: str) -> str:
     """Return what a request is about: the route's template, or the path where no template tells more.
 
     A template tells more when it has a part of its own: ``/items/{number}`` is one resource, whatever was not found
-    in it, but ``/{anything}`` is a catch-all, and only the path says what was asked for.
+    in it, but ``/{anything}`` is a catch-all, and only the path says what was asked for. The files that a page loads
+    are one resource in each directory: after a deployment, an old page asks for dozens that are gone.
     """
-    return route if route and _has_own_part(route) else path
+    if route and _has_own_part(route):
+        return route
+    return path[: path.rfind("/") + 1] + "*" if is_asset(path) else path
+
+
+def is_asset(path: str) -> bool:
+    """Whether a path is that of a file which a page loads by itself, as its ending says."""
+    _, dot, ending = path[-_LONGEST_ENDING:].rpartition(".")
+    return bool(dot) and ending.lower() in _ASSETS
 
 
 @functools.lru_cache(maxsize=1024)
@@ -58,9 +74,14 @@ def _has_own_part(route: str) -> bool:
     return any(part and not part.startswith("{") for part in route.split("/"))
 
 
-def is_login_name(about: str, words: Iterable[str]) -> bool:
+def is_login_name(about: str, words: tuple[str, ...]) -> bool:
     """Whether the last segment of a path or template has one of these words in it."""
-    name = about[-_HASHED_CHARACTERS:].rstrip("/").rpartition("/")[2].lower()
+    return _ends_with_login(about[-_HASHED_CHARACTERS:], words)
+
+
+@functools.lru_cache(maxsize=1024)
+def _ends_with_login(about: str, words: tuple[str, ...]) -> bool:
+    name = about.rstrip("/").rpartition("/")[2].lower()
     return any(map(name.__contains__, words))
 
 

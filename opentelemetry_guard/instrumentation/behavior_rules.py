@@ -165,10 +165,14 @@ def _value(name: str, value: object, default: object, where: str) -> object:
 
 def _items(value: object, kind: type, where: str) -> tuple[object, ...]:
     listed = isinstance(value, list | tuple)
-    if not listed or any(isinstance(item, bool) or not isinstance(item, kind) for item in value):  # type: ignore[attr-defined]
-        what = "statuses, like [401]" if kind is int else 'words in lower case, like ["login"]'
+    if not listed or not all(_is_item(item, kind) for item in value):  # type: ignore[attr-defined]
+        what = "statuses from 400 to 599, like [401]" if kind is int else 'words in lower case, like ["login"]'
         raise ValueError(_refusal(where, value, f"it must be a list of {what}"))
     return tuple(value)  # type: ignore[arg-type]
+
+
+def _is_item(item: object, kind: type) -> bool:
+    return type(item) is kind and (kind is not int or item in range(400, 600))
 
 
 def _number(name: str, value: object, whole: bool, where: str) -> float:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 import re
 import threading
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -25,6 +25,7 @@ from typing import TypeVar
 from urllib.parse import unquote
 
 from .answered import AnsweredRequest
+from .behavior_keys import fingerprint, is_asset, resource
 
 T = TypeVar("T")
 
@@ -205,15 +206,17 @@ class Burst:
     """When answers of 404 to one address are a burst.
 
     Attributes:
-        count: answers.
-        seconds: the window in which they have to lie.
+        count: different resources that don't exist (`behavior_keys.resource`).
+        requests: answers, whatever they are about but the files that a page loads.
+        seconds: the window in which either have to lie.
         cool_down: seconds after a burst was told before the same address's next one is.
         addresses: how many addresses are remembered; the one that has been quiet for longest is forgotten.
     """
 
     count: int = 10
+    requests: int = 30
     seconds: float = 10.0
-    cool_down: float = 60.0
+    cool_down: float = 300.0
     addresses: int = 4096
 
 
@@ -357,42 +360,65 @@ class NotFoundBursts:
         self._lock = threading.Lock()
         self._seen: OrderedDict[str, _Run] = OrderedDict()
 
-    def observe(self, address: str, now: float) -> Finding | None:
+    def observe(self, answered: AnsweredRequest, now: float) -> Finding | None:
         """Take one 404.
 
         Args:
-            address: the client's; without one nobody can be told from another, so nothing is counted.
+            answered: the request; without an address nobody can be told from another, so nothing is counted.
             now: seconds on a clock that never goes back.
         """
+        address = answered.address
         if not address:
             return None
         burst = self._burst
+        place = fingerprint(resource(answered.route, answered.path))
         with self._lock:
             run = self._seen.get(address)
             if run is None:
-                run = self._seen[address] = _Run(deque(maxlen=burst.count))
+                run = self._seen[address] = _Run(now)
                 if len(self._seen) > burst.addresses:
                     self._seen.popitem(last=False)
             else:
                 self._seen.move_to_end(address)
-            run.times.append(now)
+            run.add(place, not is_asset(answered.path), now, burst)
             if now < run.quiet_until:
                 run.silent += 1
                 return None
-            if len(run.times) < burst.count or now - run.times[0] > burst.seconds:
+            if len(run.places) < burst.count and run.number < burst.requests:
                 return None
             silent, run.silent, run.quiet_until = run.silent, 0, now + burst.cool_down
-        evidence = {"count": burst.count, "window": burst.seconds, "not_told": silent}
-        return Finding("suspicious_request", "not_found_burst", f"{burst.count} answers of 404 in a burst", evidence)
+            distinct = len(run.places)
+            number = max(run.number, distinct)
+        return Finding(
+            "suspicious_request",
+            "not_found_burst",
+            f"{number} answers of 404 in a burst",
+            {"count": number, "distinct_paths": distinct, "window": burst.seconds, "not_told": silent},
+        )
 
 
 @dataclass(slots=True)
 class _Run:
-    """The times of an address's latest 404s, the end of its cool-down, and how many it has had during that."""
+    """The 404s of an address since it `began`, the end of its cool-down, and how many it has had during that.
 
-    times: deque[float]
+    `places` has when each of the latest different resources was asked for, the one that was longest ago first.
+    """
+
+    began: float
+    number: int = 0
+    places: dict[int, float] = field(default_factory=dict)
     quiet_until: float = -math.inf
     silent: int = 0
+
+    def add(self, place: int, counts: bool, now: float, burst: Burst) -> None:
+        """Take one 404, and forget what lies before the window."""
+        self.places.pop(place, None)
+        self.places[place] = now
+        while len(self.places) > burst.count or now - next(iter(self.places.values())) > burst.seconds:
+            del self.places[next(iter(self.places))]
+        if now - self.began > burst.seconds:
+            self.began, self.number = now, 0
+        self.number += counts
 
 
 def climbs(path: str, raw_path: str = "") -> bool:
@@ -543,12 +569,18 @@ def _burst(key: str, value: object) -> Burst | None:
         return Burst()
     if not isinstance(value, Mapping):
         raise ValueError(f'{key} is {value!r}, it must be an object such as {{"count": 10, "seconds": 10}}, or false')
-    bounds = {"count": (2, 10_000), "seconds": (0.1, 86_400), "cool_down": (0, 86_400), "addresses": (1, 1_000_000)}
+    bounds = {
+        "count": (2, 1_000),
+        "requests": (2, 10_000),
+        "seconds": (0.1, 86_400),
+        "cool_down": (0, 86_400),
+        "addresses": (1, 1_000_000),
+    }
     fields: dict[str, float] = {}
     for name, number in value.items():
         if name not in bounds:
             raise ValueError(f"{key} has the key {name!r}, allowed are {', '.join(bounds)}")
-        fields[name] = _number(f"{key}.{name}", number, *bounds[name], whole=name in ("count", "addresses"))
+        fields[name] = _number(f"{key}.{name}", number, *bounds[name], whole=name in ("count", "requests", "addresses"))
     return Burst(**fields)  # type: ignore[arg-type]
 
 

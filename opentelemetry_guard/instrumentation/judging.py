@@ -100,7 +100,7 @@ class AnswerJudge:
         if finding is not None or answered.reported or self._bursts is None:
             return finding
         # A burst is made of answers that are nothing by themselves.
-        return self._bursts.observe(answered.address, now) if self._judge.is_unexpected_not_found(answered) else None
+        return self._bursts.observe(answered, now) if self._judge.is_unexpected_not_found(answered) else None
 
     def _emit(self, request: FollowedRequest, answered: AnsweredRequest, fields: Mapping[str, object]) -> None:
         self._emitter.emit_event(
@@ -164,10 +164,12 @@ def _user(request: FollowedRequest) -> str | None:
     """Return whom the application has recognised: on its span, or in the scope as Starlette's authentication does."""
     current = trace.get_current_span()
     for span in (request.server_span, current) if current is not request.server_span else (current,):
-        attributes = getattr(span, "attributes", None) or {}  # a span that isn't recorded has none
-        for name in USER_ATTRIBUTES:
-            if (value := attributes.get(name)) is not None:
-                return str(value)
+        attributes = getattr(span, "attributes", None)  # a span that isn't recorded has none
+        if attributes:
+            held = attributes.copy()  # looking up what isn't there costs the SDK's attributes more than this
+            for name in USER_ATTRIBUTES:
+                if (value := held.get(name)) is not None:
+                    return str(value)
     return _scope_user(request.scope)
 
 

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
-import logging
-import math
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +10,11 @@ from typing import TypeAlias
 import orjson
 
 from ..client_address import Network
-from ..once import log_once
+from ..options import PREFIX, parse_interval, parse_networks, resolve_options
 from .behavior_rules import BehaviorRules
 from .http_rules import HttpRules
 
-_logger = logging.getLogger(__name__)
-
-PREFIX = "OTEL_PYTHON_GUARD_"
+__all__ = ["NAMES", "PREFIX", "GuardOptions"]
 
 Rules: TypeAlias = "Mapping[str, object]"
 
@@ -59,25 +53,7 @@ class GuardOptions:
         Raises:
             ValueError: a keyword has a value that it can't have.
         """
-        environ = os.environ if environ is None else environ
-        values: dict[str, object] = {}
-        for name, parse in _PARSERS.items():
-            variable = PREFIX + name.upper()
-            if (given := keywords.get(name)) is not None:
-                values[name] = _parsed(name, given, parse)
-            elif text := environ.get(variable, "").strip():
-                try:
-                    values[name] = _parsed(variable, text, parse)
-                except ValueError as error:
-                    log_once(_logger, logging.ERROR, f"{error}; the default is used")
-        return cls(**values)  # type: ignore[arg-type]
-
-
-def _parsed(name: str, value: object, parse: Callable[[object], object]) -> object:
-    try:
-        return parse(value)
-    except ValueError as error:
-        raise ValueError(f"{name} is {value!r}, which can't be used: {error}") from None
+        return cls(**resolve_options(_PARSERS, keywords, environ))  # type: ignore[arg-type]
 
 
 def _switch(value: object) -> bool:
@@ -115,32 +91,15 @@ def _loaded(text: str) -> object:
         raise ValueError(f"it must be a JSON object, or the path of a file that holds one ({error})") from None
 
 
-def _networks(value: object) -> tuple[Network, ...]:
-    items = value.split(",") if isinstance(value, str) else value
-    if not isinstance(items, (list, tuple, set, frozenset)):
-        raise ValueError("it must be addresses or networks, separated by commas")
-    return tuple(ipaddress.ip_network(str(item).strip(), strict=False) for item in items if str(item).strip())
-
-
-def _interval(value: object) -> float:
-    try:
-        seconds = math.nan if isinstance(value, bool) else float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        seconds = math.nan
-    if not (seconds == 0 or 1 <= seconds <= 86_400):
-        raise ValueError("it must be a number of seconds from 1 to 86400, or 0 for none")
-    return seconds
-
-
 _PARSERS: Mapping[str, Callable[[object], object]] = {
     "sigterm_handler": _switch,
     "http_events": _switch,
     "http_rules": _changes_to(HttpRules.resolve),
     "behavior": _switch,
     "behavior_rules": _changes_to(BehaviorRules.resolve),
-    "trusted_proxies": _networks,
+    "trusted_proxies": parse_networks,
     "resource_metrics": _switch,
-    "rules_interval": _interval,
+    "rules_interval": parse_interval,
 }
 
 NAMES = tuple(_PARSERS)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import MutableSequence
+from collections.abc import Container, MutableSequence
 from typing import TypeAlias
 
 Numbers: TypeAlias = "MutableSequence[int] | MutableSequence[float]"
@@ -67,6 +67,11 @@ class Table:
         self._columns.append(column)
         return column
 
+    @property
+    def keys(self) -> Container[bytes]:
+        """The keys that have a row, as they come and go."""
+        return self._rows
+
     def find(self, key: bytes) -> int | None:
         """Return the row of a known key, None where it is unknown."""
         row = self._rows.get(key)
@@ -76,8 +81,9 @@ class Table:
 
     def row(self, key: bytes) -> int:
         """Return the row of `key`, a new one (all columns 0) where it is unknown."""
-        row = self.find(key)
+        row = self._rows.get(key)
         if row is not None:
+            self._seen_again[row] = 1
             return row
         if len(self._keys) < self._max_rows:
             row = len(self._keys)
@@ -216,7 +222,8 @@ class Count:
 
     def value(self, row: int) -> float:
         """Return the estimated count."""
-        return self.current[row] + self._beat.weight * self.before[row]
+        before = self.before[row]
+        return self.current[row] + self._beat.weight * before if before else self.current[row]
 
 
 class Share:
@@ -258,10 +265,10 @@ class Distinct:
 
     def value(self, row: int) -> float:
         """Return the estimated number."""
-        before = self.before[row]
-        number = self.completed(row)
+        current, before = self.current[row], self.before[row]
+        number = self._estimates[current.bit_count()]
         if before:
-            either = self._estimates[(self.current[row] | before).bit_count()]
+            either = self._estimates[(current | before).bit_count()]
             number += self._beat.weight * (either - number)
         return number
 

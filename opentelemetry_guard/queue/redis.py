@@ -50,7 +50,7 @@ from .redis_link import Caller, Link, LinkState, means_full
 from .redis_scripts import CLAIM, CONFIRM, COUNT, DONE_KEPT, GIVE_BACK, LIST, PUT, RELEASE, RENEW, SWAP, keys_of
 from .redis_url import RedisAddress, parse_redis_url
 from .sqlite import SqliteQueue
-from .url import default_queue_path
+from .url import default_queue_file
 
 logger = logging.getLogger(__name__)
 
@@ -631,7 +631,7 @@ class RedisQueue:
 def _default_local(options: QueueOptions) -> LocalQueue:
     """Return the default store of this machine."""
     try:
-        directory = default_queue_path()
+        path = default_queue_file(options.destination)
     except QueueUnavailable:
         log_once(
             logger,
@@ -640,7 +640,7 @@ def _default_local(options: QueueOptions) -> LocalQueue:
             "outlives the process; set XDG_STATE_HOME to an absolute path",
         )
         return MemoryQueue(options)
-    return SqliteQueue(directory / f"queue-{options.destination}.db", options, remembers=REMEMBERED_BATCHES)
+    return SqliteQueue(path, options, remembers=REMEMBERED_BATCHES, private_directory=True)
 
 
 def _arguments(batch: Batch) -> tuple[str | int | bytes, ...]:

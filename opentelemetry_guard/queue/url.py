@@ -129,6 +129,15 @@ def default_queue_path() -> Path:
     return Path(home) / ".local" / "state" / "opentelemetry-guard"
 
 
+def default_queue_file(destination: str) -> Path:
+    """Return the SQLite file of one destination in the private state directory.
+
+    Raises:
+        QueueUnavailable: there is no home directory.
+    """
+    return destination_path(default_queue_path() / "queue.db", destination)
+
+
 def _scheme(url: str) -> str:
     """Return the scheme in lower case, ``""`` for none."""
     match = re.match(r"([A-Za-z][A-Za-z0-9+.-]*):", url)

@@ -6,11 +6,14 @@ import logging
 
 from ..config import GuardConfig, SettingError
 from ..delivery import registry
+from ..delivery.calls import Call, tell
 from ..delivery.delivery import breaker_policy
 from ..delivery.identity import state_directory
-from ..delivery.route import Route
+from ..delivery.outcome import Outcome
+from ..delivery.route import Route, RouteName
 from ..delivery.transport import HTTPTransport
 from ..once import log_once
+from ..queue.base import Batch
 from .client import Link
 
 __all__ = ["link", "state_directory"]
@@ -43,6 +46,10 @@ def link() -> Link | None:
 def _link_of(config: GuardConfig) -> Link:
     global _own
     if _own is None or _own[0] != config:
-        transport = HTTPTransport(config)
-        _own = config, Link(config.destination, transport, Route("rules", breaker_policy(config)))
+        transport, destination = HTTPTransport(config), config.destination
+
+        def observe(route: RouteName, seconds: float, outcome: Outcome, batch: Batch | None) -> None:
+            tell(Call(destination, route, outcome, seconds, batch))
+
+        _own = config, Link(destination, transport, Route("rules", breaker_policy(config), observe))
     return _own[1]

@@ -19,7 +19,7 @@ import orjson
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 from pydantic import ValidationError
 
-from ..delivery.control import CONTROL, Control
+from ..delivery.control import RULES, Control
 from ..delivery.outcome import RulesAnswer, Verdict
 from ..delivery.route import Route
 from ..delivery.transport import Transport
@@ -35,7 +35,7 @@ MIN_INTERVAL = 1.0
 RETRY_INTERVAL = 15.0
 """Seconds after which a poll that failed is repeated at most, unless the breaker or the backend asks for more."""
 CALL_SECONDS = 10.0
-"""Seconds that one poll may take at most, whatever the request timeout is: other calls wait behind it."""
+"""Seconds that one poll may take at most, whatever the request timeout is: subscribers wait behind it."""
 CHILD_PAUSE = (0.1, 1.0)
 """Least and most seconds from a fork to the child's first poll, after its other fork hooks; siblings spread."""
 
@@ -94,7 +94,7 @@ class RulesClient:
         link: Callable[[], Link | None],
         directory: Callable[[], Path | None],
         *,
-        control: Control = CONTROL,
+        control: Control = RULES,
         now: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
         uniform: Callable[[float, float], float] = random.uniform,
@@ -193,6 +193,8 @@ class RulesClient:
 
     def run(self) -> None:
         """Poll if it is time to, tell the subscribers what has changed, and say when there is something to do again."""
+        # First what is known already: a backend that hangs must not leave a restarted process without rules.
+        self._tell()
         if self._monotonic() >= self._next_poll:
             with self._polling:
                 self._poll(CALL_SECONDS)
@@ -227,8 +229,9 @@ class RulesClient:
         failed = answer.outcome.verdict is not Verdict.ACCEPTED
         if not failed:
             self._take(link, answer)
-        elif answer.outcome.status == 200:
-            self._complain(link, answer.outcome.reason)
+        elif answer.outcome.status == 200 or answer.outcome.verdict in (Verdict.REFUSED, Verdict.TOO_LARGE):
+            # It has answered, with something that is of no use; whatever else failed, the route says.
+            self._complain(link, answer.outcome.text)
         return self._after(link, failed)
 
     def _after(self, link: Link, failed: bool) -> float:
@@ -295,10 +298,10 @@ class RulesClient:
             write_rules(self._directory(), link.destination, KeptRules(answer.document, answer.etag))
 
     def _complain(self, link: Link, why: str) -> None:
-        link.route.complaint = f"the backend's dynamic rules can't be used, the last ones stay in force: {why}"
+        link.route.complaint = why
         if not self._complained:
             self._complained = True
-            _logger.warning("%s", link.route.complaint)
+            _logger.warning("the backend's dynamic rules can't be used, the last ones stay in force: %s", why)
 
     def _praise(self, link: Link) -> None:
         link.route.complaint = None

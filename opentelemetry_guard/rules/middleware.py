@@ -20,16 +20,16 @@ import logging
 import weakref
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 from urllib.parse import quote
 
 from .. import rules as client
-from ..client_address import client_address
+from ..client_address import Network, client_address
 from ..decision import LONGEST_USER_AGENT, CompiledRules, Decision
 from ..emit import Emitter, emit_event
-from ..instrumentation.options import GuardOptions
 from ..models import DynamicRules
 from ..once import log_once
+from ..options import parse_interval, parse_networks, resolve_options
 from .bans import Bans
 from .limits import Limits, RateLimiter, Refusal
 
@@ -43,6 +43,10 @@ RulesSource = Callable[[], "DynamicRules | None"]
 
 _POLICY_VIOLATION = 1008
 """The close code of a WebSocket that may not be; before the handshake is accepted, servers answer 403."""
+
+
+_OPTIONS = {"rules_interval": parse_interval, "trusted_proxies": parse_networks}
+"""The options of the environment that the middleware shares with the instrumentation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,10 +138,10 @@ class GuardRulesMiddleware:
     ) -> None:
         if trusted_proxies is not None and not isinstance(trusted_proxies, str):
             trusted_proxies = tuple(trusted_proxies)
-        options = GuardOptions.resolve(rules_interval=interval, trusted_proxies=trusted_proxies)
+        options = resolve_options(_OPTIONS, {"rules_interval": interval, "trusted_proxies": trusted_proxies})
         self.app = app
-        self._trusted = options.trusted_proxies
-        self._interval = options.rules_interval
+        self._trusted = cast("tuple[Network, ...]", options.get("trusted_proxies", ()))
+        self._interval = cast("float | None", options.get("rules_interval"))
         self._country_of = country_of
         self._emit = emit_event if emitter is None else emitter.emit_event
         self._limiter = RateLimiter()

@@ -14,10 +14,28 @@ from support.redis import eventually
 from opentelemetry_guard.codec import complete, to_row
 from opentelemetry_guard.config import GuardConfig
 from opentelemetry_guard.delivery.breaker import BreakerState
+from opentelemetry_guard.delivery.control import RULES
 from opentelemetry_guard.delivery.delivery import Delivery
 from opentelemetry_guard.delivery.transport import signature
 
 WATCHDOG = 20.0
+
+
+class Question:
+    """A question for rules, as the control sees it."""
+
+    starts_in_child = False
+
+    def __init__(self) -> None:
+        self.due_at = 0.0
+        self.asked = threading.Event()
+
+    def run(self) -> None:
+        self.due_at = float("inf")
+        self.asked.set()
+
+    def after_fork_in_child(self) -> None:
+        """There is nothing to begin anew."""
 
 
 def delivery(server: GuardServer, **settings: object) -> Delivery:
@@ -130,6 +148,33 @@ def test_failing_reports_open_a_breaker_of_their_own_and_rows_go_on() -> None:
     assert routes["status"].last_error == "503 no"
 
 
+def test_a_report_that_is_refused_is_said_once_and_until_one_is_taken(caplog: pytest.LogCaptureFixture) -> None:
+    with guard_server() as server:
+        server.control = Answer(422, b"uptime is missing")
+        made = delivery(server, status_interval=1)
+        wait_for_statuses(server, 2)
+        eventually(lambda: made.stats().routes["status"].last_error is not None)
+        refused = made.status()
+        server.control = None
+        eventually(lambda: made.status().status == "healthy")
+        made.close(WATCHDOG)
+    assert refused.status == "degraded"
+    assert refused.errors == ["status reports fail: 422 uptime is missing"]
+    assert len([text for text in caplog.messages if "uptime is missing" in text]) == 1
+
+
+def test_a_report_that_hangs_delays_no_rules() -> None:
+    with guard_server() as server:
+        server.control = Answer(delay=3600.0)
+        made = delivery(server)
+        server.wait_until(lambda: len(server.statuses) == 1, "a status")
+        question = Question()
+        RULES.add(question)
+        assert question.asked.wait(WATCHDOG)
+        RULES.remove(question)
+        made.close(0.0)
+
+
 def test_a_report_that_hangs_delays_no_row_and_no_shutdown() -> None:
     with guard_server() as server:
         server.control = Answer(delay=3600.0)
@@ -146,7 +191,7 @@ def test_a_report_that_hangs_delays_no_row_and_no_shutdown() -> None:
 
 def test_several_deliveries_report_on_one_thread_which_ends_with_them() -> None:
     def control_threads() -> list[threading.Thread]:
-        return [thread for thread in threading.enumerate() if thread.name == "OtelGuardControl"]
+        return [thread for thread in threading.enumerate() if thread.name == "OtelGuardReports"]
 
     with guard_server() as server:
         made = [delivery(server, project_id=name) for name in ("one", "two")]

@@ -46,7 +46,7 @@ def routes(**changed: RouteStats) -> dict[str, RouteStats]:
 
 FAILING = RouteStats(BreakerState.OPEN, 1, 50.0, "503 down for maintenance")
 REFUSED = RouteStats(BreakerState.CLOSED, 0, 100.0, "401 unknown key", held=True)
-BAD_RULES = RouteStats(BreakerState.CLOSED, 0, 100.0, "the backend's dynamic rules can't be used: ttl")
+BAD_RULES = RouteStats(BreakerState.CLOSED, 0, 100.0, "ttl: Input should be a valid integer")
 
 
 def test_nothing_wrong_is_healthy_and_has_no_errors() -> None:
@@ -76,8 +76,13 @@ def test_nothing_wrong_is_healthy_and_has_no_errors() -> None:
         (Reading(stats(), NOW, 1.0, dropped_lately=7), "failed", "7 rows were dropped lately"),
         (Reading(stats(), NOW, 1.0, refused_lately=2), "degraded", "refused 2 rows lately"),
         (Reading(stats(), NOW, 1.0, lost_lately=3), "degraded", "3 rows were lost lately"),
-        (Reading(stats(routes=routes(rules=BAD_RULES)), NOW, 1.0), "degraded", "dynamic rules can't be used"),
-        (Reading(stats(routes=routes(status=REFUSED)), NOW, 1.0), "degraded", "status report failed"),
+        (Reading(stats(routes=routes(rules=BAD_RULES)), NOW, 1.0), "degraded", "the last ones stay: ttl"),
+        (
+            Reading(stats(routes=routes(status=REFUSED)), NOW, 1.0),
+            "degraded",
+            "refuses our status reports",
+        ),
+        (Reading(stats(routes=routes(status=FAILING)), NOW, 1.0), "degraded", "status reports fail: 503"),
     ],
 )
 def test_what_is_wrong_decides_the_state_and_is_said(reading: Reading, state: str, text: str) -> None:

@@ -336,6 +336,14 @@ def test_rules_for_very_many_addresses_are_read_whole() -> None:
         assert transport(server).fetch_rules(None).document == document
 
 
+def test_rules_beyond_every_bound_are_said_to_be_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("opentelemetry_guard.delivery.transport.MAX_RULES", 1024**2)
+    with raw_server(answer(http("200 OK", b'{"message": "' + b"x" * 1024**2 + b'"}'))) as server:
+        answered = transport(server).fetch_rules(None)
+    assert answered.document is None
+    assert answered.outcome.text == "200 the document is larger than 1 MiB"
+
+
 def test_a_call_for_rules_ends_by_its_deadline() -> None:
     def hang(server: RawServer, connection: socket.socket) -> bool:
         server.closing.wait(60)

@@ -215,6 +215,11 @@ def test_the_evidence_of_a_rate_is_the_distance_from_both_baselines() -> None:
     assert metadata["count"] == 600
 
 
+def test_the_files_of_a_page_that_was_replaced_are_no_scan() -> None:
+    stale = [(n * 0.1, answered(ATTACKER, f"/assets/{n}-{n * 7919:x}.js", 404, route="/{path}")) for n in range(60)]
+    assert seen(stale) == []
+
+
 def test_nobody_is_an_anomaly_while_the_whole_application_fails() -> None:
     def failing(addresses: int) -> list[Timed]:
         clients = steady(30, 120, per_minute=60)
@@ -436,6 +441,7 @@ def test_a_detector_can_be_switched_off_and_a_threshold_changed() -> None:
         ({"scanning": {"paths": 2.5}}, ("scanning.paths", "2.5", "whole number")),
         ({"scanning": {"paths": True}}, ("scanning.paths", "True")),
         ({"scanning": {"statuses": 404}}, ("scanning.statuses", "404", "[401]")),
+        ({"scanning": {"statuses": [200]}}, ("scanning.statuses", "200", "from 400 to 599")),
         ({"failed_logins": {"login_words": [1]}}, ("failed_logins.login_words", "[1]", "words")),
         ({"failed_logins": {"share": 2}}, ("failed_logins.share", "2", "from 0 to 1")),
         ({"cooldown": float("nan")}, ("cooldown", "nan", "a number")),

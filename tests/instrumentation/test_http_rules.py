@@ -146,39 +146,63 @@ class TestOthers:
         assert rule(answered("/100%", 400, raw_path="/100%25")) is None
 
 
+def missing(path: str, **more: Any) -> AnsweredRequest:
+    return answered(path, 404, **more)
+
+
 class TestBursts:
     def test_the_nth_404_within_the_window_makes_one_finding(self) -> None:
         bursts = NotFoundBursts(Burst(count=3, seconds=10, cool_down=60))
-        found = [bursts.observe("a", now) for now in (0.0, 1.0, 2.0, 3.0, 4.0)]
+        found = [bursts.observe(missing(f"/{now}"), now) for now in (0.0, 1.0, 2.0, 3.0, 4.0)]
         assert [finding is not None for finding in found] == [False, False, True, False, False]
         assert found[2] is not None
-        assert found[2].evidence == {"count": 3, "window": 10, "not_told": 0}
+        assert found[2].evidence == {"count": 3, "distinct_paths": 3, "window": 10, "not_told": 0}
+
+    def test_asking_again_for_what_is_missing_takes_longer_to_be_a_burst(self) -> None:
+        bursts = NotFoundBursts(Burst(count=3, requests=5))
+        found = [bursts.observe(missing("/feed"), 0) for _ in range(5)]
+        assert [finding is not None for finding in found] == [False, False, False, False, True]
+
+    @pytest.mark.parametrize(
+        "paths",
+        [
+            [f"/assets/chunk-{number}.{ending}" for number in range(9) for ending in ("js", "css", "woff2")],
+            [f"/items/{number}" for number in range(9)],
+        ],
+    )
+    def test_an_old_pages_files_and_the_missing_items_of_one_route_are_one_resource(self, paths: list[str]) -> None:
+        bursts = NotFoundBursts(Burst(count=3, requests=10))
+        route = "/items/{number}" if "items" in paths[0] else "/{path}"
+        assert not any(bursts.observe(missing(path, route=route), 0) for path in paths)
 
     def test_404s_that_are_far_apart_make_none(self) -> None:
         bursts = NotFoundBursts(Burst(count=3, seconds=10))
-        assert not any(bursts.observe("a", now) for now in range(0, 1000, 6))
+        assert not any(bursts.observe(missing(f"/{now}"), now) for now in range(0, 1000, 6))
 
     def test_after_the_cool_down_the_next_one_tells_what_was_not_told(self) -> None:
         bursts = NotFoundBursts(Burst(count=3, seconds=10, cool_down=60))
-        found = [finding for now in range(100) if (finding := bursts.observe("a", now))]
+        found = [finding for now in range(100) if (finding := bursts.observe(missing(f"/{now}"), now))]
         assert [finding.evidence["not_told"] for finding in found] == [0, 59]
 
     def test_addresses_are_counted_apart(self) -> None:
         bursts = NotFoundBursts(Burst(count=3, seconds=10))
-        assert not any(bursts.observe(address, 0) for address in "abcabc")
+        assert not any(
+            bursts.observe(missing(f"/{number}", address=address), 0) for number, address in enumerate("abcabc")
+        )
 
     def test_without_an_address_nothing_is_counted(self) -> None:
         bursts = NotFoundBursts(Burst(count=2))
-        assert not any(bursts.observe("", 0) for _ in range(10))
+        assert not any(bursts.observe(missing(f"/{number}", address=""), 0) for number in range(10))
 
     def test_the_memory_is_bounded_and_the_quietest_address_is_forgotten(self) -> None:
         bursts = NotFoundBursts(Burst(count=2, addresses=100))
         for number in range(10_000):
-            bursts.observe("busy", number / 1000)
-            bursts.observe(str(number), number / 1000)
+            bursts.observe(missing(f"/{number}", address="busy"), number / 1000)
+            bursts.observe(missing("/x", address=str(number)), number / 1000)
         assert len(bursts._seen) == 100
         assert "busy" in bursts._seen
-        assert sum(sys.getsizeof(run.times) for run in bursts._seen.values()) < 100 * 1024
+        assert max(len(run.places) for run in bursts._seen.values()) == 2
+        assert sum(sys.getsizeof(run.places) for run in bursts._seen.values()) < 100 * 1024
 
     @pytest.mark.parametrize(
         "path", ["/favicon.ico", "/favicon-32x32.png", "/apple-touch-icon-120x120.png", "/robots.txt", "/sitemap.xml"]
@@ -240,9 +264,12 @@ class TestChanges:
             ({"scanner_paths": {"add": "/x"}}, "http_rules.scanner_paths.add is '/x', it must be a list"),
             ({"scanner_paths": {"remove": ["/x"]}}, "remove has '/x', which is not in the default list"),
             ({"scanner_user_agents": [""]}, "a user agent must be text that isn't empty"),
-            ({"not_found_burst": {"number": 3}}, "the key 'number', allowed are count, seconds, cool_down, addresses"),
+            (
+                {"not_found_burst": {"number": 3}},
+                "the key 'number', allowed are count, requests, seconds",
+            ),
             ({"not_found_burst": {"count": 1}}, "http_rules.not_found_burst.count is 1, it must be a whole number"),
-            ({"not_found_burst": {"count": 2.5}}, "count is 2.5, it must be a whole number from 2 to 10000"),
+            ({"not_found_burst": {"count": 2.5}}, "count is 2.5, it must be a whole number from 2 to 1000"),
             ({"not_found_burst": 10}, "http_rules.not_found_burst is 10, it must be an object such as"),
             ({"threat_levels": {"x": 2}}, "http_rules.threat_levels.x is 2, it must be a number from 0 to 1"),
         ],

@@ -13,7 +13,7 @@ from opentelemetry_guard.queue import url as url_module
 from opentelemetry_guard.queue.base import QueueOptions, QueueUnavailable
 from opentelemetry_guard.queue.memory import MemoryQueue
 from opentelemetry_guard.queue.sqlite import SqliteQueue
-from opentelemetry_guard.queue.url import check_queue_url, default_queue_path, mask_url, open_queue
+from opentelemetry_guard.queue.url import check_queue_url, default_queue_file, default_queue_path, mask_url, open_queue
 
 OPTIONS = QueueOptions(destination="ab12")
 
@@ -118,6 +118,11 @@ def test_the_default_directory_follows_the_xdg_specification(monkeypatch: pytest
     for ignored in ("", "relative/state"):
         monkeypatch.setenv("XDG_STATE_HOME", ignored)
         assert default_queue_path() == tmp_path / ".local" / "state" / "opentelemetry-guard"
+
+
+def test_the_default_file_is_the_destinations_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    assert default_queue_file("ab12") == tmp_path / "opentelemetry-guard" / "queue-ab12.db"
 
 
 def test_without_a_home_directory_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

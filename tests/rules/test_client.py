@@ -85,7 +85,7 @@ class World:
         self.client = RulesClient(
             lambda: Link(self.destination, transport, self.route) if self.linked else None,
             lambda: self.directory,
-            control=Idle(),
+            control=Idle("idle"),
             now=lambda: START + self.elapsed,
             monotonic=lambda: self.elapsed,
             uniform=lambda low, high: low + (high - low) * self.jitter,
@@ -223,6 +223,21 @@ def test_a_restart_during_an_outage_begins_with_the_rules_of_before(world: World
     assert world.backend.etags[-1] == '"one"'
 
 
+def test_rules_of_before_are_in_force_before_the_backend_has_answered(world: World) -> None:
+    world.serve(BAN)
+    client, told = world.restarted(), Told()
+    client.subscribe(told)
+    known_when_asked: list[list[list[str]]] = []
+
+    def answer_late(etag: str | None, timeout: float = float("inf")) -> RulesAnswer:
+        known_when_asked.append(told.bans)
+        return DOWN
+
+    world.backend.fetch_rules = answer_late  # type: ignore[method-assign]
+    client.run()
+    assert known_when_asked == [[["192.0.2.1"]]]
+
+
 def test_what_is_kept_is_private_and_of_one_destination(world: World) -> None:
     world.serve(BAN)
     assert world.directory is not None
@@ -290,10 +305,24 @@ def test_a_bad_document_changes_nothing_is_reported_and_logged_once(
         world.client.refresh(1.0)
         world.client.run()
     assert told.bans == [["192.0.2.1"]]
-    assert world.route.complaint is not None
-    assert "the backend's dynamic rules can't be used" in world.route.complaint
+    assert world.route.complaint
     assert len([text for text in caplog.messages if "can't be used" in text]) == 1
     world.serve({**BAN, "version": 4})
+    assert world.route.complaint is None
+
+
+@pytest.mark.parametrize("outcome", [Outcome(Verdict.REFUSED, 400, "no such agent"), Outcome(Verdict.TOO_LARGE, 413)])
+def test_a_question_that_the_backend_refuses_is_reported_like_a_bad_document(
+    world: World, outcome: Outcome, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.client.subscribe(Told())
+    world.serve(BAN)
+    world.backend.answer = RulesAnswer(outcome)
+    for _ in range(3):
+        world.client.refresh(1.0)
+    assert world.route.complaint == outcome.text
+    assert len([text for text in caplog.messages if "can't be used" in text]) == 1
+    world.serve(BAN)
     assert world.route.complaint is None
 
 
