@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import sys
 
-_PACKAGES = frozenset({"typer", "click", "rich"})
-"""What the extra ``cli`` brings."""
-
 
 def main() -> None:
-    """Run the command line; without its packages, say in one line which extra brings them."""
+    """Run the command line; say in one line which package is missing, wherever it was needed."""
     try:
-        from .app import app
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] not in _PACKAGES:
+        from .app import call
+
+        sys.exit(call())
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except ImportError as error:
+        package = (error.name or "").partition(".")[0]
+        if package in ("", "opentelemetry_guard"):
             raise
-        sys.exit(f"opentelemetry-guard needs {error.name}: pip install 'opentelemetry-guard[cli]'")
-    app(prog_name="opentelemetry-guard")
+        sys.exit(f"Error: opentelemetry-guard needs {package} ({error}): pip install 'opentelemetry-guard[cli]'")

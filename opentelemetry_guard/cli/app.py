@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from typing import Annotated
 
 import typer
@@ -10,12 +12,20 @@ from ..version import __version__
 from .backend import backend_commands
 from .demo import demo
 from .doctor import doctor
+from .help import examples
 from .queue import queue_commands
 from .run import run
+
+NAME = "opentelemetry-guard"
 
 app = typer.Typer(
     help="Security events of FastAPI services, delivered through OpenTelemetry.",
     no_args_is_help=True,
+    epilog=examples(
+        "opentelemetry-guard run -- uvicorn main:app",
+        "opentelemetry-guard doctor",
+        "opentelemetry-guard COMMAND --help",
+    ),
     # Rich's help cuts the names of variables off on a narrow terminal, and frames an error over several lines.
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -24,7 +34,7 @@ app = typer.Typer(
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"opentelemetry-guard {__version__}")
+        typer.echo(f"{NAME} {__version__}")
         raise typer.Exit
 
 
@@ -37,8 +47,65 @@ def options(
     """Security events of FastAPI services, delivered through OpenTelemetry."""
 
 
-app.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})(run)
-app.command()(demo)
-app.command()(doctor)
+app.command(
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+    short_help="Run a command with the Guard exporters switched on.",
+    epilog=examples(
+        "opentelemetry-guard run -- uvicorn main:app --port 8000",
+        "OTEL_TRACES_EXPORTER=otlp,guard opentelemetry-guard run -- uvicorn main:app",
+        "opentelemetry-guard run --show -- uvicorn main:app",
+    ),
+)(run)
+app.command(
+    short_help="Attack a shop on this machine, and show what arrives.",
+    epilog=examples("opentelemetry-guard demo", "opentelemetry-guard demo --keep"),
+)(demo)
+app.command(
+    short_help="Find out why events don't arrive.",
+    epilog=examples(
+        "opentelemetry-guard doctor",
+        "opentelemetry-guard doctor --no-send",
+        "OTEL_EXPORTER_GUARD_API_KEY=... opentelemetry-guard doctor --json",
+    ),
+)(doctor)
 app.add_typer(queue_commands, name="queue")
-app.add_typer(backend_commands, name="backend")
+app.add_typer(
+    backend_commands,
+    name="backend",
+    epilog=examples(
+        "opentelemetry-guard backend",
+        "opentelemetry-guard backend --port 0 --db /tmp/guard.db --keep-days 30",
+        "opentelemetry-guard backend keys create shop",
+    ),
+)
+
+
+def call() -> int:
+    """Run what the arguments ask for and return the exit code: 0, 1 for what went wrong, 2 for wrong arguments.
+
+    Wrong arguments are said in one line, where typer alone would take four.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a variable may hold what no encoding has
+    try:
+        status = typer.main.get_command(app).main(prog_name=NAME, standalone_mode=False)
+    except typer.Abort:
+        typer.echo("Aborted.", err=True)
+        return 1
+    except Exception as error:
+        message = getattr(error, "format_message", None)
+        if message is None:
+            raise
+        return _say_what_is_wrong(message(), error)
+    return status if isinstance(status, int) else 0
+
+
+def _say_what_is_wrong(message: str, error: Exception) -> int:
+    """Print a mistake in the arguments with where to read on; a group that was called alone has its help as message."""
+    context = getattr(error, "ctx", None)
+    if context is not None and "\n" not in message:
+        message = (
+            f"Error: {message.rstrip('.?')}{'?' if message.endswith('?') else '.'} See {context.command_path} --help"
+        )
+    typer.echo(message, err=True)
+    return int(getattr(error, "exit_code", 1))

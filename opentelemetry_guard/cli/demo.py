@@ -16,10 +16,13 @@ def demo(
     """Run a local backend and an instrumented shop, attack the shop, and show what has arrived.
 
     Everything listens on loopback, on free ports, and nothing stays behind.
-
-    Example: opentelemetry-guard demo --keep
     """
-    for package, extra in (("uvicorn", "backend"), ("fastapi", "backend"), ("opentelemetry.distro", "auto")):
+    for package, extra in (
+        ("uvicorn", "backend"),
+        ("fastapi", "backend"),
+        ("jinja2", "backend"),
+        ("opentelemetry.distro", "auto"),
+    ):
         if importlib.util.find_spec(package) is None:
             fail(f"The demonstration needs {package}: pip install 'opentelemetry-guard[{extra}]'.")
     from ..demo import tour

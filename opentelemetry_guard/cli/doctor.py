@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
-from .diagnosis.finding import Finding, Level
-from .output import hush, plural, print_json
+from .diagnosis.finding import Finding, Level, problem
+from .output import hush, one_line, plural, print_json
 
 _MARKS: dict[Level, tuple[str, str]] = {
     "ok": ("ok     ", typer.colors.GREEN),
@@ -25,8 +26,6 @@ def doctor(
     """Check packages, settings, the way to the backend, the API key, the clock and the queue; send a test event.
 
     Run it with the service's own environment. It leaves with 0 when there is no problem, else with 1.
-
-    Example: OTEL_EXPORTER_GUARD_API_KEY=... opentelemetry-guard doctor
     """
     hush()
     findings: list[Finding] = []
@@ -47,18 +46,25 @@ def doctor(
 def diagnose(send: bool = True) -> Iterator[Finding]:
     """Yield every finding, as soon as it is there. A test event is sent only where the way to the backend is clear."""
     # Here, since every other command would load all of it too.
-    from ..config import GuardConfig, SettingError
-    from .diagnosis.connection import check_connection
-    from .diagnosis.end_to_end import check_delivery
-    from .diagnosis.environment import check_environment
     from .diagnosis.packages import check_packages
-    from .diagnosis.store import check_store
 
     yield from check_packages()
-    yield from check_environment()
     try:
-        config = GuardConfig.resolve()
-    except SettingError:
+        from ..config import GuardConfig
+        from .diagnosis.config_file import VARIABLE, read_config_file
+        from .diagnosis.connection import check_connection
+        from .diagnosis.end_to_end import check_delivery
+        from .diagnosis.environment import check_environment
+        from .diagnosis.store import check_store
+    except ImportError as error:
+        yield problem("opentelemetry-guard", f"can't be loaded: {error}", "install what is missing, see above")
+        return
+    path = os.environ.get(VARIABLE)
+    declared = read_config_file(path) if path else None
+    yield from check_environment(declared)
+    try:
+        config = GuardConfig.resolve(**(declared.settings if declared else {}))
+    except (ValueError, TypeError):
         return  # the environment's findings have said so, and nothing more can be known
     clear = bool(config.api_key)
     for finding in check_connection(config):
@@ -71,6 +77,6 @@ def diagnose(send: bool = True) -> Iterator[Finding]:
 
 def _print(finding: Finding) -> None:
     mark, color = _MARKS[finding.level]
-    typer.echo(f"{typer.style(mark, fg=color)}  {finding.subject}: {finding.message}")
+    typer.echo(f"{typer.style(mark, fg=color)}  {one_line(f'{finding.subject}: {finding.message}')}")
     if finding.remedy:
-        typer.echo(f"         -> {finding.remedy}")
+        typer.echo(f"         -> {one_line(finding.remedy)}")

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Sequence
 from datetime import datetime, timezone
 
-import orjson
 import typer
 
 
 def hush() -> None:
-    """Keep the package's log off the terminal: the command says itself what is wrong, in one line."""
-    logger = logging.getLogger("opentelemetry_guard")
-    logger.addHandler(logging.NullHandler())
-    logger.propagate = False
+    """Keep logs off the terminal: the command says itself what is wrong, in one line."""
+    for name in ("opentelemetry", "opentelemetry_guard"):
+        logger = logging.getLogger(name)
+        logger.addHandler(logging.NullHandler())
+        logger.propagate = False
 
 
 def plural(count: int, noun: str) -> str:
@@ -23,14 +24,19 @@ def plural(count: int, noun: str) -> str:
     return f"{count} {noun}{ending}"
 
 
+def one_line(text: str) -> str:
+    """Return text in one line, without characters that would command a terminal."""
+    return "".join(sign if sign.isprintable() else " " for sign in " ".join(text.split()))
+
+
 def print_json(value: object) -> None:
     """Print a value as indented JSON."""
-    typer.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS).decode())
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
 def print_columns(head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Print rows in columns as wide as their widest cell; the last one runs on."""
-    cells = [list(head), *([str(cell) for cell in row] for row in rows)]
+    cells = [list(head), *([one_line(str(cell)) for cell in row] for row in rows)]
     widths = [max(len(line[column]) for line in cells) for column in range(len(head) - 1)]
     for line in cells:
         padded = [cell.ljust(width) for cell, width in zip(line, widths, strict=False)]

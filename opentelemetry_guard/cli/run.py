@@ -20,7 +20,7 @@ DEFAULTS: Mapping[str, str] = {
     "OTEL_LOGS_EXPORTER": "guard",
     "OTEL_METRICS_EXPORTER": "guard",
     # An event arrives within 300 ms; a security event is worth a smaller batch.
-    "OTEL_BLRP_SCHEDULE_DELAY": "100",
+    "OTEL_BLRP_SCHEDULE_DELAY": "50",
     "OTEL_BSP_SCHEDULE_DELAY": "100",
     # The SDK drops the oldest beyond 2,048 records, which is four seconds of an attack.
     "OTEL_BLRP_MAX_QUEUE_SIZE": "16384",
@@ -41,8 +41,6 @@ def run(
     """Run a command under opentelemetry-instrument, with the Guard exporters switched on.
 
     Variables that are set already stay as they are.
-
-    Example: opentelemetry-guard run -- uvicorn main:app --port 8000
     """
     added = {name: value for name, value in DEFAULTS.items() if not os.environ.get(name)}
     program, *arguments = command
@@ -51,7 +49,7 @@ def run(
     if instrument is None or importlib.util.find_spec("opentelemetry.distro") is None:
         fail("A program is instrumented by opentelemetry-distro: pip install 'opentelemetry-guard[auto]'.")
     if executable is None:
-        fail(f"The command {program!r} was not found: check its name, or give its path.")
+        fail(f"The command {program!r} was not found, or may not be run: check its name, path and mode.")
     line = [instrument, executable, *arguments]
     if show:
         for name, value in added.items():
@@ -64,5 +62,9 @@ def run(
 
 
 def _find(program: str) -> str | None:
-    """Return the path of a program: on the search path, or beside this Python where its environment is not active."""
-    return shutil.which(program) or shutil.which(str(Path(sys.executable).parent / program))
+    """Return the path of a program, from the environment that is active, else from the one that this command is of."""
+    if os.path.dirname(program):
+        return shutil.which(program)
+    beside = str(Path(sys.executable).parent / program)
+    first, second = (program, beside) if os.environ.get("VIRTUAL_ENV") else (beside, program)
+    return shutil.which(first) or shutil.which(second)

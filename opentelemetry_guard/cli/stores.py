@@ -4,23 +4,31 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from ..config import PREFIX, GuardConfig, SettingError
 from ..queue.base import DeliveryQueue, QueueOptions, QueueUnavailable
 from ..queue.redis import FleetStats, RedisQueue
+from ..queue.redis_url import parse_redis_url
 from ..queue.sqlite import SqliteQueue
 from ..queue.url import default_queue_path, open_queue, sqlite_path
 from ..urls import mask_url
 from .failure import fail
 from .output import hush
 
+Answer = TypeVar("Answer")
+
 _DESTINATION = re.compile(r"-(?P<destination>[0-9a-f]{16})$")
-_REDIS_SECONDS = 5.0
+_REDIS_SECONDS = 3.0
+_BUSY_SECONDS = 5.0
+"""How long a person waits for a queue, which lets an application wait for half a second."""
+_PAUSE_SECONDS = 0.1
 _IDENTITY = ("ENDPOINT", "PROJECT_ID", "API_KEY")
 """Settings that a queue's name derives from."""
 
@@ -34,9 +42,32 @@ class OpenedStore:
     destination: str
     config: GuardConfig
 
+    def ask(self, question: Callable[[DeliveryQueue], Answer]) -> Answer:
+        """Put a question to the queue, and again while the services that use it keep it busy.
+
+        Raises:
+            QueueUnavailable: it can't be used, or not within some seconds.
+        """
+        ends = time.monotonic() + _BUSY_SECONDS
+        pause = threading.Event()
+        while True:
+            try:
+                return question(self.queue)
+            except QueueUnavailable:
+                if time.monotonic() >= ends or pause.wait(_PAUSE_SECONDS):
+                    raise
+
     def fleet(self) -> FleetStats | None:
-        """Return what Redis has of the whole fleet; None for a queue that belongs to one machine."""
-        return self.queue.fleet() if isinstance(self.queue, RedisQueue) else None
+        """Return what Redis has of the whole fleet; None for a queue that belongs to one machine.
+
+        Raises:
+            QueueUnavailable: Redis does not answer.
+        """
+        if not isinstance(self.queue, RedisQueue):
+            return None
+        if (found := self.queue.fleet()) is None:
+            raise QueueUnavailable(self.queue.link.last_error or "Redis does not answer")
+        return found
 
 
 def open_store(url: str | None, destination: str | None) -> OpenedStore:
@@ -68,23 +99,27 @@ def open_store(url: str | None, destination: str | None) -> OpenedStore:
                 path, destination = path.with_name(path.stem[: named.start()] + path.suffix), named["destination"]
             return _open_file(path.parent, path.stem, path.suffix, destination, config)
         wanted = destination or config.destination
-        queue = open_queue(config.queue_url, QueueOptions(wanted, max_bytes=config.queue_max_bytes))
+        options = QueueOptions(wanted, max_bytes=config.queue_max_bytes)
+        queue = open_queue(config.queue_url, options)
+        if isinstance(queue, RedisQueue):
+            queue = _patient(queue, config.queue_url, options)
     except ValueError as error:
         fail(str(error))
-    if isinstance(queue, RedisQueue) and not _answers(queue):
-        why = queue.link.last_error or "it does not answer"
-        queue.close()
-        fail(f"Redis at {mask_url(config.queue_url)} can't be used: {why}. Check OTEL_EXPORTER_GUARD_QUEUE_URL.")
     return OpenedStore(queue, mask_url(config.queue_url), wanted, config)
 
 
-def _answers(queue: RedisQueue) -> bool:
-    """Whether Redis answers; a queue itself never waits as long as a person does."""
-    ends = time.monotonic() + _REDIS_SECONDS
-    while time.monotonic() < ends and queue.link.last_error is None:
-        if queue.fleet() is not None:
-            return True
-    return False
+def _patient(queue: RedisQueue, url: str, options: QueueOptions) -> RedisQueue:
+    """Return the same queue with the patience of a person, who can wait longer than an application; fail without Redis.
+
+    Raises:
+        ValueError: the URL is malformed.
+    """
+    patient = RedisQueue(parse_redis_url(url), options, queue.local, patience=_REDIS_SECONDS)
+    if patient.fleet() is None:
+        why, _, _ = (patient.link.last_error or "it does not answer").partition(" : <")  # clients of sentinels
+        patient.close()
+        fail(f"Redis at {mask_url(url)} can't be used: {why.rstrip('.')}. Check {PREFIX}QUEUE_URL or --url.")
+    return patient
 
 
 def _open_file(directory: Path, stem: str, suffix: str, destination: str | None, config: GuardConfig) -> OpenedStore:

@@ -27,7 +27,7 @@ def run(keep: bool) -> list[str]:
     Args:
         keep: leave backend and shop running, until Ctrl+C or SIGTERM.
     """
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that the children end with us
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the children end with us
     http = requests.Session()
     http.trust_env = False
     with ExitStack() as stack:
@@ -51,7 +51,7 @@ def run(keep: bool) -> list[str]:
 def local_backend(directory: Path) -> Iterator[str]:
     """Run the local backend, and give its address."""
     command = [str(BIN / "opentelemetry-guard"), "backend", "--port", "0", "--db", str(directory / "backend.db")]
-    environment = {**os.environ, "OTEL_GUARD_BACKEND_API_KEY": "demo-key", "OTEL_GUARD_BACKEND_PROJECT": "demo"}
+    environment = {"OTEL_GUARD_BACKEND_API_KEY": "demo-key", "OTEL_GUARD_BACKEND_PROJECT": "demo"}
     with child(command, environment, stdout=subprocess.PIPE) as process:
         line = process.stdout.readline().decode() if process.stdout else ""
         if not line.startswith("listening on "):
@@ -66,7 +66,6 @@ def instrumented_shop(directory: Path, backend: str) -> Iterator[str]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     environment = {
-        **os.environ,
         "OTEL_SERVICE_NAME": "shop",
         "OTEL_METRIC_EXPORT_INTERVAL": "2000",
         "OTEL_PYTHON_GUARD_RULES_INTERVAL": "1",
@@ -84,10 +83,11 @@ def instrumented_shop(directory: Path, backend: str) -> Iterator[str]:
 
 @contextmanager
 def child(
-    command: list[str], environment: dict[str, str], stdout: int | None = None
+    command: list[str], variables: Mapping[str, str], stdout: int | None = None
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a process, and end it as a service manager would."""
-    environment["PATH"] = f"{BIN}{os.pathsep}{environment.get('PATH', '')}"
+    """Run a process with `variables` and without the telemetry of the user's own; end it as a service manager would."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
+    environment |= {"PATH": f"{BIN}{os.pathsep}{environment.get('PATH', '')}", "NO_PROXY": "*", **variables}
     process = subprocess.Popen(command, env=environment, stdout=stdout)  # noqa: S603  our own commands
     try:
         yield process

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import http.server
 import json
+import socketserver
 import ssl
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,8 +20,11 @@ from support.backend import RunningBackend, running_backend
 from support.commands import run, settings_of
 from support.redis import redis_server
 
-from opentelemetry_guard.cli.diagnosis import packages
+from opentelemetry_guard.cli.diagnosis import connection, packages
+from opentelemetry_guard.cli.diagnosis.connection import check_connection
 from opentelemetry_guard.cli.diagnosis.packages import check_packages
+from opentelemetry_guard.cli.doctor import diagnose
+from opentelemetry_guard.config import GuardConfig
 
 
 @pytest.fixture(scope="module")
@@ -161,6 +166,112 @@ def test_an_endpoint_with_api_v1_is_found(tmp_path: Path, backend: RunningBacken
     assert code == 0
 
 
+def test_an_endpoint_that_is_no_base_url_is_found(tmp_path: Path, backend: RunningBackend) -> None:
+    settings = {**settings_of(backend), "OTEL_EXPORTER_GUARD_ENDPOINT": f"{backend.url}/api/v1/events"}
+    code, findings = diagnosed(tmp_path, **settings)
+    address, event = worst(findings)
+    assert code == 1
+    assert (address["subject"], event["subject"]) == ("OTEL_EXPORTER_GUARD_ENDPOINT", "test event")
+    assert "OTEL_EXPORTER_GUARD_ENDPOINT" in event["remedy"]
+
+
+def test_https_to_a_port_without_it_is_found(tmp_path: Path) -> None:
+    with answering() as url:
+        code, findings = diagnosed(tmp_path, "--no-send", **settings_at(url.replace("http:", "https:")))
+    (found,) = worst(findings)
+    assert (code, found["subject"], found["message"]) == (1, "TLS", "127.0.0.1 speaks no TLS on this port")
+    assert "OTEL_EXPORTER_GUARD_ENDPOINT" in found["remedy"]
+
+
+def test_a_backend_that_drips_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "_SECONDS", 0.5)
+    with dripping() as url:
+        config = GuardConfig.resolve({}, endpoint=url, api_key="key")
+        *_, found = check_connection(config)
+    assert (found.level, found.subject) == ("problem", "OTEL_EXPORTER_GUARD_ENDPOINT")
+    assert "gives no answer" in found.message
+
+
+def test_a_setting_unlike_any_other_gets_no_guess(tmp_path: Path, backend: RunningBackend) -> None:
+    _, findings = diagnosed(tmp_path, "--no-send", **settings_of(backend), OTEL_EXPORTER_GUARD_COFFEE="black")
+    (found,) = worst(findings)
+    assert found["remedy"].startswith("unset OTEL_EXPORTER_GUARD_COFFEE")
+
+
+def test_bytes_that_are_no_text_leave_the_output_json(tmp_path: Path, backend: RunningBackend) -> None:
+    settings = {**settings_of(backend), "OTEL_TRACES_EXPORTER": "guard,\udcff\x1b[31m"}
+    code, findings = diagnosed(tmp_path, "--no-send", **settings)
+    assert (code, [finding["subject"] for finding in worst(findings)]) == (1, ["OTEL_TRACES_EXPORTER"])
+
+
+DECLARATIVE = """
+file_format: "1.0"
+tracer_provider:
+  processors: [{batch: {exporter: {guard: null}}}]
+meter_provider:
+  readers: [{periodic: {exporter: {guard: null}}}]
+logger_provider:
+  processors: [{batch: {exporter: {EXPORTER: {api_key: KEY, project_id: PROJECT}}}}]
+"""
+
+
+def declare(directory: Path, backend: RunningBackend, exporter: str) -> dict[str, str]:
+    """Write a declarative configuration with key and project, and return the settings that go with it."""
+    file = directory / "otel.yaml"
+    text = DECLARATIVE.replace("EXPORTER", exporter).replace("KEY", backend.api_key).replace("PROJECT", backend.project)
+    file.write_text(text)
+    return {
+        "OTEL_CONFIG_FILE": str(file),
+        "OTEL_EXPORTER_GUARD_ENDPOINT": backend.url,
+        "OTEL_SEMCONV_STABILITY_OPT_IN": "http",
+    }
+
+
+def test_a_configuration_file_stands_in_for_the_variables(tmp_path: Path, backend: RunningBackend) -> None:
+    code, findings = diagnosed(tmp_path, **declare(tmp_path, backend, "guard"))
+    assert (code, worst(findings)) == (0, [])
+    assert "test event" in [finding["subject"] for finding in findings]
+
+
+def test_a_configuration_file_without_the_exporter_is_found(tmp_path: Path, backend: RunningBackend) -> None:
+    settings = {**declare(tmp_path, backend, "console"), "OTEL_EXPORTER_GUARD_API_KEY": backend.api_key}
+    settings["OTEL_EXPORTER_GUARD_PROJECT_ID"] = backend.project
+    code, findings = diagnosed(tmp_path, **settings)
+    found = worst(findings)
+    assert (code, [finding["subject"] for finding in found]) == (1, ["OTEL_CONFIG_FILE"])
+
+
+@pytest.mark.parametrize("text", ["planted: [", "file_format: {planted: 1}", "planted", None])
+def test_a_configuration_file_that_is_none_is_found_and_not_quoted(
+    tmp_path: Path, backend: RunningBackend, text: str | None
+) -> None:
+    if text is not None:
+        (tmp_path / "otel.yaml").write_text(text)
+    settings = {**settings_of(backend), "OTEL_CONFIG_FILE": str(tmp_path / "otel.yaml")}
+    code, findings = diagnosed(tmp_path, "--no-send", **settings)
+    (found,) = worst(findings)
+    assert (code, found["subject"]) == (1, "OTEL_CONFIG_FILE")
+    assert "planted" not in json.dumps(findings)
+
+
+def test_what_can_not_be_loaded_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "opentelemetry_guard.config", None)
+    *_, found = diagnose()
+    assert (found.level, found.subject) == ("problem", "opentelemetry-guard")
+
+
+def test_a_package_that_only_another_one_needs_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    def version(name: str) -> str:
+        if name == "opentelemetry-instrumentation-asgi":
+            raise metadata.PackageNotFoundError(name)
+        return metadata.version(name)
+
+    monkeypatch.setattr(packages, "version", version)
+    found = [finding for finding in check_packages() if finding.level == "problem"]
+    assert [finding.subject for finding in found] == ["opentelemetry-instrumentation-asgi"]
+    assert "opentelemetry-instrumentation-fastapi needs it" in found[0].message
+
+
 def test_a_missing_package_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     def version(name: str) -> str:
         if name == "opentelemetry-distro":
@@ -224,6 +335,21 @@ def test_missing_permissions_in_redis_are_found(tmp_path: Path, backend: Running
     assert "allow the user" in found[0]["remedy"]
 
 
+def test_a_server_that_is_no_cluster_is_found(tmp_path: Path, backend: RunningBackend) -> None:
+    with redis_server() as server:
+        url = f"redis+cluster://127.0.0.1:{server.port}"
+        code, findings = diagnosed(tmp_path, **settings_of(backend), OTEL_EXPORTER_GUARD_QUEUE_URL=url)
+    (found,) = worst(findings)
+    assert (code, found["subject"]) == (1, "OTEL_EXPORTER_GUARD_QUEUE_URL")
+    assert "Cluster mode is not enabled" in found["message"]
+
+
+def test_a_password_in_a_malformed_queue_url_is_masked(tmp_path: Path, backend: RunningBackend) -> None:
+    result = run(tmp_path, "doctor", **settings_of(backend), OTEL_EXPORTER_GUARD_QUEUE_URL="redis://:planted")
+    assert result.returncode == 1
+    assert "planted" not in result.stdout + result.stderr
+
+
 def test_secrets_are_masked(tmp_path: Path, backend: RunningBackend) -> None:
     secrets = {
         "OTEL_EXPORTER_GUARD_HEADERS": "authorization=Bearer%20planted-1",
@@ -276,6 +402,33 @@ def answering(skew: timedelta = timedelta(), certificate: Path | None = None) ->
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+@contextmanager
+def dripping() -> Iterator[str]:
+    """Run a server whose answer never ends: one byte of a header at a time, each well within a socket's timeout."""
+    ended = threading.Event()
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(65536)
+            self.request.sendall(b"HTTP/1.1 200 OK\r\nX-Never: ")
+            while not ended.wait(0.05):
+                try:
+                    self.request.sendall(b"x")
+                except OSError:
+                    return
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            ended.set()
+            server.shutdown()
+            thread.join()
 
 
 def make_certificate(directory: Path, name: str) -> Path:

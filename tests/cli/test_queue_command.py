@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import time
 from collections.abc import Iterator
@@ -13,10 +14,14 @@ from support.backend import RunningBackend, running_backend
 from support.commands import run, settings_of
 from support.redis import redis_server
 
+from opentelemetry_guard.cli.output import one_line
+from opentelemetry_guard.cli.stores import OpenedStore
 from opentelemetry_guard.codec import complete, to_row
 from opentelemetry_guard.config import GuardConfig
 from opentelemetry_guard.delivery.encoder import Encoder
-from opentelemetry_guard.queue.base import DeadLetter, QueueOptions
+from opentelemetry_guard.delivery.envelope import Envelope
+from opentelemetry_guard.queue.base import DeadLetter, DeliveryQueue, QueueOptions, QueueUnavailable
+from opentelemetry_guard.queue.memory import MemoryQueue
 from opentelemetry_guard.queue.url import open_queue
 
 PROJECT = "test-project"
@@ -60,7 +65,7 @@ def left(request: pytest.FixtureRequest, tmp_path: Path, backend: RunningBackend
         yield leave(tmp_path, "", variables)
 
 
-def leave(home: Path, url: str, variables: dict[str, str]) -> Left:
+def leave(home: Path, url: str, variables: dict[str, str], envelope: Envelope | None = None) -> Left:
     config = GuardConfig.resolve(variables)
     options = QueueOptions(config.destination)
     default = f"sqlite://{home}/.local/state/opentelemetry-guard/queue.db"
@@ -68,7 +73,7 @@ def leave(home: Path, url: str, variables: dict[str, str]) -> Left:
         patch.setenv("HOME", str(home))
         patch.delenv("XDG_STATE_HOME", raising=False)
         queue = open_queue(url or default, options)
-        encoder = Encoder(PROJECT, "gzip")
+        encoder = Encoder(PROJECT, "gzip", envelope)
         batches = []
         for number in range(3):
             row, _ = to_row({"event_type": "custom_check", "reason": f"number {number}"})
@@ -139,7 +144,7 @@ def test_replayed_and_drained_everything_arrives(left: Left, backend: RunningBac
     assert left.json("dead-letters", "replay", "--all") == {"replayed": 1}
     code, out, err = left.command("drain", "--timeout", "60")
     assert code == 0, err
-    assert "3 of 3 batches" in out
+    assert "3 rows delivered, 0 rows became dead letters" in out
     assert len(backend.events("custom_check")) == before + 3
     assert left.json("list") == []
 
@@ -148,6 +153,7 @@ def test_a_purge_asks_first(left: Left) -> None:
     code, _, err = left.command("dead-letters", "purge", "--all")
     assert code == 1
     assert "for good?" in err
+    assert err.endswith("Error: Nothing was dropped: answer y, or give --yes.\n")
     assert left.json("dead-letters", "purge", "--all", "--yes") == {"purged": 1}
     assert left.json("dead-letters", "list") == []
 
@@ -156,8 +162,36 @@ def test_a_refused_key_ends_a_drain_with_what_is_wrong(left: Left) -> None:
     variables = {**left.variables, "OTEL_EXPORTER_GUARD_API_KEY": "wrong"}
     result = run(left.home, "queue", "drain", **variables)
     assert result.returncode == 1
+    assert result.stdout == "0 rows delivered, 0 rows became dead letters\n"
     assert "still waiting: 401" in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+def test_rows_that_become_dead_letters_are_no_success(tmp_path: Path) -> None:
+    with running_backend(project=PROJECT) as backend:
+        url = f"sqlite://{tmp_path}/guard.db"
+        left = leave(tmp_path, url, settings_of(backend), Envelope(base64.urlsafe_b64encode(bytes(32)).decode()))
+        code, out, err = left.command("drain", "--timeout", "60")
+    assert (code, out) == (1, "0 rows delivered, 2 rows became dead letters\n")
+    assert "queue dead-letters list says why" in err
+    assert err.count("\n") == 1
+
+
+def test_a_queue_that_is_busy_is_asked_again(tmp_path: Path) -> None:
+    queue = MemoryQueue(QueueOptions("busy"))
+    store = OpenedStore(queue, "memory", "busy", GuardConfig())
+    answers = iter([QueueUnavailable("it is busy"), None])
+
+    def ask(asked: DeliveryQueue) -> int:
+        if answer := next(answers):
+            raise answer
+        return asked.stats().depth
+
+    assert store.ask(ask) == 0
+
+
+def test_what_a_backend_answers_commands_no_terminal() -> None:
+    assert one_line("no\x1b[31m such\nfield\x07") == "no [31m such field "
 
 
 def test_the_only_queue_is_found_without_the_services_settings(tmp_path: Path, backend: RunningBackend) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from pathlib import Path
 
@@ -45,4 +46,25 @@ def test_the_commands_exit_status_is_its_own(tmp_path: Path) -> None:
 def test_a_command_that_does_not_exist_is_one_line(tmp_path: Path) -> None:
     result = run(tmp_path, "run", "--", "no-such-command")
     assert result.returncode == 1
-    assert result.stderr == "Error: The command 'no-such-command' was not found: check its name, or give its path.\n"
+    assert (
+        result.stderr
+        == "Error: The command 'no-such-command' was not found, or may not be run: check its name, path and mode.\n"
+    )
+
+
+def test_a_program_of_an_environment_that_is_not_active_is_found(tmp_path: Path) -> None:
+    result = run(tmp_path, "run", "--show", "python", VIRTUAL_ENV="", PATH="/usr/bin:/bin")
+    assert result.stdout.splitlines()[-1].split()[1] == str(Path(sys.executable).parent / "python")
+
+
+def test_an_environment_that_is_active_goes_first(tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\n")
+    python.chmod(0o700)
+    result = run(tmp_path, "run", "--show", "python", VIRTUAL_ENV=str(tmp_path), PATH=f"{tmp_path}:/usr/bin:/bin")
+    assert result.stdout.splitlines()[-1].split()[1] == str(python)
+
+
+def test_a_signal_reaches_the_command_itself(tmp_path: Path) -> None:
+    code = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+    assert run(tmp_path, "run", "--", sys.executable, "-c", code).returncode == -signal.SIGKILL

@@ -47,8 +47,8 @@ class RunningApplication:
 
 @contextmanager
 def running_shop(settings: Mapping[str, str]) -> Iterator[RunningApplication]:
-    """Run the example shop with `settings` in its environment."""
-    with running_application("examples.shop:app", settings) as shop:
+    """Run the shop of the demonstration with `settings` in its environment."""
+    with running_application("opentelemetry_guard.demo.shop:app", settings) as shop:
         yield shop
 
 

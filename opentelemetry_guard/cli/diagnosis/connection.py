@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Iterator
 from datetime import datetime, timezone
@@ -13,6 +14,8 @@ from urllib.parse import urlsplit
 import requests
 
 from ...config import PREFIX, GuardConfig
+from ...delivery.deadline import DeadlineAdapter, set_deadline
+from ...urls import mask_url
 from ...version import __version__
 from .finding import Finding, ok, problem, warning
 
@@ -40,10 +43,9 @@ def check_connection(config: GuardConfig) -> Iterator[Finding]:
 
 
 def _check_address(host: str, port: int) -> Finding:
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
-        return problem(ENDPOINT, f"the host {host} has no address ({error})", f"check the host's name in {ENDPOINT}")
+    found = _look_up(host, port)
+    if not isinstance(found, str):
+        return problem(ENDPOINT, f"the host {host} has no address ({found})", f"check the host's name in {ENDPOINT}")
     try:
         socket.create_connection((host, port), timeout=_SECONDS).close()
     except OSError as error:
@@ -52,7 +54,23 @@ def _check_address(host: str, port: int) -> Finding:
             f"{host} port {port} can't be reached ({error})",
             f"check host and port in {ENDPOINT}, the firewall, and that the backend runs",
         )
-    return ok(ENDPOINT, f"{host} is {found[0][4][0]} and takes connections on port {port}")
+    return ok(ENDPOINT, f"{host} is {found} and takes connections on port {port}")
+
+
+def _look_up(host: str, port: int) -> str | Exception:
+    """Return a host's first address, or why there is none; a name server that is silent is not waited for."""
+    answer: list[str | Exception] = []
+
+    def ask() -> None:
+        try:
+            answer.append(str(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][4][0]))
+        except (OSError, UnicodeError) as error:
+            answer.append(error)
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(_SECONDS)
+    return answer[0] if answer else TimeoutError(f"the name server does not answer within {_SECONDS:.0f} seconds")
 
 
 def _check_answer(config: GuardConfig, host: str) -> Iterator[Finding]:
@@ -63,11 +81,15 @@ def _check_answer(config: GuardConfig, host: str) -> Iterator[Finding]:
     began = time.time()
     try:
         with requests.Session() as session:
+            session.mount("http://", DeadlineAdapter())
+            session.mount("https://", DeadlineAdapter())
+            set_deadline(_SECONDS)
             answer = session.get(
                 f"{config.endpoint}/api/v1/rules",
                 headers=headers,
                 timeout=_SECONDS,
                 allow_redirects=False,
+                stream=True,  # what the rules are does not matter here
                 verify=config.certificate or True,
                 cert=(certificate, config.client_key) if certificate and config.client_key else certificate,
                 auth=lambda request: request,  # else a ~/.netrc would give an Authorization header
@@ -75,8 +97,9 @@ def _check_answer(config: GuardConfig, host: str) -> Iterator[Finding]:
     except requests.exceptions.SSLError as error:
         yield _judge_tls(error, host)
         return
-    except requests.RequestException as error:
-        yield problem(ENDPOINT, f"gives no answer ({type(error).__name__})", f"check {ENDPOINT} and the backend's log")
+    except (requests.RequestException, OSError, ValueError) as error:  # a proxy's name may be none
+        late = f"within {_SECONDS:.0f} seconds" if time.time() - began >= _SECONDS else f"({type(error).__name__})"
+        yield problem(ENDPOINT, f"gives no answer {late}", f"check {ENDPOINT} and the backend's log")
         return
     if config.endpoint.startswith("https:"):
         yield ok("TLS", f"the certificate is {host}'s")
@@ -97,6 +120,10 @@ def _judge_tls(error: BaseException, host: str) -> Finding:
             f"the certificate is not {host}'s: {text}",
             f"set {ENDPOINT} to a name that the certificate has, or give the backend a certificate for {host}",
         )
+    if "WRONG_VERSION_NUMBER" in text or "record layer failure" in text.lower():
+        return problem("TLS", f"{host} speaks no TLS on this port", f"check scheme and port in {ENDPOINT}")
+    if "expired" in text or "not yet valid" in text:
+        return problem("TLS", text, "give the backend a certificate that is valid now, and check this machine's clock")
     return problem(
         "TLS",
         f"the connection is not trusted: {text}",
@@ -134,8 +161,14 @@ def _judge_key(answer: requests.Response, config: GuardConfig) -> Finding:
             f"check {key} and {PREFIX}PROJECT_ID: a key belongs to one project",
         )
     if 300 <= status < 400:
-        where = answer.headers.get("Location", "nowhere")[:120]
+        where = mask_url(answer.headers.get("Location", "nowhere")[:120])
         return problem(ENDPOINT, f"redirects to {where}; redirects are never followed", f"set {ENDPOINT} to that host")
-    if status in (200, 204, 304, 404):
+    if status == 404:
+        return warning(
+            ENDPOINT,
+            "knows no /api/v1/rules: either there are no rules, or it is not the address of a Guard backend",
+            f"check that {ENDPOINT} is the backend's base URL, without a path of its own",
+        )
+    if status in (200, 204, 304):
         return ok(key, "is accepted")
     return problem(ENDPOINT, f"answers {status}", "see the backend's log; what is sent is kept and tried again")

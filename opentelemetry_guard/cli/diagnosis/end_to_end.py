@@ -7,12 +7,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from ...codec import complete, to_row
-from ...config import GuardConfig
+from ...config import PREFIX, GuardConfig
 from ...delivery.delivery import Delivery
 from ...queue.base import QueueOptions
 from ...queue.memory import MemoryQueue
 from .finding import Finding, ok, problem
 
+_SECONDS = 10.0
+"""How long the event may take, whatever the settings allow."""
 EVENT_TYPE = "doctor_test"
 """The type of the event that is sent."""
 
@@ -25,7 +27,7 @@ def check_delivery(config: GuardConfig) -> Iterator[Finding]:
     delivery.start()
     try:
         delivery.submit("events", [complete(row)])
-        delivery.flush(config.timeout + 1.0)
+        delivery.flush(min(config.timeout, _SECONDS) + 1.0)
         stats = delivery.stats()
         letters = delivery.queue.dead_letters(1)
     finally:
@@ -37,8 +39,10 @@ def check_delivery(config: GuardConfig) -> Iterator[Finding]:
         yield problem(
             "test event",
             f"is refused for good: {letters[0].status} {letters[0].reason[:200]}",
-            "see that the backend speaks this release's contract, and that signing and encryption keys are its own",
+            f"check that {PREFIX}ENDPOINT is a Guard backend's base URL, and that it has the same "
+            f"{PREFIX}SIGNING_SECRET and {PREFIX}ENCRYPTION_KEY",
         )
     else:
+        remedy = f"check that a Guard backend answers at {PREFIX}ENDPOINT, and see its log"
         why = stats.routes["events"].last_error or "there was no answer in time"
-        yield problem("test event", f"was not accepted: {why}", "see the findings above, and the backend's log")
+        yield problem("test event", f"was not accepted: {why}", remedy)

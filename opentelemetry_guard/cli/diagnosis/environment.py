@@ -10,7 +10,10 @@ from importlib.metadata import entry_points
 from ... import environment_variables
 from ...config import PREFIX, GuardConfig, SettingError
 from ...instrumentation import options
+from ...queue.url import check_queue_url
 from ...urls import mask_url
+from . import config_file
+from .config_file import Declared
 from .finding import Finding, ok, problem, warning
 
 _SIGNALS = {
@@ -26,22 +29,23 @@ _SECRET = ("KEY", "SECRET", "HEADERS", "PASSWORD")
 _SWITCHED_OFF = "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS"
 
 
-def check_environment(environ: Mapping[str, str] | None = None) -> Iterator[Finding]:
-    """Yield what there is to say about the variables that are set, and those that are not."""
+def check_environment(declared: Declared | None, environ: Mapping[str, str] | None = None) -> Iterator[Finding]:
+    """Yield what there is to say about the variables that are set, and those that are not.
+
+    Args:
+        declared: what the declarative configuration says; None where there is none.
+        environ: the variables; None are the process's own.
+    """
     environ = os.environ if environ is None else environ
-    yield from _check_settings(environ)
+    yield from _check_settings(environ, declared.settings if declared else {})
     yield from _check_unknown(environ)
     if environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         yield problem("OTEL_SDK_DISABLED", "is true: OpenTelemetry does nothing", "unset OTEL_SDK_DISABLED")
-    if environ.get("OTEL_CONFIG_FILE") or environ.get("OTEL_EXPERIMENTAL_CONFIG_FILE"):
-        yield warning(
-            "OTEL_CONFIG_FILE",
-            "configures the pipelines, and is not looked into here",
-            "see that the file names the exporter guard for logs, traces and metrics",
-        )
+    if declared is not None:
+        yield from declared.findings
     else:
         for variable in _SIGNALS:
-            yield _check_exporter(variable, environ)
+            yield from _check_exporters(variable, environ)
     disabled = {name.strip() for name in environ.get(_SWITCHED_OFF, "").split(",")}
     for name in sorted(disabled & {"guard", "fastapi"}):
         yield warning(_SWITCHED_OFF, f"switches the instrumentation {name} off", f"take {name} out of {_SWITCHED_OFF}")
@@ -53,15 +57,20 @@ def check_environment(environ: Mapping[str, str] | None = None) -> Iterator[Find
         )
 
 
-def _check_settings(environ: Mapping[str, str]) -> Iterator[Finding]:
+def _check_settings(environ: Mapping[str, str], declared: Mapping[str, object]) -> Iterator[Finding]:
     for name in sorted(environ):
         if name.startswith(_OWN) and name in _KNOWN and environ[name]:
             yield ok(name, _shown(name, environ[name]))
+    key: str | None = None
     try:
-        GuardConfig.resolve(environ)
+        key = GuardConfig.resolve(environ, **declared).api_key
     except SettingError as error:
         name, _, rest = str(error).partition(" ")
+        if not error.from_environment:
+            name, rest = config_file.VARIABLE, f"its exporter guard can't be made: {error}"
         yield problem(name, rest, f"correct or unset {name}: until then nothing is exported")
+    except TypeError as error:
+        yield problem(config_file.VARIABLE, f"its exporter guard can't be made: {error}", "take that name out")
     for name in options.NAMES:
         variable = options.PREFIX + name.upper()
         if text := environ.get(variable, "").strip():
@@ -69,7 +78,7 @@ def _check_settings(environ: Mapping[str, str]) -> Iterator[Finding]:
                 options.GuardOptions.resolve({}, **{name: text})
             except ValueError as error:
                 yield problem(variable, str(error).removeprefix(f"{name} "), f"correct or unset {variable}")
-    if not environ.get(PREFIX + "API_KEY"):
+    if key is None and not environ.get(PREFIX + "API_KEY", "").strip():
         yield problem(PREFIX + "API_KEY", "is not set: batches wait in the queue", f"set {PREFIX}API_KEY")
     path = environ.get(PREFIX + "ENDPOINT", "").rstrip("/")
     if path.endswith("/api/v1"):
@@ -83,33 +92,56 @@ def _check_settings(environ: Mapping[str, str]) -> Iterator[Finding]:
 def _check_unknown(environ: Mapping[str, str]) -> Iterator[Finding]:
     for name in sorted(environ):
         if name.startswith(_OWN) and name not in _KNOWN:
-            near = difflib.get_close_matches(name, _KNOWN, n=1)
+            near = _meant(name)
             remedy = (
-                f"did you mean {near[0]}?" if near else f"unset it; opentelemetry-instrument --help lists {PREFIX}*"
+                f"did you mean {near}?" if near else f"unset {name}; opentelemetry-instrument --help lists them all"
             )
             yield problem(name, "is no setting of this release, so it has no effect", remedy)
 
 
-def _check_exporter(variable: str, environ: Mapping[str, str]) -> Finding:
+def _meant(name: str) -> str | None:
+    """Return the setting that a name is a misspelling of; prefixes, which all have in common, don't count."""
+    own = {known: _without_prefix(known) for known in _KNOWN}
+    near = difflib.get_close_matches(_without_prefix(name), own.values(), n=1, cutoff=0.7)
+    return next((known for known, short in own.items() if short in near), None)
+
+
+def _without_prefix(name: str) -> str:
+    return next((name.removeprefix(prefix) for prefix in _OWN if name.startswith(prefix)), name)
+
+
+def _check_exporters(variable: str, environ: Mapping[str, str]) -> Iterator[Finding]:
     names = [name.strip() for name in environ.get(variable, "").split(",") if name.strip()]
     known = {point.name for point in entry_points(group=_SIGNALS[variable])} | {"none"}
-    if missing := [name for name in names if name not in known]:
-        return problem(
+    for missing in (name for name in names if name not in known):
+        yield problem(
             variable,
-            f"names the exporter {missing[0]}, which is not installed; no telemetry starts then",
-            f"install its package (pip install opentelemetry-exporter-{missing[0]}), or take it out of {variable}",
+            f"names the exporter {missing}, which is not installed; no telemetry starts then",
+            f"install its package (pip install opentelemetry-exporter-{missing}), or take it out of {variable}",
         )
-    remedy = f"set {variable}={','.join([*(name for name in names if name != 'none'), 'guard'])}"
+    others = [name for name in names if name in known and name != "none"]
+    remedy = f"set {variable}={','.join([*others, 'guard'])}"
     if "guard" in names:
-        return ok(variable, ",".join(names))
-    if not names:
-        return problem(variable, "is not set: the exporter guard is not selected", remedy)
-    if variable == "OTEL_LOGS_EXPORTER":
-        return problem(variable, f"is {','.join(names)}: the exporter guard is not selected, events get lost", remedy)
-    return warning(variable, f"is {','.join(names)}: the exporter guard is not selected", remedy)
+        yield ok(variable, ",".join(names))
+    elif not names:
+        yield problem(variable, "is not set: the exporter guard is not selected", remedy)
+    elif variable == "OTEL_LOGS_EXPORTER":
+        yield problem(variable, f"is {','.join(names)}: the exporter guard is not selected, events get lost", remedy)
+    else:
+        yield warning(variable, f"is {','.join(names)}: the exporter guard is not selected", remedy)
 
 
 def _shown(name: str, value: str) -> str:
     if any(word in name for word in _SECRET) and not name.endswith("CLIENT_KEY"):
         return "is set"
+    if name == PREFIX + "QUEUE_URL" and not _is_queue_url(value):
+        return "is set"  # where a password stands in it is not known
     return mask_url(value) if "://" in value else value
+
+
+def _is_queue_url(value: str) -> bool:
+    try:
+        check_queue_url(value)
+    except ValueError:
+        return False
+    return True

@@ -6,7 +6,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 from uuid import uuid4
 
 from ...config import PREFIX, GuardConfig
@@ -61,7 +61,7 @@ def _local_path(config: GuardConfig) -> Path | Finding:
 def _check_file(path: Path, config: GuardConfig) -> Finding:
     """Write to a queue of its own in the same directory, and take it away again."""
     destination = f"doctor-{uuid4().hex[:16]}"
-    trial = path.with_name(f"doctor-{destination}.db")
+    trial = path.with_name(f"{destination}.db")
     queue = SqliteQueue(trial, QueueOptions(destination))
     try:
         _round_trip(queue, destination)
@@ -93,12 +93,12 @@ def _round_trip(queue: DeliveryQueue, name: str) -> None:
 
 def _check_redis(config: GuardConfig) -> Iterator[Finding]:
     address = parse_redis_url(config.queue_url or "")
-    remedy = f"check {QUEUE_URL} ({mask_url(config.queue_url or '')}), and that Redis runs and can be reached"
-    client = cast(Any, connect(address))  # the typed part of a client is what the queue's scripts need
     destination = f"doctor-{uuid4().hex[:16]}"
     options = QueueOptions(destination)
     queue = RedisQueue(address, options, MemoryQueue(options), patience=3.0)
+    client: Any = None  # the typed part of a client is what the queue's scripts need
     try:
+        client = connect(address)
         client.ping()
         yield from _check_redis_server(client)
         _round_trip(queue, destination)
@@ -113,10 +113,13 @@ def _check_redis(config: GuardConfig) -> Iterator[Finding]:
             for key in keys_of(destination):
                 client.delete(key)
     except Exception as error:  # noqa: BLE001  clients of the three topologies raise what they like
-        yield problem(QUEUE_URL, f"Redis at {address} can't be used: {describe(error, address.secrets)}", remedy)
+        why, _, _ = describe(error, address.secrets).partition(" : <")  # the sentinels' clients, in their own words
+        remedy = f"check {QUEUE_URL} ({mask_url(config.queue_url or '')}), and that Redis runs and can be reached"
+        yield problem(QUEUE_URL, f"Redis at {address} can't be used: {why}", remedy)
     finally:
         queue.close()
-        client.close()
+        if client is not None:
+            client.close()
 
 
 def _check_redis_server(client: Any) -> Iterator[Finding]:

@@ -1,3 +1,0 @@
-"""The shop of the demonstration."""
-
-from opentelemetry_guard.demo.shop import app as app
