@@ -4,4 +4,7 @@ from __future__ import annotations
 
 from .agent import GuardAgent, guard_agent
 
-__all__ = ["GuardAgent", "guard_agent"]
+__all__ = ["GuardAgent", "GuardAgentHandler", "guard_agent"]
+
+GuardAgentHandler = GuardAgent
+"""The agent's class by its name in the documents."""

@@ -8,6 +8,9 @@ from collections.abc import Callable
 from datetime import datetime, timezone
 from typing import Any
 
+from opentelemetry import context, propagate, trace
+from opentelemetry.context import Context
+
 from .. import capture, codec, incident
 from ..emit import Emitter, emit_event, record_metric
 from ..models import SecurityMetric
@@ -16,6 +19,7 @@ from ..tally import TALLY
 from . import guard_rules, request_following
 from .noise import NoiseFilter, is_noise
 from .reports import Report, is_about_request
+from .request_following import FollowedRequest
 
 _logger = logging.getLogger(__name__)
 
@@ -24,6 +28,8 @@ LIBRARY = "guard_core"
 
 _REQUEST_METRICS = frozenset({"request_count", "response_time", "error_rate"})
 _METRIC_FIELDS = tuple(SecurityMetric.model_fields)
+_TAKEN = "opentelemetry_guard.guard_metrics"
+"""Key of a request's scope: which of `_REQUEST_METRICS` it has had."""
 
 
 class GuardAgentHandler:
@@ -91,7 +97,15 @@ class GuardAgentHandler:
         elif request is None:
             self._emit_event(report)
         else:
+            # guard-core tells the path in one of several forms, or an id of its own; the request may know its route.
+            self._report(request, {**report, "endpoint": request.route or report.get("endpoint")})
+
+    def _report(self, request: FollowedRequest, report: Report) -> None:
+        token = context.attach(_trace_of(request))
+        try:
             request.report(report, self._emit_event)
+        finally:
+            context.detach(token)
 
     def _emit_aside(self, report: Report) -> None:
         """Emit what is no incident of the request under way, so that nobody takes it for one."""
@@ -107,7 +121,7 @@ class GuardAgentHandler:
             self._record_metric(fields)
             return
         request = request_following.current()
-        if request is not None and request.measured_by_http:
+        if request is not None and (request.measured_by_http or _had(request, metric_type)):
             return
         tags = fields.get("tags")
         # guard-core names the requested path there, of which a scanner makes any number; the route is one of a few.
@@ -204,6 +218,26 @@ class BesideAgent:
     def get_stats(self) -> Any:
         """Return the counts of the application's agent."""
         return self._theirs.get_stats()
+
+
+def _trace_of(request: FollowedRequest) -> Context:
+    """Return the current trace context, or the client's where nothing in this process has begun a span.
+
+    A guard that is served itself is asked before any instrumentation of the application that it wraps.
+    """
+    present = context.get_current()
+    if trace.get_current_span(present).get_span_context().is_valid:
+        return present
+    headers = request.scope.get("headers") or ()
+    return propagate.extract({str(name, "latin-1"): str(value, "latin-1") for name, value in headers}, present)
+
+
+def _had(request: FollowedRequest, metric_type: object) -> bool:
+    """Whether a request has had a metric of this type, and note that it has: two guards may be in its way."""
+    taken = request.scope.setdefault(_TAKEN, set())
+    known = metric_type in taken
+    taken.add(metric_type)
+    return known
 
 
 async def _done(answer: Any) -> Any:

@@ -12,6 +12,7 @@ import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
@@ -106,7 +107,10 @@ def _stand_in_with_our_models() -> None:
 
 _stand_in = ModuleType("guard_agent", "Stands for the models of a package that is not installed.")
 vars(_stand_in).update(
-    SecurityEvent=models.SecurityEvent, SecurityMetric=models.SecurityMetric, EventBatch=models.EventBatch
+    __spec__=ModuleSpec("guard_agent", None),  # without one, who looks for the package gets an error
+    SecurityEvent=models.SecurityEvent,
+    SecurityMetric=models.SecurityMetric,
+    EventBatch=models.EventBatch,
 )
 
 
@@ -224,11 +228,18 @@ def _take_settings(config: Any) -> bool:
     """Take over the settings of a `SecurityConfig`; return whether our handler takes its agent's place."""
     guard_settings.offer(config)
     replaced = guard_settings.replaces_agent(config)
-    if replaced:
+    if replaced and guard_settings.is_delivered():
         log_once(
             _logger,
             logging.INFO,
             "enable_agent is on: this instrumentation does what guard-agent would do, which is not started",
+        )
+    elif replaced:
+        log_once(
+            _logger,
+            logging.WARNING,
+            "enable_agent is on, but nothing delivers events to a Guard backend: set OTEL_LOGS_EXPORTER=guard, or add "
+            "GuardLogExporter to a LoggerProvider (the guard-agent package, which is not installed, need not be)",
         )
     return replaced
 

@@ -140,10 +140,22 @@ def replaces_agent(config: Any) -> bool:
     if not is_installed("guard_agent"):
         return True
     try:
-        theirs = (normalize_endpoint(config.agent_endpoint), config.agent_project_id or None)
+        endpoint = normalize_endpoint(config.agent_endpoint)
     except ValueError:  # theirs to complain about
         return False
-    return any((ours.endpoint, ours.project_id) == theirs for ours in _destinations())
+    return any(ours.endpoint == endpoint and _is_same_project(config, ours) for ours in _destinations())
+
+
+def _is_same_project(config: Any, ours: GuardConfig) -> bool:
+    if config.agent_project_id or ours.project_id is None:
+        return (config.agent_project_id or None) == ours.project_id
+    # An agent that names no project writes to the one that its key belongs to.
+    return bool(config.agent_api_key == ours.api_key)
+
+
+def is_delivered() -> bool:
+    """Whether a Guard exporter delivers what fastapi-guard reports."""
+    return any(True for _ in _destinations())
 
 
 def is_installed(package: str) -> bool:

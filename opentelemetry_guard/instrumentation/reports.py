@@ -12,16 +12,14 @@ from typing import NamedTuple
 Report = dict[str, object]
 """The fields of one event that guard-core sent."""
 
-_DETECTION = ("ip_banned", "penetration_attempt", "pattern_detected")
+_DECISIONS = ("ip_banned", "penetration_attempt")
+_DETECTION = (*_DECISIONS, "pattern_detected")
 _RATE_LIMIT = ("rate_limited", "dynamic_rule_violation", "decorator_violation")
 _ADDRESS = ("ip_blocked", "access_denied", "decorator_violation", "cloud_blocked", "country_blocked")
 """Event types that tell of the same incident, the best account first."""
 
 _RATE_LIMIT_RULES = frozenset({"rate_limit", "geo_rate_limit", "endpoint_rate_limit"})
 _ADDRESS_RULES = frozenset({"cloud_provider", "ip_restriction", "ip_blacklist", "ip_whitelist", "country"})
-
-_CONTENT = frozenset({"content_preview"})
-"""Metadata that quotes what the client sent; an event tells which pattern matched instead."""
 
 
 def is_about_request(report: Mapping[str, object]) -> bool:
@@ -41,20 +39,29 @@ def fold(reports: Sequence[Report]) -> list[Incident]:
 
     The best account of an incident is kept; fields and metadata that it
     lacks come from the others. Reports about different addresses are
-    different incidents.
+    different incidents, but what matched is the decision's: before 3.14,
+    guard-core reports it of the connection's peer, which may be a proxy.
     """
     told: dict[tuple[object, ...], list[int]] = {}
+    decided = next((report.get("ip_address") for report in reports if report.get("event_type") in _DECISIONS), None)
     for position, report in enumerate(reports):
-        told.setdefault(_incident(report), []).append(position)
+        told.setdefault(_incident(report, decided), []).append(position)
     return [_merged(reports, positions) for positions in told.values()]
 
 
-def _incident(report: Report) -> tuple[object, ...]:
-    """Return what two reports of the same incident have in common."""
+def _incident(report: Report, decided: object) -> tuple[object, ...]:
+    """Return what two reports of the same incident have in common.
+
+    Args:
+        report: one of them.
+        decided: the address that a detection has led to a decision about, None where there is none.
+    """
     event_type, address = str(report.get("event_type")), str(report.get("ip_address"))
     rule = str(_metadata(report).get("violation_type") or report.get("rule_type"))
-    if event_type in _DETECTION:
+    if event_type in _DECISIONS:
         return address, _DETECTION
+    if event_type in _DETECTION:
+        return str(decided or address), _DETECTION
     if event_type == "rate_limited" or (event_type in _RATE_LIMIT and rule in _RATE_LIMIT_RULES):
         return address, _RATE_LIMIT
     if event_type in _ADDRESS and (event_type != "decorator_violation" or rule in _ADDRESS_RULES):
@@ -72,7 +79,7 @@ def _merged(reports: Sequence[Report], positions: Sequence[int]) -> Incident:
                 merged[name] = value
         for key, value in _metadata(other).items():
             metadata.setdefault(key, value)
-    merged["metadata"] = {key: value for key, value in metadata.items() if key not in _CONTENT}
+    merged["metadata"] = metadata
     return Incident(merged, best)
 
 

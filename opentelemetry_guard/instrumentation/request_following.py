@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from contextvars import ContextVar
 from typing import Any
 
@@ -207,6 +207,8 @@ async def follow(
         outer = _current.get()
         if outer is not None:
             outer.guarded |= guarded
+            # A guard that is served around the application is asked before the HTTP instrumentation is.
+            outer.measured_by_http |= measured or _is_measured(scope, trace.get_current_span())
         await app(scope, receive, send)
         return
     scope[_SCOPE_KEY] = True
@@ -240,7 +242,7 @@ def _is_measured(scope: Scope, span: trace.Span) -> bool:
     """Whether an HTTP instrumentation measures this request: it has marked the request or opened a server span."""
     if getattr(scope.get("app"), "_is_instrumented_by_opentelemetry", False):
         return True
-    if scope.get("fastapi.telemetry") is not None:  # FastAPI's own
+    if scope.get("fastapi.telemetry") is not None and _measures(scope.get("app")):
         return True
     kind = getattr(span, "kind", None)
     if kind is None:
@@ -254,3 +256,9 @@ def _is_measured(scope: Scope, span: trace.Span) -> bool:
         and made_by is not None
         and str(made_by.name).startswith("opentelemetry.instrumentation.")
     )
+
+
+def _measures(app: object) -> bool:
+    """Whether FastAPI's own telemetry, which is at work, has its metrics on; it has unless they were switched off."""
+    settings = getattr(app, "_telemetry", None)
+    return not isinstance(settings, Mapping) or bool(settings.get("metrics", True))

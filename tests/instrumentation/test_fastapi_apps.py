@@ -170,6 +170,35 @@ def test_fastapis_own_telemetry_measures_a_request_too(recorded: Recording) -> N
     assert recorded.trace_ids() == [TRACE]
 
 
+def test_fastapis_own_telemetry_measures_nothing_with_its_metrics_off(recorded: Recording) -> None:
+    pytest.importorskip("fastapi.telemetry", reason="this release has no telemetry of its own")
+    app = FastAPI(telemetry={"tracer_provider": recorded.pipeline.spans, "metrics": False})
+
+    @app.get("/items/{number}")
+    async def item(number: int) -> Response:
+        return Response(status_code=number)
+
+    get(app, "/items/503", headers=traced())
+    assert len(recorded.points("guard.error_rate")) == 1
+
+
+def test_a_request_that_a_guard_around_the_application_follows_is_measured_by_its_instrumentation(
+    recorded: Recording,
+) -> None:
+    app = instrumented(application(), recorded)
+    followed: list[request_following.FollowedRequest] = []
+
+    async def guard(scope: Any, receive: Any, send: Any) -> None:
+        async def inner(scope: Any, receive: Any, send: Any) -> None:
+            await app(scope, receive, send)
+            followed.append(request_following.current())  # type: ignore[arg-type]
+
+        await request_following.follow(inner, scope, receive, send)
+
+    get(guard, "/items/7", headers=traced())
+    assert [request.measured_by_http for request in followed] == [True]
+
+
 def test_errors_are_counted_where_nobody_else_does(recorded: Recording) -> None:
     app = application()
     get(app, "/items/7?status=503")

@@ -17,12 +17,12 @@ from fastapi.testclient import TestClient
 from opentelemetry import trace
 from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter
-from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader, NumberDataPoint
 from opentelemetry.sdk.trace import TracerProvider
 from starlette.websockets import WebSocketDisconnect
 from support.pipeline import pipeline
 
-from opentelemetry_guard import SecurityEvent, capture, emit, incident
+from opentelemetry_guard import SecurityEvent, capture, emit, incident, privacy
 from opentelemetry_guard.instrumentation import fastapi_guard, request_following
 from opentelemetry_guard.instrumentation.options import GuardOptions
 
@@ -43,6 +43,24 @@ class Recorded:
         """Return the events about clients."""
         bodies: list[Any] = [record.log_record.body for record in self._logs.get_finished_logs()]
         return [dict(body) for body in bodies if body["ip_address"] not in ("", "system")]
+
+    def traces(self) -> list[int | None]:
+        """Return the trace ids of the events about clients."""
+        records: list[Any] = [record.log_record for record in self._logs.get_finished_logs()]
+        return [record.trace_id for record in records if record.body["ip_address"] not in ("", "system")]
+
+    def values(self, name: str) -> list[float]:
+        """Return the sums of a security metric's points, by what is collected now."""
+        data = self._metrics.get_metrics_data()
+        return [
+            point.value
+            for resource in (data.resource_metrics if data else ())
+            for scope in resource.scope_metrics
+            for metric in scope.metrics
+            if metric.name == name
+            for point in metric.data.data_points
+            if isinstance(point, NumberDataPoint)
+        ]
 
     def folded(self, event_type: str) -> list[int]:
         """Return how many others each event of a type counts."""
@@ -109,8 +127,8 @@ def with_socket(app: FastAPI, config: Any) -> FastAPI:
     return app
 
 
-def client(app: Any, address: str = "203.0.113.7") -> TestClient:
-    return TestClient(app, client=("127.0.0.1", 50000), headers={"X-Forwarded-For": address})
+def client(app: Any, address: str = "203.0.113.7", root_path: str = "") -> TestClient:
+    return TestClient(app, root_path=root_path, client=("127.0.0.1", 50000), headers={"X-Forwarded-For": address})
 
 
 @pytest.fixture(params=["SecurityMiddleware", "PureASGISecurityMiddleware"])
@@ -130,6 +148,29 @@ def test_an_attack_is_one_event_with_its_status(recorded: Recorded, middleware: 
     )
     assert "content_preview" not in event["metadata"]
     assert capture.is_captured("guard_core")
+
+
+def test_what_matched_is_quoted_where_a_setting_turns_that_on(recorded: Recorded) -> None:
+    privacy.configure(capture_content=True)
+    assert client(application()).get(ATTACK).status_code == 400
+    (event,) = recorded.events()
+    assert event["metadata"]["content_preview"] == "1' UNION SELECT password FROM users--"
+
+
+def test_an_application_behind_a_root_path_is_told_by_its_routes(recorded: Recorded, middleware: Any) -> None:
+    app = client(application(middleware=middleware), root_path="/api")
+    assert app.get("/api" + ATTACK).status_code == 400
+    assert [event["endpoint"] for event in recorded.events()] == ["/items/{number}"]
+
+
+def test_a_guard_around_an_application_tells_the_trace_that_the_client_is_in(
+    recorded: Recorded, middleware: Any
+) -> None:
+    app = client(middleware(with_routes(FastAPI()), config=settings()))
+    trace_id = "0af7651916cd43dd8448eb211c80319c"
+    headers = {"traceparent": f"00-{trace_id}-b7ad6b7169203331-01"}
+    assert app.get(ATTACK, headers=headers).status_code == 400
+    assert [f"{trace_of:032x}" for trace_of in recorded.traces()] == [trace_id]
 
 
 def test_an_attack_on_a_websocket_is_one_event(recorded: Recorded, middleware: Any) -> None:
@@ -282,6 +323,14 @@ def test_without_http_instrumentation_requests_are_measured_by_route(recorded: R
     ]
     assert points["guard.error_rate"] == [{"guard.tag.method": "GET", "guard.tag.status": "404"}]
     assert set(points) == {"guard.request_count", "guard.error_rate", "guard.response_time"}
+
+
+def test_two_guards_in_the_way_measure_a_request_once(recorded: Recorded, middleware: Any) -> None:
+    config = settings()
+    app = application(config, middleware)
+    app.add_middleware(middleware, config=config)
+    assert client(app).get("/items/1").status_code == 200
+    assert recorded.values("guard.request_count") == [1]
 
 
 def test_metrics_of_the_applications_own_are_always_recorded(recorded: Recorded) -> None:

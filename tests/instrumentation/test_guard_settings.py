@@ -226,19 +226,46 @@ def test_an_agent_with_another_destination_works_beside_ours(agents: list[object
     assert type(middleware.agent_handler).__name__ == "BesideAgent"
 
 
+@pytest.mark.usefixtures("_instrumented", "providers")
+@pytest.mark.parametrize(("key", "agents_made"), [("a-key-of-an-agent", 0), ("a-key-of-another", 1)])
+def test_an_agent_that_names_no_project_is_of_its_keys_project(
+    agents: list[object], key: str, agents_made: int
+) -> None:
+    late.offer("a test", endpoint=NOWHERE, project_id="ours", api_key="a-key-of-an-agent")
+    guard.SecurityMiddleware(FastAPI(), config=agent_on(agent_project_id=None, agent_api_key=key))
+    assert len(agents) == agents_made
+
+
 @pytest.mark.usefixtures("_instrumented")
 def test_an_agent_is_not_replaced_where_no_guard_exporter_would_deliver(agents: list[object]) -> None:
     guard.SecurityMiddleware(FastAPI(), config=agent_on())
     assert len(agents) == 1
 
 
-@pytest.mark.usefixtures("_instrumented")
+@pytest.mark.usefixtures("_instrumented", "providers")
 def test_an_agent_whose_package_is_missing_is_ours(caplog: pytest.LogCaptureFixture) -> None:
-    if importlib.util.find_spec("guard_agent"):
+    if guard_settings.is_installed("guard_agent"):
         pytest.skip("guard-agent is installed")
     middleware = guard.SecurityMiddleware(FastAPI(), config=agent_on(agent_strict=True))
     assert type(middleware.agent_handler).__name__ == "GuardAgentHandler"
     assert "not installed" not in caplog.text
+
+
+@pytest.mark.usefixtures("_instrumented")
+def test_an_agent_that_nothing_stands_for_is_named_with_what_delivers(caplog: pytest.LogCaptureFixture) -> None:
+    if guard_settings.is_installed("guard_agent"):
+        pytest.skip("guard-agent is installed")
+    middleware = guard.SecurityMiddleware(FastAPI(), config=agent_on())
+    assert type(middleware.agent_handler).__name__ == "GuardAgentHandler"
+    assert "OTEL_LOGS_EXPORTER=guard" in caplog.text
+
+
+def test_who_looks_for_a_missing_package_that_is_stood_in_for_gets_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    from opentelemetry_guard.instrumentation import guard_patches
+
+    monkeypatch.setitem(sys.modules, "guard_agent", guard_patches._stand_in)
+    assert importlib.util.find_spec("guard_agent") is not None
+    assert not guard_settings.is_installed("guard_agent")
 
 
 def test_an_exporter_in_a_pipeline_that_is_not_the_global_one_counts_too() -> None:

@@ -17,7 +17,7 @@ from ...queue.redis_link import connect, describe
 from ...queue.redis_scripts import keys_of
 from ...queue.redis_url import parse_redis_url
 from ...queue.sqlite import SqliteQueue
-from ...queue.url import default_queue_path, destination_path, open_queue, sqlite_path
+from ...queue.url import default_queue_file, destination_path, open_queue, sqlite_path
 from ...urls import mask_url
 from .finding import Finding, ok, problem, warning
 
@@ -51,7 +51,7 @@ def _local_path(config: GuardConfig) -> Path | Finding:
             return destination_path(sqlite_path(config.queue_url), config.destination)
         if config.queue_url is not None:
             open_queue(config.queue_url, QueueOptions(config.destination))
-        return default_queue_path() / f"queue-{config.destination}.db"
+        return default_queue_file(config.destination)
     except ValueError as error:
         return problem(QUEUE_URL, str(error), f"correct {QUEUE_URL}")
     except QueueUnavailable as error:
