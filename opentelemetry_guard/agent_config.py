@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 
 from .config import DEFAULT_ENDPOINT, SettingError, parse_setting
 from .once import log_once
-from .sensitive_names import DEFAULT_HEADERS
+from .privacy.sensitive_names import DEFAULT_HEADERS
 
 _logger = logging.getLogger(__name__)
 

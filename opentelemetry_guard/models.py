@@ -10,15 +10,17 @@ from __future__ import annotations
 
 from datetime import datetime, timezone
 from ipaddress import IPv4Address, IPv6Address
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from uuid import UUID, uuid4
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, PrivateAttr
 from typing_extensions import Self
 
-from .agent_config import AgentConfig as AgentConfig  # the documents have it here
 from .decision import Compilation, CompiledRules, Decision
 from .utils import get_current_timestamp
+
+if TYPE_CHECKING:
+    from .agent_config import AgentConfig as AgentConfig
 
 MetricType = Literal[
     "request_count",
@@ -205,3 +207,12 @@ class DynamicRules(BaseModel):
         # A copy's fields go their own way.
         (copied.__pydantic_private__ or {})["_compilation"] = Compilation()
         return copied
+
+
+def __getattr__(name: str) -> object:
+    # The documents import it from here; it is above this module, so it is loaded when it is asked for.
+    if name == "AgentConfig":
+        from .agent_config import AgentConfig
+
+        return AgentConfig
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

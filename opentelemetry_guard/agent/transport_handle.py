@@ -1,4 +1,4 @@
-"""What `agent.transport` is: the delivery's calls with their counts, or the user's own transport behind them."""
+"""What `agent.transport` is: the counts of the delivery's calls, or the user's own transport that makes them."""
 
 from __future__ import annotations
 
@@ -12,16 +12,15 @@ from functools import cache
 from typing import Any
 
 from ..codec import Row
-from ..config import GuardConfig
-from ..delivery import registry
+from ..delivery import calls, registry
 from ..delivery.breaker import BreakerState
 from ..delivery.delivery import Delivery
-from ..delivery.transport import HTTPTransport, Transport
 from ..queue.base import Batch
+from .call_watch import CallWatch
 from .errors import ErrorReporter
 from .loop import LoopThread
 from .rows import rows_of
-from .transports import CustomTransport, TransportCounts, WatchedTransport
+from .transports import CustomTransport
 
 _logger = logging.getLogger(__name__)
 
@@ -33,19 +32,18 @@ class TransportHandle:
     """Keeps what the user has assigned, before the agent starts and over its restarts.
 
     `on_delivered` is told the idempotency keys of events that need not be
-    sent again. `_lock` guards `_find`, `_custom` and `_watched`, so that a transport and
+    sent again. `_lock` guards `_find`, `_custom` and `_unwatch`, so that a transport and
     the delivery that it belongs to are put together once, whichever comes first.
     """
 
     def __init__(self, errors: ErrorReporter) -> None:
-        self._errors = errors
-        self._counts = TransportCounts()
+        self._watch = CallWatch(self._destination, errors, self._settled)
+        self._unwatch: Callable[[], None] | None = None
         self._loop = LoopThread("OtelGuardTransport")
         self._find: Callable[[], Delivery | None] = _nothing
         self._custom: CustomTransport | None = None
         self._assigned: object | None = None
         self.on_delivered: Callable[[Sequence[str]], None] | None = None
-        self._watched: tuple[Delivery, GuardConfig, Transport] | None = None
         self._reset_lock()
         _all.add(self)
         _watch_deliveries()
@@ -66,38 +64,41 @@ class TransportHandle:
         """
         with self._lock:
             if transport is self:
+                self._take_back()
                 self._assigned = self._custom = None
             else:
                 self._custom = CustomTransport(transport, self._rows, self._loop, self._seconds)
                 self._assigned = transport
-            self._watched = None
-            self.follow()
+                self.follow()
 
     def attach(self, find: Callable[[], Delivery | None]) -> None:
         """Take up a delivery; `find` tells which it is, also when late settings have led to another."""
         with self._lock:
             self._find = find
+            if self._unwatch is None:
+                self._unwatch = calls.observe(self._watch.note)
             self.follow()
 
     def follow(self) -> None:
-        """Stand before the calls of the delivery there is now, with the settings that it has now."""
+        """Have the delivery there is now make its calls through the user's transport, if there is one."""
         with self._lock:
             delivery = self._find()
-            if delivery is None or (self._watched and self._watched[:2] == (delivery, delivery.config)):
-                return
-            inner: Transport = HTTPTransport(delivery.config) if self._custom is None else self._custom
-            watched = WatchedTransport(inner, self._counts, self._errors, self._settled)
-            self._watched = delivery, delivery.config, watched
-            delivery.use_transport(watched)
+            if delivery is not None and self._custom is not None and delivery.transport is not self._custom:
+                delivery.use_transport(self._custom)
+
+    def _take_back(self) -> None:
+        delivery = self._find()
+        if delivery is not None and self._custom is not None and delivery.transport is self._custom:
+            delivery.use_transport(None)
 
     def end(self) -> None:
-        """Give the delivery its own transport back, and close the user's."""
+        """Watch no more, give the delivery its own transport back, and close the user's."""
         with self._lock:
-            custom, watched = self._custom, self._watched
-            self._watched = None
-            self._find = _nothing
-        if watched is not None and watched[0].transport is watched[2]:
-            watched[0].use_transport(None)
+            custom, unwatch = self._custom, self._unwatch
+            self._take_back()
+            self._find, self._unwatch = _nothing, None
+        if unwatch is not None:
+            unwatch()
         if custom is not None:
             custom.end(CLOSE_SECONDS)
 
@@ -107,7 +108,7 @@ class TransportHandle:
         route = None if delivery is None else delivery.stats().routes["events"]
         state = BreakerState.CLOSED if route is None else route.breaker
         return {
-            **self._counts.read(),
+            **self._watch.counts.read(),
             "circuit_breaker_state": state.value,
             "last_error": None if route is None else route.last_error,
         }
@@ -119,6 +120,10 @@ class TransportHandle:
                 told([str(row["idempotency_key"]) for row in self._rows(batch)])
             except ValueError as error:
                 _logger.debug("the copies of a batch stay until they expire: %s", error)
+
+    def _destination(self) -> str | None:
+        delivery = self._find()
+        return None if delivery is None else delivery.config.destination
 
     def _seconds(self) -> float:
         delivery = self._find()

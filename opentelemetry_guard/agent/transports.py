@@ -1,4 +1,4 @@
-"""Transports of the agent: one that counts and reports, and one that speaks for a transport of the user's."""
+"""A transport of the user's own, as the delivery calls it."""
 
 from __future__ import annotations
 
@@ -6,10 +6,7 @@ import hashlib
 import inspect
 import logging
 import math
-import os
 import threading
-import time
-import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -17,111 +14,15 @@ from pydantic import ValidationError
 
 from ..codec import Row
 from ..delivery.outcome import Outcome, RulesAnswer, Verdict
-from ..delivery.transport import Transport
 from ..models import AgentStatus, DynamicRules, SecurityEvent, SecurityMetric
 from ..once import log_once
 from ..queue.base import Batch, Kind
-from .errors import RULES, SEND, STATUS, DeliveryError, ErrorReporter
 from .loop import LoopThread
 
 _logger = logging.getLogger(__name__)
 
 REQUIRED = ("send_events", "send_metrics", "fetch_dynamic_rules", "send_status")
 """The methods of `TransportProtocol`."""
-
-
-class TransportCounts:
-    """How many calls were made, and with what success. The lock guards the numbers."""
-
-    def __init__(self) -> None:
-        self._reset()
-        _all.add(self)
-
-    def _reset(self) -> None:
-        self._lock = threading.Lock()
-        self._sent = self._failed = self._bytes = 0
-        self._rules = 0
-        self._last: float | None = None
-
-    def count(self, *, accepted: bool, size: int = 0, rules: bool = False) -> None:
-        """Count one call; `size` is that of its body in bytes."""
-        with self._lock:
-            self._bytes += size
-            self._rules += rules and accepted
-            if accepted:
-                self._sent += 1
-                self._last = time.time()
-            else:
-                self._failed += 1
-
-    def read(self) -> dict[str, Any]:
-        """Return the counts under the names of the documents; `last_success` is in Unix seconds."""
-        with self._lock:
-            return {
-                "requests_sent": self._sent,
-                "requests_failed": self._failed,
-                "bytes_sent": self._bytes,
-                "rules_fetched": self._rules,
-                "last_success": self._last,
-            }
-
-
-_all: weakref.WeakSet[TransportCounts] = weakref.WeakSet()
-
-
-def _after_fork_in_child() -> None:
-    for counts in _all:
-        counts._reset()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
-
-
-class WatchedTransport:
-    """A transport whose calls are counted, and whose failures are reported."""
-
-    def __init__(
-        self, inner: Transport, counts: TransportCounts, errors: ErrorReporter, settled: Callable[[Batch], None]
-    ) -> None:
-        """Watch `inner`; `settled` is told of batches that need not be sent again."""
-        self._inner = inner
-        self._counts = counts
-        self._errors = errors
-        self._settled = settled
-
-    def send(self, batch: Batch, timeout: float = math.inf) -> Outcome:
-        """Send a batch."""
-        outcome = self._inner.send(batch, timeout)
-        refused = outcome.verdict in (Verdict.REFUSED, Verdict.TOO_LARGE) and batch.rows == 1
-        if refused or outcome.verdict is Verdict.ACCEPTED:
-            self._settled(batch)
-        context = {"kind": batch.kind, "batch_id": batch.batch_id, "batch_size": batch.rows}
-        return self._told(SEND, outcome, len(batch.body), context)
-
-    def fetch_rules(self, etag: str | None, timeout: float = math.inf) -> RulesAnswer:
-        """Ask for the rules."""
-        answer = self._inner.fetch_rules(etag, timeout)
-        self._told(RULES, answer.outcome, 0, {})
-        return answer
-
-    def send_status(self, status: AgentStatus, timeout: float = math.inf) -> Outcome:
-        """Report a status."""
-        return self._told(STATUS, self._inner.send_status(status, timeout), 0, {"status": status.status})
-
-    def close(self) -> None:
-        """Close what the transport holds for the calling thread."""
-        self._inner.close()
-
-    def _told(self, stage: str, outcome: Outcome, size: int, context: Mapping[str, object]) -> Outcome:
-        accepted = outcome.verdict is Verdict.ACCEPTED
-        self._counts.count(accepted=accepted, size=size, rules=stage == RULES)
-        if not accepted:
-            text = outcome.reason or f"the backend answered with status {outcome.status}"
-            self._errors.report(
-                stage, DeliveryError(text), **context, status_code=outcome.status, verdict=outcome.verdict.value
-            )
-        return outcome
 
 
 class CustomTransport:

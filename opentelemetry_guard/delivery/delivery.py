@@ -110,8 +110,9 @@ class Delivery:
         self._sender.start()
         if self._reporter is None and self.config.status_interval and self.can_call:
             self._reporter = StatusReporter(
-                self.config.status_interval,
+                lambda: self.config.status_interval,
                 self.status,
+                lambda: (self._custom_transport, self.config.destination),
                 lambda: self._transport,
                 lambda: self._routes["status"],
                 REPORTS,
@@ -132,12 +133,13 @@ class Delivery:
             before = (*(() if queue is self._queue else (self._queue,)), *self._earlier)
             self._earlier = (*before, *others(earlier_stores(config), than=(queue, *before)))
             self._queue = queue
+        if self._custom_transport is None:
+            # Before the settings change: whoever reads the new destination finds what leads to it.
+            self._transport = HTTPTransport(config)
         self.config = config
         # The shortest there was: the queues of before have theirs.
         self._lease_seconds = min(self._lease_seconds, options_of(config).lease_seconds)
         self._metrics.follow(config.endpoint, config.destination)
-        if self._custom_transport is None:
-            self._transport = HTTPTransport(config)
         self._encoder = _encoder(config)
         self._start_over()
 
@@ -147,8 +149,8 @@ class Delivery:
         A request that is under way ends where it was begun. A transport that
         is not ours needs no API key.
         """
-        self._custom_transport = transport
         self._transport = HTTPTransport(self.config) if transport is None else transport
+        self._custom_transport = transport
         self._start_over()
 
     def _start_over(self) -> None:
@@ -156,19 +158,24 @@ class Delivery:
         self._routes = self._new_routes()
         self._sender.equip(self._equipment())
         if self._reporter is not None:
-            self._reporter.withdraw()
-            self._reporter = None
+            if self.config.status_interval and self.can_call:
+                self._reporter.settings_changed()
+            else:
+                self._withdraw_reporter()
         if not self.closed:
             self.start()
+
+    def _withdraw_reporter(self) -> None:
+        if self._reporter is not None:
+            self._reporter.withdraw()
+            self._reporter = None
 
     def hand_over(self, successor: Delivery) -> None:
         """Leave everything to the delivery of a destination that this one's settings have come to name too.
 
         It returns at once; the successor has the queues as soon as a request that is under way has ended.
         """
-        if self._reporter is not None:
-            self._reporter.withdraw()
-            self._reporter = None
+        self._withdraw_reporter()
         if self._custom_transport is not None and successor._custom_transport is None:
             successor.use_transport(self._custom_transport)
         with self._lock:

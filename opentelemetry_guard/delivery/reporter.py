@@ -36,16 +36,19 @@ class StatusReporter:
     """Posts one delivery's status.
 
     `_calling` is held for a whole report, so that the last one doesn't meet
-    one that is under way. The times are monotonic seconds; `due_at` is
-    written by several threads, each of which means "not later than".
+    one that is under way. The times are monotonic seconds; `_scheduling`
+    guards the changes of `due_at`, by several threads, each of which means
+    "not later than". Where the settings change, the reporter stays: what it
+    has reported already, it reports again only to another receiver.
     """
 
     starts_in_child = False
 
     def __init__(
         self,
-        interval: float,
+        interval: Callable[[], float],
         status: Callable[[], AgentStatus],
+        receiver: Callable[[], object],
         transport: Callable[[], Transport],
         route: Callable[[], Route],
         control: Control,
@@ -54,8 +57,9 @@ class StatusReporter:
         """Make a reporter that has nothing to do before `start`.
 
         Args:
-            interval: seconds between two reports.
+            interval: returns the seconds between two reports.
             status: returns the status of this moment.
+            receiver: returns what tells one that gets the reports from another; it changes after `transport` does.
             transport: returns what carries it.
             route: returns what paces the calls.
             control: whose thread reports.
@@ -63,6 +67,7 @@ class StatusReporter:
         """
         self._interval = interval
         self._status = status
+        self._receiver = receiver
         self._transport = transport
         self._route = route
         self._control = control
@@ -72,7 +77,8 @@ class StatusReporter:
 
     def _begin(self) -> None:
         self._calling = threading.Lock()
-        self._reported: str | None = None
+        self._scheduling = threading.Lock()
+        self._reported: tuple[object, str] | None = None  # the receiver that has it, and the state
         self._reported_at = float("-inf")
         self._next_report = 0.0
 
@@ -82,17 +88,30 @@ class StatusReporter:
 
     def state_may_have_changed(self) -> None:
         """Look soon whether the state is another, and report it if so."""
-        soon = max(time.monotonic(), self._reported_at + min(CHANGE_SECONDS, self._interval))
-        if soon < self.due_at:
-            self.due_at = soon
+        soon = max(time.monotonic(), self._reported_at + min(CHANGE_SECONDS, self._interval()))
+        if self._look_by(soon):
             self._control.wake()
 
+    def settings_changed(self) -> None:
+        """Look at once whether another receiver has no report yet, or the last one failed; nothing is waited for."""
+        self._look_by(0.0)
+        self._control.wake()
+
     def run(self) -> None:
-        """Report if it is time to, or if the state has changed."""
-        self.due_at = float("inf")
+        """Report if it is time to, if the state has changed, or if there is another receiver."""
+        with self._scheduling:
+            self.due_at = float("inf")
         with self._calling:
             next_look = self._report_if_due()
-        self.due_at = min(self.due_at, next_look)
+        self._look_by(next_look)
+
+    def _look_by(self, at: float) -> bool:
+        """Make `at` the time of the next look, unless that is earlier; return whether it was not."""
+        with self._scheduling:
+            sooner = at < self.due_at
+            if sooner:
+                self.due_at = at
+            return sooner
 
     def stop(self, timeout: float) -> None:
         """End, with a last report if `timeout` seconds are enough for one and the backend can be reached."""
@@ -123,23 +142,31 @@ class StatusReporter:
         if (ready_at := self._route().ready_at(now)) > now:
             return ready_at
         status = self._status()
-        if now >= self._next_report or status.status != self._reported:
+        if now >= self._due_again() or (self._receiver(), status.status) != self._reported:
             self._report(status, CALL_SECONDS)
-        return max(self._next_report, self._route().ready_at(now))
+        return max(self._due_again(), self._route().ready_at(now))
+
+    def _due_again(self) -> float:
+        # The interval may have become shorter since the last report.
+        return min(self._next_report, self._reported_at + self._interval())
 
     def _report(self, status: AgentStatus, timeout: float) -> None:
+        # First: if it is another one before the call is made, that one gets a report of its own.
+        receiver = self._receiver()
         route = self._route()
         route.begin(time.monotonic())
         outcome = self._transport().send_status(status, timeout)
         now = time.monotonic()
         route.settle(outcome, now)
         self._reported_at = now
+        # What nobody has taken is still to be reported: other settings may make it possible at once.
+        failed = outcome.verdict in (Verdict.RETRY, Verdict.MISCONFIGURED)
+        self._reported = None if failed else (receiver, status.status)
         if outcome.verdict is Verdict.RETRY:
             self._next_report = route.ready_at(now)
         else:
             # A part of it is jitter, so that a fleet that was started together doesn't report together.
-            self._next_report = now + self._uniform(0.8, 1.0) * self._interval
-            self._reported = status.status
+            self._next_report = now + self._uniform(0.8, 1.0) * self._interval()
             route.complaint = _complaint(outcome)
 
 

@@ -20,7 +20,8 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from support.guard_server import GuardServer
+from support.guard_server import Answer, GuardServer, guard_server
+from support.redis import eventually
 
 from opentelemetry_guard import (
     AgentConfig,
@@ -37,6 +38,9 @@ from opentelemetry_guard.agent import pipeline as pipeline_module
 from opentelemetry_guard.agent.found import find
 from opentelemetry_guard.agent.held import MAX_HELD, NOT_STARTED
 from opentelemetry_guard.agent.processors import EventProcessor, SpanEventProcessor
+from opentelemetry_guard.codec import complete, to_row
+from opentelemetry_guard.config import GuardConfig
+from opentelemetry_guard.delivery.delivery import Delivery
 from opentelemetry_guard.models import AgentStatus, DynamicRules
 from opentelemetry_guard.protocols import AgentHandlerProtocol
 from opentelemetry_guard.tally import TALLY
@@ -485,7 +489,7 @@ def test_an_open_breaker_is_seen_in_the_stats_the_status_and_the_health(
     for number in range(6):
         agent.send_event(event(str(number)))
         agent.flush_buffer()
-    server.wait_until(lambda: agent.transport.get_stats()["circuit_breaker_state"] == "OPEN", "an open breaker")
+    eventually(lambda: agent.transport.get_stats()["circuit_breaker_state"] == "OPEN")
     assert agent.get_stats()["transport_stats"]["requests_failed"] >= 5
     assert agent.health_check() == False  # noqa: E712  a flag compares like the truth value it is
     assert any("503" in error or "circuit breaker" in error for error in agent.get_status().errors)
@@ -534,3 +538,62 @@ def test_the_repr_tells_no_secret(make_agent: MakeAgent, begin: Callable[[Any], 
     agent = make_agent(project_encryption_key=None)
     begin(agent)
     assert agent.config.api_key not in f"{agent!r} {agent.transport!r} {agent.get_stats()}"
+
+
+def test_a_start_and_a_stop_post_one_status_each(make_agent: MakeAgent, server: GuardServer) -> None:
+    agent = make_agent(status_interval=300)
+    agent.start()
+    server.wait_until(lambda: len(server.statuses) == 1, "a status at the start")
+    agent.send_event(event("a"))
+    agent.flush_buffer()
+    agent.stop()
+    assert len(server.statuses) == 2
+    assert [status.document["events_sent"] for status in server.statuses] == [0, 1]
+
+
+def test_calls_of_its_own_destination_are_counted_and_no_others(make_agent: MakeAgent, server: GuardServer) -> None:
+    failures: list[str] = []
+    agent = make_agent(on_error=lambda stage, error, context: failures.append(stage))
+    agent.start()
+    with guard_server() as other:
+        other.answer(503, times=None)
+        elsewhere = Delivery(GuardConfig.resolve({}, **other.settings))
+        elsewhere.submit("events", [complete(to_row(event("elsewhere"))[0])])
+        elsewhere.flush(5.0)
+        elsewhere.close(0.0)
+        assert other.requests
+    agent.send_event(event("a"))
+    agent.flush_buffer()
+    counts = agent.transport.get_stats()
+    assert (counts["requests_sent"], counts["requests_failed"], failures) == (1, 0, [])
+    assert counts["bytes_sent"] > 0
+    agent.stop()
+    assert agent.transport.get_stats()["requests_sent"] == 1
+
+
+def test_reports_and_rules_that_fail_are_told_to_on_error_under_their_stages(
+    make_agent: MakeAgent, server: GuardServer
+) -> None:
+    stages: set[str] = set()
+    server.control = Answer(503, b"no")
+    agent = make_agent(
+        status_interval=300, dynamic_rule_interval=1, on_error=lambda stage, error, context: stages.add(stage)
+    )
+    agent.start()
+    eventually(lambda: stages == {"status", "rules"})
+
+
+def test_beside_an_exporter_that_reports_already_it_brings_no_report_about(
+    make_agent: MakeAgent, server: GuardServer
+) -> None:
+    exporter = GuardLogExporter(**{**server.settings, "status_interval": 300})
+    server.wait_until(lambda: len(server.statuses) == 1, "the exporter's status")
+    agent = make_agent(status_interval=300)
+    agent.start()
+    assert agent.delivery is exporter.delivery
+    agent.send_event(event("a"))
+    agent.flush_buffer()
+    agent.stop()
+    assert reasons(server) == ["a"]
+    exporter.shutdown()
+    assert len(server.statuses) == 2

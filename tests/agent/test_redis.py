@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,11 @@ import redis
 import redis.asyncio
 from agent.conftest import MakeAgent
 from redis.credentials import UsernamePasswordCredentialProvider
-from support.guard_server import GuardServer
-from support.redis import RedisServer
+from support.guard_server import Answer, GuardServer
+from support.redis import RedisServer, eventually
 
 from opentelemetry_guard import RedisHandler
+from opentelemetry_guard.agent.copies import EVENTS
 from opentelemetry_guard.agent.redis_address import NoAddress, queue_url_of
 from opentelemetry_guard.protocols import RedisHandlerProtocol
 
@@ -128,3 +130,58 @@ def test_the_handler_satisfies_the_protocols() -> None:
 def test_a_handler_wants_one_client(arguments: dict[str, Any]) -> None:
     with pytest.raises(TypeError, match="RedisHandler takes one client"):
         RedisHandler(**arguments)
+
+
+class Store:
+    """A store of values that tells no address."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, Any] = {}
+        self.copied = threading.Event()
+
+    def initialize(self) -> None:
+        """Nothing is to be opened."""
+
+    def get_connection(self) -> Any:
+        raise NotImplementedError
+
+    def get_key(self, namespace: str, key: str) -> Any:
+        return self.values.get(f"{namespace}:{key}")
+
+    def set_key(self, namespace: str, key: str, value: Any, ttl: int | None = None) -> bool:
+        self.values[f"{namespace}:{key}"] = value
+        if namespace == EVENTS:
+            self.copied.set()
+        return True
+
+    def delete(self, namespace: str, key: str) -> int:
+        return int(self.values.pop(f"{namespace}:{key}", None) is not None)
+
+    def keys(self, pattern: str) -> list[str]:
+        return [name for name in list(self.values) if name.startswith(pattern.rstrip("*"))]
+
+
+@pytest.mark.parametrize("answer", [200, 422], ids=["taken", "refused"])
+def test_a_copy_stays_while_its_event_waits_and_goes_when_that_is_settled(
+    make_agent: MakeAgent, server: GuardServer, monkeypatch: pytest.MonkeyPatch, answer: int
+) -> None:
+    store = Store()
+    judge = server.receive
+    copies: list[int] = []
+
+    def receive(path: str, headers: Mapping[str, str], raw: bytes) -> Answer:
+        assert store.copied.wait(20)
+        copies.append(len(store.keys(f"{EVENTS}:*")))
+        return judge(path, headers, raw)
+
+    monkeypatch.setattr(server, "receive", receive)
+    server.answer(503)
+    server.answer(answer)
+    agent = make_agent()
+    agent.initialize_redis(store)
+    agent.start()
+    agent.send_event({"event_type": "x"})
+    agent.flush_buffer()
+    eventually(lambda: len(copies) == 2)
+    eventually(lambda: store.keys(f"{EVENTS}:*") == [])
+    assert copies == [1, 1]

@@ -14,9 +14,12 @@ from support.redis import eventually
 from opentelemetry_guard.codec import complete, to_row
 from opentelemetry_guard.config import GuardConfig
 from opentelemetry_guard.delivery.breaker import BreakerState
-from opentelemetry_guard.delivery.control import RULES
+from opentelemetry_guard.delivery.control import REPORTS, RULES
 from opentelemetry_guard.delivery.delivery import Delivery
+from opentelemetry_guard.delivery.outcome import Outcome, RulesAnswer, Verdict
 from opentelemetry_guard.delivery.transport import signature
+from opentelemetry_guard.models import AgentStatus
+from opentelemetry_guard.queue.base import Batch
 
 WATCHDOG = 20.0
 
@@ -38,10 +41,48 @@ class Question:
         """There is nothing to begin anew."""
 
 
+class Receiving:
+    """A transport that keeps the reports, and answers none before it `may_answer`."""
+
+    def __init__(self, *, may_answer: bool = True) -> None:
+        self.statuses: list[AgentStatus] = []
+        self.asked = threading.Event()
+        self.may_answer = threading.Event()
+        if may_answer:
+            self.may_answer.set()
+
+    def send(self, batch: Batch, timeout: float = float("inf")) -> Outcome:
+        return Outcome(Verdict.ACCEPTED, 200)
+
+    def fetch_rules(self, etag: str | None, timeout: float = float("inf")) -> RulesAnswer:
+        return RulesAnswer(Outcome(Verdict.ACCEPTED, 204))
+
+    def send_status(self, status: AgentStatus, timeout: float = float("inf")) -> Outcome:
+        self.statuses.append(status)
+        self.asked.set()
+        assert self.may_answer.wait(WATCHDOG)
+        return Outcome(Verdict.ACCEPTED, 200)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def config(server: GuardServer, **settings: object) -> GuardConfig:
+    return GuardConfig.resolve({}, **{**server.settings, "status_interval": 300, **settings})
+
+
 def delivery(server: GuardServer, **settings: object) -> Delivery:
-    made = Delivery(GuardConfig.resolve({}, **{**server.settings, "status_interval": 300, **settings}))
+    made = Delivery(config(server, **settings))
     made.start()
     return made
+
+
+def wait_for_due_reports() -> None:
+    """Wait until every report that is due now was made: what is due as well, and came later, has its turn then."""
+    last = Question()
+    REPORTS.add(last)
+    assert last.asked.wait(WATCHDOG)
+    REPORTS.remove(last)
 
 
 def events(*reasons: str) -> list[Any]:
@@ -94,6 +135,77 @@ def test_without_a_key_there_is_none_and_a_status_in_words() -> None:
     assert status.status == "failed"
     assert "OTEL_EXPORTER_GUARD_API_KEY" in status.errors[0]
     assert status.buffer_size == 1
+
+
+def test_other_settings_for_the_same_backend_are_no_reason_for_another_report() -> None:
+    with guard_server() as server:
+        made = delivery(server)
+        wait_for_statuses(server, 1)
+        for number in range(1, 4):
+            made.reconfigure(config(server, batch_size=number))
+            wait_for_due_reports()
+        assert len(server.statuses) == 1
+        made.close(WATCHDOG)
+        assert len(server.statuses) == 2
+
+
+def test_settings_that_lead_elsewhere_are_reported_there_at_once() -> None:
+    with guard_server() as server, guard_server() as other:
+        made = delivery(server)
+        wait_for_statuses(server, 1)
+        made.reconfigure(config(other))
+        wait_for_statuses(other, 1)
+        made.close(WATCHDOG)
+        assert (len(server.statuses), len(other.statuses)) == (1, 2)
+
+
+def test_whoever_comes_while_a_report_is_under_way_to_another_gets_one() -> None:
+    with guard_server() as server:
+        made = delivery(server, api_key=None)
+        slow, fresh = Receiving(may_answer=False), Receiving()
+        made.use_transport(slow)
+        assert slow.asked.wait(WATCHDOG)
+        made.use_transport(fresh)
+        slow.may_answer.set()
+        assert fresh.asked.wait(WATCHDOG)
+        wait_for_due_reports()
+        made.close(WATCHDOG)
+    assert (len(slow.statuses), len(fresh.statuses)) == (1, 2)
+
+
+def test_without_a_key_the_reports_end_with_the_transport_that_needs_none() -> None:
+    with guard_server() as server:
+        made = delivery(server, api_key=None)
+        own = Receiving()
+        made.use_transport(own)
+        assert own.asked.wait(WATCHDOG)
+        made.use_transport(None)
+        made.close(WATCHDOG)
+        assert (len(own.statuses), server.statuses) == (1, [])
+
+
+def test_the_right_key_is_taken_up_at_once_where_the_first_report_was_refused() -> None:
+    with guard_server() as server:
+        made = delivery(server, api_key="a wrong one")
+        eventually(lambda: made.stats().routes["status"].last_error is not None)
+        made.reconfigure(config(server))
+        wait_for_statuses(server, 2)
+        wait_for_due_reports()
+        assert len(server.statuses) == 2
+        made.close(WATCHDOG)
+
+
+def test_a_new_interval_counts_at_once_and_one_of_zero_ends_the_reports() -> None:
+    with guard_server() as server:
+        made = delivery(server)
+        wait_for_statuses(server, 1)
+        made.reconfigure(config(server, status_interval=1))
+        wait_for_statuses(server, 2)
+        made.reconfigure(config(server, status_interval=0))
+        wait_for_due_reports()
+        before = len(server.statuses)
+        made.close(WATCHDOG)
+        assert len(server.statuses) == before
 
 
 def test_a_status_is_signed_like_every_body() -> None:

@@ -276,3 +276,22 @@ def test_rows_of_every_store_there_was_are_delivered_in_the_end() -> None:
         assert log.delivery is not None
         ledger = log.delivery.stats().ledger["events"]
         assert (ledger.accepted, ledger.delivered) == (5, 5)
+
+
+def test_late_settings_for_the_same_backend_leave_it_at_one_status_at_the_start_and_one_at_the_end() -> None:
+    with guard_server() as server:
+        with exporting(**{**server.settings, "status_interval": 300}) as (made, log, _):
+            late.offer("AgentConfig", batch_size=5, timeout=7)
+            server.wait_until(lambda: len(server.statuses) == 1, "a status")
+            late.offer("initialize_redis", backoff_factor=0.5)
+            emit(made, "a")
+            assert log.force_flush(20_000)
+        assert len(server.statuses) == 2
+
+
+def test_a_key_that_comes_late_brings_the_first_status_about() -> None:
+    with guard_server() as server:
+        with exporting(endpoint=server.url, status_interval=300):
+            late.offer("SecurityConfig", api_key=server.api_key)
+            server.wait_until(lambda: len(server.statuses) == 1, "a status")
+        assert len(server.statuses) == 2

@@ -15,6 +15,7 @@ from opentelemetry.trace import NoOpTracerProvider, SpanKind
 
 from opentelemetry_guard import privacy
 from opentelemetry_guard.instrumentation import span_privacy
+from opentelemetry_guard.privacy import cleaning
 
 SECRET = "hunter2-Zx81qT"
 KEY = "3f9d8a7b6c5e4d3c2b1a0f9e8d7c6b5a"
@@ -153,7 +154,7 @@ def test_a_span_that_can_not_be_cleaned_loses_its_attributes_and_nothing_raises(
     def broken(text: str, names: object) -> str:
         raise RuntimeError(text)
 
-    monkeypatch.setattr(privacy, "mask", broken)
+    monkeypatch.setattr(cleaning, "mask", broken)
     span = traced.provider.get_tracer(HTTP).start_span("GET", kind=SpanKind.SERVER)
     span.set_attribute("url.query", f"token={SECRET}")
     span.record_exception(RuntimeError(SECRET))

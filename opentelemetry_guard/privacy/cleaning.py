@@ -1,23 +1,10 @@
-"""What of a security event may leave the process: secrets masked, strings shortened, addresses hashed.
-
-Everything that is emitted goes through `Privacy.event` before it reaches a
-log record, a span, a queue or the wire, and everything that an exporter reads
-from somebody else's telemetry does too. Cleaning what is clean changes
-nothing, so it does not matter how often it happens.
-
-Example:
-    >>> from opentelemetry_guard import privacy
-    >>> privacy.Privacy().text("GET /reset?token=s3cret&page=2")
-    'GET /reset?token=[REDACTED]&page=2'
-"""
+"""The cleaning of events, texts and attributes."""
 
 from __future__ import annotations
 
 import json
 import logging
-import os
 import re
-import threading
 from collections.abc import Mapping
 from dataclasses import replace
 from enum import Enum
@@ -26,20 +13,18 @@ from typing import NamedTuple
 import orjson
 from opentelemetry.util.types import AnyValue
 
-from . import codec
-from .codec import Row
+from .. import codec
+from ..codec import Row
+from ..jsonsafe import JSON, MAX_DEPTH, describe
+from ..models import SecurityEvent
+from ..once import log_once
+from ..tally import FILTERED, PRIVACY_ERROR, PROCESSOR_ERROR, TALLY
 from .hashed_addresses import AddressHash, is_address_name, literals
-from .jsonsafe import JSON, MAX_DEPTH, describe
-from .models import SecurityEvent
-from .once import log_once
-from .privacy_settings import PrivacySettings, Processor
 from .quoted_content import CONTENT_KEYS, CONTENT_KEYS_OF, MATCH_KEYS, without_content
 from .secrets_in_text import HASHED_ADDRESS, MASK, is_card_number, mask, mask_path, mask_query
 from .sensitive_names import Names, canonical
+from .settings import PrivacySettings, Processor
 from .shortening import fits, shorten
-from .tally import FILTERED, PRIVACY_ERROR, PROCESSOR_ERROR, TALLY
-
-__all__ = ["Privacy", "PrivacySettings", "configure", "current", "offer"]
 
 _logger = logging.getLogger(__name__)
 
@@ -443,73 +428,3 @@ def _as_row(result: object, before: Row) -> Row:
 
 def _name(processor: Processor) -> str:
     return str(getattr(processor, "__qualname__", type(processor).__name__))
-
-
-# Guards the three variables below it; they are replaced whole, so that `current` reads without it.
-_lock = threading.Lock()
-_keywords: dict[str, object] = {}
-_late: dict[str, object] = {}
-_current: Privacy | None = None
-
-
-def configure(**keywords: object) -> None:
-    """Replace the settings that the process's code has made; they win over the environment.
-
-    Args:
-        **keywords: the attributes of `PrivacySettings`; None is not given. Without any, the environment decides.
-
-    Raises:
-        ValueError: a setting has a value that it can't have; the settings stay as they were.
-        TypeError: there is no such setting.
-    """
-    global _keywords, _current
-    with _lock:
-        _current = Privacy(PrivacySettings.resolve(None, _late, **keywords))
-        _keywords = keywords
-
-
-def offer(origin: str, **settings: object) -> None:
-    """Take settings that lose against keywords and the environment: those of an agent's configuration.
-
-    Args:
-        origin: whose they are, for the error's text.
-        **settings: the attributes of `PrivacySettings`; None is not given. They stay until others are offered.
-
-    Raises:
-        ValueError: a setting has a value that it can't have; the settings stay as they were.
-        TypeError: there is no such setting.
-    """
-    global _late, _current
-    with _lock:
-        late = {**_late, **{name: value for name, value in settings.items() if value is not None}}
-        try:
-            _current = Privacy(PrivacySettings.resolve(None, late, **_keywords))
-        except ValueError as error:
-            raise ValueError(f"{origin}: {error}") from None
-        _late = late
-
-
-def reset() -> None:
-    """Forget what was configured and offered; the environment is read again at the next use. For tests."""
-    global _keywords, _late, _current
-    with _lock:
-        _keywords, _late, _current = {}, {}, None
-
-
-def current() -> Privacy:
-    """Return the process's privacy; the environment is read at the first use."""
-    global _current
-    made = _current
-    if made is None:
-        with _lock:
-            made = _current = _current or Privacy(PrivacySettings.resolve(None, _late, **_keywords))
-    return made
-
-
-def _after_fork() -> None:
-    global _lock
-    _lock = threading.Lock()  # the parent's may have been held by a thread that does not exist here
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

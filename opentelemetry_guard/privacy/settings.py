@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from .models import SecurityEvent
-from .once import log_once
+from ..models import SecurityEvent
+from ..once import log_once
 from .sensitive_names import DEFAULT_HEADERS
 
 _logger = logging.getLogger(__name__)

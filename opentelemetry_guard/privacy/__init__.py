@@ -1,0 +1,20 @@
+"""What of a security event may leave the process: secrets masked, strings shortened, addresses hashed.
+
+Everything that is emitted goes through `Privacy.event` before it reaches a
+log record, a span, a queue or the wire, and everything that an exporter reads
+from somebody else's telemetry does too. Cleaning what is clean changes
+nothing, so it does not matter how often it happens.
+
+Example:
+    >>> from opentelemetry_guard import privacy
+    >>> privacy.Privacy().text("GET /reset?token=s3cret&page=2")
+    'GET /reset?token=[REDACTED]&page=2'
+"""
+
+from __future__ import annotations
+
+from .cleaning import Privacy
+from .process import configure, current, offer, reset
+from .settings import PrivacySettings
+
+__all__ = ["Privacy", "PrivacySettings", "configure", "current", "offer", "reset"]
