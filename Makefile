@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PYTEST_ARGS ?=
+# Most tests wait for processes, so more of them than there are cores run at a time; a file's tests stay together.
+PARALLEL := --numprocesses 3 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-guard faults lint format wheel test-lowest benchmark screenshots clean
@@ -21,7 +23,7 @@ demo: $(INSTALLED)  ## Run a backend, an instrumented app and real traffic; KEEP
 	$(BIN)/opentelemetry-guard demo $(if $(KEEP),--keep)
 
 test: $(INSTALLED)  ## Run the whole test suite
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) $(PYTEST_ARGS)
 
 test-guard: $(INSTALLED)  ## Test with the oldest fastapi-guard, and with guard-agent installed
 	$(BIN)/nox --sessions guard_oldest guard_with_agent
@@ -49,7 +51,7 @@ test-lowest: ## Run the test suite with the lowest supported releases
 	$(PYTHON) -m venv .venv-lowest
 	.venv-lowest/bin/python -m pip install --quiet --upgrade pip
 	.venv-lowest/bin/python -m pip install --quiet --editable '.[dev]' --constraint tests/lowest.txt
-	.venv-lowest/bin/python -m pytest $(PYTEST_ARGS)
+	.venv-lowest/bin/python -m pytest $(PARALLEL) $(PYTEST_ARGS)
 
 benchmark: $(INSTALLED)  ## Measure; figures are ratios within one run
 	$(BIN)/python -m benchmarks

@@ -8,7 +8,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from opentelemetry_guard import late, once, privacy
+from opentelemetry_guard import capture, late, once, privacy
 from opentelemetry_guard.tally import TALLY
 
 # The same examples in every run, and no verdict that depends on how busy the machine is.
@@ -30,3 +30,4 @@ def _fresh_counts_and_messages() -> None:
     once._said.clear()
     late.forget()
     privacy.reset()
+    capture._captured.clear()
