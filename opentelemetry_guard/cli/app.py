@@ -75,7 +75,7 @@ app.add_typer(
     epilog=examples(
         "opentelemetry-guard backend",
         "opentelemetry-guard backend --port 0 --db /tmp/guard.db --keep-days 30",
-        "opentelemetry-guard backend keys create shop",
+        "opentelemetry-guard backend keys create --project shop",
     ),
 )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 from collections.abc import Iterator
@@ -14,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from .failure import fail
+from .help import examples
+from .output import print_columns, print_json
 
 if TYPE_CHECKING:
     from ..backend.keys import KeyRecord
@@ -227,7 +228,10 @@ def _announce(url: str, database: Path, project: str, generated_key: str | None)
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
-@keys_commands.command("create")
+@keys_commands.command(
+    "create",
+    epilog=examples('opentelemetry-guard backend keys create --project shop --label "shop, production"'),
+)
 def create_key(
     project: Annotated[str, typer.Option(help="The project that the key is for.")],
     label: Annotated[str, typer.Option(help="What the list is to call it.")] = "",
@@ -238,10 +242,7 @@ def create_key(
     db: DatabaseOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a key for a project. It is shown once; a backend that runs takes it at once.
-
-    Example: opentelemetry-guard backend keys create --project shop --label "shop, production"
-    """
+    """Make a key for a project. It is shown once; a backend that runs takes it at once."""
     from ..backend.keys import StoredKeys
 
     with _opened(db) as store:
@@ -250,7 +251,7 @@ def create_key(
         except ValueError as error:
             fail(str(error))
     if as_json:
-        typer.echo(json.dumps({**_as_json(record), "key": key}))
+        print_json({**_as_json(record), "key": key})
         return
     typer.echo(
         f"Key {record.id} of the project {project}. It is shown only now:\n"
@@ -259,28 +260,27 @@ def create_key(
     )
 
 
-@keys_commands.command("list")
+@keys_commands.command(
+    "list",
+    epilog=examples("opentelemetry-guard backend keys list --project shop"),
+)
 def list_keys(
     project: Annotated[str | None, typer.Option(help="Only the keys of this project.")] = None,
     db: DatabaseOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List the keys; what a key reads is not known any more.
-
-    Example: opentelemetry-guard backend keys list --project shop
-    """
+    """List the keys; what a key reads is not known any more."""
     from ..backend.keys import StoredKeys
 
     with _opened(db) as store:
         records = StoredKeys(store.database).records(project)
     if as_json:
-        typer.echo(json.dumps([_as_json(record) for record in records]))
+        print_json([_as_json(record) for record in records])
         return
     if not records:
         typer.echo("There is no key: make one with opentelemetry-guard backend keys create --project NAME")
         return
-    lines = [("id", "project", "created", "requests/min", "state", "label")]
-    lines += [
+    rows = [
         (
             str(record.id),
             record.project_id,
@@ -291,20 +291,18 @@ def list_keys(
         )
         for record in records
     ]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for line in lines:
-        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    print_columns(("id", "project", "created", "requests/min", "state", "label"), rows)
 
 
-@keys_commands.command("revoke")
+@keys_commands.command(
+    "revoke",
+    epilog=examples("opentelemetry-guard backend keys revoke 3"),
+)
 def revoke_key(
     key_id: Annotated[int, typer.Argument(help="The number of the key, as the list shows it.")],
     db: DatabaseOption = None,
 ) -> None:
-    """Take a key back: a backend that runs refuses it from now on.
-
-    Example: opentelemetry-guard backend keys revoke 3
-    """
+    """Take a key back: a backend that runs refuses it from now on."""
     from ..backend.keys import StoredKeys
 
     with _opened(db) as store:

@@ -479,8 +479,13 @@ def test_tls_is_used_and_the_certificate_is_checked(tmp_path: Path) -> None:
     with redis_server() as server, proxy(server.port, context) as between:
         url = between.url.replace("redis://", "rediss://")
         with opened(url) as stranger:
-            eventually(lambda: stranger.append(make_batch(str(time.monotonic()))) or stranger.link.failures)
-            assert "CERTIFICATE_VERIFY_FAILED" in str(stranger.link.last_error)
+            # On a busy machine the first attempts may end without any answer.
+            eventually(
+                lambda: (
+                    stranger.append(make_batch(str(time.monotonic())))
+                    or "CERTIFICATE_VERIFY_FAILED" in str(stranger.link.last_error)
+                )
+            )
         assert copies(server) == 0
         with opened(f"{url}?ssl_ca_certs={file}") as queue:
             queue.append(make_batch("a"))
