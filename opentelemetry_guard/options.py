@@ -53,6 +53,20 @@ def resolve_options(
     return values
 
 
+def parse_switch(value: object) -> bool:
+    """Read ``true`` or ``false``, in any case, or a boolean.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if isinstance(value, bool):
+        return value
+    text = str(value).strip().lower()
+    if text not in ("true", "false"):
+        raise ValueError("it must be true or false")
+    return text == "true"
+
+
 def parse_networks(value: object) -> tuple[Network, ...]:
     """Read addresses and networks, from a list or from text with commas.
 

@@ -9,7 +9,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from .. import codec, late, privacy, rules
 from ..agent_config import AgentConfig
@@ -20,9 +20,9 @@ from ..delivery.delivery import Delivery
 from ..delivery.shutdown import CLOCK
 from ..emit import Emitter
 from ..exporters.event_rows import rows_of_records
-from ..instrumentation.options import GuardOptions
 from ..models import AgentStatus, DynamicRules, SecurityMetric
 from ..once import log_once
+from ..options import parse_interval, resolve_options
 from ..protocols import RedisHandlerProtocol
 from ..queue.base import Kind
 from . import ending
@@ -296,8 +296,8 @@ class GuardAgent:
 
     def _rules_interval(self) -> float:
         """Return the seconds between two polls, 0 for none; the environment wins."""
-        of_environment = GuardOptions.resolve().rules_interval
-        return self.config.dynamic_rule_interval if of_environment is None else of_environment
+        given = resolve_options({"rules_interval": parse_interval}, {})
+        return cast(float, given.get("rules_interval", self.config.dynamic_rule_interval))
 
     def _ask_for_rules(self) -> DynamicRules | None:
         try:

@@ -25,7 +25,7 @@ from typing import Any, Protocol
 import wrapt
 
 from ..instrumentation import termination
-from ..instrumentation.options import GuardOptions
+from ..options import parse_switch, resolve_options
 
 
 class Stoppable(Protocol):
@@ -47,7 +47,7 @@ def follow(agent: Stoppable) -> None:
         atexit.register(_end_all)
         wrapt.register_post_import_hook(_end_with_children, "multiprocessing.util")
         # Else an agent that is told to leave signals alone would still act on one, through uvicorn.
-        if GuardOptions.resolve().sigterm_handler:
+        if resolve_options({"sigterm_handler": parse_switch}, {}).get("sigterm_handler", True):
             termination.shut_down_too(_end_all)
             termination.install()
             termination.follow_uvicorn()

@@ -10,7 +10,7 @@ from typing import TypeAlias
 import orjson
 
 from ..client_address import Network
-from ..options import PREFIX, parse_interval, parse_networks, resolve_options
+from ..options import PREFIX, parse_interval, parse_networks, parse_switch, resolve_options
 from .behavior_rules import BehaviorRules
 from .http_rules import HttpRules
 
@@ -56,15 +56,6 @@ class GuardOptions:
         return cls(**resolve_options(_PARSERS, keywords, environ))  # type: ignore[arg-type]
 
 
-def _switch(value: object) -> bool:
-    if isinstance(value, bool):
-        return value
-    text = str(value).strip().lower()
-    if text not in ("true", "false"):
-        raise ValueError("it must be true or false")
-    return text == "true"
-
-
 def _rules(value: object) -> Rules:
     if isinstance(value, str):
         value = _loaded(value)
@@ -92,13 +83,13 @@ def _loaded(text: str) -> object:
 
 
 _PARSERS: Mapping[str, Callable[[object], object]] = {
-    "sigterm_handler": _switch,
-    "http_events": _switch,
+    "sigterm_handler": parse_switch,
+    "http_events": parse_switch,
     "http_rules": _changes_to(HttpRules.resolve),
-    "behavior": _switch,
+    "behavior": parse_switch,
     "behavior_rules": _changes_to(BehaviorRules.resolve),
     "trusted_proxies": parse_networks,
-    "resource_metrics": _switch,
+    "resource_metrics": parse_switch,
     "rules_interval": parse_interval,
 }
 

@@ -16,6 +16,7 @@ from typing import TypeAlias
 
 from ..models import SecurityEvent
 from ..once import log_once
+from ..options import parse_switch
 from .sensitive_names import DEFAULT_HEADERS
 
 _logger = logging.getLogger(__name__)
@@ -133,15 +134,6 @@ def _key(value: object) -> str:
     return value.strip()
 
 
-def _switch(value: object) -> bool:
-    if isinstance(value, bool):
-        return value
-    text = str(value).strip().lower()
-    if text not in ("true", "false"):
-        raise ValueError("it must be true or false")
-    return text == "true"
-
-
 def _processors(value: object) -> tuple[Processor, ...]:
     if not isinstance(value, (list, tuple)) or not all(callable(item) for item in value):
         raise ValueError("it must be a list of functions that take an event and return it, another one or None")
@@ -152,7 +144,7 @@ _PARSERS: Mapping[str, Callable[[object], object]] = {
     "sensitive_headers": _headers,
     "max_payload_size": _size,
     "address_key": _key,
-    "capture_content": _switch,
+    "capture_content": parse_switch,
     "processors": _processors,
 }
 _VARIABLES = _PARSERS.keys() - {"processors"}
