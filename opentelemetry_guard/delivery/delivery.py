@@ -91,6 +91,7 @@ class Delivery:
         self._encoder = _encoder(config)
         self._lease_seconds = options_of(config).lease_seconds
         self._routes = self._new_routes()
+        self._is_known = False
         self._sender = Sender("OtelGuardSender", self._equipment())
         self._reporter: StatusReporter | None = None
         self._successor: Delivery | None = None
@@ -156,6 +157,7 @@ class Delivery:
     def _start_over(self) -> None:
         """Use the parts there are now; what stood in the way of a request before is of no account any more."""
         self._routes = self._new_routes()
+        self._is_known = False
         self._sender.equip(self._equipment())
         if self._reporter is not None:
             if self.config.status_interval and self.can_call:
@@ -198,6 +200,7 @@ class Delivery:
             {kind: self._routes[kind] for kind in KINDS},
             self._lease_seconds,
             RetryPolicy(self.config.retry_attempts, self.config.backoff_factor),
+            lambda: self._is_known,
         )
 
     def _new_routes(self) -> dict[RouteName, Route]:
@@ -342,6 +345,8 @@ class Delivery:
         self._metrics.observe(route, seconds, outcome)
         if route in KINDS and outcome.verdict is Verdict.ACCEPTED:
             self._flushed_at = time.time()
+        if route == "status" and outcome.verdict is Verdict.ACCEPTED:
+            self._is_known = True
         state = (self._routes[route].breaker.state, outcome.verdict in (Verdict.RETRY, Verdict.MISCONFIGURED))
         with self._lock:
             changed = self._states.get(route) not in (None, state) or (route not in self._states and state[1])

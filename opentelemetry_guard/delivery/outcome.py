@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -31,7 +32,8 @@ class Verdict(Enum):
     REFUSED = "refused"
     """Some row is refused: narrow it down, deliver the rest."""
     MISCONFIGURED = "misconfigured"
-    """Key, project or address are wrong: keep everything and ask seldom."""
+    """Key, project or address are wrong, or something else has answered in the backend's place: keep everything and
+    ask seldom."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,9 @@ class Outcome:
     """How one request ended.
 
     `status` is the HTTP status, 0 where there was no answer; `reason` is a
-    bounded text that holds no secret; `retry_after` is in seconds.
+    bounded text that holds no secret; `retry_after` is in seconds. For a
+    verdict of MISCONFIGURED, `remedy` says what a person can do, and
+    `may_pass` that it may also pass by itself (a maintenance page).
     """
 
     verdict: Verdict
@@ -47,6 +51,8 @@ class Outcome:
     reason: str = ""
     retry_after: float | None = None
     timed_out: bool = False
+    remedy: str = ""
+    may_pass: bool = False
 
     @property
     def text(self) -> str:
@@ -77,9 +83,15 @@ def judge(status: int, headers: Mapping[str, str], body: bytes) -> Outcome:
         return Outcome(Verdict.RETRY, status, reason, retry_after)
     if status == 413:
         return Outcome(Verdict.TOO_LARGE, status, reason)
-    if status in (400, 404, 422):
+    if status in (400, 422) and _is_about_rows(body):
         return Outcome(Verdict.REFUSED, status, reason)
-    return Outcome(Verdict.MISCONFIGURED, status, _explain(status, headers, reason))
+    return _judge_stranger(status, headers, reason)
+
+
+def as_unproven(outcome: Outcome) -> Outcome:
+    """Return what a refusal of rows means where nothing was ever accepted: it may be another service that answers."""
+    reason = f"rows are refused, and nothing was ever accepted here: {outcome.reason}"[:MAX_REASON]
+    return Outcome(Verdict.MISCONFIGURED, outcome.status, reason, remedy=_CHECK_ADDRESS, may_pass=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +131,38 @@ def _judge_success(status: int, body: bytes, reason: str, retry_after: float | N
     return Outcome(Verdict.ACCEPTED, status)
 
 
-def _explain(status: int, headers: Mapping[str, str], reason: str) -> str:
+_CUT_VERDICT = re.compile(rb'\s*\{\s*"(?:detail|errors)"\s*:\s*[\[{"]')
+
+
+def _is_about_rows(body: bytes) -> bool:
+    """Whether an answer of 400 or 422 is the backend's own: JSON that says what it has against the rows."""
+    try:
+        answer = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        # An answer that quotes many rows may have been cut where reading ends.
+        return _CUT_VERDICT.match(body) is not None
+    return isinstance(answer, dict) and bool(answer.get("detail") or answer.get("errors"))
+
+
+_CHECK_KEY = "check OTEL_EXPORTER_GUARD_API_KEY and OTEL_EXPORTER_GUARD_PROJECT_ID: a key belongs to one project"
+_CHECK_PROXY = "check the proxy's name and password in HTTPS_PROXY or HTTP_PROXY"
+_CHECK_TARGET = "set OTEL_EXPORTER_GUARD_ENDPOINT to the backend's own address"
+_CHECK_ADDRESS = (
+    "a proxy in front of the Guard backend or another service seems to answer in its place: check "
+    "OTEL_EXPORTER_GUARD_ENDPOINT, and that the proxy's route leads to a backend that runs"
+)
+
+
+def _judge_stranger(status: int, headers: Mapping[str, str], reason: str) -> Outcome:
+    """Return what an answer means that is no verdict on rows."""
+    if status in (401, 403):
+        return Outcome(Verdict.MISCONFIGURED, status, reason, remedy=_CHECK_KEY)
+    if status == 407:
+        return Outcome(Verdict.MISCONFIGURED, status, reason, remedy=_CHECK_PROXY)
     if 300 <= status < 400:
-        return f"redirected to {headers.get('location', 'nowhere')[:120]}; redirects are never followed"
-    return reason
+        seen = f"redirected to {headers.get('location', 'nowhere')[:120]}; redirects are never followed"
+        return Outcome(Verdict.MISCONFIGURED, status, seen, remedy=_CHECK_TARGET)
+    server = headers.get("server", "a server without a name")[:60]
+    kind = headers.get("content-type", "an answer of no type")[:60]
+    seen = f"from {server}, {kind}: {' '.join(reason.split())[:200]!r}"
+    return Outcome(Verdict.MISCONFIGURED, status, seen, remedy=_CHECK_ADDRESS, may_pass=True)

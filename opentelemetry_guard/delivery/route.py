@@ -16,6 +16,10 @@ _logger = logging.getLogger(__name__)
 
 HOLD_SECONDS = 300.0
 """Seconds between two tries while key, project or address are refused."""
+FIRST_HOLD_SECONDS = 30.0
+"""Seconds to the first try after an answer that may be a proxy's; each further one doubles them, up to the above."""
+REFUSED_PAUSE = 0.1
+"""Seconds to the next request after rows were refused, so that narrowing down is no flood where all are."""
 
 
 RouteName = Literal["events", "metrics", "status", "rules"]
@@ -47,6 +51,8 @@ class Route:
         self.breaker = CircuitBreaker(policy)
         self.limiter = RateLimiter()
         self.held_for: str | None = None
+        self.remedy = ""
+        self._holds = 0
         self.last_error: str | None = None
         self.complaint: str | None = None
         self._not_before = 0.0
@@ -84,27 +90,38 @@ class Route:
         else:
             # Every other answer is the backend's own about this batch: the route works.
             self._resume(now)
-            self.limiter.speed_up(now)
             self.breaker.succeeded(now)
+            if outcome.verdict is Verdict.REFUSED:
+                self._not_before = now + REFUSED_PAUSE
+            else:
+                self.limiter.speed_up(now)
         self._log_transition(before, outcome.text)
 
     def _hold(self, outcome: Outcome, now: float) -> None:
+        pause = (
+            min(HOLD_SECONDS, FIRST_HOLD_SECONDS * 2.0 ** min(self._holds, 16)) if outcome.may_pass else HOLD_SECONDS
+        )
         if self.held_for is None:
+            remedy = outcome.remedy or (
+                "check OTEL_EXPORTER_GUARD_API_KEY, OTEL_EXPORTER_GUARD_PROJECT_ID and OTEL_EXPORTER_GUARD_ENDPOINT"
+            )
             log_once(
                 _logger,
                 logging.ERROR,
-                f"the Guard backend can't be used for {self.name} ({outcome.text}): check OTEL_EXPORTER_GUARD_API_KEY, "
-                "OTEL_EXPORTER_GUARD_PROJECT_ID and OTEL_EXPORTER_GUARD_ENDPOINT. What is not delivered is kept, "
-                f"and tried again every {HOLD_SECONDS / 60:.0f} minutes",
+                f"the Guard backend can't be used for {self.name} ({outcome.text}): {remedy}. "
+                f"Rows are kept. The next try is in {pause:.0f} seconds, and delivery resumes by itself",
                 cause=f"the Guard backend is refused with status {outcome.status}",
             )
+        self._holds += 1
         self.held_for = self.last_error = outcome.text
-        self._not_before = now + HOLD_SECONDS
+        self.remedy = outcome.remedy
+        self._not_before = now + pause
 
     def _resume(self, now: float) -> None:
         if self.held_for is not None:
             _logger.info("the Guard backend takes %s again", self.name)
         self.held_for = self.last_error = None
+        self._holds = 0
         self._not_before = now
 
     def _log_transition(self, before: BreakerState, why: str) -> None:

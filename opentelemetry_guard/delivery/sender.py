@@ -21,7 +21,7 @@ from ..once import log_once
 from ..queue.base import KINDS, Batch, DeadLetter, DeliveryQueue, Kind, Lease
 from .backoff import RetryPolicy
 from .encoder import Encoder
-from .outcome import Outcome, Verdict
+from .outcome import Outcome, Verdict, as_unproven
 from .route import Route
 from .source import Source
 from .transport import Transport
@@ -51,6 +51,7 @@ class Equipment:
         routes: say when a request may be made.
         lease_seconds: how long a lease lasts; it is renewed four times as often.
         retry: when a batch that failed is tried again.
+        is_known: whether the backend has taken a call of this process that carries no rows.
     """
 
     queues: Sequence[DeliveryQueue]
@@ -59,6 +60,7 @@ class Equipment:
     routes: Mapping[Kind, Route]
     lease_seconds: float
     retry: RetryPolicy = field(default_factory=RetryPolicy)
+    is_known: Callable[[], bool] = lambda: False
 
 
 class Sender:
@@ -77,6 +79,7 @@ class Sender:
         self._equipment = equipment
         self._next_equipment: Equipment | None = None
         self._sources = [Source(queue) for queue in equipment.queues]
+        self._has_delivered = False  # through this equipment's transport
         self._reset()
 
     def _reset(self) -> None:
@@ -248,6 +251,7 @@ class Sender:
             return
         if equipment.transport is not self._equipment.transport:
             self._equipment.transport.close()
+            self._has_delivered = False
         # What a source owes its queue stays owed.
         known = {id(source.queue): source for source in self._sources}
         self._sources = [known.get(id(queue)) or Source(queue) for queue in equipment.queues]
@@ -290,8 +294,11 @@ class Sender:
         if batch.encrypted and outcome.reason:
             # An answer may quote the rows that it refuses, and what is encrypted is not to be found in clear anywhere.
             outcome = replace(outcome, reason="the answer's text is not kept where rows are encrypted")
+        if outcome.verdict is Verdict.REFUSED and outcome.status and not self._is_known(source):
+            outcome = as_unproven(outcome)
         match outcome.verdict:
             case Verdict.ACCEPTED:
+                self._has_delivered = True
                 source.acknowledge(batch)
             case Verdict.RETRY:
                 # The batch steps aside for a while, so that one that the backend chokes on can't hold up the others.
@@ -307,6 +314,10 @@ class Sender:
                 self._bury(source, batch, outcome)
         # Last, since it tells the application's own instruments: whatever they do, the batch has been dealt with.
         route.settle(outcome, answered_at, batch)
+
+    def _is_known(self, source: Source) -> bool:
+        """Whether it is the Guard backend that answers: only its refusals are verdicts on rows."""
+        return self._has_delivered or self._equipment.is_known() or source.has_delivered()
 
     def _delay(self, failures: int) -> float:
         return self._equipment.retry.delay(failures)
@@ -337,7 +348,11 @@ class Sender:
         # They stay in flight and go out in this turn: put back, they would wait behind whatever has come meanwhile.
         if source.replace(readable, merged, in_flight=True):
             for batch in merged:
-                self._deliver(source, route, Lease(batch))
+                now = time.monotonic()
+                if route.ready_at(now) <= now:
+                    self._deliver(source, route, Lease(batch))
+                else:
+                    self._defer(source, batch, 0.0, 0)
 
     def _split(self, source: Source, batch: Batch, outcome: Outcome) -> None:
         """Put two halves in the place of a batch, each with a `batch_id` of its own."""

@@ -60,6 +60,11 @@ class Source:
             list[Lease](),
         )
 
+    def has_delivered(self) -> bool:
+        """Whether the backend has ever taken anything from this queue, by any process."""
+        ledgers = self._attempt(lambda: self._queue.stats().ledger, {})
+        return any(ledger.delivered for ledger in ledgers.values())
+
     def renew(self) -> None:
         """Extend the lease on what this process holds."""
         if not self.failing:

@@ -15,7 +15,8 @@ from .route import Route, RouteName
 class RouteStats:
     """How a route is doing: its breaker, the limiter's requests per second, and what went wrong last.
 
-    `held` says that the backend refuses key, project or address: nothing goes until a person has changed something.
+    `held` says that the backend refuses key, project or address, or that something else answers in its place: nothing
+    goes until a person has changed something, or the backend is back; `remedy` says what to do, if that is known.
     """
 
     breaker: BreakerState
@@ -23,6 +24,7 @@ class RouteStats:
     rate: float
     last_error: str | None
     held: bool = False
+    remedy: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,7 @@ def sum_stats(
 def _of_route(route: Route) -> RouteStats:
     error = route.held_for or route.last_error or route.complaint
     held = route.held_for is not None
-    return RouteStats(route.breaker.state, route.breaker.transitions, route.limiter.rate, error, held)
+    return RouteStats(route.breaker.state, route.breaker.transitions, route.limiter.rate, error, held, route.remedy)
 
 
 def _sum_ledgers(ledgers: Iterable[Ledger]) -> Ledger:

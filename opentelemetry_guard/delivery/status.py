@@ -158,13 +158,15 @@ def _problems_of_backend(reading: Reading) -> Iterator[Problem]:
         if route.held:
             yield (
                 "failed" if carries_rows else "degraded",
-                f"the backend refuses our {_CALLS[name]} ({route.last_error}): check OTEL_EXPORTER_GUARD_API_KEY, "
-                "OTEL_EXPORTER_GUARD_PROJECT_ID and OTEL_EXPORTER_GUARD_ENDPOINT; rows are kept",
+                f"the backend doesn't take our {_CALLS[name]} ({route.last_error[:120]}); rows are kept: "
+                f"{route.remedy or _CHECK_ALL}",
             )
         else:
             long = carries_rows and age > LONG_OUTAGE_SECONDS
             yield "failed" if long else "degraded", f"{_what_fails(name, route)}: {route.last_error}"
 
+
+_CHECK_ALL = "check OTEL_EXPORTER_GUARD_API_KEY, OTEL_EXPORTER_GUARD_PROJECT_ID and OTEL_EXPORTER_GUARD_ENDPOINT"
 
 _CALLS: Mapping[RouteName, str] = {
     "events": "events",

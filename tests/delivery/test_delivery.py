@@ -178,16 +178,18 @@ def test_submit_returns_while_the_backend_hangs() -> None:
 
 def test_statistics_say_where_every_row_is_and_how_the_routes_are() -> None:
     with guard_server() as server:
-        server.answer(422, b"bad row")
-        server.answer(401, b"unknown key")
         made = delivery(server)
+        made.submit("events", events("taken"))
+        made.flush(WATCHDOG)
+        server.answer(422, {"detail": "bad row"})
+        server.answer(401, b"unknown key")
         made.submit("events", events("refused"))
         made.flush(WATCHDOG)
         made.submit("events", events("waiting"))
         assert not made.flush(WATCHDOG)
         stats = made.stats()
         ledger = stats.ledger["events"]
-        assert (ledger.accepted, ledger.dead_lettered, ledger.queued) == (2, 1, 1)
+        assert (ledger.accepted, ledger.dead_lettered, ledger.queued) == (3, 1, 1)
         assert stats.depth == 1
         assert stats.bytes > 0
         assert stats.oldest is not None
@@ -195,6 +197,59 @@ def test_statistics_say_where_every_row_is_and_how_the_routes_are() -> None:
         assert stats.routes["events"].last_error == "401 unknown key"
         assert stats.routes["metrics"].last_error is None
         made.close(0.0)
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (404, b"<html>default backend - 404</html>"),
+        (404, b'{"detail": "Not Found"}'),
+        (400, b"<html>400 Bad Request</html>"),
+        (405, b"<html>405 Not Allowed</html>"),
+        (410, b""),
+        (422, b'{"message": "upstream is away"}'),
+        (422, b'{"detail": "another service than the backend"}'),
+    ],
+)
+def test_what_a_proxy_answers_in_the_backends_place_costs_no_row_and_few_requests(
+    status: int, body: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with guard_server() as server:
+        server.answer(status, body, times=None)
+        url = f"sqlite://{tmp_path}/queue/guard.db"
+        first = delivery(server, queue_url=url)
+        for number in range(20):
+            first.submit("events", events(*(f"{number}-{row}" for row in range(10))))
+            first.flush(WATCHDOG)
+        ledger, told = first.stats().ledger["events"], first.status()
+        assert (ledger.queued, ledger.dead_lettered) == (200, 0)
+        assert len(server.requests) == 1
+        assert told.status == "failed"
+        assert "OTEL_EXPORTER_GUARD_ENDPOINT" in told.errors[0]
+        first.close(WATCHDOG)
+        errors = [record.message for record in caplog.records if record.levelname == "ERROR"]
+        assert len(errors) == 1
+        assert f"{status} " in errors[0]
+
+        server.answer(200, times=None)
+        second = delivery(server, queue_url=url)
+        second.start()
+        assert second.flush(WATCHDOG)
+        second.close(WATCHDOG)
+        assert len(set(reasons(server))) == len(reasons(server)) == 200
+
+
+def test_a_report_that_the_backend_took_shows_that_its_refusals_are_its_own() -> None:
+    with guard_server() as server:
+        server.answer(422, {"detail": "bad row"})
+        made = delivery(server, status_interval=300)
+        made.start()
+        server.wait_until(lambda: bool(server.statuses), "a status")
+        made._reporter.stop(WATCHDOG)  # type: ignore[union-attr]  # which waits for the one that is under way
+        made.submit("events", events("refused"))
+        made.flush(WATCHDOG)
+        assert made.stats().ledger["events"].dead_lettered == 1
+        made.close(WATCHDOG)
 
 
 def test_what_waits_in_memory_at_the_end_is_said(caplog: pytest.LogCaptureFixture) -> None:

@@ -38,16 +38,34 @@ ERROR = b'{"detail": "no"}'
         (400, ERROR, Verdict.REFUSED),
         (401, ERROR, Verdict.MISCONFIGURED),
         (403, ERROR, Verdict.MISCONFIGURED),
-        (404, ERROR, Verdict.REFUSED),
+        (400, b'{"errors": ["row 3"]}', Verdict.REFUSED),
+        (400, b"", Verdict.MISCONFIGURED),
+        (400, b"<html>400 The plain HTTP request was sent to HTTPS port</html>", Verdict.MISCONFIGURED),
+        (400, b'{"message": null}', Verdict.MISCONFIGURED),
+        (400, b'{"detail": ""}', Verdict.MISCONFIGURED),
+        (400, b'["detail"]', Verdict.MISCONFIGURED),
+        (400, b'{"detail": "cut where reading en', Verdict.REFUSED),
+        (404, ERROR, Verdict.MISCONFIGURED),
+        (404, b"default backend - 404", Verdict.MISCONFIGURED),
+        (407, b"", Verdict.MISCONFIGURED),
+        (410, ERROR, Verdict.MISCONFIGURED),
+        (411, b"<html>", Verdict.MISCONFIGURED),
+        (415, ERROR, Verdict.MISCONFIGURED),
+        (421, b"", Verdict.MISCONFIGURED),
+        (431, b"", Verdict.MISCONFIGURED),
         (405, ERROR, Verdict.MISCONFIGURED),
         (408, ERROR, Verdict.RETRY),
         (413, ERROR, Verdict.TOO_LARGE),
         (422, ERROR, Verdict.REFUSED),
+        (422, b'{"detail": [{"loc": ["body", "events", 3], "msg": "bad"}]}', Verdict.REFUSED),
+        (422, b"<html>Unprocessable</html>", Verdict.MISCONFIGURED),
+        (422, b'{"success": false}', Verdict.MISCONFIGURED),
         (425, ERROR, Verdict.RETRY),
         (429, ERROR, Verdict.RETRY),
         (451, ERROR, Verdict.MISCONFIGURED),
         (500, OK, Verdict.RETRY),
         (501, ERROR, Verdict.RETRY),
+        (501, b"<html>Unsupported method</html>", Verdict.RETRY),
         (502, b"<html>", Verdict.RETRY),
         (503, b"", Verdict.RETRY),
         (504, b"", Verdict.RETRY),
@@ -68,6 +86,29 @@ def test_retry_after_is_read_on_every_retryable_answer(status: int) -> None:
 
 def test_a_redirect_says_where_to() -> None:
     assert "https://elsewhere.example/x" in judge(301, {"location": "https://elsewhere.example/x"}, b"").reason
+
+
+@pytest.mark.parametrize(
+    ("status", "remedy", "may_pass"),
+    [
+        (401, "OTEL_EXPORTER_GUARD_API_KEY", False),
+        (403, "OTEL_EXPORTER_GUARD_PROJECT_ID", False),
+        (302, "OTEL_EXPORTER_GUARD_ENDPOINT", False),
+        (407, "HTTPS_PROXY", False),
+        (404, "the proxy's route", True),
+        (410, "OTEL_EXPORTER_GUARD_ENDPOINT", True),
+    ],
+)
+def test_an_answer_that_holds_a_route_says_what_to_do(status: int, remedy: str, may_pass: bool) -> None:
+    outcome = judge(status, {}, b"")
+    assert remedy in outcome.remedy
+    assert outcome.may_pass is may_pass
+
+
+def test_an_answer_of_a_stranger_says_what_was_seen() -> None:
+    headers = {"server": "nginx/1.25", "content-type": "text/html"}
+    reason = judge(404, headers, b"<h1>\n 404\tNot Found</h1>").reason
+    assert reason == "from nginx/1.25, text/html: '<h1> 404 Not Found</h1>'"
 
 
 def test_a_refusal_carries_the_answers_text() -> None:

@@ -262,7 +262,7 @@ def test_failing_reports_open_a_breaker_of_their_own_and_rows_go_on() -> None:
 
 def test_a_report_that_is_refused_is_said_once_and_until_one_is_taken(caplog: pytest.LogCaptureFixture) -> None:
     with guard_server() as server:
-        server.control = Answer(422, b"uptime is missing")
+        server.control = Answer(422, b'{"detail": "uptime is missing"}')
         made = delivery(server, status_interval=1)
         wait_for_statuses(server, 2)
         eventually(lambda: made.stats().routes["status"].last_error is not None)
@@ -271,7 +271,7 @@ def test_a_report_that_is_refused_is_said_once_and_until_one_is_taken(caplog: py
         eventually(lambda: made.status().status == "healthy")
         made.close(WATCHDOG)
     assert refused.status == "degraded"
-    assert refused.errors == ["status reports fail: 422 uptime is missing"]
+    assert refused.errors == ['status reports fail: 422 {"detail": "uptime is missing"}']
     assert len([text for text in caplog.messages if "uptime is missing" in text]) == 1
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from opentelemetry_guard.delivery.breaker import BreakerPolicy, BreakerState
 from opentelemetry_guard.delivery.outcome import Outcome, Verdict
-from opentelemetry_guard.delivery.route import HOLD_SECONDS, Route
+from opentelemetry_guard.delivery.route import FIRST_HOLD_SECONDS, HOLD_SECONDS, REFUSED_PAUSE, Route
 
 ACCEPTED = Outcome(Verdict.ACCEPTED, 200)
 RETRY = Outcome(Verdict.RETRY, 500, "broken")
@@ -51,7 +51,7 @@ def test_every_answer_about_the_batch_itself_shows_that_the_route_works(verdict:
     route.settle(Outcome(verdict, 200), 200.0)
     assert route.breaker.state is BreakerState.CLOSED
     assert route.last_error is None
-    assert route.ready_at(200.0) == 200.0
+    assert route.ready_at(200.0) == 200.0 + (REFUSED_PAUSE if verdict is Verdict.REFUSED else 0.0)
 
 
 def test_a_refused_key_holds_the_route_and_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
@@ -62,6 +62,18 @@ def test_a_refused_key_holds_the_route_and_is_said_once(caplog: pytest.LogCaptur
     assert first.held_for == "401 request 2: unknown key"
     assert [record.message for record in caplog.records if "OTEL_EXPORTER_GUARD_API_KEY" in record.message]
     assert len(caplog.records) == 1
+
+
+def test_what_may_be_a_proxys_answer_holds_the_route_for_longer_and_longer() -> None:
+    stranger = Outcome(Verdict.MISCONFIGURED, 404, "default backend - 404", may_pass=True)
+    pauses = [after(*[stranger] * times).ready_at(100.0) - 100.0 for times in (1, 2, 9)]
+    assert pauses == [FIRST_HOLD_SECONDS, 2 * FIRST_HOLD_SECONDS, HOLD_SECONDS]
+    assert after(*[stranger] * 9, ACCEPTED, stranger).ready_at(100.0) == 100.0 + FIRST_HOLD_SECONDS
+
+
+def test_refusals_of_rows_do_not_speed_a_route_up() -> None:
+    slow = [Outcome(Verdict.RETRY, 503)] * 3
+    assert after(*slow, Outcome(Verdict.REFUSED, 422)).limiter.rate == after(*slow).limiter.rate
 
 
 def test_a_held_route_resumes_when_the_key_works() -> None:

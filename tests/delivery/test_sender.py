@@ -109,10 +109,13 @@ def sending(
     pause: float = 0.0,
     policy: BreakerPolicy = NO_PAUSE,
     retry: RetryPolicy = RETRY_POLICY,
+    known: bool = True,
 ) -> Iterator[Sender]:
     routes = {kind: Route(kind, policy) for kind in KINDS}
-    sender = Sender("test", Equipment(queues, script, ENCODER, routes, lease_seconds=20.0, retry=retry))
+    equipment = Equipment(queues, script, ENCODER, routes, lease_seconds=20.0, retry=retry, is_known=lambda: known)
+    sender = Sender("test", equipment)
     with (
+        patch.object(route_module, "REFUSED_PAUSE", 0.0),
         patch.object(RetryPolicy, "delay", lambda policy, failures: pause),
         patch.object(sender_module, "UNAVAILABLE_SECONDS", 0.11),
     ):
@@ -181,6 +184,52 @@ def test_exactly_the_refused_rows_become_dead_letters(bad: set[int]) -> None:
     assert sorted(name for letter in letters for name in names(letter.batch)) == sorted(bad)
     assert all((letter.status, letter.reason, letter.batch.rows) == (422, "bad row", 1) for letter in letters)
     assert balanced(queue)
+
+
+def test_before_anything_was_accepted_refusals_hold_the_route_and_nothing_is_bisected() -> None:
+    queue, script = new_queue(), Script(always=REFUSED)
+    append_attempted(queue, *range(8), created_at=0.0)
+    append_attempted(queue, "single", created_at=1.0)
+    with sending(script, queue, known=False) as sender:
+        sender.flush(WATCHDOG)
+        sender.flush(WATCHDOG, hurry=True)
+    assert len(script.sent) == 1
+    assert not queue.dead_letters()
+    assert queue.stats().ledger["events"].queued == 9
+
+
+def test_once_something_was_accepted_refused_rows_are_found() -> None:
+    def strict(batch: Batch) -> Outcome:
+        return REFUSED if 3 in names(batch) else ACCEPTED
+
+    queue, script = new_queue(), Script(ACCEPTED, always=strict)
+    append_attempted(queue, *range(8), created_at=0.0)
+    append_attempted(queue, "good", created_at=1.0)
+    with sending(script, queue, known=False) as sender:
+        sender.flush(WATCHDOG)
+    assert sorted(map(str, script.delivered)) == ["0", "1", "2", "4", "5", "6", "7", "good"]
+    assert [names(letter.batch) for letter in queue.dead_letters()] == [[3]]
+
+
+def test_what_an_earlier_process_has_delivered_from_the_queue_counts_too() -> None:
+    queue = new_queue()
+    append(queue, "a")
+    with sending(Script(), queue, known=False) as sender:
+        sender.flush(WATCHDOG)
+    append(queue, "b")
+    with sending(Script(always=REFUSED), queue, known=False) as sender:
+        sender.flush(WATCHDOG)
+    assert [names(letter.batch) for letter in queue.dead_letters()] == [["b"]]
+
+
+def test_a_merge_that_was_cut_in_two_stops_at_the_first_answer_that_holds_the_route() -> None:
+    queue, script = new_queue(), Script(always=UNKNOWN_KEY)
+    for name in range(4):
+        append(queue, name)
+    with patch.object(sender_module, "MERGE_BODY", 1), sending(script, queue) as sender:
+        sender.flush(WATCHDOG)
+    assert len(script.sent) == 1
+    assert queue.stats().ledger["events"].queued == 4
 
 
 def test_a_partial_failure_is_tried_a_few_times_and_never_counted_as_delivered() -> None:

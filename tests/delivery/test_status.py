@@ -80,7 +80,7 @@ def test_nothing_wrong_is_healthy_and_has_no_errors() -> None:
         (
             Reading(stats(routes=routes(status=REFUSED)), NOW, 1.0),
             "degraded",
-            "refuses our status reports",
+            "doesn't take our status reports",
         ),
         (Reading(stats(routes=routes(status=FAILING)), NOW, 1.0), "degraded", "status reports fail: 503"),
     ],

@@ -194,7 +194,7 @@ class GuardServer:
             answer = self._answers.pop(0) if self._answers else self._always
             if problem is not None:
                 self.violations.append(f"{path}: {problem}")
-                answer = Answer(422, problem.encode())
+                answer = Answer(422, json.dumps({"detail": problem}).encode())
             elif headers.get("x-api-key") != self.api_key:
                 answer = Answer(401, b"unknown API key")
             status = 0 if answer.reset else answer.status
@@ -213,7 +213,7 @@ class GuardServer:
             problem = f"{type(error).__name__}: {error}"
         if problem is not None:
             self.violations.append(f"{path}: {problem}")
-            answer = Answer(422, problem.encode())
+            answer = Answer(422, json.dumps({"detail": problem}).encode())
         return self._keep(self._statuses, answer, path, headers, body, document)
 
     def receive_question(self, path: str, headers: Mapping[str, str]) -> Answer:
