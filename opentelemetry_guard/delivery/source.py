@@ -62,8 +62,7 @@ class Source:
 
     def has_delivered(self) -> bool:
         """Whether the backend has ever taken anything from this queue, by any process."""
-        ledgers = self._attempt(lambda: self._queue.stats().ledger, {})
-        return any(ledger.delivered for ledger in ledgers.values())
+        return self._attempt(lambda: any(ledger.delivered for ledger in self._queue.stats().ledger.values()), False)
 
     def renew(self) -> None:
         """Extend the lease on what this process holds."""
