@@ -94,7 +94,7 @@ OTEL_EXPORTER_GUARD_GUARD_CORE_VERSION = "OTEL_EXPORTER_GUARD_GUARD_CORE_VERSION
 """Release of guard-core that bodies name. Default: the installed one."""
 
 OTEL_PYTHON_GUARD_SIGTERM_HANDLER = "OTEL_PYTHON_GUARD_SIGTERM_HANDLER"
-"""``false`` keeps the instrumentation from flushing telemetry on SIGTERM. Default: ``true``."""
+"""``false`` keeps the instrumentation from flushing telemetry on SIGTERM, SIGINT and SIGHUP. Default: ``true``."""
 
 OTEL_PYTHON_GUARD_SENSITIVE_HEADERS = "OTEL_PYTHON_GUARD_SENSITIVE_HEADERS"
 """Names of headers that are masked, separated by commas, in the place of ``authorization``, ``proxy-authorization``,

@@ -11,13 +11,12 @@ import weakref
 from collections.abc import Callable
 from typing import Any, cast
 
-from .. import codec, late, privacy, rules
+from .. import codec, late, privacy, process_end, rules
 from ..agent_config import AgentConfig
 from ..config import GuardConfig, SettingError
 from ..delivery import registry
 from ..delivery.breaker import BreakerState
 from ..delivery.delivery import Delivery
-from ..delivery.shutdown import CLOCK
 from ..emit import Emitter
 from ..exporters.event_rows import rows_of_records
 from ..models import AgentStatus, DynamicRules, SecurityMetric
@@ -164,7 +163,7 @@ class GuardAgent:
             if self._started_at is None:
                 late.offer(ORIGIN, **delivery_settings(self.config))
                 privacy.offer(ORIGIN, **privacy_settings(self.config))
-                CLOCK.reset()
+                process_end.goes_on()
                 self._transport.attach(_delivery_to_be)
                 self._pipeline = pipeline = Pipeline(self.config)
                 self._transport.attach(lambda: pipeline.delivery)

@@ -1,29 +1,26 @@
 """How an agent that nobody stops still delivers what it holds when the process ends.
 
-`atexit` covers an ordinary end, and SIGTERM is handled where it has the
-system's default action. A child of `multiprocessing` runs no `atexit` (before
-Python 3.14), but the finalizers of `multiprocessing.util`. uvicorn takes the signal for itself while it serves,
-and raises it again afterwards with the action that it found: an agent that
-starts inside of uvicorn comes too late to change that, so it stops when the
-server has shut down.
+`process_end` notices the end, and SIGTERM is handled where it has the system's
+default action. uvicorn takes the signal for itself while it serves, and raises
+it again afterwards with the action that it found: an agent that starts inside
+of uvicorn comes too late to change that, so it stops when the server has shut
+down.
 """
 
 from __future__ import annotations
 
 import asyncio
-import atexit
-import multiprocessing
 import sys
 import threading
 import weakref
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Future
-from functools import cache
 from types import ModuleType
 from typing import Any, Protocol
 
 import wrapt
 
+from .. import process_end
 from ..instrumentation import termination
 from ..options import parse_switch, resolve_options
 
@@ -44,11 +41,9 @@ def follow(agent: Stoppable) -> None:
     first = not _running
     _running.add(agent)
     if first:
-        atexit.register(_end_all)
-        wrapt.register_post_import_hook(_end_with_children, "multiprocessing.util")
+        process_end.on_end(_end_all)
         # Else an agent that is told to leave signals alone would still act on one, through uvicorn.
         if resolve_options({"sigterm_handler": parse_switch}, {}).get("sigterm_handler", True):
-            termination.shut_down_too(_end_all)
             termination.install()
             termination.follow_uvicorn()
             _hooks()
@@ -58,20 +53,7 @@ def unfollow(agent: Stoppable) -> None:
     """Take back `follow`."""
     _running.discard(agent)
     if not _running:
-        atexit.unregister(_end_all)
-        termination.no_more(_end_all)
-
-
-@cache
-def _end_with_children(util: ModuleType) -> None:
-    """Have agents stopped at the end of this process, if it is such a child, and of those that it forks."""
-
-    def end_with_this_process(_: object = None) -> None:
-        util.Finalize(None, _end_all, exitpriority=0)
-
-    if multiprocessing.parent_process() is not None:
-        end_with_this_process()
-    util.register_after_fork(_running, end_with_this_process)
+        process_end.forget(_end_all)
 
 
 def _hooks() -> None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 
+from .. import process_end
 from ..config import GuardConfig
 from ..once import log_once
+from ..process_end import CLOCK
 from ..queue.base import DeliveryQueue
 from .delivery import Delivery
-from .shutdown import CLOCK
 
 _logger = logging.getLogger(__name__)
 
@@ -54,7 +56,7 @@ def acquire(config: GuardConfig, user: str, queue: DeliveryQueue | None = None) 
             f"those of the {user} exporter are not used where they differ: {', '.join(different)}",
             cause=f"different settings for destination {config.destination}",
         )
-    CLOCK.reset()
+    process_end.goes_on()
     if made:
         # Before the start: who makes the calls in the delivery's place makes the first one, too.
         _tell()
@@ -143,11 +145,34 @@ def release(delivery: Delivery, user: str, timeout: float) -> None:
         last = users.total() <= 0
         if last and _deliveries.get(destination) is delivery:
             del _deliveries[destination], _users[destination]
+    if delivery.closed:
+        return
     if last:
         delivery.close(left)
     else:
         # The last one needs time to close the stores.
         delivery.flush(max(0.0, left - delivery.closing_seconds), hurry=True)
+
+
+def flush(timeout: float) -> bool:
+    """Send what can be sent now, for at most `timeout` seconds in all; return whether nothing is left to send."""
+    deadline = time.monotonic() + timeout
+    results = [delivery.flush(max(0.0, deadline - time.monotonic())) for delivery in everyone()]
+    return all(results)
+
+
+def close() -> None:
+    """Close what is still open at the end of the process: somebody has an exporter that nobody shuts down."""
+    with _lock:
+        left = list(_deliveries.values())
+        _deliveries.clear()
+        _users.clear()
+    for delivery in left:
+        delivery.close(CLOCK.remaining(delivery.config.shutdown_timeout))
+
+
+process_end.on_flush(flush)
+process_end.on_end(close, process_end.Stage.DELIVERY)
 
 
 def _after_fork_in_child() -> None:

@@ -15,7 +15,7 @@ from itertools import count
 
 from opentelemetry.sdk.environment_variables import OTEL_SDK_DISABLED
 
-from .. import late
+from .. import late, process_end
 from ..codec import Row
 from ..config import DEFAULT_ENDPOINT, GuardConfig, SettingError
 from ..delivery import registry
@@ -57,6 +57,7 @@ class Connection:
         self.delivery: Delivery | None = None
         self.problem: str | None = None
         self._self_metrics = SelfMetrics(user, DEFAULT_ENDPOINT)
+        process_end.follow_children()
         with _moving:
             self._connect(queue, settings)
             _connections[next(_numbers)] = self

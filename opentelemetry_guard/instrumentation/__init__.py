@@ -19,7 +19,8 @@ application imports what it is about:
 - `span_privacy`, `log_privacy`: secrets are masked in what the HTTP stack itself records, whoever exports it.
 - `resources`: CPU, memory and the event loop's lag, where that is switched on.
 - `termination`: SIGTERM shuts telemetry down before it ends the process. uvicorn needs this: it raises the signal again
-  when it has stopped, and no ``atexit`` handler runs then.
+  when it has stopped, and no ``atexit`` handler runs then. The ends of child processes are followed as well
+  (`opentelemetry_guard.process_end`), and an application's lifespan (`lifespan`).
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type:
 from opentelemetry.metrics import get_meter_provider
 from opentelemetry.trace import get_tracer_provider
 
+from .. import process_end
 from ..once import log_once
 from . import fastapi_apps, fastapi_guard, log_privacy, resources, span_privacy, termination
 from .options import NAMES, GuardOptions
@@ -74,6 +76,10 @@ class GuardInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # the base is 
                 "OpenTelemetry has no SDK providers, so nothing is recorded: install a distro for "
                 "opentelemetry-instrument (pip install 'opentelemetry-guard[auto]'), or set providers in code first",
             )
+        process_end.follow_children()
+        for provider in _given(providers):
+            process_end.follow_provider(provider)
+        self._providers = _given(providers)
         if options.sigterm_handler:
             termination.install()
             termination.follow_uvicorn()
@@ -92,7 +98,13 @@ class GuardInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # the base is 
         log_privacy.uninstall()
         termination.unfollow_uvicorn()
         termination.uninstall()
+        for provider in self._providers:
+            process_end.unfollow_provider(provider)
         _configure_privacy({})
+
+
+def _given(providers: dict[str, Any]) -> list[Any]:
+    return [provider for provider in providers.values() if provider is not None]
 
 
 # What these two import, a process that emits nothing is spared.

@@ -15,7 +15,7 @@ from typing import Any
 from .. import emit
 from ..emit import Emitter
 from ..once import log_once
-from . import request_following, resources
+from . import lifespan, request_following, resources
 from .behavior import BehaviorAnalyzer
 from .judging import Analyzer, AnswerJudge
 from .options import GuardOptions
@@ -43,6 +43,8 @@ class Follow:
         """Answer by the application."""
         if _judge is None:
             await self.app(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self.app(scope, *lifespan.flushing(receive, send))
         else:
             resources.watch_loop()
             await request_following.follow(

@@ -24,7 +24,7 @@ class GuardOptions:
     """What the instrumentation does; each attribute is a keyword of `GuardInstrumentor.instrument`.
 
     Attributes:
-        sigterm_handler: whether SIGTERM and SIGINT shut telemetry down before they end the process.
+        sigterm_handler: whether SIGTERM, SIGINT and SIGHUP shut telemetry down before they end the process.
         http_events: whether security events are derived from the answers of an application (`http_rules`).
         http_rules: changes to the rules of what an answer means; a JSON object or the path of a JSON file.
         behavior: whether clients' behaviour is analysed over time (`behavior`).

@@ -4,55 +4,36 @@ The default action of SIGTERM ends a process on the spot, and no ``atexit``
 handler runs. What the SDK's batch processors hold is lost then. Python's own
 handler of SIGINT raises KeyboardInterrupt, which leads to ``atexit``; only
 where a process has the system's default action instead is SIGINT handled here.
+
+The first process of a container is another case: the kernel keeps every
+default action from it, so the process would go on, and so does its telemetry.
+What it holds is sent when the signal comes, since SIGKILL may come next.
 """
 
 from __future__ import annotations
 
-import _thread
-import logging
 import os
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable, Mapping
 from types import FrameType, ModuleType
 from typing import TypeVar
 
 import wrapt
-from opentelemetry._logs import get_logger_provider
 from opentelemetry.instrumentation.utils import unwrap
-from opentelemetry.metrics import get_meter_provider
-from opentelemetry.trace import get_tracer_provider
 
-from ..config import DEFAULT_SHUTDOWN_TIMEOUT, GuardConfig, SettingError
-
-_logger = logging.getLogger(__name__)
+from .. import process_end
 
 T = TypeVar("T")
 
-GRACE = 1.0
-"""Seconds for the SDK's own work on top of the delivery's shutdown timeout."""
+SIGNALS = tuple(
+    number for name in ("SIGTERM", "SIGINT", "SIGHUP") if (number := getattr(signal, name, None)) is not None
+)
+"""What asks a process to end; Windows has no SIGHUP."""
 
-
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
-"""What asks a process to end."""
-
-
-_also: list[Callable[[], object]] = []
-# Appended to and removed from whole; the signal's handler reads a copy.
-
-
-def shut_down_too(shutdown: Callable[[], object]) -> None:
-    """Have `shutdown` called beside the global providers' own; a second time changes nothing."""
-    if shutdown not in _also:
-        _also.append(shutdown)
-
-
-def no_more(shutdown: Callable[[], object]) -> None:
-    """Take back `shut_down_too`."""
-    if shutdown in _also:
-        _also.remove(shutdown)
+INIT = 1
+"""The process id of a container's first process."""
 
 
 def install() -> bool:
@@ -104,41 +85,12 @@ def _serve(
 
 
 def _terminate(signum: int, frame: FrameType | None) -> None:
+    if os.getpid() == INIT:
+        process_end.flush_in_background()
+        return
     # A second signal ends the process at once.
     uninstall()
     try:
-        _shut_down_providers(time.monotonic() + _seconds())
+        process_end.end()
     finally:
         os.kill(os.getpid(), signum)
-
-
-def _shut_down_providers(deadline: float) -> None:
-    # In threads of their own: the signal may have interrupted code that holds a lock of the SDK, and an exporter that
-    # hangs in one provider must not keep the others from finishing. Bare threads: `Thread.start` takes a lock of the
-    # threading module, which may be what the signal has interrupted.
-    running = []
-    providers = (get_logger_provider(), get_meter_provider(), get_tracer_provider())
-    for shutdown in (*(getattr(provider, "shutdown", None) for provider in providers), *_also):
-        if callable(shutdown):
-            done = _thread.allocate_lock()
-            done.acquire()
-            _thread.start_new_thread(_call, (shutdown, done))
-            running.append(done)
-    for done in running:
-        done.acquire(timeout=max(0.0, deadline - time.monotonic()))
-
-
-def _call(shutdown: Callable[[], object], done: _thread.LockType) -> None:
-    try:
-        shutdown()
-    except Exception:
-        _logger.exception("a telemetry provider failed to shut down")
-    finally:
-        done.release()
-
-
-def _seconds() -> float:
-    try:
-        return GuardConfig.resolve().shutdown_timeout + GRACE
-    except SettingError:
-        return DEFAULT_SHUTDOWN_TIMEOUT + GRACE

@@ -14,26 +14,29 @@ from agent.conftest import MakeAgent
 from agent.serving import environment
 from support.guard_server import GuardServer
 
+from opentelemetry_guard import process_end
 from opentelemetry_guard.agent.ending import apart
 from opentelemetry_guard.instrumentation import termination
 
 
 @pytest.fixture(autouse=True)
 def _default_action() -> Iterator[None]:
-    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    before = {number: signal.getsignal(number) for number in termination.SIGNALS}
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     yield
     termination.unfollow_uvicorn()
-    signal.signal(signal.SIGTERM, before)
+    for number, action in before.items():
+        signal.signal(number, action)
 
 
 def test_a_running_agent_is_shut_down_by_the_signals_handler_and_a_stopped_one_is_not(make_agent: MakeAgent) -> None:
-    before = len(termination._also)
+    before = len(process_end._ends)
     agent = make_agent()
     agent.start()
     assert signal.getsignal(signal.SIGTERM) is termination._terminate
-    assert len(termination._also) == before + 1
+    assert len(process_end._ends) == before + 1
     agent.stop()
-    assert len(termination._also) == before
+    assert len(process_end._ends) == before
 
 
 def test_uvicorn_is_wrapped_once_however_often_an_agent_starts(make_agent: MakeAgent) -> None:

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from opentelemetry_guard.delivery.shutdown import CLOCK
+from opentelemetry_guard.process_end import CLOCK
 
 
 @pytest.fixture(autouse=True)

@@ -16,7 +16,7 @@ from opentelemetry_guard.delivery import registry
 from opentelemetry_guard.delivery.breaker import BreakerState
 from opentelemetry_guard.delivery.delivery import REMEMBERED_KEYS, Delivery
 from opentelemetry_guard.delivery.encoder import MAX_BODY
-from opentelemetry_guard.delivery.shutdown import CLOCK
+from opentelemetry_guard.process_end import CLOCK
 from opentelemetry_guard.queue.base import Batch, QueueOptions, QueueUnavailable
 from opentelemetry_guard.queue.memory import MemoryQueue
 

@@ -12,7 +12,7 @@ from support.guard_server import guard_server
 from opentelemetry_guard.codec import complete, to_row
 from opentelemetry_guard.config import GuardConfig
 from opentelemetry_guard.delivery.delivery import Delivery
-from opentelemetry_guard.delivery.shutdown import CLOCK
+from opentelemetry_guard.process_end import CLOCK
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 WATCHDOG = 20.0
@@ -46,7 +46,7 @@ def test_what_waits_in_the_parent_is_not_the_childs_to_send(store: str | None) -
         made.submit("events", rows("parent"))  # type: ignore[arg-type]
         server.wait_for_requests(1)
         # The locks of the parent are held in the child, by threads that it does not have.
-        with CLOCK._lock, made._lock, made._sender._condition:
+        with made._lock, made._sender._condition:
             pid = os.fork()
             if pid == 0:
                 made._routes["events"]._not_before = 0.0

@@ -14,11 +14,12 @@ from opentelemetry_guard.instrumentation import termination
 
 @pytest.fixture(autouse=True)
 def _default_action() -> Iterator[None]:
-    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    interrupt = signal.getsignal(signal.SIGINT)
+    before = {number: signal.getsignal(number) for number in termination.SIGNALS}
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     yield
-    signal.signal(signal.SIGTERM, before)
-    signal.signal(signal.SIGINT, interrupt)
+    for number, action in before.items():
+        signal.signal(number, action)
 
 
 def test_it_is_handled_over_the_default_action_and_given_back() -> None:

@@ -61,6 +61,22 @@ def running_application(target: str, settings: Mapping[str, str], *arguments: st
         settings: environment variables.
         *arguments: more of uvicorn's.
     """
+    with running_command(settings, "uvicorn", target, "--log-level", "warning", *arguments, "--port", PORT) as running:
+        yield running
+
+
+PORT = "{port}"
+"""Stands in a command for the port that is chosen."""
+
+
+@contextmanager
+def running_command(settings: Mapping[str, str], *command: str) -> Iterator[RunningApplication]:
+    """Run a server under ``opentelemetry-instrument``, with `settings` in its environment.
+
+    Args:
+        settings: environment variables.
+        *command: of the server, with `PORT` where its port belongs.
+    """
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
@@ -68,8 +84,8 @@ def running_application(target: str, settings: Mapping[str, str], *arguments: st
     environment |= settings
     environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
     environment["PATH"] = f"{BIN}{os.pathsep}{environment['PATH']}"
-    command = [str(BIN / "opentelemetry-instrument"), "uvicorn", target, "--port", str(port)]
-    process = subprocess.Popen([*command, "--log-level", "warning", *arguments], env=environment, cwd=ROOT)
+    words = [word.replace(PORT, str(port)) for word in command]
+    process = subprocess.Popen([str(BIN / "opentelemetry-instrument"), *words], env=environment, cwd=ROOT)
     try:
         _wait_for_port(port, process)
         yield RunningApplication(process, f"http://127.0.0.1:{port}")

@@ -1,0 +1,42 @@
+"""A script whose children emit and end in the ordinary way: ``children.py process|pool METHOD import|child``.
+
+The last word says where the pipelines are set up: where the module is imported, or in the child alone.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import sys
+from concurrent.futures import ProcessPoolExecutor
+
+from support.pipelines import emit, set_up
+
+CHILDREN = 3
+
+if sys.argv[3] == "import":
+    set_up()
+
+
+def work(number: int) -> None:
+    """Do what a child does."""
+    if sys.argv[3] == "child":
+        set_up()
+    emit(f"child{number}")
+
+
+def main(way: str, method: str) -> None:
+    """Have the work done by children, and wait for them."""
+    context = multiprocessing.get_context(method)
+    if way == "pool":
+        with ProcessPoolExecutor(2, mp_context=context) as pool:
+            list(pool.map(work, range(CHILDREN)))
+        return
+    children = [context.Process(target=work, args=(number,)) for number in range(CHILDREN)]  # type: ignore[attr-defined]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:3])
