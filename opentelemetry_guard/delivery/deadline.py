@@ -2,20 +2,25 @@
 
 A socket timeout bounds each wait, not their sum: an answer that drips one
 byte a second holds a request with a timeout of one second for as long as it
-likes. Here every read gets what is left until the deadline.
+likes, and so does a name with many addresses. Here every attempt to connect,
+every write and every read gets what is left until the deadline.
 """
 
 from __future__ import annotations
 
 import io
 import socket
+import ssl
 import threading
 import time
+from collections.abc import Iterable
 from typing import Any, cast
 
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
+from urllib3.util.connection import allowed_gai_family
 
 _local = threading.local()
 
@@ -35,6 +40,39 @@ def remaining() -> float:
     if left <= 0:
         raise TimeoutError("the request's deadline has passed")
     return left
+
+
+SocketOptions = Iterable[tuple[int, int, int | bytes]]
+
+
+def connect(host: str, port: int, options: SocketOptions = ()) -> socket.socket:
+    """Connect to the first address of a host that answers.
+
+    The time that is left is shared out among the addresses, so that one that
+    is dead leaves some for those after it.
+
+    Raises:
+        socket.gaierror: the name has no address.
+        OSError: no address answers; the text is the last one's.
+    """
+    addresses = socket.getaddrinfo(host.strip("[]"), port, allowed_gai_family(), socket.SOCK_STREAM)
+    failure: OSError = OSError(f"{host} has no address")
+    for number, (family, kind, protocol, _, address) in enumerate(addresses):
+        try:
+            sock = socket.socket(family, kind, protocol)
+            try:
+                for option in options:
+                    sock.setsockopt(*option)
+                sock.settimeout(remaining() / (len(addresses) - number))
+                sock.connect(address)
+            except BaseException:
+                sock.close()
+                raise
+        except OSError as error:
+            failure = error
+        else:
+            return sock
+    raise failure
 
 
 class _DeadlineReader(io.RawIOBase):
@@ -72,18 +110,40 @@ class _DeadlineSocket:
         return io.BufferedReader(_DeadlineReader(self._sock))
 
     def sendall(self, data: Any) -> None:
-        # Since Python 3.5 the timeout of sendall bounds the whole call.
-        self._sock.settimeout(remaining())
-        self._sock.sendall(data)
+        # Not the socket's own: that of a TLS socket gives each of its writes the whole timeout.
+        with memoryview(data).cast("B") as view:
+            sent = 0
+            while sent < len(view):
+                self._sock.settimeout(remaining())
+                sent += self._sock.send(view[sent : sent + 65536])
+
+
+def _connect(connection: HTTPConnection) -> socket.socket:
+    """Do what urllib3 does to connect, by the deadline."""
+    try:
+        return connect(connection._dns_host, connection.port or 80, connection.socket_options or ())
+    except TimeoutError as error:
+        raise ConnectTimeoutError(connection, f"connecting to {connection.host} timed out") from error
+    except OSError as error:
+        raise NewConnectionError(cast("Any", connection), f"{connection.host} can't be reached: {error}") from error
 
 
 class _DeadlineHTTPConnection(HTTPConnection):
+    def _new_conn(self) -> socket.socket:
+        return _connect(self)
+
     def connect(self) -> None:
         super().connect()
         self.sock = cast("socket.socket", _DeadlineSocket(self.sock))
 
 
 class _DeadlineHTTPSConnection(HTTPSConnection):
+    def _new_conn(self) -> socket.socket:
+        sock = _connect(self)
+        # What the handshake may take: it is bounded as a whole by this.
+        sock.settimeout(remaining())
+        return sock
+
     def connect(self) -> None:
         super().connect()
         self.sock = cast("Any", _DeadlineSocket(cast("socket.socket", self.sock)))
@@ -101,16 +161,29 @@ _POOLS = {"http": _DeadlineHTTPPool, "https": _DeadlineHTTPSPool}
 
 
 class DeadlineAdapter(HTTPAdapter):
-    """Makes the requests of a `requests.Session` end at the deadline that `set_deadline` has set."""
+    """Makes the requests of a `requests.Session` end at the deadline that `set_deadline` has set.
+
+    Whom TLS connections trust and what they show is the context's alone.
+    """
+
+    def __init__(self, context: ssl.SSLContext | None = None) -> None:
+        """Make an adapter that keeps one connection; `context` is for TLS, None where there is none."""
+        self._context = context
+        super().__init__(pool_connections=1, pool_maxsize=1, max_retries=0)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         """Make the pools, with connections that know the deadline."""
-        super().init_poolmanager(*args, **kwargs)
+        super().init_poolmanager(*args, ssl_context=self._context, **kwargs)
         self.poolmanager.pool_classes_by_scheme = _POOLS
 
     def proxy_manager_for(self, proxy: str, **proxy_kwargs: Any) -> Any:
         """Return the pools of a proxy; behind a SOCKS proxy only each single wait is bounded."""
-        manager = super().proxy_manager_for(proxy, **proxy_kwargs)
+        if not proxy.lower().startswith("socks"):
+            proxy_kwargs["proxy_ssl_context"] = self._context
+        manager = super().proxy_manager_for(proxy, ssl_context=self._context, **proxy_kwargs)
         if not proxy.lower().startswith("socks"):
             manager.pool_classes_by_scheme = _POOLS
         return manager
+
+    def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
+        """Add nothing to the context: `requests` would have it trust certifi's authorities too."""

@@ -7,10 +7,12 @@ import hmac
 import math
 import os
 import threading
-from collections.abc import Callable, Mapping
+import time
+import zlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import requests
 
@@ -21,6 +23,8 @@ from .deadline import DeadlineAdapter, remaining, set_deadline
 from .encoder import plain_body
 from .identity import install_id, state_directory
 from .outcome import Outcome, RulesAnswer, Verdict, judge, judge_rules
+from .trust import tls_context
+from .workers import Workers
 
 if TYPE_CHECKING:
     from ..models import AgentStatus
@@ -63,7 +67,7 @@ class Transport(Protocol):
         ...
 
     def close(self) -> None:
-        """Close the calling thread's connections; a later call opens new ones."""
+        """Close the connections that no call is using; a later call opens new ones."""
         ...
 
 
@@ -79,10 +83,11 @@ class _Answer:
 class HTTPTransport:
     """Makes the calls with `requests`, within one total deadline each, and never follows a redirect.
 
-    Connections are kept alive between requests, per thread: a session is not
-    shared, because a shutdown may send on its caller's thread while the
-    sender's request is still under way. Those for rules and status are
-    closed after the call: the next one may be minutes away.
+    Each request is made on a thread that is left behind at its deadline.
+    Connections are kept alive between requests, per such thread: a session is
+    not shared, because a shutdown may send while the sender's request is still
+    under way. Those for rules and status are closed after the call: the next
+    one may be minutes away.
     """
 
     def __init__(self, config: GuardConfig, identify: Callable[[], str] | None = None) -> None:
@@ -96,6 +101,7 @@ class HTTPTransport:
         self._config = config
         self._identify = identify or (lambda: config.install_id or install_id(state_directory()))
         self._local = threading.local()
+        self._workers = Workers("OtelGuardRequest", self._close_session)
 
     @cached_property
     def _headers(self) -> Mapping[str, str]:
@@ -105,6 +111,7 @@ class HTTPTransport:
             "User-Agent": f"opentelemetry-guard/{__version__}",
             "Content-Type": "application/json",
             "Accept": "application/json",
+            "Accept-Encoding": "gzip",
             "X-Agent-Install-Id": self._identify(),
         }
         if config.api_key:
@@ -131,8 +138,7 @@ class HTTPTransport:
         headers = {name: value for name, value in self._headers.items() if name != "Content-Type"}
         if etag:
             headers["If-None-Match"] = etag
-        answer = self._request("GET", _RULES_PATH, headers, None, timeout, MAX_RULES)
-        self.close()
+        answer = self._request("GET", _RULES_PATH, headers, None, timeout, MAX_RULES, keep=False)
         if isinstance(answer, Outcome):
             return RulesAnswer(answer)
         if len(answer.body) >= MAX_RULES:
@@ -147,42 +153,53 @@ class HTTPTransport:
             return _NO_KEY
         body = status.model_dump_json().encode()
         headers = {**self._headers, **self._signed(lambda: body)}
-        answer = self._request("POST", _STATUS_PATH, headers, body, timeout, MAX_ANSWER)
-        self.close()
+        answer = self._request("POST", _STATUS_PATH, headers, body, timeout, MAX_ANSWER, keep=False)
         return self._judged(answer)
 
     def close(self) -> None:
-        """Close this thread's connections."""
-        session = getattr(self._local, "session", None)
-        if session is not None:
-            session.close()
-            del self._local.session
+        """Close the connections that no call is using."""
+        self._workers.close()
 
     def _signed(self, body: Callable[[], bytes]) -> Mapping[str, str]:
         secret = self._config.signing_secret
         return {"X-Payload-Signature": signature(secret, body())} if secret else {}
 
     def _request(
-        self, method: str, path: str, headers: Mapping[str, str], body: bytes | None, timeout: float, most: int
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        timeout: float,
+        most: int,
+        keep: bool = True,
     ) -> _Answer | Outcome:
         """Make one request, and read `most` bytes of the answer; where there is none, say why."""
-        set_deadline(min(self._config.timeout, timeout))
+        seconds = min(self._config.timeout, timeout)
+        deadline = time.monotonic() + seconds
+        request = requests.Request(method, self._config.endpoint + path, headers, data=body)
+
+        def make() -> _Answer:
+            set_deadline(deadline - time.monotonic())
+            keep_it = False
+            try:
+                answer = self._answer(request, most)
+                keep_it = keep
+            finally:
+                if not keep_it:
+                    # After a failure too: the next session reads certificates anew, which may have been renewed.
+                    self._close_session()
+            return answer
+
         try:
-            with self._session().request(
-                method,
-                self._config.endpoint + path,
-                data=body,
-                headers=headers,
-                timeout=remaining(),
-                allow_redirects=False,
-                stream=True,
-                # In the session's place it would give way to REQUESTS_CA_BUNDLE.
-                verify=self._config.certificate or True,
-            ) as response:
-                answer = response.raw.read(most, decode_content=True)
-                return _Answer(response.status_code, {k.lower(): v for k, v in response.headers.items()}, answer)
+            return self._workers.call(make, seconds)
         except Exception as error:  # noqa: BLE001  urllib3's and http.client's errors have no common base; none may pass
             return self._without_secrets(Outcome(Verdict.RETRY, reason=_describe(error), timed_out=_is_timeout(error)))
+
+    def _answer(self, request: requests.Request, most: int) -> _Answer:
+        with ask(self._session(), request) as response:
+            body = _read(response.raw, response.headers.get("Content-Encoding", ""), most)
+            return _Answer(response.status_code, {k.lower(): v for k, v in response.headers.items()}, body)
 
     def _judged(self, answer: _Answer | Outcome) -> Outcome:
         if isinstance(answer, Outcome):
@@ -201,17 +218,86 @@ class HTTPTransport:
         session: requests.Session | None = getattr(self._local, "session", None)
         if session is None or self._local.pid != os.getpid():
             # After a fork the connections are the parent's: two processes would write to one stream.
-            session = requests.Session()
-            # Else requests looks into ~/.netrc and sends what it finds there as the Authorization header.
-            session.auth = _unchanged
-            adapter = DeadlineAdapter(max_retries=0, pool_connections=1, pool_maxsize=1)
-            session.mount("https://", adapter)
-            session.mount("http://", adapter)
-            if self._config.client_certificate:
-                certificate, key = self._config.client_certificate, self._config.client_key
-                session.cert = (certificate, key) if key else certificate
+            session = new_session(self._config)
             self._local.session, self._local.pid = session, os.getpid()
         return session
+
+    def _close_session(self) -> None:
+        """Close this thread's connections."""
+        session = getattr(self._local, "session", None)
+        if session is not None:
+            session.close()
+            del self._local.session
+
+
+def new_session(config: GuardConfig) -> requests.Session:
+    """Return a session for the backend: it ends at the deadline of its thread, and takes nothing from ``~/.netrc``.
+
+    Raises:
+        CertificateError: a certificate can't be used.
+    """
+    session = requests.Session()
+    # Else requests looks into ~/.netrc and sends what it finds there as the Authorization header.
+    session.auth = _unchanged
+    session.mount("http://", DeadlineAdapter())
+    if config.endpoint.lower().startswith("https:"):
+        session.mount("https://", DeadlineAdapter(tls_context(config)))
+    return session
+
+
+def ask(session: requests.Session, request: requests.Request) -> requests.Response:
+    """Make one request and return the answer, whose body is yet to be read; proxies are the environment's.
+
+    Not the session's own way, which reads the body of a redirect whole, decompressed and without a bound.
+    """
+    return session.get_adapter(request.url).send(
+        session.prepare_request(request),
+        stream=True,
+        timeout=remaining(),
+        proxies=requests.utils.get_environ_proxies(request.url),
+    )
+
+
+_CHUNK = 64 * 1024
+
+
+def _read(raw: Any, encoding: str, most: int) -> bytes:
+    """Read an answer, decompressed: `most` bytes of it at most, and at most `most` bytes from the network.
+
+    Raises:
+        ValueError: it is compressed in a way that was not asked for.
+        EOFError: it is compressed, and ends before its end.
+        zlib.error: it is damaged.
+    """
+    encoding = encoding.strip().lower()
+    if encoding in ("", "identity"):
+        return b"".join(_pieces(raw, most))
+    if encoding in ("gzip", "x-gzip"):
+        return b"".join(_gunzip(_pieces(raw, most), most))
+    raise ValueError(f"the answer's Content-Encoding is {encoding[:40]!r}, only gzip was asked for")
+
+
+def _pieces(raw: Any, most: int) -> Iterator[bytes]:
+    while most > 0 and (data := raw.read(min(_CHUNK, most), decode_content=False)):
+        most -= len(data)
+        yield data
+
+
+def _gunzip(pieces: Iterator[bytes], most: int) -> Iterator[bytes]:
+    # Not urllib3, which before 2.6 decompresses what it has read as a whole: a megabyte may become gigabytes.
+    member = None
+    for data in pieces:
+        while data and most > 0:
+            if member is None or member.eof:
+                member = zlib.decompressobj(31)
+            piece = member.decompress(data, most)
+            most -= len(piece)
+            data = member.unconsumed_tail or member.unused_data
+            yield piece
+        if most <= 0:
+            return
+    if member is not None and not member.eof:
+        raise EOFError("the answer's compressed body is cut short")
 
 
 def _unchanged(request: requests.PreparedRequest) -> requests.PreparedRequest:
@@ -229,7 +315,7 @@ def _is_timeout(error: BaseException | None) -> bool:
 def _describe(error: BaseException) -> str:
     """Name an error and the last cause of it, without the request's headers (no error text holds them)."""
     cause = error
-    while (inner := cause.__cause__ or cause.__context__) is not None:
+    while (inner := cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)) is not None:
         cause = inner
     text = f"{type(error).__name__}: {cause}" if cause is not error else f"{type(error).__name__}: {error}"
     return text[:300]

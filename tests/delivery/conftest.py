@@ -8,11 +8,13 @@ import pytest
 
 from opentelemetry_guard.process_end import CLOCK
 
+_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR", "NETRC")
+
 
 @pytest.fixture(autouse=True)
 def _no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
-        if name.lower().endswith("_proxy") or name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NETRC"):
+        if name.lower().endswith("_proxy") or name in _VARIABLES:
             monkeypatch.delenv(name)
 
 

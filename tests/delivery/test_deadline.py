@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.raw_server import OK, RawServer, answer, make_certificate, raw_server, server_context
@@ -12,8 +16,10 @@ from support.raw_server import OK, RawServer, answer, make_certificate, raw_serv
 from opentelemetry_guard.config import GuardConfig
 from opentelemetry_guard.delivery.outcome import Outcome, Verdict
 from opentelemetry_guard.delivery.transport import HTTPTransport
+from opentelemetry_guard.delivery.workers import MAX_LEFT
 from opentelemetry_guard.queue.base import Batch
 
+WATCHDOG = 20.0
 BATCH = Batch("b", "events", 1, b"{}")
 LONG_HEADER = b"X-Padding: " + b"x" * 5000 + b"\r\n"
 
@@ -150,11 +156,142 @@ def test_an_answer_that_closes_the_connection_is_read_whole(data: bytes) -> None
         assert server.connections == 2
 
 
-def test_each_thread_has_a_connection_of_its_own() -> None:
-    with raw_server(answer()) as server:
-        sender = transport(server, timeout=10.0)
-        sender.send(BATCH)
+def test_requests_at_the_same_time_have_connections_of_their_own() -> None:
+    both = threading.Barrier(2)
+
+    def together(server: RawServer, connection: socket.socket) -> bool:
+        both.wait(WATCHDOG)
+        return answer()(server, connection)
+
+    with raw_server(together) as server:
+        sender = transport(server, timeout=WATCHDOG)
         other = threading.Thread(target=sender.send, args=(BATCH,))
         other.start()
+        assert sender.send(BATCH).verdict is Verdict.ACCEPTED
         other.join()
         assert server.connections == 2
+
+
+class Names:
+    """A resolver for one name: it answers with these addresses, or hangs until it is let go."""
+
+    def __init__(self, addresses: list[tuple[str, int]] | None) -> None:
+        self.addresses = addresses
+        self.let_go = threading.Event()
+        self.asked = 0
+        self._getaddrinfo = socket.getaddrinfo
+
+    def __call__(self, host: str, port: int, *arguments: Any, **options: Any) -> list[Any]:
+        if host != "guard.example":
+            return self._getaddrinfo(host, port, *arguments, **options)
+        self.asked += 1
+        if self.addresses is None:
+            self.let_go.wait(WATCHDOG)
+            raise socket.gaierror("let go")
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", address) for address in self.addresses]
+
+
+@pytest.fixture
+def resolve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[list[tuple[str, int]] | None], Names]]:
+    made: list[Names] = []
+
+    def install(addresses: list[tuple[str, int]] | None) -> Names:
+        made.append(Names(addresses))
+        monkeypatch.setattr(socket, "getaddrinfo", made[-1])
+        return made[-1]
+
+    yield install
+    for names in made:
+        names.let_go.set()
+
+
+@contextmanager
+def dead_address() -> Iterator[tuple[str, int]]:
+    """An address that never answers: its queue of connections is full, and nobody takes any."""
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        address = listener.getsockname()
+        for _ in range(8):
+            client = stack.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex(address)
+        yield address
+
+
+def by_name(timeout: float, scheme: str = "http", port: int = 80) -> HTTPTransport:
+    config = GuardConfig.resolve({}, endpoint=f"{scheme}://guard.example:{port}", api_key="key", timeout=timeout)
+    return HTTPTransport(config, lambda: "id")
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_many_dead_addresses_behind_one_name_have_one_deadline(resolve: Any, scheme: str) -> None:
+    with dead_address() as dead:
+        resolve([dead])
+        began = time.monotonic()
+        assert_timed_out(by_name(1.0, scheme).send(BATCH))
+        alone = time.monotonic() - began
+        resolve([dead] * 4)
+        began = time.monotonic()
+        assert_timed_out(by_name(1.0, scheme).send(BATCH))
+        assert time.monotonic() - began < 2 * alone
+
+
+def test_a_dead_address_leaves_time_for_the_one_after_it(resolve: Any) -> None:
+    with dead_address() as dead, raw_server(answer()) as server:
+        resolve([dead, ("127.0.0.1", server.port)])
+        assert by_name(2.0).send(BATCH).verdict is Verdict.ACCEPTED
+
+
+def test_a_name_server_that_is_silent_is_not_waited_for(resolve: Any) -> None:
+    names = resolve(None)
+    assert_timed_out(by_name(0.2).send(BATCH))
+    assert names.asked == 1
+
+
+def test_the_threads_that_are_left_behind_are_bounded_and_later_calls_work_again(resolve: Any) -> None:
+    names = resolve(None)
+    before = set(threading.enumerate())
+    sender = by_name(0.1)
+    outcomes = [sender.send(BATCH) for _ in range(MAX_LEFT + 3)]
+    for outcome in outcomes:
+        assert_timed_out(outcome)
+    assert names.asked == MAX_LEFT
+    assert "still hang" in outcomes[-1].reason
+    left = [thread for thread in threading.enumerate() if thread not in before]
+    assert len(left) == MAX_LEFT
+    names.let_go.set()
+    for thread in left:
+        thread.join(WATCHDOG)
+    with raw_server(answer()) as server:
+        assert transport(server, timeout=WATCHDOG).send(BATCH).verdict is Verdict.ACCEPTED
+
+
+def test_a_proxy_that_drips_its_greeting_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    def drip_greeting(server: RawServer, connection: socket.socket) -> bool:
+        server.drip(connection, b"HTTP/1.1 200 Connection established\r\n" + LONG_HEADER * 10 + b"\r\n")
+        return True
+
+    with raw_server(drip_greeting) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{proxy.port}")
+        assert_timed_out(by_name(0.3, "https", 443).send(BATCH))
+        assert proxy.requests[0].startswith(b"CONNECT guard.example:443 ")
+
+
+def test_over_tls_a_body_that_nobody_reads_is_given_up(tmp_path: Path) -> None:
+    certificate, key = make_certificate(tmp_path)
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = RawServer(listener.getsockname()[1])
+
+    def read_little() -> None:
+        connection, _ = listener.accept()
+        with server_context(certificate, key).wrap_socket(connection, server_side=True) as stream:
+            while not server.closing.wait(0.02):
+                stream.recv(100)
+
+    reading = threading.Thread(target=read_little, daemon=True)
+    with listener:
+        reading.start()
+        sender = transport(server, timeout=1.0, scheme="https", certificate=str(certificate))
+        assert_timed_out(sender.send(Batch("b", "events", 1, b" " * 50_000_000)))
+        server.closing.set()
+        reading.join(WATCHDOG)

@@ -7,9 +7,12 @@ import logging
 import os
 import socket
 import threading
+import tracemalloc
+import zlib
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives import serialization
 from support.raw_server import OK, RawServer, answer, make_certificate, raw_server, server_context
 
 from opentelemetry_guard.config import GuardConfig
@@ -121,6 +124,63 @@ def test_damaged_compression_of_an_answer_is_a_failure_to_retry() -> None:
         assert transport(server).send(BATCH).verdict is Verdict.RETRY
 
 
+def test_a_gzip_answer_of_several_members_is_read_whole() -> None:
+    body = gzip.compress(b'{"success": ') + gzip.compress(b"false}")
+    data = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+    with raw_server(answer(data)) as server:
+        sender = transport(server)
+        assert [sender.send(BATCH).verdict for _ in range(2)] == [Verdict.PARTIAL] * 2
+        assert server.connections == 1
+
+
+def test_a_gzip_answer_that_ends_early_is_a_failure_to_retry() -> None:
+    body = gzip.compress(b'{"success": true}')[:-6]
+    data = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+    with raw_server(answer(data)) as server:
+        assert transport(server).send(BATCH).verdict is Verdict.RETRY
+
+
+@pytest.mark.parametrize("encoding", ["br", "zstd", "deflate", "gzip, gzip"])
+def test_an_encoding_that_was_not_asked_for_is_a_failure_to_retry(encoding: str) -> None:
+    data = f'HTTP/1.1 200 OK\r\nContent-Encoding: {encoding}\r\nContent-Length: 16\r\n\r\n{{"success":true}}'.encode()
+    with raw_server(answer(data)) as server:
+        outcome = transport(server).send(BATCH)
+    assert outcome.verdict is Verdict.RETRY
+    assert encoding in outcome.reason
+
+
+def bomb(mebibytes: int) -> bytes:
+    packer = zlib.compressobj(9, wbits=31)
+    return b"".join([*(packer.compress(bytes(1024**2)) for _ in range(mebibytes)), packer.flush()])
+
+
+@pytest.mark.parametrize("status", [200, 302, 401, 404, 422, 503])
+@pytest.mark.parametrize("call", ["send", "status", "rules"])
+def test_a_small_answer_that_decompresses_to_a_large_one_is_cut(
+    status: int, call: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("opentelemetry_guard.delivery.transport.MAX_RULES", 1024**2)
+    body = bomb(60)
+    data = (
+        f"HTTP/1.1 {status} X\r\nLocation: /elsewhere\r\nContent-Encoding: gzip\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    with raw_server(answer(data.encode() + body)) as server:
+        made = transport(server)
+        tracemalloc.start()
+        try:
+            if call == "send":
+                made.send(BATCH)
+            elif call == "status":
+                made.send_status(AgentStatus(status="healthy", uptime=1.0))
+            else:
+                made.fetch_rules(None)
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert len(server.requests) == 1
+    assert peak < 20 * 1024**2
+
+
 def test_a_long_list_of_errors_is_read_whole() -> None:
     body = b'{"errors": [' + b",".join(b'"row %d is bad for a reason that takes many words"' % n for n in range(4000))
     body += b"]}"
@@ -214,6 +274,75 @@ def test_the_setting_rules_over_the_environments_certificates(tmp_path: Path, mo
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(other))
     with raw_server(answer(), server_context(certificate, key)) as server:
         assert transport(server, "https", certificate=str(certificate)).send(BATCH).verdict is Verdict.ACCEPTED
+
+
+@pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"])
+def test_the_environments_certificates_are_trusted_where_there_is_no_setting(
+    variable: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate, key = make_certificate(tmp_path)
+    with raw_server(answer(), server_context(certificate, key)) as server:
+        assert transport(server, "https").send(BATCH).verdict is Verdict.RETRY
+        monkeypatch.setenv(variable, str(certificate))
+        assert transport(server, "https").send(BATCH).verdict is Verdict.ACCEPTED
+
+
+def test_what_only_certifi_trusts_is_not_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    certificate, key = make_certificate(tmp_path)
+    monkeypatch.setattr("requests.adapters.DEFAULT_CA_BUNDLE_PATH", str(certificate))
+    monkeypatch.setattr("certifi.where", lambda: str(certificate))
+    with raw_server(answer(), server_context(certificate, key)) as server:
+        outcome = transport(server, "https").send(BATCH)
+    assert outcome.verdict is Verdict.RETRY
+    assert "certificate verify failed" in outcome.reason
+
+
+def test_a_certificate_for_another_host_is_refused(tmp_path: Path) -> None:
+    certificate, key = make_certificate(tmp_path)
+    with raw_server(answer(), server_context(certificate, key)) as server:
+        config = GuardConfig.resolve(
+            {}, endpoint=f"https://localhost:{server.port}", api_key=KEY, timeout=10.0, certificate=str(certificate)
+        )
+        outcome = HTTPTransport(config, lambda: "id").send(BATCH)
+    assert outcome.verdict is Verdict.RETRY
+    assert "localhost" in outcome.reason
+
+
+@pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"])
+def test_a_variable_that_names_no_certificates_is_named(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(variable, "/nowhere/ca.pem")
+    with raw_server(answer()) as server:
+        outcome = transport(server, "https").send(BATCH)
+    assert outcome.verdict is Verdict.RETRY
+    assert variable in outcome.reason
+    assert "/nowhere/ca.pem" in outcome.reason
+
+
+def test_a_certificate_that_is_renewed_on_disk_comes_into_force(tmp_path: Path) -> None:
+    certificate, key = make_certificate(tmp_path)
+    trusted = tmp_path / "trusted.pem"
+    trusted.write_bytes(make_certificate(tmp_path, "other")[0].read_bytes())
+    with raw_server(answer(), server_context(certificate, key)) as server:
+        sender = transport(server, "https", certificate=str(trusted))
+        assert sender.send(BATCH).verdict is Verdict.RETRY
+        trusted.write_bytes(certificate.read_bytes())
+        assert sender.send(BATCH).verdict is Verdict.ACCEPTED
+
+
+def test_an_encrypted_key_is_an_error_and_no_question_at_the_terminal(tmp_path: Path) -> None:
+    certificate, key = make_certificate(tmp_path)
+    private = serialization.load_pem_private_key(key.read_bytes(), None)
+    key.write_bytes(
+        private.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.BestAvailableEncryption(b"secret"),
+        )
+    )
+    with raw_server(answer()) as server:
+        pair = {"client_certificate": str(certificate), "client_key": str(key)}
+        outcome = transport(server, "https", certificate=str(certificate), **pair).send(BATCH)
+    assert "OTEL_EXPORTER_GUARD_CLIENT_KEY" in outcome.reason
 
 
 def test_a_client_certificate_is_shown(tmp_path: Path) -> None:

@@ -14,7 +14,10 @@ from urllib.parse import urlsplit
 import requests
 
 from ...config import PREFIX, GuardConfig
-from ...delivery.deadline import DeadlineAdapter, set_deadline
+from ...delivery.deadline import connect, set_deadline
+from ...delivery.transport import ask, new_session
+from ...delivery.trust import CertificateError
+from ...delivery.workers import Workers
 from ...urls import mask_url
 from ...version import __version__
 from .finding import Finding, ok, problem, warning
@@ -47,7 +50,8 @@ def _check_address(host: str, port: int) -> Finding:
     if not isinstance(found, str):
         return problem(ENDPOINT, f"the host {host} has no address ({found})", f"check the host's name in {ENDPOINT}")
     try:
-        socket.create_connection((host, port), timeout=_SECONDS).close()
+        set_deadline(_SECONDS)
+        connect(host, port).close()
     except OSError as error:
         return problem(
             ENDPOINT,
@@ -77,25 +81,21 @@ def _check_answer(config: GuardConfig, host: str) -> Iterator[Finding]:
     headers = {**config.headers, "User-Agent": f"opentelemetry-guard/{__version__}", "X-API-Key": config.api_key or ""}
     if config.project_id:
         headers["X-Project-ID"] = config.project_id
-    certificate = config.client_certificate
+    request = requests.Request("GET", f"{config.endpoint}/api/v1/rules", headers)
+
+    def get() -> requests.Response:
+        set_deadline(_SECONDS)
+        with new_session(config) as session, ask(session, request) as response:
+            return response  # without its body: what the rules are does not matter here
+
     began = time.time()
     try:
-        with requests.Session() as session:
-            session.mount("http://", DeadlineAdapter())
-            session.mount("https://", DeadlineAdapter())
-            set_deadline(_SECONDS)
-            answer = session.get(
-                f"{config.endpoint}/api/v1/rules",
-                headers=headers,
-                timeout=_SECONDS,
-                allow_redirects=False,
-                stream=True,  # what the rules are does not matter here
-                verify=config.certificate or True,
-                cert=(certificate, config.client_key) if certificate and config.client_key else certificate,
-                auth=lambda request: request,  # else a ~/.netrc would give an Authorization header
-            )
+        answer = Workers("OtelGuardDoctor", lambda: None).call(get, _SECONDS)
     except requests.exceptions.SSLError as error:
         yield _judge_tls(error, host)
+        return
+    except CertificateError as error:
+        yield problem("TLS", str(error), "mend that setting or variable, or unset it")
         return
     except (requests.RequestException, OSError, ValueError) as error:  # a proxy's name may be none
         late = f"within {_SECONDS:.0f} seconds" if time.time() - began >= _SECONDS else f"({type(error).__name__})"

@@ -1,0 +1,176 @@
+"""Calls that nobody waits for beyond their time, on threads that can be left behind.
+
+Nothing less bounds a request: resolving a name takes no timeout at all, and a
+proxy's greeting or a handshake has one for each wait only.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from queue import Empty, SimpleQueue
+from typing import TypeVar, cast
+
+from opentelemetry.instrumentation.utils import suppress_instrumentation
+
+_logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+MAX_LEFT = 4
+"""Threads of this process that were left behind and still hang; while there are so many, no call is made."""
+GRACE_SECONDS = 0.05
+"""Seconds beyond its time in which a call that ends by itself can say why."""
+JOIN_SECONDS = 0.5
+"""Seconds that `close` waits for an idle thread to end, which takes an instant."""
+IDLE_SECONDS = 600.0
+"""Seconds after which an idle thread ends: longer than the pause between two status reports, since an interpreter that
+is ending starts no other for the last one."""
+
+_left: list[threading.Thread] = []  # a change is one atomic step
+
+
+class Workers:
+    """Makes calls on threads of its own, one at a time on each; at most one idle thread is kept for the next call.
+
+    It has no lock, so a fork leaves none held: a child finds threads of its
+    parent's among the idle ones, and forgets them.
+    """
+
+    def __init__(self, name: str, at_end: Callable[[], None]) -> None:
+        """Make one; `at_end` runs on each thread when it ends, and frees what calls have opened there."""
+        self._name = name
+        self._at_end = at_end
+        self._idle: deque[_Worker] = deque()
+
+    def call(self, job: Callable[[], T], seconds: float) -> T:
+        """Return what `job` returns, or raise what it raises.
+
+        Where the interpreter starts no threads any more, the job runs on the calling thread.
+
+        Raises:
+            TimeoutError: it took longer than `seconds`, and is left to end by itself; or too many were.
+        """
+        if seconds <= 0:
+            raise TimeoutError("there is no time left for a call")
+        deadline = time.monotonic() + seconds + GRACE_SECONDS
+        worker = self._take()
+        if worker is None:
+            return job()
+        answer = worker.do(job)
+        try:
+            result = answer.result(max(0.0, deadline - time.monotonic()))
+        except FutureTimeoutError:
+            if answer.done():
+                self._keep(worker)
+                raise  # its own
+            _left.append(worker.thread)
+            worker.end()
+            raise TimeoutError(f"the call has timed out after {seconds:.3g} seconds") from None
+        except Exception:
+            self._keep(worker)
+            raise
+        except BaseException:
+            # The caller is interrupted while it waits; the job ends by itself.
+            worker.end()
+            raise
+        self._keep(worker)
+        return result
+
+    def close(self) -> None:
+        """End the idle threads; a later call starts another."""
+        while (worker := self._pop()) is not None:
+            worker.end()
+            worker.thread.join(JOIN_SECONDS)
+
+    def _take(self) -> _Worker | None:
+        worker = self._pop()
+        if worker is not None:
+            return worker
+        hanging = _hanging()
+        if hanging >= MAX_LEFT:
+            raise TimeoutError(f"{hanging} earlier calls have timed out and still hang, in resolving a name perhaps")
+        try:
+            return _Worker(self._name, self._at_end, self._idle)
+        except RuntimeError:
+            if hanging:
+                raise TimeoutError("an earlier call still hangs, and the interpreter starts no threads") from None
+            return None
+
+    def _pop(self) -> _Worker | None:
+        while self._idle:
+            try:
+                worker = self._idle.pop()
+            except IndexError:
+                break
+            if worker.pid == os.getpid() and worker.thread.is_alive():
+                return worker
+        return None
+
+    def _keep(self, worker: _Worker) -> None:
+        if self._idle:
+            worker.end()
+        else:
+            self._idle.append(worker)
+
+
+class _Worker:
+    """A daemon thread that does jobs until it is told to end."""
+
+    def __init__(self, name: str, at_end: Callable[[], None], idle: deque[_Worker]) -> None:
+        self.pid = os.getpid()
+        self._at_end = at_end
+        self._idle = idle
+        self._inbox: SimpleQueue[tuple[Callable[[], object], Future[object]] | None] = SimpleQueue()
+        self.thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self.thread.start()
+
+    def do(self, job: Callable[[], T]) -> Future[T]:
+        """Do a job after those before it."""
+        answer: Future[object] = Future()
+        self._inbox.put((job, answer))
+        return cast("Future[T]", answer)
+
+    def end(self) -> None:
+        """End the thread after what it is doing."""
+        self._inbox.put(None)
+
+    def _run(self) -> None:
+        with suppress_instrumentation():
+            while (item := self._next()) is not None:
+                job, answer = item
+                try:
+                    answer.set_result(job())
+                except Exception as error:  # noqa: BLE001  it is raised where the answer is waited for
+                    answer.set_exception(error)
+                except BaseException as error:  # noqa: BLE001  what should end a thread or process must not end the caller's
+                    answer.set_exception(RuntimeError(f"the call was ended by {type(error).__name__}: {error}"))
+                del item, job, answer
+            try:
+                self._at_end()
+            except Exception as error:  # noqa: BLE001  closing what is broken may fail in any way; nothing depends on it
+                _logger.debug("connections could not be closed: %s", error)
+
+    def _next(self) -> tuple[Callable[[], object], Future[object]] | None:
+        while True:
+            try:
+                return self._inbox.get(timeout=IDLE_SECONDS)
+            except Empty:
+                try:
+                    self._idle.remove(self)
+                except ValueError:
+                    continue  # somebody has taken it just now, and will say what to do
+                return None
+
+
+def _hanging() -> int:
+    for thread in tuple(_left):
+        if not thread.is_alive() and thread in _left:
+            _left.remove(thread)
+    return len(_left)
