@@ -8,7 +8,7 @@ PYTEST_ARGS ?=
 PARALLEL := --numprocesses 3 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-guard faults lint format wheel test-lowest benchmark screenshots clean
+.PHONY: help demo test test-guard faults lint format tables wheel test-lowest benchmark screenshots clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -39,6 +39,9 @@ lint: $(INSTALLED)  ## Check style and types
 format: $(INSTALLED)  ## Format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+tables: $(INSTALLED)  ## Write the tables of settings into the documents
+	$(BIN)/python docs/tables.py
 
 wheel: $(INSTALLED)  ## Build the wheel, install it into an empty environment and import it there
 	rm -rf dist .venv-wheel

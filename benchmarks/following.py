@@ -21,7 +21,7 @@ from opentelemetry.sdk.trace import TracerProvider
 
 from opentelemetry_guard import Emitter
 from opentelemetry_guard.instrumentation import application_patches, fastapi_apps, request_following
-from opentelemetry_guard.instrumentation.options import GuardOptions
+from opentelemetry_guard.settings.instrumentation import GuardOptions
 
 from .timing import compare, show
 

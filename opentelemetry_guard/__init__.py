@@ -13,7 +13,6 @@ from .version import __version__
 
 if TYPE_CHECKING:
     from .agent import BufferFullError, GuardAgent, GuardAgentError, guard_agent
-    from .agent_config import AgentConfig
     from .client import GuardAgentHandler
     from .emit import Emitter, emit_event, record_metric
     from .exporters import GuardLogExporter, GuardMetricExporter, GuardSpanExporter
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from .protocols import AgentHandlerProtocol, BufferProtocol, RedisHandlerProtocol, TransportProtocol
     from .redis_handler import RedisHandler
     from .rules.middleware import GuardRulesMiddleware
+    from .settings.agent import AgentConfig
     from .utils import get_current_timestamp
 
 __all__ = [
@@ -57,7 +57,7 @@ __all__ = [
 ]
 
 _HOME = {
-    "AgentConfig": "agent_config",
+    "AgentConfig": "settings.agent",
     "AgentHandlerProtocol": "protocols",
     "AgentStatus": "models",
     "BufferFullError": "agent",

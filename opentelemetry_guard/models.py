@@ -20,7 +20,7 @@ from .decision import Compilation, CompiledRules, Decision
 from .utils import get_current_timestamp
 
 if TYPE_CHECKING:
-    from .agent_config import AgentConfig as AgentConfig
+    from .settings.agent import AgentConfig as AgentConfig
 
 MetricType = Literal[
     "request_count",
@@ -212,7 +212,7 @@ class DynamicRules(BaseModel):
 def __getattr__(name: str) -> object:
     # The documents import it from here; it is above this module, so it is loaded when it is asked for.
     if name == "AgentConfig":
-        from .agent_config import AgentConfig
+        from .settings.agent import AgentConfig
 
         return AgentConfig
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

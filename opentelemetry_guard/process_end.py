@@ -25,7 +25,8 @@ from opentelemetry.metrics import get_meter_provider
 from opentelemetry.trace import get_tracer_provider
 from wrapt import register_post_import_hook
 
-from .config import DEFAULT_SHUTDOWN_TIMEOUT, GuardConfig, SettingError
+from .settings.delivery import GuardConfig
+from .settings.setting import SettingError
 
 __all__ = [
     "CLOCK",
@@ -279,9 +280,9 @@ def _shutdown_of(provider: object) -> Callable[[], object] | None:
 
 def _seconds() -> float:
     try:
-        return GuardConfig.resolve().shutdown_timeout
+        return float(GuardConfig.read("shutdown_timeout"))
     except SettingError:
-        return DEFAULT_SHUTDOWN_TIMEOUT
+        return GuardConfig().shutdown_timeout
 
 
 def _at_exit() -> None:

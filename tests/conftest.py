@@ -8,7 +8,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from opentelemetry_guard import capture, late, once, privacy
+from opentelemetry_guard import capture, once, privacy
+from opentelemetry_guard.settings import late
 from opentelemetry_guard.tally import TALLY
 
 # The same examples in every run, and no verdict that depends on how busy the machine is.

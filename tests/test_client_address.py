@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from opentelemetry_guard.client_address import Network, client_address, parse_address
-from opentelemetry_guard.instrumentation.options import GuardOptions
+from opentelemetry_guard.settings.instrumentation import GuardOptions
 
 PROXIES: tuple[Network, ...] = GuardOptions.resolve({}, trusted_proxies="10.0.0.0/8, fd00::/8").trusted_proxies
 

@@ -9,11 +9,9 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
-from .. import codec, late, privacy, process_end, rules
-from ..agent_config import AgentConfig
-from ..config import GuardConfig, SettingError
+from .. import codec, process_end, rules
 from ..delivery import registry
 from ..delivery.breaker import BreakerState
 from ..delivery.delivery import Delivery
@@ -21,9 +19,13 @@ from ..emit import Emitter
 from ..exporters.event_rows import rows_of_records
 from ..models import AgentStatus, DynamicRules, SecurityMetric
 from ..once import log_once
-from ..options import parse_interval, resolve_options
 from ..protocols import RedisHandlerProtocol
 from ..queue.base import Kind
+from ..settings import late
+from ..settings.agent import AgentConfig, differences, settings_of_agent
+from ..settings.delivery import GuardConfig
+from ..settings.instrumentation import GuardOptions
+from ..settings.setting import SettingError
 from . import ending
 from .copies import Copies
 from .errors import EMISSION, RULES, BufferFullError, ErrorReporter
@@ -31,7 +33,6 @@ from .held import Held
 from .pipeline import Pipeline
 from .reading import Reading
 from .redis_address import NoAddress, queue_url_of
-from .settings import delivery_settings, differences, privacy_settings
 from .settled import DONE, AskedRules, Deferred, Flag, NoRules, Settled, SettledRules, SettledStatus, marked
 from .transport_handle import TransportHandle
 
@@ -161,8 +162,8 @@ class GuardAgent:
         """
         with self._lock:
             if self._started_at is None:
-                late.offer(ORIGIN, **delivery_settings(self.config))
-                privacy.offer(ORIGIN, **privacy_settings(self.config))
+                late.forget(ORIGIN)
+                late.offer(ORIGIN, **settings_of_agent(self.config))
                 process_end.goes_on()
                 self._transport.attach(_delivery_to_be)
                 self._pipeline = pipeline = Pipeline(self.config)
@@ -295,8 +296,8 @@ class GuardAgent:
 
     def _rules_interval(self) -> float:
         """Return the seconds between two polls, 0 for none; the environment wins."""
-        given = resolve_options({"rules_interval": parse_interval}, {})
-        return cast(float, given.get("rules_interval", self.config.dynamic_rule_interval))
+        given: float | None = GuardOptions.read("rules_interval")
+        return self.config.dynamic_rule_interval if given is None else given
 
     def _ask_for_rules(self) -> DynamicRules | None:
         try:

@@ -22,7 +22,7 @@ import wrapt
 
 from .. import process_end
 from ..instrumentation import termination
-from ..options import parse_switch, resolve_options
+from ..settings.instrumentation import GuardOptions
 
 
 class Stoppable(Protocol):
@@ -43,7 +43,7 @@ def follow(agent: Stoppable) -> None:
     if first:
         process_end.on_end(_end_all)
         # Else an agent that is told to leave signals alone would still act on one, through uvicorn.
-        if resolve_options({"sigterm_handler": parse_switch}, {}).get("sigterm_handler", True):
+        if GuardOptions.read("sigterm_handler"):
             termination.install()
             termination.follow_uvicorn()
             _hooks()

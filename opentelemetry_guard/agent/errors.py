@@ -9,8 +9,8 @@ import time
 import weakref
 from collections import Counter
 
-from ..agent_config import ErrorHook
 from ..once import log_once
+from ..settings.agent import ErrorHook
 
 _logger = logging.getLogger(__name__)
 

@@ -19,10 +19,10 @@ from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import get_tracer_provider
 
-from ..agent_config import AgentConfig
 from ..delivery.delivery import Delivery
 from ..emit import Emitter
 from ..exporters import GuardLogExporter, GuardMetricExporter, GuardSpanExporter
+from ..settings.agent import AgentConfig
 from .bounds import export_interval
 from .found import find, ways_to
 from .processors import EventProcessor, SpanEventProcessor, Tap

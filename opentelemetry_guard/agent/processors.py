@@ -17,8 +17,8 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from .. import semconv
-from ..agent_config import AgentConfig
 from ..exporters import GuardLogExporter, GuardSpanExporter
+from ..settings.agent import AgentConfig
 from .bounds import QUEUE_SIZE, bounds_of
 
 Tap = Callable[[Sequence[ReadableLogRecord]], None]

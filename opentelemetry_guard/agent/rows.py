@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from ..codec import Row
-from ..config import GuardConfig
 from ..delivery.encoder import Encoder
 from ..delivery.envelope import Envelope
 from ..queue.base import Batch
+from ..settings.delivery import GuardConfig
 
 
 def rows_of(batch: Batch, config: GuardConfig | None) -> list[Row]:

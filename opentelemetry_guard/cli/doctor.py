@@ -50,7 +50,7 @@ def diagnose(send: bool = True) -> Iterator[Finding]:
 
     yield from check_packages()
     try:
-        from ..config import GuardConfig
+        from ..settings.delivery import GuardConfig
         from .diagnosis.config_file import VARIABLE, read_config_file
         from .diagnosis.connection import check_connection
         from .diagnosis.end_to_end import check_delivery

@@ -17,10 +17,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..codec import Row
-from ..config import GuardConfig
 from ..queue.base import KINDS, Batch, DeliveryQueue, Kind, Lease, QueueOptions, QueueStats
 from ..queue.local import LocalQueue
 from ..queue.memory import MemoryQueue
+from ..settings.delivery import GuardConfig
 from ..tally import SWITCHED_OFF, TALLY
 from .backoff import RetryPolicy
 from .breaker import BreakerPolicy, BreakerState

@@ -14,9 +14,9 @@ from typing import cast
 import orjson
 
 from ..codec import Row, format_nanoseconds
-from ..config import Compression
 from ..jsonsafe import json_safe
 from ..queue.base import Batch, Kind
+from ..settings.delivery import Compression
 from ..version import __version__
 from .envelope import Envelope
 

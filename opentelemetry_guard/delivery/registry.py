@@ -10,10 +10,10 @@ from collections import Counter
 from collections.abc import Callable
 
 from .. import process_end
-from ..config import GuardConfig
 from ..once import log_once
 from ..process_end import CLOCK
 from ..queue.base import DeliveryQueue
+from ..settings.delivery import GuardConfig
 from .delivery import Delivery
 
 _logger = logging.getLogger(__name__)

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import requests
 
-from ..config import GuardConfig
 from ..queue.base import Batch, Kind
+from ..settings.delivery import GuardConfig
 from ..version import __version__
 from .deadline import DeadlineAdapter, remaining, set_deadline
 from .encoder import plain_body

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import truststore
 
-from ..config import PREFIX, GuardConfig
+from ..settings.delivery import PREFIX, GuardConfig
 
 _BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 _OPENSSL = ("SSL_CERT_FILE", "SSL_CERT_DIR")

@@ -15,14 +15,16 @@ from itertools import count
 
 from opentelemetry.sdk.environment_variables import OTEL_SDK_DISABLED
 
-from .. import late, process_end
+from .. import process_end
 from ..codec import Row
-from ..config import DEFAULT_ENDPOINT, GuardConfig, SettingError
 from ..delivery import registry
 from ..delivery.delivery import Delivery
 from ..once import log_once
 from ..queue.base import DeliveryQueue, Kind
 from ..queue.url import check_queue_url
+from ..settings import late
+from ..settings.delivery import DEFAULT_ENDPOINT, GuardConfig
+from ..settings.setting import SettingError
 from ..tally import DISABLED, TALLY
 from .self_metrics import SelfMetrics
 

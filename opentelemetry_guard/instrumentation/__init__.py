@@ -37,8 +37,8 @@ from opentelemetry.trace import get_tracer_provider
 
 from .. import process_end
 from ..once import log_once
+from ..settings.instrumentation import GuardOptions
 from . import fastapi_apps, fastapi_guard, log_privacy, resources, span_privacy, termination
-from .options import NAMES, GuardOptions
 
 if TYPE_CHECKING:
     from ..emit import Emitter
@@ -67,7 +67,7 @@ class GuardInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # the base is 
 
     def _instrument(self, **kwargs: Any) -> None:
         providers = {name: kwargs.pop(name, None) for name in _PROVIDERS}
-        options = GuardOptions.resolve(**{name: kwargs.pop(name) for name in NAMES if name in kwargs})
+        options = GuardOptions.resolve(**{name: kwargs.pop(name) for name in GuardOptions.settings() if name in kwargs})
         _configure_privacy(kwargs)
         if not any(providers.values()) and _no_provider():
             log_once(

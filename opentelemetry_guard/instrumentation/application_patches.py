@@ -15,10 +15,10 @@ from typing import Any
 from .. import emit
 from ..emit import Emitter
 from ..once import log_once
+from ..settings.instrumentation import GuardOptions
 from . import lifespan, request_following, resources
 from .behavior import BehaviorAnalyzer
 from .judging import Analyzer, AnswerJudge
-from .options import GuardOptions
 from .patching import AnyFunction, Patches
 from .request_following import ASGIApp, Receive, Scope, Send
 

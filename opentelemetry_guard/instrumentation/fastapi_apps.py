@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from wrapt import register_post_import_hook
 
-from .options import GuardOptions
+from ..settings.instrumentation import GuardOptions
 
 if TYPE_CHECKING:
     from ..emit import Emitter

@@ -19,9 +19,9 @@ from typing import Any
 from .. import capture, models
 from ..emit import Emitter
 from ..once import log_once
+from ..settings.instrumentation import GuardOptions
 from . import guard_release, guard_rules, guard_settings, request_following, unguarded
 from .agent_handler import LIBRARY, BesideAgent, GuardAgentHandler
-from .options import GuardOptions
 from .patching import AnyFunction, Patches
 
 _logger = logging.getLogger(__name__)

@@ -11,10 +11,10 @@ from opentelemetry._logs import SeverityNumber
 
 from ..client_address import client_address
 from ..emit import Emitter, severity_of
+from ..settings.instrumentation import GuardOptions
 from .answered import AnsweredRequest
 from .http_rules import Finding, HttpJudge, HttpRules, NotFoundBursts, threat_level
 from .noise import is_noise
-from .options import GuardOptions
 from .request_following import FollowedRequest, Scope, user_agent
 
 USER_ATTRIBUTES = ("enduser.id", "user.id")

@@ -25,8 +25,8 @@ from opentelemetry.metrics import Histogram, MeterProvider, get_meter
 
 from .. import semconv
 from ..once import log_once
+from ..settings.instrumentation import GuardOptions
 from ..version import __version__
-from .options import GuardOptions
 
 _logger = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ Example:
 
 from __future__ import annotations
 
+from ..settings.privacy import PrivacySettings
 from .cleaning import Privacy
-from .process import configure, current, offer, reset
-from .settings import PrivacySettings
+from .process import configure, current, reset
 
-__all__ = ["Privacy", "PrivacySettings", "configure", "current", "offer", "reset"]
+__all__ = ["Privacy", "PrivacySettings", "configure", "current", "reset"]

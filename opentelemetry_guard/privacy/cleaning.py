@@ -18,12 +18,12 @@ from ..codec import Row
 from ..jsonsafe import JSON, MAX_DEPTH, describe
 from ..models import SecurityEvent
 from ..once import log_once
+from ..settings.privacy import PrivacySettings, Processor
 from ..tally import FILTERED, PRIVACY_ERROR, PROCESSOR_ERROR, TALLY
 from .hashed_addresses import AddressHash, is_address_name, literals
 from .quoted_content import CONTENT_KEYS, CONTENT_KEYS_OF, MATCH_KEYS, without_content
 from .secrets_in_text import HASHED_ADDRESS, MASK, is_card_number, mask, mask_path, mask_query
 from .sensitive_names import Names, canonical
-from .settings import PrivacySettings, Processor
 from .shortening import fits, shorten
 
 _logger = logging.getLogger(__name__)

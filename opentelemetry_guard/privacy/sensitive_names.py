@@ -7,8 +7,7 @@ import unicodedata
 from collections.abc import Iterable
 from urllib.parse import unquote
 
-DEFAULT_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie", "set-cookie", "x-api-key"})
-"""Headers whose values are masked; the setting `sensitive_headers` names others in their place, `FIELDS` stay."""
+from ..settings.privacy import DEFAULT_HEADERS
 
 FIELDS = frozenset(
     """

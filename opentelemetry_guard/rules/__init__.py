@@ -58,8 +58,8 @@ def _shared() -> RulesClient:
     with _lock:
         if _client is None:
             # Imported here: who only reads `current` in a process without rules pays for no HTTP client.
-            from .. import late
             from ..delivery import registry
+            from ..settings import late
             from .backend import link, state_directory
             from .client import RulesClient
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 
-from ..config import GuardConfig, SettingError
 from ..delivery import registry
 from ..delivery.calls import Call, tell
 from ..delivery.delivery import breaker_policy
@@ -14,6 +13,8 @@ from ..delivery.route import Route, RouteName
 from ..delivery.transport import HTTPTransport
 from ..once import log_once
 from ..queue.base import Batch
+from ..settings.delivery import GuardConfig
+from ..settings.setting import SettingError
 from .client import Link
 
 __all__ = ["link", "state_directory"]

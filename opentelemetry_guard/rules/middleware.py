@@ -29,7 +29,7 @@ from ..decision import LONGEST_USER_AGENT, CompiledRules, Decision
 from ..emit import Emitter, emit_event
 from ..models import DynamicRules
 from ..once import log_once
-from ..options import parse_interval, parse_networks, resolve_options
+from ..settings.instrumentation import GuardOptions
 from .bans import Bans
 from .limits import Limits, RateLimiter, Refusal
 
@@ -43,10 +43,6 @@ RulesSource = Callable[[], "DynamicRules | None"]
 
 _POLICY_VIOLATION = 1008
 """The close code of a WebSocket that may not be; before the handshake is accepted, servers answer 403."""
-
-
-_OPTIONS = {"rules_interval": parse_interval, "trusted_proxies": parse_networks}
-"""The options of the environment that the middleware shares with the instrumentation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,10 +134,9 @@ class GuardRulesMiddleware:
     ) -> None:
         if trusted_proxies is not None and not isinstance(trusted_proxies, str):
             trusted_proxies = tuple(trusted_proxies)
-        options = resolve_options(_OPTIONS, {"rules_interval": interval, "trusted_proxies": trusted_proxies})
         self.app = app
-        self._trusted = cast("tuple[Network, ...]", options.get("trusted_proxies", ()))
-        self._interval = cast("float | None", options.get("rules_interval"))
+        self._trusted = cast("tuple[Network, ...]", GuardOptions.read("trusted_proxies", trusted_proxies))
+        self._interval = cast("float | None", GuardOptions.read("rules_interval", interval))
         self._country_of = country_of
         self._emit = emit_event if emitter is None else emitter.emit_event
         self._limiter = RateLimiter()

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from support.guard_server import GuardServer, guard_server
 
-from opentelemetry_guard import AgentConfig, GuardAgent, late, privacy, rules
+from opentelemetry_guard import AgentConfig, GuardAgent, privacy, rules
 from opentelemetry_guard.agent import agent as agent_module
 from opentelemetry_guard.agent import guard_agent
 from opentelemetry_guard.agent.pipeline import _private_logs
+from opentelemetry_guard.settings import late
 
 MakeAgent = Callable[..., GuardAgent]
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from opentelemetry_guard import AgentConfig, environment_variables
+from opentelemetry_guard import AgentConfig
+from opentelemetry_guard.settings import environment_variables
 
 TEXT = (Path(__file__).parents[2] / "docs" / "agent.md").read_text()
 ROWS = {

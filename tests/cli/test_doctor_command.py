@@ -24,7 +24,7 @@ from opentelemetry_guard.cli.diagnosis import connection, packages
 from opentelemetry_guard.cli.diagnosis.connection import check_connection
 from opentelemetry_guard.cli.diagnosis.packages import check_packages
 from opentelemetry_guard.cli.doctor import diagnose
-from opentelemetry_guard.config import GuardConfig
+from opentelemetry_guard.settings.delivery import GuardConfig
 
 
 @pytest.fixture(scope="module")
@@ -255,7 +255,7 @@ def test_a_configuration_file_that_is_none_is_found_and_not_quoted(
 
 
 def test_what_can_not_be_loaded_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "opentelemetry_guard.config", None)
+    monkeypatch.setitem(sys.modules, "opentelemetry_guard.settings.delivery", None)
     *_, found = diagnose()
     assert (found.level, found.subject) == ("problem", "opentelemetry-guard")
 

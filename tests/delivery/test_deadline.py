@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 from support.raw_server import OK, RawServer, answer, make_certificate, raw_server, server_context
 
-from opentelemetry_guard.config import GuardConfig
 from opentelemetry_guard.delivery.outcome import Outcome, Verdict
 from opentelemetry_guard.delivery.transport import HTTPTransport
 from opentelemetry_guard.delivery.workers import MAX_LEFT
 from opentelemetry_guard.queue.base import Batch
+from opentelemetry_guard.settings.delivery import GuardConfig
 
 WATCHDOG = 20.0
 BATCH = Batch("b", "events", 1, b"{}")

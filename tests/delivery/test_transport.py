@@ -15,11 +15,11 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from support.raw_server import OK, RawServer, answer, make_certificate, raw_server, server_context
 
-from opentelemetry_guard.config import GuardConfig
 from opentelemetry_guard.delivery.outcome import Outcome, Verdict
 from opentelemetry_guard.delivery.transport import HTTPTransport, signature
 from opentelemetry_guard.models import AgentStatus
 from opentelemetry_guard.queue.base import Batch
+from opentelemetry_guard.settings.delivery import GuardConfig
 from opentelemetry_guard.version import __version__
 
 KEY = "sk-very-secret-key"

@@ -11,8 +11,9 @@ import pytest
 from support.backend import running_backend
 from support.redis import eventually
 
-from opentelemetry_guard import GuardLogExporter, late
+from opentelemetry_guard import GuardLogExporter
 from opentelemetry_guard.models import DynamicRules
+from opentelemetry_guard.settings import late
 
 PROGRAM = """
 import sys

@@ -15,12 +15,13 @@ from support.guard_server import GuardServer, guard_server
 from support.pipeline import Pipeline, pipeline
 from support.redis import redis_server
 
-from opentelemetry_guard import GuardLogExporter, GuardMetricExporter, GuardSpanExporter, late
-from opentelemetry_guard.config import GuardConfig
+from opentelemetry_guard import GuardLogExporter, GuardMetricExporter, GuardSpanExporter
 from opentelemetry_guard.delivery import registry
 from opentelemetry_guard.queue.base import QueueOptions
 from opentelemetry_guard.queue.memory import MemoryQueue
 from opentelemetry_guard.queue.sqlite import SqliteQueue
+from opentelemetry_guard.settings import late
+from opentelemetry_guard.settings.delivery import GuardConfig
 
 WATCHDOG = 20.0
 ENCRYPTION_KEY = base64.urlsafe_b64encode(b"k" * 32).decode()

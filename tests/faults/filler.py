@@ -12,8 +12,8 @@ import time
 from pathlib import Path
 
 from opentelemetry_guard.codec import Row, complete, to_row
-from opentelemetry_guard.config import GuardConfig
 from opentelemetry_guard.delivery.delivery import Delivery
+from opentelemetry_guard.settings.delivery import GuardConfig
 
 from .emitter import key_of
 

@@ -26,7 +26,7 @@ from support.recording import Recording, recording
 from opentelemetry_guard.instrumentation import application_patches, fastapi_apps, request_following
 from opentelemetry_guard.instrumentation.answered import AnsweredRequest
 from opentelemetry_guard.instrumentation.judging import AnswerJudge
-from opentelemetry_guard.instrumentation.options import GuardOptions
+from opentelemetry_guard.settings.instrumentation import GuardOptions
 
 TRACE = 0xFEDC
 PLAIN = GuardOptions(behavior=False)

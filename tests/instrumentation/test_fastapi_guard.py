@@ -24,7 +24,7 @@ from support.pipeline import pipeline
 
 from opentelemetry_guard import SecurityEvent, capture, emit, incident, privacy
 from opentelemetry_guard.instrumentation import fastapi_guard, request_following
-from opentelemetry_guard.instrumentation.options import GuardOptions
+from opentelemetry_guard.settings.instrumentation import GuardOptions
 
 guard = pytest.importorskip("guard", reason="fastapi-guard is not installed; the extra `fastapi-guard` has it")
 

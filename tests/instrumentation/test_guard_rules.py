@@ -17,8 +17,8 @@ from support.redis import eventually
 from opentelemetry_guard import rules as rules_module
 from opentelemetry_guard.instrumentation import fastapi_guard, guard_rules
 from opentelemetry_guard.instrumentation.agent_handler import BesideAgent, GuardAgentHandler
-from opentelemetry_guard.instrumentation.options import GuardOptions
 from opentelemetry_guard.models import DynamicRules
+from opentelemetry_guard.settings.instrumentation import GuardOptions
 
 guard = pytest.importorskip("guard", reason="fastapi-guard is not installed; the extra `fastapi-guard` has it")
 

@@ -23,7 +23,7 @@ from opentelemetry_guard.instrumentation.http_rules import (
     climbs,
     threat_level,
 )
-from opentelemetry_guard.instrumentation.options import GuardOptions
+from opentelemetry_guard.settings.instrumentation import GuardOptions
 
 
 def answered(path: str = "/items/7", status: int = 200, **more: Any) -> AnsweredRequest:

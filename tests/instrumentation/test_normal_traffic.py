@@ -22,7 +22,7 @@ from support.unguarded_app import app
 from opentelemetry_guard.instrumentation import request_following
 from opentelemetry_guard.instrumentation.behavior import BehaviorAnalyzer
 from opentelemetry_guard.instrumentation.judging import AnswerJudge
-from opentelemetry_guard.instrumentation.options import GuardOptions
+from opentelemetry_guard.settings.instrumentation import GuardOptions
 
 
 async def followed(scope: Any, receive: Any, send: Any) -> None:

@@ -25,7 +25,7 @@ from opentelemetry.sdk.metrics.export import HistogramDataPoint, InMemoryMetricR
 from opentelemetry_guard import semconv
 from opentelemetry_guard.exporters.metric_rows import PREFERRED_AGGREGATION, PREFERRED_TEMPORALITY, MetricMapper
 from opentelemetry_guard.instrumentation import resources
-from opentelemetry_guard.instrumentation.options import GuardOptions
+from opentelemetry_guard.settings.instrumentation import GuardOptions
 
 ON = GuardOptions(resource_metrics=True)
 

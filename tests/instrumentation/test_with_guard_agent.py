@@ -21,10 +21,10 @@ from support.backend import running_backend
 from support.guarded import INJECTION, attack, configured, guarded, send, told
 from support.redis import eventually
 
-from opentelemetry_guard import late
 from opentelemetry_guard.exporters.log import GuardLogExporter
 from opentelemetry_guard.instrumentation import fastapi_guard
-from opentelemetry_guard.instrumentation.options import GuardOptions
+from opentelemetry_guard.settings import late
+from opentelemetry_guard.settings.instrumentation import GuardOptions
 
 guard = pytest.importorskip("guard", reason="fastapi-guard is not installed; the extra `fastapi-guard` has it")
 guard_agent: Any = pytest.importorskip("guard_agent", reason="guard-agent is not installed, and need not be")

@@ -17,7 +17,7 @@ import pytest
 from support.guard_server import Answer, guard_server
 from support.redis import eventually
 
-from opentelemetry_guard import GuardLogExporter, late, rules
+from opentelemetry_guard import GuardLogExporter, rules
 from opentelemetry_guard.delivery.control import Control
 from opentelemetry_guard.delivery.outcome import Outcome, RulesAnswer, Verdict
 from opentelemetry_guard.delivery.route import Route
@@ -25,6 +25,7 @@ from opentelemetry_guard.delivery.transport import Transport
 from opentelemetry_guard.models import AgentStatus, DynamicRules
 from opentelemetry_guard.queue.base import Batch
 from opentelemetry_guard.rules.client import DEFAULT_INTERVAL, Link, RulesClient
+from opentelemetry_guard.settings import late
 
 START = 1_800_000_000.0
 UNCHANGED = RulesAnswer(Outcome(Verdict.ACCEPTED, 304))

@@ -13,11 +13,11 @@ from urllib.parse import urlsplit
 
 import requests
 
-from ...config import PREFIX, GuardConfig
 from ...delivery.deadline import connect, set_deadline
 from ...delivery.transport import ask, new_session
 from ...delivery.trust import CertificateError
 from ...delivery.workers import Workers
+from ...settings.delivery import PREFIX, GuardConfig
 from ...urls import mask_url
 from ...version import __version__
 from .finding import Finding, ok, problem, warning

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from ...codec import complete, to_row
-from ...config import PREFIX, GuardConfig
 from ...delivery.delivery import Delivery
 from ...queue.base import QueueOptions
 from ...queue.memory import MemoryQueue
+from ...settings.delivery import PREFIX, GuardConfig
 from .finding import Finding, ok, problem
 
 _SECONDS = 10.0

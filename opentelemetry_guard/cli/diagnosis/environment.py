@@ -7,10 +7,10 @@ import os
 from collections.abc import Iterator, Mapping
 from importlib.metadata import entry_points
 
-from ... import environment_variables
-from ...config import PREFIX, GuardConfig, SettingError
-from ...instrumentation import options
 from ...queue.url import check_queue_url
+from ...settings.delivery import PREFIX, GuardConfig
+from ...settings.setting import SettingError
+from ...settings.table import GROUPS, SETTINGS
 from ...urls import mask_url
 from . import config_file
 from .config_file import Declared
@@ -23,9 +23,8 @@ _SIGNALS = {
 }
 """The variable of each signal, and the group of the entry points that it names."""
 
-_OWN = (PREFIX, options.PREFIX)
-_KNOWN = frozenset(name for name in vars(environment_variables) if name.startswith("OTEL_"))
-_SECRET = ("KEY", "SECRET", "HEADERS", "PASSWORD")
+_OWN = tuple({group.PREFIX for group in GROUPS})
+_KNOWN = {found.variable: found for found in SETTINGS if found.variable}
 _SWITCHED_OFF = "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS"
 
 
@@ -71,13 +70,12 @@ def _check_settings(environ: Mapping[str, str], declared: Mapping[str, object]) 
         yield problem(name, rest, f"correct or unset {name}: until then nothing is exported")
     except TypeError as error:
         yield problem(config_file.VARIABLE, f"its exporter guard can't be made: {error}", "take that name out")
-    for name in options.NAMES:
-        variable = options.PREFIX + name.upper()
-        if text := environ.get(variable, "").strip():
+    for variable, found in _KNOWN.items():
+        if not variable.startswith(PREFIX) and not found.is_unset(text := environ.get(variable, "")):
             try:
-                options.GuardOptions.resolve({}, **{name: text})
-            except ValueError as error:
-                yield problem(variable, str(error).removeprefix(f"{name} "), f"correct or unset {variable}")
+                found.parse(text, from_environment=True)
+            except SettingError as error:
+                yield problem(variable, str(error).removeprefix(f"{variable} "), f"correct or unset {variable}")
     if key is None and not environ.get(PREFIX + "API_KEY", "").strip():
         yield problem(PREFIX + "API_KEY", "is not set: batches wait in the queue", f"set {PREFIX}API_KEY")
     path = environ.get(PREFIX + "ENDPOINT", "").rstrip("/")
@@ -132,7 +130,7 @@ def _check_exporters(variable: str, environ: Mapping[str, str]) -> Iterator[Find
 
 
 def _shown(name: str, value: str) -> str:
-    if any(word in name for word in _SECRET) and not name.endswith("CLIENT_KEY"):
+    if _KNOWN[name].declared.secret:
         return "is set"
     if name == PREFIX + "QUEUE_URL" and not _is_queue_url(value):
         return "is set"  # where a password stands in it is not known

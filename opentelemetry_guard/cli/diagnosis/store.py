@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from ...config import PREFIX, GuardConfig
 from ...queue.base import Batch, DeliveryQueue, QueueOptions, QueueStats, QueueUnavailable
 from ...queue.memory import MemoryQueue
 from ...queue.redis import RedisQueue
@@ -18,6 +17,7 @@ from ...queue.redis_scripts import keys_of
 from ...queue.redis_url import parse_redis_url
 from ...queue.sqlite import SqliteQueue
 from ...queue.url import default_queue_file, destination_path, open_queue, sqlite_path
+from ...settings.delivery import PREFIX, GuardConfig
 from ...urls import mask_url
 from .finding import Finding, ok, problem, warning
 

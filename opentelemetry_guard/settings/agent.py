@@ -1,17 +1,24 @@
-"""The agent's settings, as the documents have them; `docs/agent.md` says what each becomes in OpenTelemetry."""
+"""The agent's settings, as the documents have them, and what each becomes: its own or fastapi-guard's.
+
+Which setting a field of `AgentConfig`, or of fastapi-guard's
+`SecurityConfig`, becomes stands where that setting is declared.
+"""
 
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from .config import DEFAULT_ENDPOINT, SettingError, parse_setting
-from .once import log_once
-from .privacy.sensitive_names import DEFAULT_HEADERS
+from ..once import log_once
+from . import values
+from .delivery import DEFAULT_ENDPOINT, GuardConfig
+from .instrumentation import GuardOptions
+from .privacy import DEFAULT_HEADERS, PrivacySettings
+from .setting import Group, Parser, Setting, SettingError
+from .table import SETTINGS
 
 _logger = logging.getLogger(__name__)
 
@@ -27,20 +34,21 @@ _SUPERSEDED = {
 """Settings of the current release of guard-agent for which there is nothing to set here, and why."""
 
 
-def _number(low: float, high: float, *, whole: bool = False, or_zero: bool = False) -> BeforeValidator:
-    """Return a validator that takes a number from `low` to `high`, and says what it was given otherwise."""
-    allowed = f"{'a whole number' if whole else 'a number'} from {low:g} to {high:g}{', or 0' if or_zero else ''}"
+def _within(parse: Parser) -> BeforeValidator:
+    """Return a validator that reads a value as a setting does, and says what it was given otherwise."""
 
-    def check(value: object) -> float:
+    def check(value: object) -> object:
         try:
-            number = math.nan if isinstance(value, bool) else float(value)  # type: ignore[arg-type]
-        except (TypeError, ValueError, OverflowError):
-            number = math.nan
-        if not (low <= number <= high or (or_zero and number == 0)) or (whole and number != int(number)):
-            raise ValueError(f"it is {value!r}, allowed is {allowed}")
-        return int(number) if number == int(number) else number
+            return parse(value)
+        except ValueError as error:
+            raise ValueError(f"it is {value!r}, which can't be used: {error}") from None
 
     return BeforeValidator(check)
+
+
+def _like(group: type[Group], name: str) -> BeforeValidator:
+    """Return the validator of the setting that a field becomes."""
+    return _within(group.settings()[name].declared.parse)
 
 
 def _optional_text(value: object) -> object:
@@ -87,21 +95,21 @@ class AgentConfig(BaseModel):
     api_key: str = Field(repr=False)
     endpoint: str = DEFAULT_ENDPOINT
     project_id: OptionalText = None
-    buffer_size: Annotated[int, _number(1, 100_000, whole=True)] = 100
-    flush_interval: Annotated[float, _number(0.05, 86_400)] = 30
+    buffer_size: Annotated[int, _like(GuardConfig, "batch_size")] = 100
+    flush_interval: Annotated[float, _within(values.seconds(0.05))] = 30
     enable_metrics: bool = True
     enable_events: bool = True
-    retry_attempts: Annotated[int, _number(0, 1000, whole=True)] = 3
-    timeout: Annotated[float, _number(0.001, 3600)] = 30
-    backoff_factor: Annotated[float, _number(0.001, 3600)] = 1.0
+    retry_attempts: Annotated[int, _within(values.whole(0, 1000))] = 3
+    timeout: Annotated[float, _like(GuardConfig, "timeout")] = 30
+    backoff_factor: Annotated[float, _like(GuardConfig, "backoff_factor")] = 1.0
     sensitive_headers: list[str] = Field(default_factory=lambda: sorted(DEFAULT_HEADERS))
-    max_payload_size: Annotated[int, _number(1, 1024 * 1024, whole=True)] = 1024
-    dynamic_rule_interval: Annotated[float, _number(1, 86_400, or_zero=True)] = 300
-    status_interval: Annotated[float, _number(1, 86_400, or_zero=True)] = 300
+    max_payload_size: Annotated[int, _like(PrivacySettings, "max_payload_size")] = 1024
+    dynamic_rule_interval: Annotated[float, _like(GuardOptions, "rules_interval")] = 300
+    status_interval: Annotated[float, _like(GuardConfig, "status_interval")] = 300
     project_encryption_key: str | None = Field(default=None, repr=False)
     payload_signing_secret: str | None = Field(default=None, repr=False)
     compression_enabled: bool = True
-    compression_threshold: Annotated[int, _number(0, 1024 * 1024, whole=True)] = 1024
+    compression_threshold: Annotated[int, _like(GuardConfig, "compression_threshold")] = 1024
     install_id: OptionalText = None
     guard_version: OptionalText = None
     guard_core_version: OptionalText = None
@@ -138,6 +146,45 @@ def _checked(setting: str, value: str) -> str:
     if not value.strip():
         raise ValueError("it must not be blank")
     try:
-        return str(parse_setting(setting, value))
+        return str(GuardConfig.parse(setting, value))
     except SettingError as error:
         raise ValueError(str(error).partition(" ")[2]) from None
+
+
+def settings_of_agent(config: AgentConfig) -> dict[str, object]:
+    """Return the late settings that `config` makes, without those that it leaves open."""
+    values = {found.name: found.declared.convert(getattr(config, field)) for field, found in _late_by("agent").items()}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def settings_of_security(config: Any) -> dict[str, object]:
+    """Return the late settings that an application has made in fastapi-guard's `SecurityConfig`, by name.
+
+    Only fields that it has set count, so that fastapi-guard's defaults change nothing.
+    """
+    return {
+        found.name: found.declared.convert(getattr(config, field))
+        for field, found in _late_by("security").items()
+        if says(config, field)
+    }
+
+
+def says(config: Any, field: str) -> bool:
+    """Whether an application has set a field of its `SecurityConfig` to something."""
+    return field in getattr(config, "model_fields_set", ()) and getattr(config, field, None) not in (None, "")
+
+
+def differences(config: AgentConfig, other: AgentConfig) -> list[str]:
+    """Say where `other` differs from `config`, with the values of those settings that are no secret."""
+    found = []
+    for name, field in AgentConfig.model_fields.items():
+        ours, theirs = getattr(config, name), getattr(other, name)
+        if ours != theirs:
+            found.append(f"{name} (kept {ours!r}, not {theirs!r})" if field.repr else name)
+    return found
+
+
+def _late_by(source: Literal["agent", "security"]) -> dict[str, Setting]:
+    """Return the settings that may arrive late from a configuration, by the field that they have there."""
+    fields = ((getattr(found.declared, source), found) for found in SETTINGS if found.declared.late)
+    return {field: found for field, found in fields if field}

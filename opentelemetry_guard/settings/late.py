@@ -4,7 +4,7 @@ A distro builds the exporters before the application's first line runs; an
 application that keeps its API key in a `SecurityConfig` or an `AgentConfig`
 names it later. What it names is *offered* here::
 
-    from opentelemetry_guard import late
+    from opentelemetry_guard.settings import late
 
     late.offer("SecurityConfig", api_key=config.agent_api_key, project_id=config.agent_project_id)
 
@@ -22,9 +22,9 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .config import parse_setting, set_late
-from .once import log_once
-from .queue.url import check_queue_url
+from ..once import log_once
+from .setting import set_late
+from .table import BY_NAME
 
 _logger = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ _subscribers: list[Callable[[], None]] = []
 
 
 def offer(origin: str, **settings: object) -> None:
-    """Offer settings, named after the attributes of `GuardConfig`; None and blank text offer nothing.
+    """Offer settings by their names; None and blank text offer nothing.
 
     It never raises and waits for no network. A value that can't be used is
     logged as an error that names `origin`, the setting and the remedy, and is
@@ -57,14 +57,14 @@ def offer(origin: str, **settings: object) -> None:
     valid: dict[str, object] = {}
     for name, given in settings.items():
         try:
-            value = parse_setting(name, given)
-            if name == "queue_url" and value is not None:
-                check_queue_url(str(value))
-        except (ValueError, TypeError) as error:
+            found = BY_NAME.get(name)
+            if found is None or not found.declared.late:
+                raise ValueError(f"unknown setting {name!r}" if found is None else f"{name} can't be set that late")
+            if found.is_unset(given):
+                continue
+            valid[name] = found.parse(given)
+        except ValueError as error:
             log_once(_logger, logging.ERROR, f"{origin}: {error}. The setting is ignored")
-        else:
-            if value is not None:
-                valid[name] = value
     with _lock:
         refused = [name for name, value in valid.items() if name in _offers and _offers[name].value != value]
         fresh = {name: _Offer(origin, value) for name, value in valid.items() if name not in _offers}

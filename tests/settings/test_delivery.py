@@ -11,8 +11,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from opentelemetry_guard import environment_variables, once
-from opentelemetry_guard.config import DEFAULT_ENDPOINT, PREFIX, GuardConfig, SettingError, normalize_endpoint
+from opentelemetry_guard import once
+from opentelemetry_guard.settings import environment_variables
+from opentelemetry_guard.settings.delivery import DEFAULT_ENDPOINT, PREFIX, GuardConfig
+from opentelemetry_guard.settings.setting import SettingError
+from opentelemetry_guard.settings.values import base_url
 
 UUID_TEXT = "5f0c1b2e-7f6b-4a52-8a55-3f4a8d3c9e10"
 ENCRYPTION_KEY = "A" * 43
@@ -219,8 +222,8 @@ def test_headers_may_be_a_mapping_or_the_list_of_a_declarative_configuration() -
     ],
 )
 def test_an_endpoint_becomes_the_bare_base_url(given: str, expected: str) -> None:
-    assert normalize_endpoint(given) == expected
-    assert normalize_endpoint(expected) == expected
+    assert base_url(given) == expected
+    assert base_url(expected) == expected
 
 
 def test_shortening_an_endpoint_is_said_once_and_an_endpoint_that_is_right_is_not_spoken_of(

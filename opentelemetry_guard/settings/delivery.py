@@ -1,0 +1,268 @@
+"""Settings of the exporters and the delivery behind them: one destination."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import importlib.util
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from types import MappingProxyType
+from typing import ClassVar, Literal
+
+from . import values
+from .setting import Group, setting
+
+PREFIX = "OTEL_EXPORTER_GUARD_"
+"""What the names of the variables begin with."""
+DEFAULT_ENDPOINT = "https://api.fastapi-guard.com"
+
+Compression = Literal["gzip", "none"]
+Overflow = Literal["drop_oldest", "drop_newest"]
+
+
+def _encryption_key(value: object) -> str:
+    text = str(value).strip()
+    try:
+        raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars="-_", validate=True)
+    except (ValueError, binascii.Error):
+        raw = b""
+    if len(raw) != 32:
+        raise ValueError("it must be urlsafe base64 of 32 bytes")
+    if importlib.util.find_spec("cryptography") is None:
+        raise ValueError("encryption needs the package cryptography: pip install 'opentelemetry-guard[encryption]'")
+    return text
+
+
+def _compression_of(enabled: object) -> Compression:
+    return "gzip" if enabled else "none"
+
+
+def _overflow_of(policy: object) -> Overflow:
+    """``block`` and ``raise`` keep what came first, so a full store refuses what is new."""
+    return "drop_oldest" if policy == "drop" else "drop_newest"
+
+
+def _tries_of(retries: object) -> int:
+    return max(1, int(str(retries)))
+
+
+@dataclass(frozen=True, slots=True)
+class GuardConfig(Group):
+    """Validated settings of one destination. A wrong variable is raised: the caller switches Guard export off."""
+
+    PREFIX: ClassVar[str] = PREFIX
+    STRICT: ClassVar[bool] = True
+
+    endpoint: str = setting(
+        DEFAULT_ENDPOINT,
+        values.base_url,
+        "base URL of the backend, without `/api/v1`",
+        url=True,
+        late=True,
+        agent="endpoint",
+        security="agent_endpoint",
+    )
+    api_key: str | None = setting(
+        None,
+        values.header_text,
+        "API key; without one, batches wait in the queue",
+        secret=True,
+        late=True,
+        agent="api_key",
+        security="agent_api_key",
+    )
+    project_id: str | None = setting(
+        None,
+        values.short_header_text,
+        "project of the rows",
+        late=True,
+        agent="project_id",
+        security="agent_project_id",
+    )
+    headers: Mapping[str, str] = setting(
+        MappingProxyType({}), values.headers, "more request headers, `name=value,name=value`", shown="", secret=True
+    )
+    timeout: float = setting(
+        10.0,
+        values.seconds(0, 3600),
+        "seconds that one request may take in all, resolving the name and every attempt to connect included",
+        late=True,
+        agent="timeout",
+        security="agent_timeout",
+    )
+    compression: Compression = setting(
+        "gzip",
+        values.choice("gzip", "none"),
+        "`gzip` or `none`",
+        late=True,
+        agent="compression_enabled",
+        security="agent_compression_enabled",
+        convert=_compression_of,
+    )
+    compression_threshold: int = setting(
+        1024,
+        values.whole(0, 1_000_000_000, "bytes"),
+        "bytes of a body from which on it is compressed",
+        late=True,
+        agent="compression_threshold",
+        security="agent_compression_threshold",
+    )
+    batch_size: int = setting(
+        1000,
+        values.whole(1, 100_000),
+        "rows of one request at most",
+        late=True,
+        agent="buffer_size",
+        security="agent_buffer_size",
+    )
+    queue_url: str | None = setting(
+        None,
+        values.queue_url,
+        "`sqlite:///path/queue.db`, `redis://host/0`, `memory://`; see [docs/queues.md](docs/queues.md)",
+        shown="SQLite in the state directory",
+        url=True,
+        late=True,
+    )
+    queue_max_bytes: int = setting(
+        64 * 1024 * 1024, values.whole(64 * 1024, 2**50, "bytes"), "bound of the queue in bytes of encoded batches"
+    )
+    queue_overflow: Overflow = setting(
+        "drop_oldest",
+        values.choice("drop_oldest", "drop_newest"),
+        "what goes when the queue is full: `drop_oldest` or `drop_newest`; metrics go before events",
+        late=True,
+        agent="buffer_overflow_policy",
+        security="agent_buffer_overflow_policy",
+        convert=_overflow_of,
+    )
+    certificate: str | None = setting(
+        None,
+        values.readable_file,
+        "PEM file to check the backend's certificate against; without it `REQUESTS_CA_BUNDLE`, `CURL_CA_BUNDLE`, "
+        "`SSL_CERT_FILE` and `SSL_CERT_DIR` count, in this order",
+        shown="system's store",
+    )
+    client_certificate: str | None = setting(
+        None, values.readable_file, "PEM file with the client's certificate, for mutual TLS"
+    )
+    client_key: str | None = setting(
+        None, values.readable_file, "PEM file with the client's private key, for mutual TLS"
+    )
+    install_id: str | None = setting(
+        None,
+        values.uuid,
+        "UUID of this installation",
+        shown="made once and kept",
+        late=True,
+        agent="install_id",
+        security="agent_install_id",
+    )
+    signing_secret: str | None = setting(
+        None,
+        values.secret,
+        "sign every body with HMAC-SHA256",
+        secret=True,
+        blank_is_wrong=True,
+        late=True,
+        agent="payload_signing_secret",
+        security="agent_payload_signing_secret",
+    )
+    encryption_key: str | None = setting(
+        None,
+        _encryption_key,
+        "encrypt rows (AES-256-GCM) on the wire and in the queue: urlsafe base64 of 32 bytes; extra `encryption`",
+        secret=True,
+        blank_is_wrong=True,
+        late=True,
+        agent="project_encryption_key",
+        security="agent_project_encryption_key",
+    )
+    enable_events: bool = setting(
+        True,
+        values.switch,
+        "`false`: events are counted as dropped, `switched_off`, and not sent",
+        late=True,
+        agent="enable_events",
+        security="agent_enable_events",
+    )
+    enable_metrics: bool = setting(
+        True,
+        values.switch,
+        "the same for metrics",
+        late=True,
+        agent="enable_metrics",
+        security="agent_enable_metrics",
+    )
+    retry_attempts: int = setting(
+        5,
+        values.whole(1, 1000),
+        "tries of one burst, after which a batch waits in the backlog; an outage discards nothing",
+        late=True,
+        agent="retry_attempts",
+        security="agent_retry_attempts",
+        convert=_tries_of,
+    )
+    backoff_factor: float = setting(
+        0.5,
+        values.seconds(0, 3600),
+        "seconds of the first pause in a burst at most; each further one may be twice as long",
+        late=True,
+        agent="backoff_factor",
+        security="agent_backoff_factor",
+    )
+    breaker_failures: int = setting(
+        5, values.whole(1, 1000), "failures in a row after which the circuit breaker of a route opens"
+    )
+    breaker_failure_rate: float = setting(
+        0.5, values.share, "share of failures among the last 20 requests that opens it as well"
+    )
+    breaker_recovery: float = setting(
+        1.0, values.seconds(0, 3600), "seconds of an open breaker's first pause; each failed probe doubles it"
+    )
+    breaker_max_recovery: float = setting(10.0, values.seconds(0, 3600), "seconds that such a pause lasts at most")
+    status_interval: float = setting(
+        300.0,
+        values.seconds(1, or_zero="never"),
+        "seconds between two status reports; 0 sends none",
+        late=True,
+        agent="status_interval",
+        security="agent_status_interval",
+    )
+    shutdown_timeout: float = setting(
+        5.0, values.seconds(0, 3600, or_zero="at once"), "seconds that all shutdowns together may take"
+    )
+    guard_version: str | None = setting(
+        None,
+        values.short_header_text,
+        "release of fastapi-guard that bodies name",
+        shown="the installed one",
+        late=True,
+        agent="guard_version",
+    )
+    guard_core_version: str | None = setting(
+        None,
+        values.short_header_text,
+        "release of guard-core that bodies name",
+        shown="the installed one",
+        late=True,
+        agent="guard_core_version",
+    )
+
+    @property
+    def destination(self) -> str:
+        """Hash that the names of queues derive from: one queue per endpoint and project.
+
+        The key counts only where there is no project, so that a rotated key finds its backlog.
+        """
+        owner = f"project:{self.project_id}" if self.project_id else f"key:{_digest(self.api_key or '')}"
+        return _digest(f"{self.endpoint}\n{owner}")[:16]
+
+    def differences(self, other: GuardConfig) -> list[str]:
+        """Return the names of the settings in which `other` differs."""
+        return [f.name for f in fields(self) if getattr(self, f.name) != getattr(other, f.name)]
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode(errors="backslashreplace")).hexdigest()

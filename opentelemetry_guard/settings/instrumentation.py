@@ -1,0 +1,70 @@
+"""Settings of what runs inside an application: what is observed, and what is derived from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from . import values
+from .setting import Group, setting
+from .values import Network
+
+PREFIX = "OTEL_PYTHON_GUARD_"
+"""What the names of the variables begin with."""
+
+
+def _http_rules(value: object) -> Mapping[str, object]:
+    from ..instrumentation.http_rules import HttpRules
+
+    changes = values.json_object(value)
+    HttpRules.resolve(changes)
+    return changes
+
+
+def _behavior_rules(value: object) -> Mapping[str, object]:
+    from ..instrumentation.behavior_rules import BehaviorRules
+
+    changes = values.json_object(value)
+    BehaviorRules.resolve(changes)
+    return changes
+
+
+@dataclass(frozen=True, slots=True)
+class GuardOptions(Group):
+    """What the instrumentation does; each attribute is a keyword of `GuardInstrumentor.instrument`."""
+
+    PREFIX: ClassVar[str] = PREFIX
+    SUBJECT: ClassVar[str] = "instrumentation"
+
+    http_events: bool = setting(
+        True, values.switch, "derive events from answers; [docs/events.md](docs/events.md) has the rules"
+    )
+    http_rules: Mapping[str, object] | None = setting(
+        None, _http_rules, "changes to the rules of what an answer means: JSON, or the path of a file"
+    )
+    behavior: bool = setting(True, values.switch, "analyse clients' behaviour; [docs/behavior.md](docs/behavior.md)")
+    behavior_rules: Mapping[str, object] | None = setting(
+        None, _behavior_rules, "changes to the thresholds of that analysis: JSON, or the path of a file"
+    )
+    trusted_proxies: tuple[Network, ...] = setting(
+        (), values.networks, "networks whose `X-Forwarded-For` names the client", shown="none"
+    )
+    rules_interval: float | None = setting(
+        None,
+        values.seconds(1, or_zero="none"),
+        "seconds between two polls of dynamic rules; 0 polls none",
+        shown="300",
+        agent="dynamic_rule_interval",
+        security="dynamic_rule_interval",
+    )
+    resource_metrics: bool = setting(
+        False,
+        values.switch,
+        "measure CPU, memory, threads, open files and the event loop's lag; extra `resources`",
+    )
+    sigterm_handler: bool = setting(
+        True,
+        values.switch,
+        "flush telemetry on SIGTERM, and on SIGINT and SIGHUP where they have the system's default action",
+    )
