@@ -8,7 +8,7 @@ PYTEST_ARGS ?=
 PARALLEL := --numprocesses 3 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-guard faults lint format tables wheel test-lowest benchmark screenshots clean
+.PHONY: help demo test test-guard faults fuzz lint format tables wheel test-lowest benchmark screenshots clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -30,6 +30,10 @@ test-guard: $(INSTALLED)  ## Test with the oldest fastapi-guard, and with guard-
 
 faults: $(INSTALLED)  ## Run the fault suite at full length, with its figures; CHAOS_SEED=1 replays a schedule
 	FAULTS_SCALE=1 $(BIN)/python -m pytest -m faults -s $(PYTEST_ARGS)
+
+fuzz: $(INSTALLED)  ## Run the fuzzers longer, from a new seed; FUZZ_SEED=20 replays one
+	FUZZ_SCALE=$(or $(FUZZ_SCALE),20) FUZZ_SEED=$(or $(FUZZ_SEED),$(shell date +%s)) \
+		$(BIN)/python -m pytest -m fuzz -s $(PYTEST_ARGS)
 
 lint: $(INSTALLED)  ## Check style and types
 	$(BIN)/ruff format --check .

@@ -23,7 +23,8 @@ from opentelemetry_guard import SecurityEvent, codec, incident, privacy
 from opentelemetry_guard.codec import Row, to_row
 from opentelemetry_guard.exporters.event_rows import rows_of_records, rows_of_spans
 from opentelemetry_guard.privacy import Privacy, PrivacySettings, cleaning
-from opentelemetry_guard.privacy.secrets_in_text import MASK, is_card_number
+from opentelemetry_guard.privacy.mask import MASK
+from opentelemetry_guard.privacy.secrets_in_text import is_card_number
 from opentelemetry_guard.privacy.shortening import shorten
 from opentelemetry_guard.settings import late
 from opentelemetry_guard.tally import FILTERED, PRIVACY_ERROR, PROCESSOR_ERROR, TALLY

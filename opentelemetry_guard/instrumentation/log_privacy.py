@@ -21,7 +21,7 @@ from opentelemetry.sdk._logs import LogRecordProcessor, ReadWriteLogRecord
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from ..once import log_once
-from .span_privacy import cleaner
+from .span_privacy import cleaners
 
 _logger = logging.getLogger(__name__)
 
@@ -109,11 +109,13 @@ def _survive(found: ReadWriteLogRecord) -> None:
     """Mask a record; where that fails, everything goes that might hold a secret."""
     record = found.log_record
     try:
-        clean = cleaner()
+        clean, traces = cleaners()
         if isinstance(record.body, str):
             record.body = clean.message(record.body)
+        elif record.body:
+            record.body = clean.value(record.body)
         if record.attributes:
-            record.attributes = {**record.attributes, **clean.changes(record.attributes)}
+            record.attributes = {**record.attributes, **traces.changes(record.attributes)}
     except Exception as error:  # noqa: BLE001  a request must not fail for its telemetry's sake
         record.body, record.attributes = None, {}
         log_once(

@@ -3,7 +3,9 @@
 Those spans go to every exporter of the application, not only to ours: the
 query string, the path, the user agent, captured headers and the messages of
 exceptions are masked before any exporter sees them. Only what the spans hold
-is changed; nothing is shortened, added or dropped.
+is changed; nothing is added or dropped, and only what is longer than anybody
+reads is shortened: a client chooses most of it, and all of it is searched
+while the request waits.
 
 The OpenTelemetry SDK offers a span to processors when it starts and, with all
 that was added since, when it ends (`SpanProcessor._on_ending`); after that it
@@ -15,7 +17,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from weakref import WeakKeyDictionary
 
 from opentelemetry import trace
@@ -34,8 +36,10 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger(__name__)
 
-MAX_TEXT = 16 * 1024
+MAX_TEXT = 8 * 1024
 """Bytes of one attribute that are looked at; what is longer is shortened to them."""
+MAX_TRACE = 16 * 1024
+"""The same of an exception's message and stack trace, of which the end matters most."""
 
 _SCOPES = frozenset(
     {
@@ -109,7 +113,7 @@ def _is_concerned(span: ReadableSpan) -> bool:
 def _mask(span: Span) -> None:
     # A span that ended refuses changes, but its exporters get these very objects; `_survive` knows what to do where
     # another release of the SDK holds them differently.
-    clean = cleaner()
+    clean, traces = cleaners()
     _mask_attributes(clean, span._attributes)
     if (name := clean.path(span._name)) != span._name:
         span._name = name
@@ -119,7 +123,7 @@ def _mask(span: Span) -> None:
     if span._events:
         for event in span._events:
             if event.name != semconv.SECURITY_EVENT:
-                _mask_attributes(clean, event.attributes)
+                _mask_attributes(traces, event.attributes)
 
 
 def _mask_attributes(clean: Privacy, attributes: object) -> None:
@@ -129,22 +133,29 @@ def _mask_attributes(clean: Privacy, attributes: object) -> None:
             held.update(changes)
 
 
-# What `cleaner` made, and of which privacy; replaced whole.
-_cleaners: tuple[Privacy, Privacy] | None = None
+class Cleaners(NamedTuple):
+    """The privacy of the process with room for long texts: one for what clients choose, one for stack traces."""
+
+    texts: Privacy
+    traces: Privacy
+
+
+# What `cleaners` made, and of which privacy; replaced whole.
+_made: tuple[Privacy, Cleaners] | None = None
 _current: Callable[[], Privacy] | None = None
 
 
-def cleaner() -> Privacy:
+def cleaners() -> Cleaners:
     """Return the privacy of the process with room for long attributes."""
-    global _cleaners, _current
+    global _made, _current
     if _current is None:
         from .. import privacy  # here, since a process without requests is spared what it imports
 
         _current = privacy.current
     current = _current()
-    made = _cleaners
+    made = _made
     if made is None or made[0] is not current:
-        made = _cleaners = (current, current.with_limit(MAX_TEXT))
+        made = _made = (current, Cleaners(current.with_limit(MAX_TEXT), current.with_limit(MAX_TRACE)))
     return made[1]
 
 

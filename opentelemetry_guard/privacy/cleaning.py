@@ -15,14 +15,15 @@ from opentelemetry.util.types import AnyValue
 
 from .. import codec
 from ..codec import Row
-from ..jsonsafe import JSON, MAX_DEPTH, describe
+from ..jsonsafe import JSON, MAX_DEPTH, describe, json_safe
 from ..models import SecurityEvent
 from ..once import log_once
 from ..settings.privacy import PrivacySettings, Processor
 from ..tally import FILTERED, PRIVACY_ERROR, PROCESSOR_ERROR, TALLY
 from .hashed_addresses import AddressHash, is_address_name, literals
+from .mask import MASK
 from .quoted_content import CONTENT_KEYS, CONTENT_KEYS_OF, MATCH_KEYS, without_content
-from .secrets_in_text import HASHED_ADDRESS, MASK, is_card_number, mask, mask_path, mask_query
+from .secrets_in_text import HASHED_ADDRESS, is_card_number, mask, mask_path, mask_query
 from .sensitive_names import Names, canonical
 from .shortening import fits, shorten
 
@@ -39,7 +40,9 @@ _MEMORY = 2048
 _SHORTEST_NAME = 64
 """Bytes that a name may have however small the limit of a string is: the contract's names have to stay."""
 _MEMORABLE = 200
-"""Characters of a text that is worth remembering."""
+"""Characters of a text that is worth remembering for long."""
+_LONG_MEMORY = 16
+"""Longer harmless texts of each kind that are remembered: a span is cleaned at its start and again at its end."""
 
 
 class _Kind(Enum):
@@ -72,6 +75,8 @@ _HEADER_ATTRIBUTES = ("http.request.header.", "http.response.header.")
 _SMALLEST_CARD, _LARGEST_CARD = 10**12, 10**16
 """Integers of 13 to 16 digits are looked at; longer ones are identifiers far more often than cards."""
 _NO_ADDRESSES: tuple[str, ...] = ()
+_MOST_ADDRESSES = 32
+"""Addresses of one event that are looked for in its texts; where it names more, all IP addresses in them are hashed."""
 
 
 class _Known(NamedTuple):
@@ -97,6 +102,7 @@ class Privacy:
         self._for_names = self if self._limit == self._names_limit else self.with_limit(self._names_limit)
         self._hash = AddressHash(settings.address_key) if settings.address_key else None
         self._harmless: dict[_Kind, set[str]] = {kind: set() for kind in _Kind}
+        self._harmless_long: dict[_Kind, set[str]] = {kind: set() for kind in _Kind}
         self._kinds: dict[str, _Known] = {}
         # By name, for names that stay as they are: the harmless values of their kind.
         self._known_values: dict[str, set[str]] = {}
@@ -137,7 +143,14 @@ class Privacy:
 
     def message(self, message: str) -> str:
         """Return the message of a log record: without secrets, and where addresses are hashed, any address too."""
-        return self.text(self._hash.in_prose(message) if self._hash else message)
+        if self._hash is None:
+            return self.text(message)
+        # Longer than what `text` looks at, so that it sees that there was more.
+        return self.text(self._hash.in_prose(message[: self._limit + LOOKAHEAD + 1]))
+
+    def value(self, value: AnyValue) -> AnyValue:
+        """Return the body of a log record, or an attribute's value, without secrets at any depth; texts see `text`."""
+        return self._attribute(value, _Kind.PLAIN)
 
     def path(self, path: str) -> str:
         """Return a URL or a path without secrets, also without segments that look like keys."""
@@ -153,16 +166,21 @@ class Privacy:
                 if harmless is not None and value in harmless:
                     continue
                 clean: AnyValue = self._value(value, self._known(name).kind, 0, _NO_ADDRESSES)
-            elif type(value) is tuple:
-                kind = self._known(name).kind
-                clean = tuple(
-                    self._value(item, kind, 0, _NO_ADDRESSES) if type(item) is str else item for item in value
-                )
+            elif isinstance(value, (tuple, list, Mapping)):
+                clean = self._attribute(value, self._known(name).kind)
             else:
                 continue
             if clean != value:
                 changes[name] = clean
         return changes
+
+    def _attribute(self, value: AnyValue, kind: _Kind) -> AnyValue:
+        """Return a value of OpenTelemetry's without secrets, the same object where there are none."""
+        if isinstance(value, tuple) and not any(isinstance(item, (tuple, list, Mapping)) for item in value):
+            return tuple(self._value(item, kind, 0, _NO_ADDRESSES) if type(item) is str else item for item in value)
+        safe = json_safe(value)
+        cleaned = self._value(safe, kind, 0, _NO_ADDRESSES)
+        return value if cleaned == safe else cleaned
 
     def address(self, address: str) -> str:
         """Return a client's address: under the key where there is one, else as it is."""
@@ -257,7 +275,7 @@ class Privacy:
                 if (
                     harmless is not None
                     and (value in harmless or (depth == 0 and name in _MADE_BY_US))
-                    and not (addresses and any(address in value for address in addresses))
+                    and not (addresses and _may_hold(value, addresses))
                 ):
                     continue
             kind, clean_name = self._known(name)
@@ -279,20 +297,29 @@ class Privacy:
         if not updates and not names and not gone:
             return mapping
         result: dict[str, JSON] = {}
+        numbers: dict[str, int] = {}
         for name, value in mapping.items():
             if name not in gone:
                 free = names.get(name, name)
                 if names and (free in result or (free != name and free in mapping)):
-                    free = self._free(free, {**mapping, **result})
+                    free = self._free(free, mapping, result, numbers)
                 result[free] = updates.get(name, value)
         return result
 
-    def _free(self, name: str, taken: Mapping[str, JSON]) -> str:
-        """Return a name that is not taken: names that differ in a secret alone are the same when it is masked."""
-        number = 2
-        while (free := shorten(name, self._names_limit - len(suffix := f" ({number})")) + suffix) in taken:
+    def _free(self, name: str, given: Row, taken: Row, numbers: dict[str, int]) -> str:
+        """Return a name that is not taken: names that differ in a secret alone are the same when it is masked.
+
+        `numbers` holds where the search for the last one like it ended, so that a thousand like it are no longer
+        search each.
+        """
+        number = numbers.get(name, 2)
+        while True:
+            suffix = f" ({number})"
+            free = shorten(name, self._names_limit - len(suffix)) + suffix
             number += 1
-        return free
+            if free not in given and free not in taken:
+                numbers[name] = number
+                return free
 
     def _value(self, value: JSON, kind: _Kind, depth: int, addresses: tuple[str, ...]) -> JSON:
         if kind is _Kind.SECRET:
@@ -335,9 +362,14 @@ class Privacy:
 
     def _string(self, original: str, kind: _Kind, depth: int, addresses: tuple[str, ...]) -> str:
         """Return a text without secrets, the same object where there are none."""
-        text = self._hash.in_text(original, addresses) if addresses and self._hash else original
+        text, cut = original, False
+        if len(original) > self._limit + LOOKAHEAD:
+            text, cut = original[: self._limit + LOOKAHEAD], True
+        if addresses and self._hash:
+            many = len(addresses) > _MOST_ADDRESSES
+            text = self._hash.in_prose(text) if many else self._hash.in_text(text, addresses)
         harmless = self._harmless[kind]
-        if text in harmless:
+        if text in harmless or (not cut and text in self._harmless_long[kind]):
             return text
         if (kind is _Kind.ID and _ID.fullmatch(text)) or (
             kind is _Kind.ADDRESS and HASHED_ADDRESS.fullmatch(text) and fits(text, self._limit)
@@ -345,24 +377,22 @@ class Privacy:
             return text
         cleaned = text
         for _ in range(_PASSES):
-            before, cleaned = cleaned, self._once(cleaned, kind, depth)
+            before, cleaned, cut = cleaned, self._once(cleaned, kind, depth, cut), False
             if cleaned == before:
                 break
         else:
             return self._mask
-        if cleaned != original:
-            return cleaned
-        if len(original) <= _MEMORABLE:
-            if len(harmless) >= _MEMORY:
-                harmless.clear()
-            harmless.add(original)
-        return original
+        short = len(cleaned) <= _MEMORABLE
+        memory = harmless if short else self._harmless_long[kind]
+        if len(memory) >= (_MEMORY if short else _LONG_MEMORY):
+            memory.clear()
+        memory.add(cleaned)
+        return original if cleaned == original else cleaned
 
-    def _once(self, text: str, kind: _Kind, depth: int) -> str:
-        whole = len(text)
-        if not fits(text, self._limit):
-            text = text[: self._limit + LOOKAHEAD]
-        cut = len(text) < whole
+    def _once(self, text: str, kind: _Kind, depth: int, cut: bool) -> str:
+        """Clean a text once; `cut` says whether something was cut from it before."""
+        if len(text) > self._limit + LOOKAHEAD:
+            text, cut = text[: self._limit + LOOKAHEAD], True
         if kind is _Kind.ADDRESS and self._hash is not None:
             text = self._hash.in_field(text)
         if kind is _Kind.QUOTING:
@@ -394,6 +424,10 @@ class Privacy:
             return text if cleaned is value and not repeated else orjson.dumps(cleaned).decode()
         except (ValueError, TypeError, RecursionError):
             return None
+
+
+def _may_hold(text: str, addresses: tuple[str, ...]) -> bool:
+    return len(addresses) > _MOST_ADDRESSES or any(address in text for address in addresses)
 
 
 def _complain(what: str, error: Exception) -> None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import re
 
+from .lookahead import Lookahead
+
 CONTENT_KEYS = frozenset(
     {
         "content_preview",  # handlers/suspatterns_handler.py: pattern_detected
@@ -40,10 +42,9 @@ _PLAIN_NAME = re.compile(r"[A-Za-z0-9_.\[\]-]{1,64}")
 _FINDING = r"(?:Value matched|Semantic attack|Pattern exceeded|Threat detected|Embedded JSON|JSON key|Request body)"
 # _utils/body_*_scan.py: the name of a parameter, a header or a field, which the client chose.
 _NAMED = re.compile(
-    r"(?P<where>(?:Query param|Header|Form field|Multipart field|Request body field|JSON key)(?P<is_name> name)?) "
-    rf"'(?P<name>.*?)'(?=: {_FINDING}|:?\s*\Z)",
-    re.DOTALL,
+    r"(?:Query param|Header|Form field|Multipart field|Request body field|JSON key)(?P<is_name> name)? '"
 )
+_NAME_END = re.compile(rf"'(?=: {_FINDING}|:?\Z)")
 # handlers/suspatterns_handler.py and the `context` of its events: where, and the name that the client chose.
 _CONTEXT = re.compile(
     r"(?P<where>(?:\A|(?<= in ))(?:query_param|header|request_body|form_field|multipart_field|json_key|body_field))"
@@ -63,7 +64,7 @@ _CALLBACK = re.compile(r"(?P<where>Anomaly callback failed: ).+", re.DOTALL)
 def without_content(text: str) -> str:
     """Return a reason, a `trigger_info` or a `context` without what it quotes of the request."""
     if "'" in text:
-        text = _NAMED.sub(_named, text)
+        text = _without_names(text)
     if ":" in text:
         text = _CONTEXT.sub(_context, text)
         text = _CALLBACK.sub(lambda found: found["where"] + LEFT_OUT, text)
@@ -72,10 +73,17 @@ def without_content(text: str) -> str:
     return text
 
 
-def _named(found: re.Match[str]) -> str:
-    # Where the name itself matched, it is the attack.
-    plain = not found["is_name"] and _PLAIN_NAME.fullmatch(found["name"])
-    return f"{found['where']} '{found['name'] if plain else LEFT_OUT}'"
+def _without_names(text: str) -> str:
+    body = text.rstrip()
+    name_end = Lookahead(_NAME_END, body)
+    parts: list[str] = []
+    done = 0
+    while (found := _NAMED.search(body, done)) and (end := name_end.after(found.end())) < len(body):
+        # Where the name itself matched, it is the attack.
+        plain = not found["is_name"] and _PLAIN_NAME.fullmatch(body, found.end(), end)
+        parts += (body[done : found.end()], body[found.end() : end] if plain else LEFT_OUT)
+        done = end
+    return "".join((*parts, text[done:])) if parts else text
 
 
 def _context(found: re.Match[str]) -> str:

@@ -1,21 +1,24 @@
 """Find secrets in plain text by their shape or by the name in front of them, and mask them.
 
-Every rule is linear in the text's length: names and tokens are tried at the
-beginning of a word only, and none of the patterns can match one text in two
-ways. Masked text holds nothing that a rule matches again.
+Every rule is linear in the text's length, since a client may send the text:
+names and tokens are tried at the beginning of a word only, what was read for
+one rule's match is not read for its next one, and what ends a match far away
+is looked up in `lookahead`. Masked text holds nothing that a rule matches
+again.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
-from functools import cache
 
-from .sensitive_names import Names, canonical
+from .markup import mask_elements, mask_form_fields
+from .mask import MASK
+from .named_values import mask_named_values
+from .sensitive_names import Names
+from .tokens import mask_tokens
+from .url_passwords import mask_url_passwords
 
-MASK = "[REDACTED]"
-"""What stands in a secret's place."""
+__all__ = ["HASHED_ADDRESS", "MASK", "is_card_number", "mask", "mask_path", "mask_query"]
 
 
 def mask(text: str, names: Names) -> str:
@@ -28,18 +31,13 @@ def mask(text: str, names: Names) -> str:
     """
     if len(text) < _SHORTEST:
         return text
-    if _may_hold_token(text):
-        text = _TOKEN.sub(_mask_token, text)
-    if "://" in text and "@" in text:
-        text = _USERINFO.sub(rf"\g<user>{MASK}@", text)
+    text = mask_tokens(text)
+    text = mask_url_passwords(text)
     if _MAY_BE_CARD.search(text):
         text = _mask_cards(text)
-    if "<" in text and ">" in text:
-        text = _mask_elements(text, names)
-    if _may_hold_pair(text):
-        text = _mask_form_fields(text, names) if "form-data" in text else text
-        text = _mask_pairs(text, names)
-    return text
+    text = mask_elements(text, names)
+    text = mask_form_fields(text, names)
+    return mask_named_values(text, names)
 
 
 def mask_path(text: str, names: Names) -> str:
@@ -88,85 +86,6 @@ def mask_query(text: str, names: Names) -> str:
 
 _SHORTEST = 5
 """Characters of the shortest secret together with its name, ``pw=1``."""
-_LONG_WORD = re.compile(r"(?<![A-Za-z0-9_=+-])[A-Za-z0-9_=+-]{16}")
-_BEGIN = r"(?:(?<![A-Za-z0-9])|(?<=%[0-9A-Fa-f]{2}))"
-"""The beginning of a word, also after a percent-encoded character."""
-_BLANK = r"(?:\s|\+|%20)+"
-_TOKEN = re.compile(
-    _BEGIN
-    + r"""(?:
-      eyJ[A-Za-z0-9_-]{13,}(?:\.[A-Za-z0-9_-]*){1,4}             # JWT, JWS, JWE
-    | eyJ[A-Za-z0-9_-]{60,}                                     # of which the rest was cut off
-    | (?:sk|pk|rk)_(?:live|test)_[A-Za-z0-9]{8,}                # Stripe
-    | whsec_[A-Za-z0-9+/=]{16,}
-    | sk-(?:[A-Za-z0-9]{1,10}-){0,4}[A-Za-z0-9_]{16,}[A-Za-z0-9_-]*   # OpenAI, Anthropic
-    | gh[oprsu]_[A-Za-z0-9]{16,} | github_pat_[A-Za-z0-9_]{16,}   # GitHub
-    | gl(?:pat|dt|rt|ptt|ft|soat|cbt|agent|oas)-[A-Za-z0-9_.-]{16,}   # GitLab
-    | xox[a-z](?:-[A-Za-z0-9]+){1,8} | xapp-[A-Za-z0-9-]{11,}    # Slack
-    | (?:AKIA|ASIA|AROA|AIDA)[A-Z0-9]{12,}                      # AWS
-    | AIza[A-Za-z0-9_-]{20,} | ya29\.[A-Za-z0-9_.-]{16,}        # Google
-    | SG\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}                # SendGrid
-    | npm_[A-Za-z0-9]{16,} | pypi-[A-Za-z0-9_-]{16,} | dckr_pat_[A-Za-z0-9_-]{16,} | rubygems_[a-f0-9]{16,}
-    | hf_[A-Za-z0-9]{16,} | gsk_[A-Za-z0-9]{16,} | r8_[A-Za-z0-9]{16,}
-    | do[opr]_v1_[a-f0-9]{16,} | shp(?:at|ca|pa|ss)_[A-Fa-f0-9]{16,} | sq0[a-z]{3}-[A-Za-z0-9_-]{16,}
-    | hv[sbr]\.[A-Za-z0-9_-]{16,}                               # Vault
-    | (?i:digest)""" + _BLANK + r"""(?P<digest>(?:username|realm|nonce|uri|response|algorithm)=[^\r\n]+)
-    | (?i:bearer)""" + _BLANK + r"""(?P<bearer>[A-Za-z0-9._~+/=-]{4,})
-    | (?i:basic)""" + _BLANK + r"""(?P<basic>[A-Za-z0-9+/=_%-]{6,})
-    )
-    | -----BEGIN[A-Z0-9 +%]{0,40}PRIVATE[A-Z +%0-9]{1,20}-----(?s:.*?)(?:-----END[A-Z0-9 +%]{1,60}-----|\Z)
-    """,
-    re.VERBOSE,
-)  # fmt: skip
-
-_USERINFO = re.compile(r"(?P<user>://[^\s/:@?#\"']{0,200}:)(?![0-9]{1,5}[?#])[^\s/\"']+@")
-
-
-def _may_hold_token(text: str) -> bool:
-    """Whether it is worth while to look for tokens: each has a long word in it, or an announcement in front."""
-    if _LONG_WORD.search(text) or "-----BEGIN" in text:
-        return True
-    lower = text.lower()
-    return "bearer" in lower or "basic" in lower or "digest" in lower
-
-
-_PROSE = frozenset(
-    """
-    token tokens auth authentication authorization scheme schemes credential credentials header headers type format
-    prefix required missing expected expired invalid not found is was has been too short long empty
-    malformed revoked rejected refused unknown unsupported unexpected wrong mismatch failed failure error denied closed
-    signature verification validation value field none null
-    """.split()  # noqa: SIM905  words read better than a column of strings
-)
-"""Words that follow "bearer" or "token:" in a sentence."""
-
-
-def _is_prose(text: str) -> bool:
-    return all(word.strip(".,;-").lower() in _PROSE for word in text.split())
-
-
-def _mask_token(found: re.Match[str]) -> str:
-    text = found[0]
-    form = found.lastgroup
-    if form is None:
-        return MASK
-    start = found.start(form) - found.start()
-    value = found[form]
-    if (form == "bearer" and _is_prose(value)) or (form == "basic" and not _is_user_pass(value)):
-        return text
-    return text[:start] + MASK + text[start + len(value) :]
-
-
-def _is_user_pass(value: str) -> bool:
-    """Whether a value is base64 of ``user:password``, as far as it goes."""
-    value = value.replace("%3D", "").replace("%3d", "").rstrip("=").replace("-", "+").replace("_", "/")
-    padding = {2: "==", 3: "="}.get(len(value) % 4, "")
-    try:
-        return b":" in base64.b64decode(value[: len(value) - (len(value) % 4 == 1)] + padding)
-    except (ValueError, binascii.Error):
-        return False
-
-
 _MAY_BE_CARD = re.compile(r"[0-9]{3}(?:(?:[ +-]|%20)?[0-9]){10}")
 _DIGITS = re.compile(
     r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}"  # a UUID: passed over
@@ -272,126 +191,3 @@ def _looks_like_key(segment: str) -> bool:
     mixed = [piece for piece in _PIECE.findall(segment) if _TURN.search(piece)] if len(segment) >= _KEY_LENGTH else []
     turns = sum(len(_TURN.findall(piece)) for piece in mixed)
     return sum(map(len, mixed)) >= _KEY_LENGTH and turns >= 4
-
-
-_ENCODED_DELIMITER = r"(?:25)*(?:3[ABDFabdf]|2[02367Ccf8F9]|0[ADad])"
-_AFTER = r"(?:3[ABDFabdf]|2[02367Ccf8F9]|0[ADad])"
-# Wide, mathematical and invisible letters too: what reads like a name may be taken for it.
-_ODD = "\uff10-\uff19\uff21-\uff3a\uff41-\uff5a\uff3f\u00ad\u200b-\u200d\u2060\ufeff\U0001d400-\U0001d7ff"
-_LETTER = rf"[A-Za-z0-9_.\[\]${_ODD}-]"
-_ENCODED = rf"%(?!{_ENCODED_DELIMITER})[0-9A-Fa-f]{{2}}"
-_PAIR = re.compile(
-    r"(?:(?<![A-Za-z0-9_.\[\]$%-])|"
-    rf"(?<=%{_AFTER})|(?<=%25{_AFTER}))"
-    # The check behind the name spares trying its beginnings.
-    rf"(?P<name>(?:{_LETTER}|{_ENCODED}){_LETTER}{{0,64}}(?:{_ENCODED}{_LETTER}{{0,64}}){{0,8}})(?!{_LETTER})"
-    r"(?P<closing>\\*[\"']|%(?:25)*2[27])?"
-    r"[ \t]*(?P<separator>[=:]?=>?|[:,\uff1d\uff1a]|%(?:25)*3[ADEade])"
-    r"(?:[ \t]|%20|\\[trn])*"
-)
-_QUOTED = re.compile(r"b?(?P<quote>\\*[\"'])(?P<value>(?s:.*?))(?=(?<!\\)(?P=quote)(?![A-Za-z0-9]|(?P=quote))|\Z)")
-_ENCODED_QUOTED = re.compile(r"(?P<quote>%(?:25)*2[27])(?P<value>[^\s&\"']*?)(?=(?P=quote)|[\s&\"']|\Z)")
-_QUOTE_WITHIN = r"[\"'](?=[^\s,;:)\]}>&\\\"'])"
-"""A quote that does not end anything: it is part of a value that began without one."""
-_FORM_VALUE = re.compile(r"[^&?\r\n]{1,512}(?=&[A-Za-z0-9_.\[\]%-]{1,64}=)")
-"""A value of a form or a query that was not encoded, or not any more: all up to the next parameter."""
-_SCHEME = rf"(?:(?:Bearer|Basic|Digest|Token|ApiKey|Negotiate){_BLANK})?"
-_PARAMETER = re.compile(rf"{_SCHEME}(?:[^\s&\"']|{_QUOTE_WITHIN})+", re.IGNORECASE)
-_CLAUSE = re.compile(rf"(?:[^\s&\"']|{_QUOTE_WITHIN})+(?:(?<![,;])[ \t]+[^\s,;&\"'=:]+(?=[\s,;&\"']|\Z))*")
-_LINE = re.compile(r"(?:[^\r\n\\]|\\(?![rn]))+")
-_ELEMENT = re.compile(
-    r"<(?:[\w.-]{1,64}:)?(?P<name>[\w.-]{1,64})(?:\s[^<>]{0,512})?>(?P<value>(?:[^<]|<!\[CDATA\[(?s:.*?)(?:\]\]>|\Z))+)"
-)
-_WHOLE_LINE = frozenset({"authorization", "proxyauthorization", "cookie", "setcookie"})
-"""Headers whose value holds blanks, quotes, commas and semicolons."""
-_DETECTION = re.compile(r"(?:Value matched|Semantic attack|Pattern exceeded|Threat detected)\b")
-"""How guard-core goes on after the name of the field in which it found something."""
-_FORM_FIELD = re.compile(r"\bname=\"?(?P<name>[^\"\r\n;]{1,64})")
-_BLANK_LINE = re.compile(r"\r?\n\r?\n")
-
-
-def _may_hold_pair(text: str) -> bool:
-    """Whether anything separates a name from a value."""
-    if "=" in text or ":" in text or "%" in text or ("," in text and ("'" in text or '"' in text)):
-        return True
-    return not text.isascii() and ("\uff1d" in text or "\uff1a" in text)
-
-
-def _mask_form_fields(text: str, names: Names) -> str:
-    """Mask the parts of a multipart form whose names are sensitive."""
-    parts = re.split(r"(\r?\n--)", text)
-    for position, part in enumerate(parts):
-        blank = _BLANK_LINE.search(part)
-        head = part[: blank.start()] if blank else ""
-        found = _FORM_FIELD.search(head) if blank and "form-data" in head else None
-        if blank and found and found["name"] in names and blank.end() < len(part):
-            parts[position] = part[: blank.end()] + MASK
-    return "".join(parts)
-
-
-def _mask_elements(text: str, names: Names) -> str:
-    """Mask what XML elements with sensitive names hold."""
-
-    def masked(found: re.Match[str]) -> str:
-        if found["name"] not in names or found["value"].isspace():
-            return found[0]
-        return found[0][: found.start("value") - found.start()] + MASK
-
-    return _ELEMENT.sub(masked, text)
-
-
-@cache
-def _encoded_parameter(level: int) -> re.Pattern[str]:
-    """Return the pattern of a value in a query that was percent-encoded once more than `level` times."""
-    return re.compile(rf"(?:[^\s&\"'%]|{_QUOTE_WITHIN}|%(?!(?:25){{0,{level}}}26))+")
-
-
-def _mask_pairs(text: str, names: Names) -> str:
-    parts: list[str] = []
-    done = 0
-    found = _PAIR.search(text)
-    while found is not None:
-        begin = found.end()
-        end = begin
-        if found["name"] in names and (value := _value(text, found)):
-            begin, end = value
-            parts += (text[done:begin], MASK)
-            done = end
-        found = _PAIR.search(text, end)
-    return "".join((*parts, text[done:])) if parts else text
-
-
-def _value(text: str, pair: re.Match[str]) -> tuple[int, int] | None:
-    """Return where the value of a sensitive name begins and ends, None where none follows."""
-    position, separator, closing = pair.end(), pair["separator"], pair["closing"]
-    quoted = _QUOTED.match(text, position)
-    found: re.Match[str] | None
-    if separator == ",":
-        # Only two quoted strings are a pair; a comma in a sentence means nothing.
-        found = quoted if closing else None
-    elif canonical(pair["name"]) in _WHOLE_LINE and not quoted:
-        found = _LINE.match(text, position)
-    elif separator == "=" and (form := _FORM_VALUE.match(text, position)):
-        found = form
-    elif quoted:
-        found = quoted
-    elif text[position : position + 1] in ("{", "["):
-        found = None if text.startswith(MASK, position) else _LINE.match(text, position)
-        if found is None:
-            # What was masked before stays masked, together with what stands directly behind it.
-            found = _PARAMETER.match(text, position)
-    elif separator[0] == "%":
-        quoted = _ENCODED_QUOTED.match(text, position) if closing else None
-        found = quoted or _encoded_parameter(separator.count("25")).match(text, position)
-    elif separator == ":":
-        found = None if closing and _DETECTION.match(text, position) else _CLAUSE.match(text, position)
-    else:
-        found = _PARAMETER.match(text, position)
-    if found is None:
-        return None
-    begin, end = found.span("value") if found is quoted else found.span()
-    value = text[begin:end]
-    # Signs are no secret, and "invalid token: expired" is a sentence.
-    if not any(map(str.isalnum, value)) or (separator == ":" and _is_prose(value)):
-        return None
-    return begin, end

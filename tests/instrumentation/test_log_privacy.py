@@ -65,6 +65,13 @@ def test_the_exception_that_fastapi_itself_records_is_masked(logged: Logged) -> 
     assert SECRET not in logged.written
 
 
+def test_a_body_and_attributes_that_are_no_texts_are_masked_at_any_depth(logged: Logged) -> None:
+    nested = {"headers": [{"cookie": SECRET}], "form": {"password": SECRET, "user": "bob"}, "data": b"kept"}
+    logged.provider.get_logger("guard_core").emit(body=nested, attributes={"request": nested})
+    assert SECRET not in logged.written
+    assert logged.written.count("bob") == 2
+
+
 def test_other_loggers_are_the_applications(logged: Logged) -> None:
     logged.log("shop", f"password={SECRET}")
     assert logged.written.count(SECRET) == 2

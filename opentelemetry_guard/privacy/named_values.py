@@ -1,0 +1,148 @@
+"""Find the values of sensitive names in a text (``name=value``, ``name: value``, ``"name": "value"``), and mask them.
+
+The text is read once from its beginning to its end: a name is looked at where
+it begins, and reading goes on behind the value that was found for it, so that
+no character is read again for a later name. What ends a value far away is
+looked up in `Lookahead`, and runs of backslashes and of ``25`` in front of a
+quote are bounded.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+
+from .lookahead import Lookahead
+from .mask import MASK, is_prose
+from .sensitive_names import Names, canonical
+
+_ENCODED_DELIMITER = r"(?:25)*(?:3[ABDFabdf]|2[02367Ccf8F9]|0[ADad])"
+_AFTER = r"(?:3[ABDFabdf]|2[02367Ccf8F9]|0[ADad])"
+# Wide, mathematical and invisible letters too: what reads like a name may be taken for it.
+_ODD = "\uff10-\uff19\uff21-\uff3a\uff41-\uff5a\uff3f\u00ad\u200b-\u200d\u2060\ufeff\U0001d400-\U0001d7ff"
+_LETTERS = rf"A-Za-z0-9_.\[\]${_ODD}-"
+_ENCODED = rf"%(?!{_ENCODED_DELIMITER})[0-9A-Fa-f]{{2}}"
+_QUOTE = r"\\{0,16}[\"']"
+_ENCODED_QUOTE = r"%(?:25){0,8}2[27]"
+_PAIR = re.compile(
+    rf"(?:(?<![{_LETTERS}%])|(?<=%{_AFTER})|(?<=%25{_AFTER}))"
+    # A name is read to its end; the check behind it spares trying its beginnings.
+    rf"(?P<name>(?:[{_LETTERS}]|{_ENCODED})[{_LETTERS}]*(?:{_ENCODED}[{_LETTERS}]*)*)(?![{_LETTERS}])"
+    rf"(?P<closing>{_QUOTE}|{_ENCODED_QUOTE})?"
+    r"[ \t]*(?P<separator>[=:]?=>?|[:,\uff1d\uff1a]|%(?:25){0,8}3[ADEade])"
+    r"(?:[ \t]|%20|\\[trn])*"
+)
+_OPENING = re.compile(rf"b?({_QUOTE})")
+_ENCODED_QUOTED = re.compile(rf"(?P<quote>{_ENCODED_QUOTE})(?P<value>[^\s&\"']*?)(?=(?P=quote)|[\s&\"']|\Z)")
+_QUOTE_WITHIN = r"[\"'](?=[^\s,;:)\]}>&\\\"'])"
+"""A quote that does not end anything: it is part of a value that began without one."""
+_BLANK = r"(?:\s|\+|%20)+"
+_SCHEME = rf"(?:(?:Bearer|Basic|Digest|Token|ApiKey|Negotiate){_BLANK})?"
+_WORD = rf"(?=[^\s&])[^\s&\"']*(?:{_QUOTE_WITHIN}[^\s&\"']*)*"
+_PARAMETER = re.compile(_SCHEME + _WORD, re.IGNORECASE)
+_CLAUSE = re.compile(rf"{_WORD}(?:(?<![,;])[ \t]+[^\s,;&\"'=:]+(?=[\s,;&\"']|\Z))*")
+_LINE = re.compile(r"(?:[^\r\n\\]|\\(?![rn]))+")
+_FORM_END = re.compile(r"[&?\r\n]")
+_NEXT_PARAMETER = re.compile(r"&[A-Za-z0-9_.\[\]%-]{1,64}=")
+_WHOLE_LINE = frozenset({"authorization", "proxyauthorization", "cookie", "setcookie"})
+"""Headers whose value holds blanks, quotes, commas and semicolons."""
+_DETECTION = re.compile(r"(?:Value matched|Semantic attack|Pattern exceeded|Threat detected)\b")
+"""How guard-core goes on after the name of the field in which it found something."""
+
+Span = tuple[int, int]
+
+
+def mask_named_values(text: str, names: Names) -> str:
+    """Return a text without the values that follow sensitive names in it; the same object where there are none."""
+    if not _may_hold_pair(text):
+        return text
+    parts: list[str] = []
+    done = 0
+    values = _Values(text)
+    found = _PAIR.search(text)
+    while found is not None:
+        end = found.end()
+        if found["name"] in names and (value := values.of(found)):
+            begin, end = value
+            if _is_secret(text[begin:end], found["separator"]):
+                parts += (text[done:begin], MASK)
+                done = end
+        found = _PAIR.search(text, end)
+    return "".join((*parts, text[done:])) if parts else text
+
+
+def _may_hold_pair(text: str) -> bool:
+    """Whether anything separates a name from a value."""
+    if "=" in text or ":" in text or "%" in text or ("," in text and ("'" in text or '"' in text)):
+        return True
+    return not text.isascii() and ("\uff1d" in text or "\uff1a" in text)
+
+
+def _is_secret(value: str, separator: str) -> bool:
+    # Signs are no secret, and "invalid token: expired" is a sentence.
+    return any(map(str.isalnum, value)) and not (separator == ":" and is_prose(value))
+
+
+class _Values:
+    """Finds the values of names in one text; the names have to come in the text's order."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._form_end = Lookahead(_FORM_END, text)
+
+    def of(self, pair: re.Match[str]) -> Span | None:
+        """Return where the value of a name begins and ends, None where none follows; all of it has been read then."""
+        text, position, separator, closing = self._text, pair.end(), pair["separator"], pair["closing"]
+        opening = _OPENING.match(text, position)
+        if separator == ",":
+            # Only two quoted strings are a pair; a comma in a sentence means nothing.
+            return self._quoted(opening) if closing and opening else None
+        if not opening and canonical(pair["name"]) in _WHOLE_LINE:
+            return self._matched(_LINE, position)
+        if separator == "=" and (form := self._form_value(position)):
+            return form
+        if opening:
+            return self._quoted(opening)
+        if text[position : position + 1] in ("{", "["):
+            # What was masked before stays masked, together with what stands directly behind it.
+            return self._matched(_PARAMETER if text.startswith(MASK, position) else _LINE, position)
+        if separator[0] == "%":
+            quoted = _ENCODED_QUOTED.match(text, position) if closing else None
+            return (
+                quoted.span("value") if quoted else self._matched(_encoded_parameter(separator.count("25")), position)
+            )
+        if separator == ":":
+            return None if closing and _DETECTION.match(text, position) else self._matched(_CLAUSE, position)
+        return self._matched(_PARAMETER, position)
+
+    def _matched(self, pattern: re.Pattern[str], position: int) -> Span | None:
+        found = pattern.match(self._text, position)
+        return found.span() if found else None
+
+    def _quoted(self, opening: re.Match[str]) -> Span:
+        """Return what is between a quote and the next one like it that closes, or the end of the text.
+
+        A quote in front of a letter, or of the same quote, is part of the value, and so is one behind a backslash.
+        """
+        text, quote, begin = self._text, opening[1], opening.end()
+        end = text.find(quote, begin)
+        while end >= 0:
+            after = end + len(quote)
+            follows = text[after : after + 1]
+            continues = (follows.isascii() and follows.isalnum()) or text.startswith(quote, after)
+            if not continues and text[end - 1] != "\\":
+                return begin, end
+            end = text.find(quote, end + 1)
+        return begin, len(text)
+
+    def _form_value(self, position: int) -> Span | None:
+        """Return a value of a form or a query that was not encoded, or not any more: all up to the next parameter."""
+        end = self._form_end.after(position)
+        return (position, end) if end > position and _NEXT_PARAMETER.match(self._text, end) else None
+
+
+@cache
+def _encoded_parameter(level: int) -> re.Pattern[str]:
+    """Return the pattern of a value in a query that was percent-encoded once more than `level` (0 to 8) times."""
+    ampersand = rf"%(?:25){{0,{level}}}26"
+    return re.compile(rf"(?:[^\s&\"'%]+|{_QUOTE_WITHIN}|%(?!{ampersand[1:]}))+")
