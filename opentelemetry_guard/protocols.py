@@ -18,9 +18,10 @@ class TransportProtocol(Protocol):
     """Carries rows and statuses to a collector of your own, and brings rules back.
 
     Assign one to `agent.transport`. It is called for one batch at a time;
-    methods that are not coroutines work as well. ``False`` or an exception
-    means "not now": the batch stays in the queue and comes again. ``True``
-    (or None, where a method returns nothing) means that the collector has it.
+    methods that are not coroutines work as well. ``True`` (or None, where a
+    method returns nothing) means that the collector has it. Anything else,
+    or an exception, means "not now": the batch stays in the queue and comes
+    again.
 
     Two more methods are called where there are any: `initialize` before the
     first batch, `close` when the delivery ends.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import logging
 import math
 import os
 import threading
@@ -11,14 +12,17 @@ import weakref
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+_logger = logging.getLogger(__name__)
+
 T = TypeVar("T")
 
 
 class LoopThread:
     """Runs coroutines one after the other or side by side, as they come.
 
-    `_lock` guards `_loop` and is held while the thread is started, which
-    happens once, at the first coroutine.
+    `_lock` guards `_loop` and `_thread` and is held while the thread is
+    started: at the first coroutine, and at the first after `close` or after
+    a task of the user's has ended the loop with `SystemExit` or the like.
     """
 
     def __init__(self, name: str) -> None:
@@ -30,6 +34,7 @@ class LoopThread:
     def _reset(self) -> None:
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
 
     def run(self, coroutine: Coroutine[Any, Any, T], timeout: float = math.inf) -> T:
         """Run a coroutine from another thread and return what it returns.
@@ -47,17 +52,35 @@ class LoopThread:
             future.cancel()
             raise TimeoutError(f"it has not answered within {timeout:.1f} seconds") from error
 
+    def close(self, timeout: float) -> None:
+        """End the loop and close it; a task that holds it up for more than `timeout` seconds is left behind."""
+        with self._lock:
+            loop, thread, self._loop, self._thread = self._loop, self._thread, None, None
+        if loop is not None and thread is not None and not loop.is_closed():
+            try:
+                loop.call_soon_threadsafe(loop.stop)
+            except RuntimeError:
+                return  # it has ended just now
+            if thread is not threading.current_thread():
+                thread.join(timeout)
+
     def _running(self) -> asyncio.AbstractEventLoop:
         with self._lock:
-            if self._loop is None:
+            if self._loop is None or self._thread is None or not self._thread.is_alive():
                 self._loop = asyncio.new_event_loop()
-                threading.Thread(target=self._serve, args=(self._loop,), name=self._name, daemon=True).start()
+                self._thread = threading.Thread(target=_serve, args=(self._loop,), name=self._name, daemon=True)
+                self._thread.start()
             return self._loop
 
-    @staticmethod
-    def _serve(loop: asyncio.AbstractEventLoop) -> None:
-        asyncio.set_event_loop(loop)
+
+def _serve(loop: asyncio.AbstractEventLoop) -> None:
+    asyncio.set_event_loop(loop)
+    try:
         loop.run_forever()
+    except BaseException as error:  # noqa: BLE001  a task of the user's raised it; it must not show as a crash of ours
+        _logger.error("a task on a loop of ours raised %s: %s; the next call has another loop", type(error), error)
+    finally:
+        loop.close()
 
 
 _all: weakref.WeakSet[LoopThread] = weakref.WeakSet()

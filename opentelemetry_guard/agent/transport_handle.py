@@ -101,6 +101,7 @@ class TransportHandle:
             unwatch()
         if custom is not None:
             custom.end(CLOSE_SECONDS)
+        self._loop.close(CLOSE_SECONDS)
 
     def get_stats(self) -> dict[str, Any]:
         """Return counts of the calls, and the ``circuit_breaker_state`` of events: CLOSED, OPEN or HALF_OPEN."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import inspect
 import logging
 import math
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -14,6 +16,7 @@ from pydantic import ValidationError
 
 from ..codec import Row
 from ..delivery.outcome import Outcome, RulesAnswer, Verdict
+from ..delivery.workers import Ended, Workers
 from ..models import AgentStatus, DynamicRules, SecurityEvent, SecurityMetric
 from ..once import log_once
 from ..queue.base import Batch, Kind
@@ -28,9 +31,9 @@ REQUIRED = ("send_events", "send_metrics", "fetch_dynamic_rules", "send_status")
 class CustomTransport:
     """A user's `TransportProtocol` object in the place of HTTP.
 
-    It is called from the delivery's threads. Coroutines run on one event loop
-    in a thread of its own, so that a transport never blocks the application's
-    loop, nor that loop the delivery.
+    Coroutines run on one event loop in a thread of its own, so that a
+    transport never blocks the application's loop, nor that loop the delivery.
+    Plain methods run on a thread that is left behind where they hang.
     """
 
     def __init__(
@@ -46,11 +49,15 @@ class CustomTransport:
             theirs: the user's object.
             rows: returns the rows of a batch, or raises ValueError.
             loop: where its coroutines run.
-            limit: returns the seconds that a coroutine may take; a plain method can't be interrupted.
+            limit: returns the seconds that a call may take.
 
         Raises:
-            TypeError: `theirs` lacks a method.
+            TypeError: `theirs` lacks a method, or is a class.
         """
+        if isinstance(theirs, type):
+            raise TypeError(
+                f"the class {theirs.__name__} can't be agent.transport: assign an object, {theirs.__name__}()"
+            )
         missing = [name for name in REQUIRED if not callable(getattr(theirs, name, None))]
         if missing:
             raise TypeError(
@@ -61,11 +68,12 @@ class CustomTransport:
         self._rows = rows
         self._loop = loop
         self._limit = limit
+        self._workers = Workers("OtelGuardTransportCall", lambda: None)
         self._opening = threading.Lock()  # held while `initialize` runs, which is once
         self._opened = False
 
     def send(self, batch: Batch, timeout: float = math.inf) -> Outcome:
-        """Hand a batch over as models; False or an exception is a reason to try again."""
+        """Hand a batch over as models; whatever is not True or None is a reason to try again."""
         try:
             rows = _models(batch.kind, self._rows(batch))
         except ValueError as error:
@@ -81,8 +89,8 @@ class CustomTransport:
             return RulesAnswer(outcome)
         try:
             document = _document(found[0])
-        except ValueError as error:
-            return RulesAnswer(Outcome(Verdict.RETRY, reason=str(error)))
+        except Exception as error:  # noqa: BLE001  their model's own methods may raise anything
+            return RulesAnswer(Outcome(Verdict.RETRY, reason=f"{type(error).__name__}: {error}"[:300]))
         version = hashlib.sha256(document).hexdigest()
         return RulesAnswer(outcome) if version == etag else RulesAnswer(outcome, document, version)
 
@@ -91,7 +99,8 @@ class CustomTransport:
         return self._verdict(lambda: self._theirs.send_status(status), timeout)
 
     def close(self) -> None:
-        """Do nothing: it is called for each thread, and what is open is theirs; see `end`."""
+        """End the idle thread; what is open is theirs, see `end`."""
+        self._workers.close()
 
     def end(self, timeout: float) -> None:
         """Call their `close` where there is one, within `timeout` seconds."""
@@ -105,20 +114,37 @@ class CustomTransport:
     def _verdict(
         self, call: Callable[[], object], timeout: float, keep: Callable[[object], None] | None = None
     ) -> Outcome:
+        name = type(self._theirs).__name__
         try:
             self._open(timeout)
             result = self._call(call, timeout)
         except Exception as error:  # noqa: BLE001  a user's own transport may raise anything; the batch is kept
+            if isinstance(error, Ended):
+                self._say(f"raised {error}, which ended the call alone")
+            raised = "" if isinstance(error, Ended) else f"{type(error).__name__}: "
             return Outcome(
                 Verdict.RETRY,
-                reason=f"{type(self._theirs).__name__} raised {type(error).__name__}: {error}"[:300],
+                reason=f"{name} raised {raised}{error}"[:300],
                 timed_out=isinstance(error, TimeoutError),
             )
         if keep is not None:
             keep(result)
-        elif result is False:
-            return Outcome(Verdict.RETRY, reason=f"{type(self._theirs).__name__} returned False")
+        elif result is not None and result is not True:
+            kind = "False" if result is False else f"a value of type {type(result).__name__}"
+            if result is not False:
+                self._say(f"returned {kind}; only True, or None, says that it has taken what it was given")
+            if inspect.iscoroutine(result):
+                result.close()
+            return Outcome(Verdict.RETRY, reason=f"{name} returned {kind}")
         return Outcome(Verdict.ACCEPTED)
+
+    def _say(self, what: str) -> None:
+        log_once(
+            _logger,
+            logging.ERROR,
+            f"the transport {type(self._theirs).__name__} {what}. Rows are kept, and come again",
+            cause=f"{type(self._theirs).__name__} {what[:60]}",
+        )
 
     def _open(self, timeout: float) -> None:
         with self._opening:
@@ -128,14 +154,21 @@ class CustomTransport:
                 self._opened = True
 
     def _call(self, call: Callable[[], object], timeout: float) -> object:
-        result = call()
+        seconds = min(timeout, self._limit())
+        ends_at = time.monotonic() + seconds
+        result = self._workers.call(call, seconds)
         if not inspect.isawaitable(result):
             return result
 
         async def awaited() -> object:
-            return await result
+            try:
+                return await result
+            except (Exception, asyncio.CancelledError):
+                raise
+            except BaseException as error:  # noqa: BLE001  it would end the loop, which the next call needs
+                raise Ended(f"{type(error).__name__}: {error}") from None
 
-        return self._loop.run(awaited(), min(timeout, self._limit()))
+        return self._loop.run(awaited(), ends_at - time.monotonic())
 
 
 def _models(kind: Kind, rows: Sequence[Row]) -> list[Any]:

@@ -76,12 +76,12 @@ class Control:
         """Say that a task has become due earlier; a child of a fork gets its own thread here."""
         with self._condition:
             self._condition.notify_all()
-            if self._tasks and self._thread is None:
+            if self._tasks and not self._runs():
                 self._start()
 
     def ensure(self) -> None:
         """Start the thread where a fork has left this process without it; cheap where there is nothing to do."""
-        if self._tasks and self._thread is None:
+        if self._tasks and not self._runs():
             self.wake()
 
     def after_fork_in_child(self) -> None:
@@ -91,6 +91,10 @@ class Control:
             task.after_fork_in_child()
         if any(task.starts_in_child for task in self._tasks):
             self.wake()
+
+    def _runs(self) -> bool:
+        thread = self._thread
+        return thread is not None and thread.is_alive()
 
     def _start(self) -> None:
         thread = threading.Thread(target=self._run, name=self._name, daemon=True)
@@ -106,7 +110,8 @@ class Control:
             while (task := self._next()) is not None:
                 try:
                     task.run()
-                except Exception:
+                except BaseException:
+                    # The thread must outlive it: nobody else makes these calls.
                     _logger.exception("unexpected error in a call to the Guard backend, trying again")
                     task.due_at = time.monotonic() + AFTER_A_DEFECT
 

@@ -160,6 +160,11 @@ class _DeadlineHTTPSPool(HTTPSConnectionPool):
 _POOLS = {"http": _DeadlineHTTPPool, "https": _DeadlineHTTPSPool}
 
 
+def _close_at_once(manager: Any) -> None:
+    """Have a manager's `clear` close connections: by itself it leaves that to the collection of garbage."""
+    manager.pools.dispose_func = lambda pool: pool.close()
+
+
 class DeadlineAdapter(HTTPAdapter):
     """Makes the requests of a `requests.Session` end at the deadline that `set_deadline` has set.
 
@@ -175,6 +180,7 @@ class DeadlineAdapter(HTTPAdapter):
         """Make the pools, with connections that know the deadline."""
         super().init_poolmanager(*args, ssl_context=self._context, **kwargs)
         self.poolmanager.pool_classes_by_scheme = _POOLS
+        _close_at_once(self.poolmanager)
 
     def proxy_manager_for(self, proxy: str, **proxy_kwargs: Any) -> Any:
         """Return the pools of a proxy; behind a SOCKS proxy only each single wait is bounded."""
@@ -183,6 +189,7 @@ class DeadlineAdapter(HTTPAdapter):
         manager = super().proxy_manager_for(proxy, ssl_context=self._context, **proxy_kwargs)
         if not proxy.lower().startswith("socks"):
             manager.pool_classes_by_scheme = _POOLS
+        _close_at_once(manager)
         return manager
 
     def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:

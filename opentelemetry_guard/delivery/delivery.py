@@ -321,6 +321,8 @@ class Delivery:
 
         stats = self.stats()
         now = time.monotonic()
+        if died := self._sender.has_died:
+            self._sender.wake()
         with self._lock:
             if self._trends is None:
                 self._trends = Trends(fresh=isinstance(self._queue, MemoryQueue))
@@ -337,6 +339,7 @@ class Delivery:
                 dropped,
                 refused,
                 lost,
+                died,
             )
         )
 

@@ -175,24 +175,38 @@ class Sender:
         for source in self._sources:
             source.forget()
 
+    @property
+    def has_died(self) -> bool:
+        """Whether the thread has ended although nobody ended it; `wake` starts another."""
+        with self._condition:
+            return self._thread is not None and not self._thread.is_alive() and not self._stopping
+
     def _run(self) -> None:
         with suppress_instrumentation():
             while not self._stopping:
-                with self._condition:
-                    self._awake = False
-                    asked = self._asked
-                wait = self._guarded_turn()
-                with self._condition:
-                    if wait is None or wait > SHORT_PAUSE:
-                        self._answered = asked
-                        self._condition.notify_all()
-                    if wait != 0.0 and not self._awake and not self._stopping:
-                        self._condition.wait(wait)
+                try:
+                    self._turn_and_wait()
+                except BaseException:
+                    # What is raised into a thread (a greenlet's end, a signal's exception) may come at any line.
+                    _logger.exception("the delivery to the Guard backend was interrupted, going on")
+                    time.sleep(SHORT_PAUSE)
             self._equipment.transport.close()
         with self._condition:
             self._ended, then = True, self._at_end
         if then is not None:
             then()
+
+    def _turn_and_wait(self) -> None:
+        with self._condition:
+            self._awake = False
+            asked = self._asked
+        wait = self._guarded_turn()
+        with self._condition:
+            if wait is None or wait > SHORT_PAUSE:
+                self._answered = asked
+                self._condition.notify_all()
+            if wait != 0.0 and not self._awake and not self._stopping:
+                self._condition.wait(wait)
 
     def _flush_here(self, deadline: float, content: Callable[[], bool]) -> None:
         self._give_up_at = deadline
@@ -209,10 +223,16 @@ class Sender:
             with self._sending:
                 # A turn that began after the end would take up the lease that the end gives up.
                 return None if self._stopping else self._turn()
-        except Exception:
+        except BaseException as error:
             # The thread must outlive a defect of ours: without it nothing is sent any more.
             _logger.exception("unexpected error while delivering to the Guard backend, trying again")
+            self._pass_on(error)
         return UNAVAILABLE_SECONDS
+
+    def _pass_on(self, error: BaseException) -> None:
+        """Raise what interrupts a caller on whose own thread is sent (Ctrl-C); on the sender's it ends nothing."""
+        if not isinstance(error, Exception) and threading.current_thread() is not self._thread:
+            raise error
 
     def _turn(self) -> float | None:
         """Send at most one batch. Return 0 to be called again at once, seconds to wait, or None to wait for `wake`."""
@@ -280,16 +300,17 @@ class Sender:
                 self._deliver(source, route, leases[0])
             else:
                 self._encode_again(source, route, leases)
-        except Exception:
+        except BaseException as error:
             # Whatever it was: a batch that is left in flight would be delivered by nobody while this process lives.
             _logger.exception("unexpected error while delivering to the Guard backend, trying again")
             for lease in leases:
                 self._defer(source, lease.batch, 1.0 + self._delay(lease.attempts + 1), lease.refusals)
+            self._pass_on(error)
 
     def _deliver(self, source: Source, route: Route, lease: Lease) -> None:
         batch = lease.batch
         route.begin(time.monotonic())
-        outcome = self._equipment.transport.send(batch, self._give_up_at - time.monotonic())
+        outcome = self._send(batch)
         answered_at = time.monotonic()
         if batch.encrypted and outcome.reason:
             # An answer may quote the rows that it refuses, and what is encrypted is not to be found in clear anywhere.
@@ -314,6 +335,16 @@ class Sender:
                 self._bury(source, batch, outcome)
         # Last, since it tells the application's own instruments: whatever they do, the batch has been dealt with.
         route.settle(outcome, answered_at, batch)
+
+    def _send(self, batch: Batch) -> Outcome:
+        try:
+            return self._equipment.transport.send(batch, self._give_up_at - time.monotonic())
+        except BaseException as error:  # noqa: BLE001  a transport that breaks its promise fails, and no more than that
+            self._pass_on(error)
+            what = f"the transport raised {type(error).__name__}"
+            log_once(_logger, logging.ERROR, f"{what}: {error}. Rows are kept, and come again", cause=what)
+            _logger.debug("%s", what, exc_info=error)
+            return Outcome(Verdict.RETRY, reason=f"{what}: {error}"[:300])
 
     def _is_known(self, source: Source) -> bool:
         """Whether it is the Guard backend that answers: only its refusals are verdicts on rows."""

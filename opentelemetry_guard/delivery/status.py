@@ -47,6 +47,7 @@ class Reading:
         dropped_lately: rows that were dropped within `LATELY_SECONDS`.
         refused_lately: rows that became dead letters in that time.
         lost_lately: rows that this process lost before the queue in that time.
+        sender_died: whether the thread that sends had ended although nobody ended it.
     """
 
     stats: DeliveryStats
@@ -59,6 +60,7 @@ class Reading:
     dropped_lately: int = 0
     refused_lately: int = 0
     lost_lately: int = 0
+    sender_died: bool = False
 
 
 class Lately:
@@ -131,6 +133,8 @@ def assess(reading: Reading) -> AgentStatus:
 
 
 def _problems(reading: Reading) -> Iterator[Problem]:
+    if reading.sender_died:
+        yield "failed", "the thread that sends rows had been ended from outside; another one is started"
     yield from _problems_of_backend(reading)
     yield from _problems_of_queue(reading)
     if reading.dropped_lately:

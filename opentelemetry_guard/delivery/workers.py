@@ -36,6 +36,10 @@ is ending starts no other for the last one."""
 _left: list[threading.Thread] = []  # a change is one atomic step
 
 
+class Ended(RuntimeError):
+    """A call raised what is meant to end a thread or the process (`SystemExit`, a greenlet's end); it ends the call."""
+
+
 class Workers:
     """Makes calls on threads of its own, one at a time on each; at most one idle thread is kept for the next call.
 
@@ -65,7 +69,7 @@ class Workers:
             return job()
         answer = worker.do(job)
         try:
-            result = answer.result(max(0.0, deadline - time.monotonic()))
+            result = answer.result(min(threading.TIMEOUT_MAX, max(0.0, deadline - time.monotonic())))
         except FutureTimeoutError:
             if answer.done():
                 self._keep(worker)
@@ -150,7 +154,7 @@ class _Worker:
                 except Exception as error:  # noqa: BLE001  it is raised where the answer is waited for
                     answer.set_exception(error)
                 except BaseException as error:  # noqa: BLE001  what should end a thread or process must not end the caller's
-                    answer.set_exception(RuntimeError(f"the call was ended by {type(error).__name__}: {error}"))
+                    answer.set_exception(Ended(f"{type(error).__name__}: {error}"))
                 del item, job, answer
             try:
                 self._at_end()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from agent.conftest import MakeAgent
@@ -37,7 +38,7 @@ class Collector:
             raise step
         if step == "hang":
             await asyncio.Event().wait()
-        if step is not False:
+        if step is None or step is True:
             self.events += events
         return step
 
@@ -57,6 +58,121 @@ def _ledger(agent: GuardAgent) -> tuple[int, int]:
     assert agent.delivery is not None
     events = agent.delivery.stats().ledger["events"]
     return events.delivered, events.queued + events.in_flight
+
+
+class Plain(Collector):
+    """The same with plain methods."""
+
+    release = threading.Event()
+
+    def send_events(self, events: list[SecurityEvent]) -> Any:  # type: ignore[override]
+        self.calls += 1
+        step = self.plan.pop(0) if self.plan else True
+        if isinstance(step, BaseException):
+            raise step
+        if step == "hang":
+            self.release.wait(60)
+        if step is None or step is True:
+            self.events += events
+        return step
+
+
+async def nothing() -> str:
+    return ""
+
+
+class GreenletExit(BaseException):
+    """As greenlet and gevent have it."""
+
+
+@pytest.mark.parametrize("make", [Collector, Plain])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        SystemExit(1),
+        KeyboardInterrupt(),
+        GreenletExit("killed"),
+        asyncio.CancelledError(),
+        GeneratorExit(),
+        0,
+        1,
+        "",
+        "ok",
+        {},
+        {"success": True},
+        [],
+        Mock(),
+        nothing,
+        "hang",
+    ],
+    ids=lambda answer: type(answer).__name__ + str(answer)[:3],
+)
+def test_only_true_and_none_mean_that_a_batch_is_taken_and_nothing_ends_the_delivery(
+    make_agent: MakeAgent, make: type[Collector], answer: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    agent = make_agent(timeout=0.5)
+    transport = make(answer() if answer is nothing else answer)  # type: ignore[operator]
+    agent.transport = transport
+    agent.start()
+    agent.send_event(SecurityEvent(event_type="x"))
+    agent.flush_buffer()
+    eventually(lambda: _ledger(agent) == (1, 0))
+    assert (len(transport.events), transport.calls) == (1, 2)
+    agent.send_event(SecurityEvent(event_type="y"))
+    agent.flush_buffer()
+    eventually(lambda: _ledger(agent) == (2, 0))
+    Plain.release.set()
+
+
+@pytest.mark.parametrize("make", [Collector, Plain])
+@pytest.mark.parametrize("answer", [SystemExit(1), {}])
+def test_a_transport_that_always_misbehaves_is_said_once_and_told_by_the_status(
+    make_agent: MakeAgent, make: type[Collector], answer: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Misbehaving(make):  # type: ignore[misc, valid-type]
+        pass
+
+    Misbehaving.__name__ = f"{make.__name__}{type(answer).__name__}"
+    agent = make_agent()
+    transport = Misbehaving(*[answer] * 100)
+    agent.transport = transport
+    agent.start()
+    agent.send_event(SecurityEvent(event_type="x"))
+    agent.flush_buffer()
+    eventually(lambda: transport.calls >= 3)
+    status = agent.delivery.status()  # type: ignore[union-attr]
+    assert status.status == "degraded"
+    assert any(Misbehaving.__name__ in text for text in status.errors)
+    said = [r for r in caplog.records if r.levelname == "ERROR" and Misbehaving.__name__ in r.message]
+    assert len(said) == 1
+
+
+def test_statuses_and_rules_outlive_what_a_transport_raises(make_agent: MakeAgent) -> None:
+    class Raising(Collector):
+        asked = 0
+
+        async def fetch_dynamic_rules(self) -> Any:
+            self.asked += 1
+            if self.asked == 1:
+                raise SystemExit(1)
+            return {"rule_id": "r", "version": self.asked}
+
+        async def send_status(self, status: AgentStatus) -> Any:
+            self.statuses.append(status)
+            if len(self.statuses) == 1:
+                raise KeyboardInterrupt
+            return Mock() if len(self.statuses) == 2 else True
+
+    agent = make_agent(dynamic_rule_interval=1, status_interval=1)
+    transport = Raising()
+    agent.transport = transport
+    agent.start()
+    eventually(lambda: transport.asked >= 2 and len(transport.statuses) >= 3)
+
+
+def test_a_class_is_refused_where_it_is_assigned(make_agent: MakeAgent) -> None:
+    with pytest.raises(TypeError, match=r"the class Collector can't be .*: assign an object, Collector\(\)"):
+        make_agent().transport = Collector
 
 
 @pytest.mark.parametrize("answer", [False, ConnectionError("reset"), "hang"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -280,6 +281,50 @@ def test_delivery_resumes_by_itself_when_the_key_works() -> None:
     with patch.object(route_module, "HOLD_SECONDS", 0.0), sending(script, queue) as sender:
         sender.flush(WATCHDOG)
     assert script.delivered == ["a"]
+
+
+@pytest.mark.parametrize("error", [SystemExit(1), KeyboardInterrupt(), GeneratorExit(), MemoryError(), ValueError("x")])
+def test_a_transport_that_raises_whatever_fails_once_and_the_thread_lives(error: BaseException) -> None:
+    def broken(batch: Batch) -> Outcome:
+        raise error
+
+    queue, script = new_queue(), Script(broken)
+    append(queue, "a")
+    with sending(script, queue) as sender:
+        sender.flush(WATCHDOG)
+        thread = sender._thread
+        assert script.delivered == ["a"]
+        assert sender._thread is thread
+        assert not sender.has_died
+        assert sender._equipment.routes["events"].breaker.state is BreakerState.CLOSED
+
+
+def test_an_exception_raised_into_the_thread_while_it_waits_ends_nothing() -> None:
+    queue, script = new_queue(), Script()
+    with sending(script, queue) as sender:
+        sender.flush(WATCHDOG)
+        thread = sender._thread
+        assert thread is not None
+        assert thread.ident is not None
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(SystemExit))
+        append(queue, "a")
+        sender.flush(WATCHDOG)
+        assert script.delivered == ["a"]
+        assert sender._thread is thread
+
+
+def test_a_thread_that_has_died_is_told_and_started_again() -> None:
+    queue, script = new_queue(), Script()
+    with sending(script, queue) as sender:
+        dead = threading.Thread(target=lambda: None)
+        dead.start()
+        dead.join()
+        sender._thread = dead
+        assert sender.has_died
+        append(queue, "a")
+        sender.flush(WATCHDOG)
+        assert not sender.has_died
+        assert script.delivered == ["a"]
 
 
 def test_small_batches_never_sent_are_merged_into_one_request() -> None:
@@ -567,7 +612,7 @@ def test_a_defect_of_the_transport_neither_ends_the_thread_nor_keeps_the_batch(
     with sending(script, queue, pause=-1.0) as sender:
         flush_until(sender, lambda: queue.stats().depth == 0)
     assert script.delivered == ["a"]
-    assert "unexpected error" in caplog.text
+    assert "the transport raised ZeroDivisionError" in caplog.text
 
 
 def test_an_instrument_that_raises_makes_no_duplicate() -> None:

@@ -68,6 +68,7 @@ def test_nothing_wrong_is_healthy_and_has_no_errors() -> None:
             "failed",
             "events can't be delivered now",
         ),
+        (Reading(stats(), NOW, 1.0, sender_died=True), "failed", "the thread that sends rows"),
         (Reading(stats(oldest=NOW - LATE_SECONDS - 1), NOW, 1.0), "degraded", "has waited for 5 minutes"),
         (Reading(stats(bytes=90), NOW, 1.0, max_bytes=100), "degraded", "the queue is 90% full"),
         (Reading(stats(unreadable="disk I/O error"), NOW, 1.0), "degraded", "disk I/O error"),
