@@ -339,7 +339,7 @@ class Sender:
     def _send(self, batch: Batch) -> Outcome:
         try:
             return self._equipment.transport.send(batch, self._give_up_at - time.monotonic())
-        except BaseException as error:  # noqa: BLE001  a transport that breaks its promise fails, and no more than that
+        except BaseException as error:
             self._pass_on(error)
             what = f"the transport raised {type(error).__name__}"
             log_once(_logger, logging.ERROR, f"{what}: {error}. Rows are kept, and come again", cause=what)
