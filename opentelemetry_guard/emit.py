@@ -23,7 +23,7 @@ from opentelemetry import trace
 from opentelemetry._logs import Logger, LoggerProvider, SeverityNumber, get_logger_provider
 from opentelemetry.metrics import Counter, Histogram, Meter, MeterProvider, get_meter_provider
 
-from . import codec, incident, privacy, semconv
+from . import codec, incident, interruption, privacy, semconv
 from .jsonsafe import JSON, describe, safe_text
 from .models import MetricType, SecurityEvent, SecurityMetric
 from .once import log_once
@@ -139,6 +139,13 @@ class Emitter:
 
     def emit_event(self, event: SecurityEvent | Mapping[str, object] | None = None, /, **fields: object) -> None:
         """Emit one security event; see `emit_event`."""
+        interruption.emit("events", self._emit_event, event, fields)
+
+    def record_metric(self, metric: SecurityMetric | Mapping[str, object] | None = None, /, **fields: object) -> None:
+        """Record one security metric; see `record_metric`."""
+        interruption.emit("metrics", self._record_metric, metric, fields)
+
+    def _emit_event(self, event: object, fields: dict[str, object]) -> None:
         TALLY.emit("events")
         try:
             row, nanoseconds = codec.to_row({**codec.fields_of(event), **fields} if fields else event)
@@ -173,8 +180,7 @@ class Emitter:
                 "add GuardLogExporter to a LoggerProvider, or set OTEL_LOGS_EXPORTER=guard",
             )
 
-    def record_metric(self, metric: SecurityMetric | Mapping[str, object] | None = None, /, **fields: object) -> None:
-        """Record one security metric; see `record_metric`."""
+    def _record_metric(self, metric: object, fields: dict[str, object]) -> None:
         TALLY.emit("metrics")
         try:
             self._record(fields if metric is None else {**codec.fields_of(metric, _METRIC_FIELDS), **fields})

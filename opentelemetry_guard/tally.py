@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections import Counter
+from collections import defaultdict
 from dataclasses import dataclass
 
 NO_PIPELINE = "no_pipeline"
@@ -27,6 +27,8 @@ FILTERED = "filtered"
 """Reason: one of the user's processors returned None for it."""
 PROCESSOR_ERROR = "processor_error"
 """Reason: one of the user's processors raised."""
+REENTRANT = "reentrant"
+"""Reason: it interrupted another emission on its own thread, as too many others did."""
 PRIVACY_ERROR = "privacy_error"
 """Reason: it could not be cleaned of secrets."""
 
@@ -40,12 +42,17 @@ class TallyStats:
 
 
 class Tally:
-    """Counters that any thread may add to. The lock guards both dictionaries and is held for additions only."""
+    """Counters that any thread may add to. The lock guards both dictionaries and is held for additions only.
+
+    A signal's handler may add in the midst of an addition: the lock can be
+    taken twice, and what is done under it calls no Python function, within
+    which the interpreter would look for signals.
+    """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._emitted: Counter[str] = Counter()
-        self._dropped: Counter[tuple[str, str]] = Counter()
+        self._lock = threading.RLock()
+        self._emitted: defaultdict[str, int] = defaultdict(int)
+        self._dropped: defaultdict[tuple[str, str], int] = defaultdict(int)
 
     def emit(self, kind: str) -> None:
         """Count one row of `kind` that the application emitted."""
@@ -61,7 +68,7 @@ class Tally:
         """Return a copy of all counts."""
         with self._lock:
             dropped: dict[str, dict[str, int]] = {}
-            for (kind, reason), rows in self._dropped.items():
+            for (kind, reason), rows in list(self._dropped.items()):
                 dropped.setdefault(kind, {})[reason] = rows
             return TallyStats(dict(self._emitted), dropped)
 

@@ -11,7 +11,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-from .. import codec, process_end, rules
+from .. import codec, interruption, process_end, rules
 from ..delivery import registry
 from ..delivery.breaker import BreakerState
 from ..delivery.delivery import Delivery
@@ -129,7 +129,7 @@ class GuardAgent:
         if kind == "metrics":
             pipeline.emitter.record_metric(value)
             return
-        if self.config.buffer_overflow_policy != "drop" and pipeline.full():
+        if self.config.buffer_overflow_policy != "drop" and pipeline.full() and not interruption.interrupts():
             if self.config.buffer_overflow_policy == "raise":
                 raise _no_room()
             pipeline.write_ahead()

@@ -46,7 +46,7 @@ class ErrorReporter:
         _all.add(self)
 
     def _reset(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal's handler may send in the midst of a report
         self._next: dict[str, float] = {}
         self._unreported: Counter[str] = Counter()
         self._inside = threading.local()

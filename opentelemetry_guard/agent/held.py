@@ -31,14 +31,17 @@ class _Row:
 
 
 class Held:
-    """Rows in the order of their arrival. The lock guards `_rows` and is held for deque operations only."""
+    """Rows in the order of their arrival. The lock guards `_rows` and is held for deque operations only.
+
+    A signal's handler may put a row in the midst of another's, so the lock can be taken twice.
+    """
 
     def __init__(self) -> None:
         self._reset()
         _all.add(self)
 
     def _reset(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._rows: deque[_Row] = deque()
 
     def put(self, kind: Kind, fields: Mapping[str, object]) -> None:

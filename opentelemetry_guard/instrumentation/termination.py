@@ -12,18 +12,21 @@ What it holds is sent when the signal comes, since SIGKILL may come next.
 
 from __future__ import annotations
 
+import _thread
 import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
+from itertools import count
 from types import FrameType, ModuleType
 from typing import TypeVar
 
 import wrapt
 from opentelemetry.instrumentation.utils import unwrap
 
-from .. import process_end
+from .. import interruption, process_end
 
 T = TypeVar("T")
 
@@ -31,6 +34,13 @@ SIGNALS = tuple(
     number for name in ("SIGTERM", "SIGINT", "SIGHUP") if (number := getattr(signal, name, None)) is not None
 )
 """What asks a process to end; Windows has no SIGHUP."""
+
+MAX_ATTEMPTS = 100
+"""How often a signal is put off that comes in the midst of telemetry's own work."""
+PAUSE = 0.005
+"""Seconds between two attempts."""
+
+_attempts = count()
 
 INIT = 1
 """The process id of a container's first process."""
@@ -88,9 +98,18 @@ def _terminate(signum: int, frame: FrameType | None) -> None:
     if os.getpid() == INIT:
         process_end.flush_in_background()
         return
+    if interruption.may_hold_lock(frame) and next(_attempts) < MAX_ATTEMPTS:
+        # What is interrupted may hold a lock that the providers want, and gives it back when it goes on.
+        _thread.start_new_thread(_again, (signum,))
+        return
     # A second signal ends the process at once.
     uninstall()
     try:
         process_end.end()
     finally:
         os.kill(os.getpid(), signum)
+
+
+def _again(signum: int) -> None:
+    time.sleep(PAUSE)
+    os.kill(os.getpid(), signum)

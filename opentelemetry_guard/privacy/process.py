@@ -10,7 +10,7 @@ from ..settings.privacy import PrivacySettings
 from .cleaning import Privacy
 
 # Guards the two variables below it; they are replaced whole, so that `current` reads without it.
-_lock = threading.Lock()
+_lock = threading.RLock()  # a signal's handler may emit in the midst of the first emission
 _keywords: dict[str, object] = {}
 _current: Privacy | None = None
 
@@ -56,7 +56,7 @@ def _settings_came_late() -> None:
 
 def _after_fork() -> None:
     global _lock
-    _lock = threading.Lock()  # the parent's may have been held by a thread that does not exist here
+    _lock = threading.RLock()  # the parent's may have been held by a thread that does not exist here
 
 
 late.subscribe(_settings_came_late)
