@@ -1,59 +1,53 @@
 """Regular expressions that others wrote, run over text that a client wrote, in bounded time.
 
 A pattern is what `re` understands, found anywhere, in either case; text that
-is no regular expression is looked for as it stands. Before a pattern is used,
-the work that the worst text could cause is estimated from its parse tree, and
-a pattern beyond `MOST_STEPS` is refused: `re` backtracks, holds the
-interpreter's lock meanwhile and can't be interrupted.
+is no regular expression is looked for as it stands. All patterns together are
+one automaton of google-re2 (extra ``patterns``), which reads a text once,
+however many they are. What RE2 doesn't know (a look-ahead), and everything
+where it isn't installed, is searched by `re` as far as that is bounded
+(`bounded_re`). A text that keeps patterns busy for `MOST_SECONDS` is not
+looked at by the rest of them, and that is said.
 """
 
 from __future__ import annotations
 
-import itertools
-import math
+import importlib
+import logging
 import re
-import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from typing import Any, Protocol
 
-if sys.version_info >= (3, 11):
-    from re import _parser as _sre
-else:
-    import sre_parse as _sre
+from .bounded_re import FLAGS, GRAM, BoundedSearch
+from .once import log_once
 
-MOST_STEPS = 5_000_000
-"""Steps of `re` that the worst text may cost one pattern; tens of milliseconds, for patterns made to be slow."""
-GROUP_COST = 15
-"""Steps of a group's repeat, over its length, where a character class's takes one."""
-MOST_VARIANTS = 256
-"""Ways through a pattern's alternatives that are estimated; a pattern with more of them is refused."""
+_logger = logging.getLogger(__name__)
 
-_Find = Callable[[str], "re.Match[str] | None"]
+MOST_SECONDS = 0.02
+"""Seconds of processor time after which a text is not looked at by further matchers."""
+LONGEST_PATTERN = 4096
+"""Characters of a pattern; a longer one is refused."""
+MOST_INSTRUCTIONS = 4096
+"""Instructions of RE2 that one pattern may have; ordinary ones have about as many as characters."""
+SET_INSTRUCTIONS = 24_576
+"""Instructions of one automaton of patterns as they were written; a thousand ordinary patterns."""
+UNROLLED_INSTRUCTIONS = 4_096
+"""Instructions of one automaton of patterns that are much longer than their text, as ``.{200}`` is.
 
-_FLAGS = re.IGNORECASE | re.MULTILINE
+All of them can be at work at once, which takes some nanoseconds each at each character of the worst text.
+"""
+MOST_SETS = 64
+"""Automata of one list, of 8 MiB at most each."""
+
 _QUOTED = 100
 """Characters of a pattern that a message quotes."""
-_BEYOND = 256
-"""Stands for every character beyond Latin-1."""
-_ALL = frozenset(range(_BEYOND + 1))
-_SINGLE = ("LITERAL", "NOT_LITERAL", "ANY", "IN")
-_CATEGORIES = {
-    "CATEGORY_DIGIT": r"\d",
-    "CATEGORY_NOT_DIGIT": r"\D",
-    "CATEGORY_SPACE": r"\s",
-    "CATEGORY_NOT_SPACE": r"\S",
-    "CATEGORY_WORD": r"\w",
-    "CATEGORY_NOT_WORD": r"\W",
-}
+_DIFFERENT = re.compile(r"\{,|\[:")
+"""What RE2 takes for something else than `re` does."""
 
 
 class Patterns:
     """A list of patterns that tells which of them a text contains.
-
-    Args:
-        texts: the patterns.
-        longest: characters of a text that are looked at; what follows is not.
 
     Attributes:
         problems: what was found wrong with patterns, in words.
@@ -62,186 +56,232 @@ class Patterns:
     __slots__ = ("_longest", "_matchers", "problems")
 
     def __init__(self, texts: Iterable[str], longest: int) -> None:
+        """Compile patterns.
+
+        Args:
+            texts: the patterns.
+            longest: characters of a text that are looked at; what follows is not.
+        """
         self._longest = longest
-        self._matchers: list[tuple[_Find, str]] = []
         problems: list[str] = []
-        for text in texts:
-            if not text:
-                continue
-            try:
-                steps = worst_steps(text, longest)
-                compiled = re.compile(text, _FLAGS)
-            except (re.error, RecursionError, OverflowError):
-                problems.append(f"{text[:_QUOTED]!r} is not a regular expression and is looked for as plain text")
-                steps, compiled = 0.0, re.compile(re.escape(text), _FLAGS)
-            if steps > MOST_STEPS:
-                problems.append(
-                    f"{text[:_QUOTED]!r} is ignored: a hostile text could keep it busy for too long; simplify it"
-                )
-            else:
-                self._matchers.append((compiled.search, text))
+        self._matchers = _matchers([text for text in texts if text], longest, problems)
         self.problems = tuple(problems)
 
     def __bool__(self) -> bool:
         return bool(self._matchers)
 
     def find(self, text: str) -> str | None:
-        """Return the first pattern that `text` contains, None where it contains none."""
+        """Return a pattern that `text` contains, None where it contains none; the first one where RE2 knows all."""
         subject = text[: self._longest]
-        for find, pattern in self._matchers:
-            if find(subject) is not None:
-                return pattern
+        if len(self._matchers) == 1:
+            return self._matchers[0].find(subject, _never)
+        budget = _Budget()
+        for matcher in self._matchers:
+            if (found := matcher.find(subject, budget)) is not None:
+                return found
+            if budget():
+                break
         return None
 
 
-@dataclass(frozen=True, slots=True)
-class _Piece:
-    """One character class of a pattern: how often it may repeat, what a step costs, and its text if it is a literal."""
+def refusal(text: str, longest: int) -> str | None:
+    """Return why a pattern would not be used, in words; None for one that would be.
 
-    characters: frozenset[int]
-    many: bool = False
-    literal: str = ""
-    cost: int = 1
-
-
-class _TooFree(Exception):
-    """A pattern whose work can't be bounded: a repeat of something that itself varies, or a reference back."""
-
-
-def worst_steps(pattern: str, longest: int) -> float:
-    """Estimate the steps that the worst text of `longest` characters costs a search; infinity where nothing bounds it.
-
-    Raises:
-        re.error: the text is no regular expression.
+    Args:
+        text: the pattern.
+        longest: characters of the longest text that it is searched in.
     """
-    tree = _sre.parse(pattern, _FLAGS)
-    try:
-        variants = list(itertools.islice(_variants(tree), MOST_VARIANTS + 1))
-    except _TooFree:
-        return float("inf")
-    if len(variants) > MOST_VARIANTS:
-        return float("inf")
-    return sum(_steps(variant, longest) for variant in variants)
+    return next(iter(Patterns([text], longest).problems), None)
 
 
-def _steps(pieces: Sequence[_Piece], longest: int) -> float:
-    """Estimate one way through a pattern: the product of the places where its start and its loose ends can lie.
+class _Over(Protocol):
+    """Tells whether the time for a text is over."""
 
-    A repeat whose successor can't be part of it ends at one place. Another
-    is loose: it can end wherever the text that must follow occurs. From each
-    combination of those the last repeat reads on, and all share the text.
-    """
-    repeats = [index for index, piece in enumerate(pieces[:-1]) if piece.many]  # one at the very end can't fail
-    start = _period(_literal_at(pieces, 0))
-    if not repeats:
-        return len(pieces) * longest / start
-    loose = [
-        _period(_literal_at(pieces, index + 1))
-        for index in repeats[:-1]
-        if pieces[index + 1].many or pieces[index].characters & pieces[index + 1].characters
-    ]
-    share = longest / (2 + len(loose))
-    cost = max(pieces[index].cost for index in repeats)
-    return cost * longest * math.prod(max(1.0, share / period) for period in (start, *loose))
+    def __call__(self) -> bool: ...
 
 
-def _literal_at(pieces: Sequence[_Piece], index: int) -> str:
-    return "".join(piece.literal for piece in itertools.takewhile(lambda piece: piece.literal, pieces[index:]))
+class _Matcher(Protocol):
+    """Some of the patterns, ready to be looked for."""
+
+    def find(self, text: str, over: _Over) -> str | None:
+        """Return one that `text` contains, None where it contains none or the time is over."""
 
 
-def _period(text: str) -> int:
-    """Return how far apart occurrences of `text` lie at least; 1 for none."""
-    return next((step for step in range(1, len(text)) if text.startswith(text[step:])), max(1, len(text)))
+class _Budget:
+    """The time that one text may take. Processor time: a process that waits for its turn is no slow pattern."""
 
+    __slots__ = ("_cpu", "_wall")
 
-def _variants(tree: Any) -> Iterator[list[_Piece]]:
-    """Yield every way through a parse tree as its pieces."""
-    for choice in itertools.product(*(_choices(str(op), arguments) for op, arguments in tree)):
-        yield [piece for pieces in choice for piece in pieces]
+    def __init__(self) -> None:
+        self._cpu = time.thread_time() + MOST_SECONDS
+        self._wall = time.perf_counter() + MOST_SECONDS
 
-
-def _choices(op: str, arguments: Any) -> list[list[_Piece]]:
-    """Return the ways through one node of a parse tree."""
-    if op == "AT":
-        # Where a text begins is no place to fail after a repeat; its end and the edges of words are.
-        return [[] if "BEGINNING" in str(arguments) else [_Piece(_ALL)]]
-    if op in _SINGLE:
-        return [[_piece(op, arguments)]]
-    if op == "SUBPATTERN":
-        return _some(_variants(arguments[-1]))
-    if op == "ATOMIC_GROUP":
-        return _some(_variants(arguments))
-    if op == "BRANCH":
-        ways = [way for branch in arguments[1] for way in _some(_variants(branch))]
-        return ways if any(piece.many for way in ways for piece in way) else _merged(ways)
-    if op in ("MAX_REPEAT", "MIN_REPEAT", "POSSESSIVE_REPEAT"):
-        return _repeated(*arguments)
-    raise _TooFree
-
-
-def _some(ways: Iterator[list[_Piece]]) -> list[list[_Piece]]:
-    found = list(itertools.islice(ways, MOST_VARIANTS + 1))
-    if len(found) > MOST_VARIANTS:
-        raise _TooFree
-    return found
-
-
-def _merged(ways: list[list[_Piece]]) -> list[list[_Piece]]:
-    """Make alternatives without repeats one piece: what they can begin with, anything where one of them is empty."""
-    return [[_Piece(frozenset().union(*(way[0].characters if way else _ALL for way in ways)))]]
-
-
-def _repeated(least: int, most: int, body: Any) -> list[list[_Piece]]:
-    ways = _some(_variants(body))
-    if least == most == 1:
-        return ways
-    if (least, most) == (0, 1):
-        return [[], *ways]
-    if len(ways) != 1 or any(piece.many for piece in ways[0]) or _branches(body):
-        raise _TooFree
-    pieces = ways[0]
-    cost = 1 if len(body) == 1 and str(body[0][0]) in _SINGLE else max(1, GROUP_COST // max(1, len(pieces)))
-    if least == most and least * len(pieces) <= 64:
-        return [pieces * least]
-    return [[_Piece(frozenset().union(*(piece.characters for piece in pieces)), many=True, cost=cost)]]
-
-
-def _branches(body: Any) -> bool:
-    """Tell whether a repeat's body has alternatives, which may match one text in several ways."""
-    return any(
-        str(op) == "BRANCH"
-        or (
-            str(op) in ("SUBPATTERN", "ATOMIC_GROUP")
-            and _branches(arguments[-1] if str(op) == "SUBPATTERN" else arguments)
+    def __call__(self) -> bool:
+        if time.perf_counter() < self._wall or time.thread_time() < self._cpu:  # the first is cheap, and says it mostly
+            return False
+        log_once(
+            _logger,
+            logging.WARNING,
+            f"patterns of dynamic rules took more than {MOST_SECONDS * 1000:.0f} ms on a request, which was not "
+            "looked at by the rest of them: simplify the patterns, or use fewer",
+            cause="patterns over their time",
         )
-        for op, arguments in body
-    )
+        return True
 
 
-def _piece(op: str, arguments: Any) -> _Piece:
-    if op == "ANY":
-        return _Piece(_ALL - {10})
-    if op == "IN":
-        return _Piece(_members(arguments))
-    if op == "NOT_LITERAL":
-        return _Piece(_ALL - _cases(arguments) | {_BEYOND})
-    return _Piece(frozenset(_cases(arguments)), literal=chr(arguments).lower())
+def _never() -> bool:
+    return False
 
 
-def _members(items: Sequence[tuple[Any, Any]]) -> frozenset[int]:
-    """Return the characters of a class like ``[a-z0-9]``."""
-    members: set[int] = set()
-    for op, value in items:
-        if str(op) == "LITERAL":
-            members.add(min(value, _BEYOND))
-        elif str(op) == "RANGE":
-            members.update(range(min(value[0], _BEYOND), min(value[1], _BEYOND) + 1))
-        elif str(op) == "CATEGORY":
-            members.update(code for code in _ALL if code == _BEYOND or re.match(_CATEGORIES[str(value)], chr(code)))
-    members.update([code for member in members for code in _cases(member)])
-    return _ALL - members | {_BEYOND} if str(items[0][0]) == "NEGATE" else frozenset(members)
+class _Automaton:
+    """Patterns that one RE2 set looks for."""
+
+    __slots__ = ("_all", "_match", "_search", "_texts")
+
+    def __init__(self, re2: Any, texts: Sequence[str]) -> None:
+        self._texts = texts
+        options = _options(re2)
+        automaton = re2.Set.SearchSet(options)
+        for text in texts:
+            automaton.Add(_for_re2(text))
+        # It is in every text: a set that doesn't find it has run out of memory, which it tells in no other way.
+        self._all = automaton.Add("")
+        automaton.Compile()
+        self._match = automaton.Match
+        self._search = partial(re2.search, options=options)
+
+    def find(self, text: str, over: _Over) -> str | None:
+        subject = text.encode("utf-8", "replace")
+        found = self._match(subject)
+        if self._all in found:
+            first = min(found)
+            return None if first == self._all else self._texts[first]
+        over = _Budget() if over is _never else over
+        for pattern in self._texts:
+            if self._search(_for_re2(pattern).encode(), subject) is not None:
+                return pattern
+            if over():
+                break
+        return None
 
 
-def _cases(code: int) -> set[int]:
-    """Return a character in both cases."""
-    return {min(ord(case), _BEYOND) for case in (chr(code).lower(), chr(code).upper()) if len(case) == 1}
+class _Searches:
+    """Patterns that `re` looks for, each only in a text that has three characters which it needs."""
+
+    __slots__ = ("_always", "_by_gram")
+
+    def __init__(self, searches: Iterable[BoundedSearch]) -> None:
+        self._always: list[BoundedSearch] = []
+        self._by_gram: dict[str, list[BoundedSearch]] = {}
+        for search in searches:
+            (self._by_gram.setdefault(search.gram, []) if search.gram else self._always).append(search)
+
+    def find(self, text: str, over: _Over) -> str | None:
+        over = _Budget() if over is _never else over
+        for search in self._candidates(text):
+            for has_match in search.searches(text):
+                if has_match:
+                    return search.pattern
+                if over():
+                    return None
+        return None
+
+    def _candidates(self, text: str) -> Iterator[BoundedSearch]:
+        yield from self._always
+        if self._by_gram:
+            folded = text.casefold()
+            grams = {folded[index : index + GRAM] for index in range(len(folded) - GRAM + 1)}
+            for gram in self._by_gram.keys() & grams:
+                yield from self._by_gram[gram]
+
+
+def _matchers(texts: Sequence[str], longest: int, problems: list[str]) -> list[_Matcher]:
+    """Return what looks for patterns, and add to `problems` what is wrong with them."""
+    re2 = _re2() if texts else None
+    written, unrolled = _Sets(SET_INSTRUCTIONS), _Sets(UNROLLED_INSTRUCTIONS)
+    searches: list[BoundedSearch] = []
+    for text in texts:
+        pattern = _checked(text, problems)
+        if pattern is None:
+            continue
+        if size := 0 if re2 is None else _instructions(re2, pattern):
+            (unrolled if size > 2 * len(pattern) + 16 else written).add(pattern, size)
+        elif (search := BoundedSearch(pattern, longest)).window:
+            searches.append(search)
+        else:
+            problems.append(f"{_quoted(text)} is ignored: a text could keep it busy for too long; {_remedy(re2)}")
+    sets = [*written.sets, *unrolled.sets]
+    left_out = [pattern for patterns in sets[MOST_SETS:] for pattern in patterns]
+    if left_out:
+        problems.append(f"{len(left_out)} patterns from {_quoted(left_out[0])} on are ignored: there are too many")
+    found: list[_Matcher] = [_Automaton(re2, patterns) for patterns in sets[:MOST_SETS]]
+    return [*found, _Searches(searches)] if searches else found
+
+
+class _Sets:
+    """Patterns in sets of so many instructions at most."""
+
+    def __init__(self, instructions: int) -> None:
+        self.sets: list[list[str]] = []
+        self._instructions = instructions
+        self._room = 0
+
+    def add(self, pattern: str, size: int) -> None:
+        """Put a pattern of that many instructions into the last set, or into a new one."""
+        if size > self._room:
+            self.sets.append([])
+            self._room = self._instructions
+        self._room -= size
+        self.sets[-1].append(pattern)
+
+
+def _checked(text: str, problems: list[str]) -> str | None:
+    """Return a pattern that `re` understands; None for one that is too long."""
+    if len(text) > LONGEST_PATTERN:
+        problems.append(f"{_quoted(text)} is ignored: it has more than {LONGEST_PATTERN} characters")
+        return None
+    try:
+        re.compile(text, FLAGS)
+    except (re.error, RecursionError, OverflowError, Warning):
+        problems.append(f"{_quoted(text)} is not a regular expression and is looked for as plain text")
+        return re.escape(text)
+    return text
+
+
+def _quoted(text: str) -> str:
+    return repr(text[:_QUOTED])
+
+
+def _remedy(re2: Any) -> str:
+    return "install google-re2 (extra 'patterns'), or simplify it" if re2 is None else "simplify it"
+
+
+def _re2() -> Any:
+    """Return the module `re2`, None where it isn't installed."""
+    try:
+        return importlib.import_module("re2")
+    except ImportError:
+        return None
+
+
+def _options(re2: Any) -> Any:
+    options = re2.Options()
+    options.case_sensitive = False
+    options.never_capture = True
+    options.log_errors = False
+    return options
+
+
+def _for_re2(text: str) -> str:
+    return f"(?m)(?:{text})"
+
+
+def _instructions(re2: Any, text: str) -> int:
+    """Return the size of a pattern as RE2 has it; 0 for one that RE2 doesn't know, or that is too large."""
+    if _DIFFERENT.search(text):
+        return 0
+    try:
+        size = int(re2.compile(_for_re2(text), _options(re2)).programsize)
+    except (re2.error, UnicodeEncodeError):
+        return 0
+    return size if size <= MOST_INSTRUCTIONS else 0

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 from opentelemetry_guard.decision import MOST_REMEMBERED, compile_rules
 from opentelemetry_guard.models import DynamicRules
-from opentelemetry_guard.patterns import MOST_STEPS, Patterns, worst_steps
 
 # A small world, so that addresses and networks meet.
 v4_numbers = st.integers(0, 1023).map(lambda low: (198 << 24) + (51 << 16) + low)
@@ -171,7 +170,7 @@ def test_a_whitelisted_address_passes_every_other_list() -> None:
         ("*bot*", "robot", False),
         ("", "anything", False),
         ("tail", "x" * 600 + "tail", False),
-        ("(a+)+$", "a" * 512 + "!", False),
+        ("(a+)+$", "a" * 600 + "!", True),
     ],
 )
 def test_user_agents_match_as_in_fastapi_guard(pattern: str, agent: str, blocked: bool) -> None:
@@ -230,39 +229,6 @@ def test_rules_notice_a_list_that_grows_and_a_field_that_is_assigned() -> None:
 def test_rules_are_compiled_once() -> None:
     rules = DynamicRules(ip_blacklist=["192.0.2.1"])
     assert rules.compiled() is rules.compiled()
-
-
-@pytest.mark.parametrize(
-    "pattern",
-    ["curl", "bad.*bot", r"python-requests/\d+\.\d+\.\d+", "(?:bot|crawler|spider)", r"union\s+select|drop\s+table",
-     "<script[^>]*>", r"\.\./", "a{2,5}b", "(?:ab)*c", "^$", ".*bot.*", r"\bsqlmap\b", "[^a]+b"],
-)  # fmt: skip
-def test_patterns_that_people_write_are_cheap_enough(pattern: str) -> None:
-    assert worst_steps(pattern, 1024) <= MOST_STEPS
-    assert Patterns([pattern], 1024).problems == ()
-
-
-@pytest.mark.parametrize(
-    "pattern",
-    ["(a+)+$", "(a|aa)+$", "((a|aa)b?)+$", "(a*)*b", ".*.*.*x", "[a-z]*[a-z]*[a-z]*9", r".*?\w{2,}.*x",
-     r"(a)\1", "(x+x+)+y", "a?" * 20, "(?=a*)b", "[ā-ž]+[ā-ž]+[ā-ž]+!"],
-)  # fmt: skip
-def test_patterns_that_backtrack_without_bound_are_refused(pattern: str) -> None:
-    patterns = Patterns([pattern, "curl"], 1024)
-    assert len(patterns.problems) == 1
-    assert patterns.find("a" * 1024 + "!") is None
-    assert patterns.find("curl") == "curl"
-
-
-pieces = st.sampled_from(["a", "b", ".", "[ab]", r"\w", "(?:ab)", "(a|b)", "(?:a|ab)"])
-repeats = st.sampled_from(["", "", "*", "+", "?", "{2}", "{2,}", "*?"])
-expressions = st.lists(st.tuples(pieces, repeats).map("".join), min_size=1, max_size=6).map("".join)
-
-
-@given(expressions, st.sampled_from(["a", "ab", "aab", "b"]))
-def test_what_passes_the_estimate_ends_soon(expression: str, stem: str) -> None:
-    # There is nothing to assert: a pattern that backtracks without bound would not return in anybody's lifetime.
-    Patterns([expression], 512).find(stem * 512 + "!")
 
 
 def test_an_address_object_is_the_address_that_it_writes() -> None:

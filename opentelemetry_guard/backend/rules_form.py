@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from ..decision import LONGEST_ENDPOINT, LONGEST_USER_AGENT
 from ..models import DynamicRules
-from ..patterns import MOST_STEPS, worst_steps
+from ..patterns import refusal
 
 ItemT = TypeVar("ItemT")
 
@@ -182,7 +182,7 @@ def read_pattern(text: str, longest: int) -> str:
         ) from None
     if compiled.search("") is not None:
         raise ValueError(f"{_shown(text)} matches everything.")
-    if worst_steps(text, longest) > MOST_STEPS:
+    if refusal(text, longest) is not None:
         raise ValueError(
             f"{_shown(text)} would be ignored: a hostile text could keep applications busy with it. "
             "Use fewer repeats, and none inside another."

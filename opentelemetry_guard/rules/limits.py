@@ -15,6 +15,9 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
+
+from ..patterns import Patterns
 
 DEFAULT_WINDOW = 60
 """Seconds of a global limit that names no window, as in fastapi-guard."""
@@ -22,6 +25,9 @@ MOST_CLIENTS = 20_000
 """Clients (times limits) that are remembered; beyond it the one that was idle for the longest is forgotten."""
 MOST_TIMES = 500_000
 """Requests that are remembered over all clients; about 16 MB."""
+
+LONGEST_PATH = 8192
+"""Characters of a path that templates with a parameter inside a segment are held against."""
 
 _PARAMETER = re.compile(r"\{[^{}:]*(:path)?[^{}]*\}")
 
@@ -76,15 +82,12 @@ class Limits:
             limit = Limit("", global_limit, DEFAULT_WINDOW if global_window is None else global_window)
             self._global = _checked(limit, "global_rate_limit", problems)
         self._paths: dict[str, Limit] = {}
-        self._templates: list[tuple[re.Pattern[str], Limit]] = []
+        templates: dict[str, Limit] = {}
         for path, (requests, window) in endpoints.items():
             checked = _checked(Limit(path, requests, window), f"endpoint_rate_limits[{path!r}]", problems)
-            if checked is None:
-                continue
-            if "{" in path:
-                self._templates.append((_template(path), checked))
-            else:
-                self._paths[path] = checked
+            if checked is not None:
+                (templates if "{" in path else self._paths)[path] = checked
+        self._templates = _Templates(templates, problems)
         self.problems = tuple(problems)
 
     def __bool__(self) -> bool:
@@ -94,7 +97,7 @@ class Limits:
         """Return the limits that a request to `path` must keep: its endpoint's first, then the global one."""
         limit = self._paths.get(path)
         if limit is None:
-            limit = next((limit for template, limit in self._templates if template.fullmatch(path)), None)
+            limit = self._templates.of(path)
         return tuple(found for found in (limit, self._global) if found is not None)
 
 
@@ -108,14 +111,83 @@ def _checked(limit: Limit, field: str, problems: list[str]) -> Limit | None:
     return None
 
 
-def _template(path: str) -> re.Pattern[str]:
-    """Compile a route's template; a parameter is one segment's text, and any text with the converter ``path``."""
+class _Templates:
+    """Limits of routes' templates, found by a look-up for each shape that templates have, however many they are.
+
+    A shape is the number of a template's segments, which of them are words, and whether any text may follow. What has
+    a parameter beside text in one segment, or ``:path`` before the end, is left to one matcher (`Patterns`).
+    """
+
+    __slots__ = ("_by_pattern", "_by_shape", "_patterns")
+
+    def __init__(self, limits: Mapping[str, Limit], problems: list[str]) -> None:
+        self._by_shape: dict[_Shape, dict[tuple[str, ...], tuple[int, Limit]]] = {}
+        self._by_pattern: dict[str, tuple[int, Limit]] = {}
+        for place, (path, limit) in enumerate(limits.items()):
+            shape, words = _shape(path)
+            if shape is None:
+                self._by_pattern.setdefault(_expression(path), (place, limit))
+            else:
+                self._by_shape.setdefault(shape, {}).setdefault(words, (place, limit))
+        self._patterns = Patterns(self._by_pattern, LONGEST_PATH)
+        problems += [f"endpoint_rate_limits: {problem}" for problem in self._patterns.problems]
+
+    def __bool__(self) -> bool:
+        return bool(self._by_shape or self._patterns)
+
+    def of(self, path: str) -> Limit | None:
+        """Return the limit of the first template that a path has, None for none."""
+        found: list[tuple[int, Limit]] = []
+        if self._by_shape:
+            segments = path.split("/")
+            for shape, known in self._by_shape.items():
+                if words := shape.words(segments):
+                    found += [known[words]] if words in known else []
+        if self._patterns and (pattern := self._patterns.find(path)) is not None:
+            found.append(self._by_pattern[pattern])
+        return min(found, key=itemgetter(0))[1] if found else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """What templates have in common that are looked up together."""
+
+    length: int
+    words_at: tuple[int, ...]
+    has_rest: bool
+
+    def words(self, segments: Sequence[str]) -> tuple[str, ...]:
+        """Return the words of a path's segments where this shape has words; () if the path is of another shape."""
+        if not (len(segments) > self.length if self.has_rest else len(segments) == self.length):
+            return ()
+        words = tuple(segments[index] for index in self.words_at)
+        parameters = self.length - len(words)
+        # A parameter is never empty.
+        full = parameters == 0 or all(segments[i] for i in range(self.length) if i not in self.words_at)
+        return words if full else ()
+
+
+def _shape(path: str) -> tuple[_Shape | None, tuple[str, ...]]:
+    """Return a template's shape and its words; None where it is looked for by a regular expression."""
+    segments = path.split("/")
+    has_rest = (last := _PARAMETER.fullmatch(segments[-1])) is not None and bool(last[1])
+    if has_rest:
+        segments.pop()
+    words = {index: segment for index, segment in enumerate(segments) if "{" not in segment}
+    others = [_PARAMETER.fullmatch(segment) for segment in segments if "{" in segment]
+    if not words or not all(parameter and not parameter[1] for parameter in others):
+        return None, ()
+    return _Shape(len(segments), tuple(words), has_rest), tuple(words.values())
+
+
+def _expression(path: str) -> str:
+    """Return a template as a regular expression of `Patterns`, for a whole path in its own case."""
     parts: list[str] = []
     end = 0
     for parameter in _PARAMETER.finditer(path):
         parts += [re.escape(path[end : parameter.start()]), ".*" if parameter[1] else "[^/]+"]
         end = parameter.end()
-    return re.compile("".join(parts) + re.escape(path[end:]))
+    return rf"(?-i:\A{''.join(parts)}{re.escape(path[end:])})$"
 
 
 class RateLimiter:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 
 import pytest
@@ -150,3 +151,40 @@ def test_offenders_and_bans_are_bounded() -> None:
         bans.offend(f"banned {client}", 1, 60)
     assert len(bans._offences) == len(bans._ends) == 10
     assert bans.holds("banned 99")
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("/a/b/c", "/a/{rest:path}"),
+        ("/a/b", "/a/{rest:path}"),
+        ("/zz", "/{one}"),
+        ("/", None),
+        ("/A/b", None),
+        ("/f/1/2/m", "/f/{rest:path}/m"),
+        ("/f/" + "x/" * 3000 + "m", "/f/{rest:path}/m"),
+        ("/report-7.pdf", "/{one}"),
+        ("/r/report-7.pdf", "/r/report-{number}.pdf"),
+        ("/R/report-7.pdf", None),
+        ("/r/report-.pdf", None),
+    ],
+)
+def test_of_templates_the_first_that_a_path_has_applies(path: str, name: str | None) -> None:
+    templates = ["/a/{rest:path}", "/a/{b}", "/{one}", "/f/{rest:path}/m", "/r/report-{number}.pdf", "/report-{x}.pdf"]
+    limits = Limits(None, None, dict.fromkeys(templates, (1, 60)))
+    assert [limit.name for limit in limits.of(path)] == ([] if name is None else [name])
+
+
+@pytest.mark.parametrize("template", ["/api/v{0}/items{0}/{{id}}/x", "/f{0}/a-{{x}}.json", "/f{0}/{{x:path}}"])
+def test_a_thousand_limits_cost_about_as_much_as_ten(template: str) -> None:
+    few, many = (
+        Limits(None, None, {template.format(number): (5, 60) for number in range(count)}) for count in (10, 1000)
+    )
+
+    def seconds(limits: Limits) -> float:
+        begin = time.perf_counter()
+        for number in range(500):
+            limits.of(f"/api/v3/other/{number}/x")
+        return time.perf_counter() - begin
+
+    assert min(seconds(many) for _ in range(3)) < 10 * min(seconds(few) for _ in range(3))
