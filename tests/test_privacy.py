@@ -11,11 +11,13 @@ from urllib.parse import quote
 
 import orjson
 import pytest
+from fastapi.exceptions import RequestValidationError, ResponseValidationError
 from hypothesis import example, given
 from hypothesis import strategies as st
 from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from pydantic import BaseModel, Field, ValidationError
 from support.pipeline import pipeline
 from support.strategies import any_events, python_values
 
@@ -183,6 +185,81 @@ def test_tokens_of_known_forms_and_card_numbers_are_masked_in_every_string(name:
         assert MASK in sent
 
 
+class Login(BaseModel):
+    user: str
+    password: str = Field(min_length=30)
+    age: int = 1
+
+
+class Logins(BaseModel):
+    logins: list[Login]
+
+
+def validation_error(model: type[BaseModel], value: object) -> ValidationError:
+    with pytest.raises(ValidationError) as caught:
+        model.model_validate(value)
+    return caught.value
+
+
+LOGIN = {"user": "bob-the-builder", "password": SECRET, "age": "kept"}
+VALIDATION_ERRORS = [
+    validation_error(Login, LOGIN),
+    validation_error(Logins, {"logins": [{"user": "bob", "password": "x" * 30}, LOGIN]}),
+    validation_error(Login, {"user_name": "bob-the-builder", "db_password": SECRET, "age": "kept"}),
+    validation_error(Logins, {"logins": [LOGIN | {"password": [SECRET]}]}),
+    RequestValidationError([{"type": "x", "loc": ("body", "password"), "msg": "kept", "input": SECRET}], body=LOGIN),
+    RequestValidationError([{"type": "x", "loc": ("header", "x-api-key"), "msg": "kept", "input": SECRET}]),
+    ResponseValidationError([{"type": "x", "loc": ("response", 0, "token"), "msg": "kept", "input": {"a": SECRET}}]),
+]
+
+
+@pytest.mark.parametrize("error", VALIDATION_ERRORS, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("where", ["reason", "metadata", "unknown"])
+def test_a_validation_error_does_not_show_the_value_of_a_sensitive_field(error: Any, where: str) -> None:
+    jsonable = json.loads(json.dumps(error.errors(), default=str))
+    reordered = [dict(sorted(item.items())) for item in jsonable]
+    written = [
+        str(error),
+        repr(error),
+        str(error.errors()),
+        json.dumps(jsonable),
+        json.dumps(reordered),
+        str(reordered),
+    ]
+    for shown in (*written, *(f"can't read it: {text}" for text in written), error.errors(), reordered):
+        event = {"reason": str(shown)} if where == "reason" else {where: {"errors": shown, "other": [{"deep": shown}]}}
+        sent = str(clean(event, max_payload_size=4096))
+        assert SECRET not in sent
+        assert SECRET[-6:] not in sent
+        assert "kept" in sent or "missing" in sent  # which has the whole object for its input
+    assert SECRET[:5] not in text(f"{error}"[: str(error).find(SECRET[:5]) + 5])
+
+
+HEADERS = [
+    {"name": "accept", "value": "kept"},
+    {"name": "X-Api-Key", "value": SECRET},
+    {"name": "host", "value": "kept"},
+]
+
+
+@pytest.mark.parametrize("order", [("name", "value"), ("value", "name")])
+@pytest.mark.parametrize("label", ["name", "key", "header", "Name"])
+def test_a_value_is_masked_by_the_label_beside_it(order: tuple[str, str], label: str) -> None:
+    value = "Value" if label == "Name" else "value"
+    headers = [{label if key == "name" else value: header[key] for key in order} for header in HEADERS]
+    written = json.dumps(headers)
+    yaml = "\n".join(f"- {a}: {header[a]}\n  {b}: {header[b]}" for header in headers for a, b in [tuple(header)])
+    for shown in (written, f"headers: {written}", json.dumps({"h": written}), str(headers), written[:-1], yaml):
+        sent = text(shown)
+        assert SECRET not in sent
+        assert sent.count("kept") == 2 or shown != written
+        assert "alue" in sent
+        assert text(sent) == sent
+    assert clean({"metadata": {"headers": headers}})["metadata"] == {
+        "headers": [{key: MASK if item == SECRET else item for key, item in header.items()} for header in headers]
+    }
+
+
 def luhn(body: str) -> str:
     """Return the digits with the check digit that makes them valid."""
     return next(body + digit for digit in "0123456789" if is_card_number(body + digit))
@@ -332,7 +409,16 @@ fragments = st.sampled_from(
         *("password=", "Cookie: ", "Bearer ", "token", "name=", "form-data;", "<password>", "header:", SECRET, MASK),
         *("Query param name '", "': Value matched", ADDRESS, "ip-hmac-", "4", "4111 ", "é", "😀", "...", "\r\n\r\n"),
         *"&?\"':={}[],\\/ \n-",
-        *("%3D", "%26"),
+        *(
+            "%3D",
+            "%26",
+            "'name': ",
+            '"value": ',
+            "'loc': ('password',), ",
+            "'input': ",
+            "[type=x, input_value=",
+            "}, {",
+        ),
     ]
 )
 awkward = st.lists(fragments | st.text(max_size=12), max_size=12).map("".join)

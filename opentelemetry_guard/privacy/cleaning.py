@@ -20,12 +20,14 @@ from ..models import SecurityEvent
 from ..once import log_once
 from ..settings.privacy import PrivacySettings, Processor
 from ..tally import FILTERED, PRIVACY_ERROR, PROCESSOR_ERROR, TALLY
+from .announced import VALUE_OF
 from .hashed_addresses import AddressHash, is_address_name, literals
 from .mask import MASK
 from .quoted_content import CONTENT_KEYS, CONTENT_KEYS_OF, MATCH_KEYS, without_content
 from .secrets_in_text import HASHED_ADDRESS, is_card_number, mask, mask_path, mask_query
 from .sensitive_names import Names, canonical
 from .shortening import fits, shorten
+from .validation_errors import is_secret_place
 
 _logger = logging.getLogger(__name__)
 
@@ -70,6 +72,8 @@ _MADE_BY_US = frozenset({"timestamp", "idempotency_key"})
 """Fields of an event that `codec` makes whatever was given, so that nothing else can be in them."""
 _ID = re.compile(r"[0-9A-Fa-f-]{8,64}|[0-9]{4}-[0-9T:.Z+-]{6,36}")
 _QUOTING = frozenset({"reason", "trigger_info", "context", "guard.reason"})
+_VALUE_OF = {**VALUE_OF, **{label.title(): value.title() for label, value in VALUE_OF.items()}}
+_ANNOUNCED = frozenset(_VALUE_OF.values())
 _HEADER_ATTRIBUTES = ("http.request.header.", "http.response.header.")
 """What a span puts in front of the names of headers."""
 _SMALLEST_CARD, _LARGEST_CARD = 10**12, 10**16
@@ -287,11 +291,9 @@ class Privacy:
             clean = self._value(value, kind, depth, addresses)
             if clean is not value:
                 updates[name] = clean
-        if "value" in mapping:
-            for label in ("name", "key", "header"):
-                text = mapping.get(label)
-                if isinstance(text, str) and text in self._names:
-                    updates["value"] = self._masked(mapping["value"])
+        for label, announced in _VALUE_OF.items() if not _ANNOUNCED.isdisjoint(mapping) else ():
+            if label in mapping and announced in mapping and self._announces_secret(mapping[label]):
+                updates[announced] = self._masked(mapping[announced])
         if "pattern" in mapping and not self.settings.capture_content:
             gone.update(name for name in MATCH_KEYS & mapping.keys() if isinstance(mapping[name], str))
         if not updates and not names and not gone:
@@ -305,6 +307,12 @@ class Privacy:
                     free = self._free(free, mapping, result, numbers)
                 result[free] = updates.get(name, value)
         return result
+
+    def _announces_secret(self, label: JSON) -> bool:
+        """Whether a label, or the `loc` of a validation error, names a secret: that of the value beside it."""
+        if isinstance(label, list):
+            return is_secret_place(label, self._names)
+        return isinstance(label, str) and label in self._names
 
     def _free(self, name: str, given: Row, taken: Row, numbers: dict[str, int]) -> str:
         """Return a name that is not taken: names that differ in a secret alone are the same when it is masked.

@@ -2,7 +2,8 @@
 
 The text is read once from its beginning to its end: a name is looked at where
 it begins, and reading goes on behind the value that was found for it, so that
-no character is read again for a later name. What ends a value far away is
+no character is read again for a later name; a value that a label behind it
+announces is read once more. What ends a value far away is
 looked up in `Lookahead`, and runs of backslashes and of ``25`` in front of a
 quote are bounded.
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 import re
 from functools import cache
 
+from .announced import BOUNDARY, ROLES, Announcements
 from .lookahead import Lookahead
 from .mask import MASK, is_prose
 from .sensitive_names import Names, canonical
@@ -42,6 +44,10 @@ _WORD = rf"(?=[^\s&])[^\s&\"']*(?:{_QUOTE_WITHIN}[^\s&\"']*)*"
 _PARAMETER = re.compile(_SCHEME + _WORD, re.IGNORECASE)
 _CLAUSE = re.compile(rf"{_WORD}(?:(?<![,;])[ \t]+[^\s,;&\"'=:]+(?=[\s,;&\"']|\Z))*")
 _LINE = re.compile(r"(?:[^\r\n\\]|\\(?![rn]))+")
+_STRUCTURE = re.compile(r"(?P<opening>[\[{(])|(?P<closing>[\])}])|\"[^\"\\\r\n]*\"|'[^'\\\r\n]*'|[^\[\]{}()\"'\\]+")
+"""A piece of a list or an object; a backslash is none, since what it does depends on how often all was encoded."""
+_NUMBER = re.compile(r"-?[0-9][0-9.eE+-]{0,63}(?=[\s,})\]]|\Z)")
+_NAME = re.compile(rf"[A-Za-z_][\w-]{{0,63}}{_QUOTE}\s{{0,4}}(?::|=>)")
 _FORM_END = re.compile(r"[&?\r\n]")
 _NEXT_PARAMETER = re.compile(r"&[A-Za-z0-9_.\[\]%-]{1,64}=")
 _WHOLE_LINE = frozenset({"authorization", "proxyauthorization", "cookie", "setcookie"})
@@ -56,19 +62,48 @@ def mask_named_values(text: str, names: Names) -> str:
     """Return a text without the values that follow sensitive names in it; the same object where there are none."""
     if not _may_hold_pair(text):
         return text
+    pair = _PAIR.search(text)
+    # Most texts have no such name, and are spared all else.
+    while pair is not None and pair["name"] not in names and pair["name"].lower() not in ROLES:
+        pair = _PAIR.search(text, pair.end())
+    return text if pair is None else _mask_from(pair, text, names)
+
+
+def _mask_from(pair: re.Match[str] | None, text: str, names: Names) -> str:
+    spans: list[Span] = []
+    values, values_before = _Values(text), _Values(text)
+    announcements = Announcements(text, names)
+    while pair is not None:
+        end = pair.end()
+        name = pair["name"]
+        announced = announcements.see(pair) if name.lower() in ROLES else False
+        if isinstance(announced, re.Match):
+            value = values_before.of(announced)
+            if value and (value[1] > pair.start() or not BOUNDARY.search(text, value[1], pair.start())):
+                end = max(end, _add(spans, text, value, announced))
+        elif announced or name in names:
+            value = values.of(pair)
+            end = _add(spans, text, value, pair) if value else end
+        pair = _PAIR.search(text, end)
+    return _without(text, spans) if spans else text
+
+
+def _add(spans: list[Span], text: str, value: Span, pair: re.Match[str]) -> int:
+    """Add where the value of a pair is if it is a secret; return where it ends."""
+    if _is_secret(text[value[0] : value[1]], pair["separator"]):
+        spans.append(value)
+    return value[1]
+
+
+def _without(text: str, spans: list[Span]) -> str:
+    """Return a text with each span masked; they may lie within one another."""
     parts: list[str] = []
     done = 0
-    values = _Values(text)
-    found = _PAIR.search(text)
-    while found is not None:
-        end = found.end()
-        if found["name"] in names and (value := values.of(found)):
-            begin, end = value
-            if _is_secret(text[begin:end], found["separator"]):
-                parts += (text[done:begin], MASK)
-                done = end
-        found = _PAIR.search(text, end)
-    return "".join((*parts, text[done:])) if parts else text
+    for begin, end in sorted(spans):
+        if begin >= done:
+            parts += (text[done:begin], MASK)
+        done = max(done, end)
+    return "".join((*parts, text[done:]))
 
 
 def _may_hold_pair(text: str) -> bool:
@@ -95,8 +130,10 @@ class _Values:
         text, position, separator, closing = self._text, pair.end(), pair["separator"], pair["closing"]
         opening = _OPENING.match(text, position)
         if separator == ",":
-            # Only two quoted strings are a pair; a comma in a sentence means nothing.
-            return self._quoted(opening) if closing and opening else None
+            # Only two quoted strings are a pair, where the second one is no name: a comma in a sentence means nothing.
+            if not closing or not opening or _NAME.match(text, opening.end()):
+                return None
+            return self._quoted(opening)
         if not opening and canonical(pair["name"]) in _WHOLE_LINE:
             return self._matched(_LINE, position)
         if separator == "=" and (form := self._form_value(position)):
@@ -105,12 +142,14 @@ class _Values:
             return self._quoted(opening)
         if text[position : position + 1] in ("{", "["):
             # What was masked before stays masked, together with what stands directly behind it.
-            return self._matched(_PARAMETER if text.startswith(MASK, position) else _LINE, position)
+            return self._matched(_PARAMETER, position) if text.startswith(MASK, position) else self._structure(position)
         if separator[0] == "%":
             quoted = _ENCODED_QUOTED.match(text, position) if closing else None
             return (
                 quoted.span("value") if quoted else self._matched(_encoded_parameter(separator.count("25")), position)
             )
+        if closing and (number := _NUMBER.match(text, position)):
+            return number.span()
         if separator == ":":
             return None if closing and _DETECTION.match(text, position) else self._matched(_CLAUSE, position)
         return self._matched(_PARAMETER, position)
@@ -134,6 +173,17 @@ class _Values:
                 return begin, end
             end = text.find(quote, end + 1)
         return begin, len(text)
+
+    def _structure(self, position: int) -> Span:
+        """Return a list or an object: to its last bracket, or where none is to be found to the end of a line."""
+        text, depth, end = self._text, 0, position
+        while token := _STRUCTURE.match(text, end):
+            end = token.end()
+            depth += (token.lastgroup == "opening") - (token.lastgroup == "closing")
+            if depth == 0:
+                return position, end
+        line = _LINE.match(text, end)
+        return position, line.end() if line else end
 
     def _form_value(self, position: int) -> Span | None:
         """Return a value of a form or a query that was not encoded, or not any more: all up to the next parameter."""

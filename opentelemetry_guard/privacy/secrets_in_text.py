@@ -17,6 +17,7 @@ from .named_values import mask_named_values
 from .sensitive_names import Names
 from .tokens import mask_tokens
 from .url_passwords import mask_url_passwords
+from .validation_errors import mask_inputs
 
 __all__ = ["HASHED_ADDRESS", "MASK", "is_card_number", "mask", "mask_path", "mask_query"]
 
@@ -37,6 +38,7 @@ def mask(text: str, names: Names) -> str:
         text = _mask_cards(text)
     text = mask_elements(text, names)
     text = mask_form_fields(text, names)
+    text = mask_inputs(text, names)
     return mask_named_values(text, names)
 
 

@@ -12,6 +12,7 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import NoOpTracerProvider, SpanKind
+from pydantic import BaseModel, Field, TypeAdapter
 
 from opentelemetry_guard import privacy
 from opentelemetry_guard.instrumentation import span_privacy
@@ -86,6 +87,32 @@ def test_a_request_leaves_no_secret_in_its_spans(
     assert "page=2" in traced.written
     assert "RuntimeError" in traced.written
     assert "set_cookie" in traced.written
+
+
+def test_the_validation_errors_of_pydantic_and_fastapi_leave_no_value_of_a_sensitive_field(traced: Traced) -> None:
+    class Login(BaseModel):
+        user: str
+        password: str = Field(max_length=5)
+
+    app = FastAPI()
+
+    @app.get("/response", response_model=list[Login])
+    def response() -> list[dict[str, str]]:
+        return [{"user": "bob", "password": SECRET}]
+
+    @app.get("/nested")
+    def nested() -> None:
+        TypeAdapter(dict[str, list[Login]]).validate_python({"logins": [{"user": "bob", "password": SECRET}]})
+
+    FastAPIInstrumentor.instrument_app(app, tracer_provider=traced.provider)
+    try:
+        client = TestClient(app, raise_server_exceptions=False)
+        assert [client.get(path).status_code for path in ("/response", "/nested")] == [500, 500]
+    finally:
+        FastAPIInstrumentor.uninstrument_app(app)
+    assert SECRET not in traced.written
+    assert "ResponseValidationError" in traced.written
+    assert "logins.0.password" in traced.written
 
 
 def test_what_is_set_at_the_start_is_masked_for_other_processors_at_once(traced: Traced) -> None:
