@@ -1,11 +1,11 @@
 """What fastapi-guard's `SecurityConfig` says about delivery, taken for our own settings where nobody else has said.
 
-Which field becomes which setting stands where that setting is declared (``security=`` in `settings`). Besides:
+Which field becomes which setting stands where that setting is declared (``agent=`` in `settings`). Besides:
 
 - `agent_endpoint` counts with its default too where `enable_agent` is on.
 - `agent_flush_interval` is how long an event waits for others at most: it shortens the delay of the batch processors of
   the Guard exporters, and never lengthens it.
-- `agent_guard_version`, `agent_strict` and the fields of `NO_COUNTERPART` have no effect.
+- `agent_strict` and the fields of `NO_COUNTERPART` have no effect.
 
 Only fields that the application has set count, so that fastapi-guard's
 defaults change nothing. Keyword arguments and ``OTEL_EXPORTER_GUARD_*`` or

@@ -153,7 +153,7 @@ def _checked(setting: str, value: str) -> str:
 
 def settings_of_agent(config: AgentConfig) -> dict[str, object]:
     """Return the late settings that `config` makes, without those that it leaves open."""
-    values = {found.name: found.declared.convert(getattr(config, field)) for field, found in _late_by("agent").items()}
+    values = {found.name: found.declared.convert(getattr(config, field)) for field, found in _late_by_field().items()}
     return {name: value for name, value in values.items() if value is not None}
 
 
@@ -163,9 +163,9 @@ def settings_of_security(config: Any) -> dict[str, object]:
     Only fields that it has set count, so that fastapi-guard's defaults change nothing.
     """
     return {
-        found.name: found.declared.convert(getattr(config, field))
-        for field, found in _late_by("security").items()
-        if says(config, field)
+        found.name: found.declared.convert(getattr(config, f"agent_{field}"))
+        for field, found in _late_by_field().items()
+        if says(config, f"agent_{field}")
     }
 
 
@@ -184,7 +184,6 @@ def differences(config: AgentConfig, other: AgentConfig) -> list[str]:
     return found
 
 
-def _late_by(source: Literal["agent", "security"]) -> dict[str, Setting]:
-    """Return the settings that may arrive late from a configuration, by the field that they have there."""
-    fields = ((getattr(found.declared, source), found) for found in SETTINGS if found.declared.late)
-    return {field: found for field, found in fields if field}
+def _late_by_field() -> dict[str, Setting]:
+    """Return the settings that may arrive late from a configuration, by the field that `AgentConfig` has for each."""
+    return {found.declared.agent: found for found in SETTINGS if found.declared.agent and found.group.LATE}

@@ -56,31 +56,12 @@ class GuardConfig(Group):
     STRICT: ClassVar[bool] = True
 
     endpoint: str = setting(
-        DEFAULT_ENDPOINT,
-        values.base_url,
-        "base URL of the backend, without `/api/v1`",
-        url=True,
-        late=True,
-        agent="endpoint",
-        security="agent_endpoint",
+        DEFAULT_ENDPOINT, values.base_url, "base URL of the backend, without `/api/v1`", url=True, agent="endpoint"
     )
     api_key: str | None = setting(
-        None,
-        values.header_text,
-        "API key; without one, batches wait in the queue",
-        secret=True,
-        late=True,
-        agent="api_key",
-        security="agent_api_key",
+        None, values.header_text, "API key; without one, batches wait in the queue", secret=True, agent="api_key"
     )
-    project_id: str | None = setting(
-        None,
-        values.short_header_text,
-        "project of the rows",
-        late=True,
-        agent="project_id",
-        security="agent_project_id",
-    )
+    project_id: str | None = setting(None, values.short_header_text, "project of the rows", agent="project_id")
     headers: Mapping[str, str] = setting(
         MappingProxyType({}), values.headers, "more request headers, `name=value,name=value`", shown="", secret=True
     )
@@ -88,42 +69,24 @@ class GuardConfig(Group):
         10.0,
         values.seconds(0, 3600),
         "seconds that one request may take in all, resolving the name and every attempt to connect included",
-        late=True,
         agent="timeout",
-        security="agent_timeout",
     )
     compression: Compression = setting(
-        "gzip",
-        values.choice("gzip", "none"),
-        "`gzip` or `none`",
-        late=True,
-        agent="compression_enabled",
-        security="agent_compression_enabled",
-        convert=_compression_of,
+        "gzip", values.choice("gzip", "none"), "`gzip` or `none`", agent="compression_enabled", convert=_compression_of
     )
     compression_threshold: int = setting(
         1024,
         values.whole(0, 1_000_000_000, "bytes"),
         "bytes of a body from which on it is compressed",
-        late=True,
         agent="compression_threshold",
-        security="agent_compression_threshold",
     )
-    batch_size: int = setting(
-        1000,
-        values.whole(1, 100_000),
-        "rows of one request at most",
-        late=True,
-        agent="buffer_size",
-        security="agent_buffer_size",
-    )
+    batch_size: int = setting(1000, values.whole(1, 100_000), "rows of one request at most", agent="buffer_size")
     queue_url: str | None = setting(
         None,
         values.queue_url,
         "`sqlite:///path/queue.db`, `redis://host/0`, `memory://`; see [docs/queues.md](docs/queues.md)",
         shown="SQLite in the state directory",
         url=True,
-        late=True,
     )
     queue_max_bytes: int = setting(
         64 * 1024 * 1024, values.whole(64 * 1024, 2**50, "bytes"), "bound of the queue in bytes of encoded batches"
@@ -132,9 +95,7 @@ class GuardConfig(Group):
         "drop_oldest",
         values.choice("drop_oldest", "drop_newest"),
         "what goes when the queue is full: `drop_oldest` or `drop_newest`; metrics go before events",
-        late=True,
         agent="buffer_overflow_policy",
-        security="agent_buffer_overflow_policy",
         convert=_overflow_of,
     )
     certificate: str | None = setting(
@@ -151,13 +112,7 @@ class GuardConfig(Group):
         None, values.readable_file, "PEM file with the client's private key, for mutual TLS"
     )
     install_id: str | None = setting(
-        None,
-        values.uuid,
-        "UUID of this installation",
-        shown="made once and kept",
-        late=True,
-        agent="install_id",
-        security="agent_install_id",
+        None, values.uuid, "UUID of this installation", shown="made once and kept", agent="install_id"
     )
     signing_secret: str | None = setting(
         None,
@@ -165,9 +120,7 @@ class GuardConfig(Group):
         "sign every body with HMAC-SHA256",
         secret=True,
         blank_is_wrong=True,
-        late=True,
         agent="payload_signing_secret",
-        security="agent_payload_signing_secret",
     )
     encryption_key: str | None = setting(
         None,
@@ -175,42 +128,27 @@ class GuardConfig(Group):
         "encrypt rows (AES-256-GCM) on the wire and in the queue: urlsafe base64 of 32 bytes; extra `encryption`",
         secret=True,
         blank_is_wrong=True,
-        late=True,
         agent="project_encryption_key",
-        security="agent_project_encryption_key",
     )
     enable_events: bool = setting(
         True,
         values.switch,
         "`false`: events are counted as dropped, `switched_off`, and not sent",
-        late=True,
         agent="enable_events",
-        security="agent_enable_events",
     )
-    enable_metrics: bool = setting(
-        True,
-        values.switch,
-        "the same for metrics",
-        late=True,
-        agent="enable_metrics",
-        security="agent_enable_metrics",
-    )
+    enable_metrics: bool = setting(True, values.switch, "the same for metrics", agent="enable_metrics")
     retry_attempts: int = setting(
         5,
         values.whole(1, 1000),
         "tries of one burst, after which a batch waits in the backlog; an outage discards nothing",
-        late=True,
         agent="retry_attempts",
-        security="agent_retry_attempts",
         convert=_tries_of,
     )
     backoff_factor: float = setting(
         0.5,
         values.seconds(0, 3600),
         "seconds of the first pause in a burst at most; each further one may be twice as long",
-        late=True,
         agent="backoff_factor",
-        security="agent_backoff_factor",
     )
     breaker_failures: int = setting(
         5, values.whole(1, 1000), "failures in a row after which the circuit breaker of a route opens"
@@ -226,9 +164,7 @@ class GuardConfig(Group):
         300.0,
         values.seconds(1, or_zero="never"),
         "seconds between two status reports; 0 sends none",
-        late=True,
         agent="status_interval",
-        security="agent_status_interval",
     )
     shutdown_timeout: float = setting(
         5.0, values.seconds(0, 3600, or_zero="at once"), "seconds that all shutdowns together may take"
@@ -238,7 +174,6 @@ class GuardConfig(Group):
         values.short_header_text,
         "release of fastapi-guard that bodies name",
         shown="the installed one",
-        late=True,
         agent="guard_version",
     )
     guard_core_version: str | None = setting(
@@ -246,7 +181,6 @@ class GuardConfig(Group):
         values.short_header_text,
         "release of guard-core that bodies name",
         shown="the installed one",
-        late=True,
         agent="guard_core_version",
     )
 

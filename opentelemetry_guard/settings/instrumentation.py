@@ -35,6 +35,7 @@ class GuardOptions(Group):
     """What the instrumentation does; each attribute is a keyword of `GuardInstrumentor.instrument`."""
 
     PREFIX: ClassVar[str] = PREFIX
+    LATE: ClassVar[bool] = False
     SUBJECT: ClassVar[str] = "instrumentation"
 
     http_events: bool = setting(
@@ -56,12 +57,9 @@ class GuardOptions(Group):
         "seconds between two polls of dynamic rules; 0 polls none",
         shown="300",
         agent="dynamic_rule_interval",
-        security="dynamic_rule_interval",
     )
     resource_metrics: bool = setting(
-        False,
-        values.switch,
-        "measure CPU, memory, threads, open files and the event loop's lag; extra `resources`",
+        False, values.switch, "measure CPU, memory, threads, open files and the event loop's lag; extra `resources`"
     )
     sigterm_handler: bool = setting(
         True,

@@ -58,7 +58,7 @@ def offer(origin: str, **settings: object) -> None:
     for name, given in settings.items():
         try:
             found = BY_NAME.get(name)
-            if found is None or not found.declared.late:
+            if found is None or not found.group.LATE:
                 raise ValueError(f"unknown setting {name!r}" if found is None else f"{name} can't be set that late")
             if found.is_unset(given):
                 continue

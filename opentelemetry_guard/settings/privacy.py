@@ -55,17 +55,10 @@ class PrivacySettings(Group):
         values.header_names,
         "headers whose values are masked, in the place of the usual ones",
         shown="[docs/privacy.md](docs/privacy.md)",
-        late=True,
         agent="sensitive_headers",
-        security="agent_sensitive_headers",
     )
     max_payload_size: int = setting(
-        1024,
-        values.whole(1, 2**30, "bytes"),
-        "bytes of one text at most",
-        late=True,
-        agent="max_payload_size",
-        security="agent_max_payload_size",
+        1024, values.whole(1, 2**30, "bytes"), "bytes of one text at most", agent="max_payload_size"
     )
     address_key: str | None = setting(
         None,
@@ -75,7 +68,7 @@ class PrivacySettings(Group):
         blank_is_wrong=True,
         fallback=_UNKNOWN_KEY,
     )
-    capture_content: bool = setting(False, values.switch, "keep what matched in a request", late=True)
+    capture_content: bool = setting(False, values.switch, "keep what matched in a request")
     processors: tuple[Processor, ...] = setting(
         (), _processors, "functions that get each event and return it, another one, or None to drop it", variable=False
     )

@@ -75,10 +75,9 @@ class Declaration:
         blank_is_wrong: whether blank text is a mistake instead of "unset": what the setting protects must not go out
             unprotected.
         variable: whether there is an environment variable.
-        late: whether it may arrive when the exporters exist already (`late.offer`).
-        agent: the field of `AgentConfig` that means the same.
+        agent: the field of `AgentConfig` that means the same, and with ``agent_`` in front of fastapi-guard's
+            `SecurityConfig`.
         convert: writes the value of that field as this setting has it.
-        security: the field of fastapi-guard's `SecurityConfig` that means the same.
         fallback: what a wrong variable becomes; None is the default.
     """
 
@@ -89,10 +88,8 @@ class Declaration:
     url: bool = False
     blank_is_wrong: bool = False
     variable: bool = True
-    late: bool = False
     agent: str | None = None
     convert: Callable[[Any], object] = _same
-    security: str | None = None
     fallback: Fallback | None = None
 
 
@@ -120,12 +117,14 @@ class Setting:
 
     Attributes:
         name: the keyword.
+        group: what it belongs to.
         variable: the environment variable; None where there is none.
         default: its value where nobody says anything.
         declared: the rest.
     """
 
     name: str
+    group: type[Group]
     variable: str | None
     default: object
     declared: Declaration
@@ -166,6 +165,8 @@ class Group:
     """What the settings are about, for messages."""
     STRICT: ClassVar[bool] = False
     """Whether a wrong variable is raised; else it is logged once, and the default takes its place."""
+    LATE: ClassVar[bool] = True
+    """Whether these may arrive when the exporters exist already (`late.offer`)."""
 
     @classmethod
     def settings(cls) -> Mapping[str, Setting]:
@@ -243,7 +244,7 @@ def _read(group: type[Group]) -> Mapping[str, Setting]:
         declared: Declaration = field.metadata[_DECLARATION]
         variable = group.PREFIX + field.name.upper() if declared.variable else None
         default = field.default_factory() if callable(field.default_factory) else None
-        found[field.name] = Setting(field.name, variable, default, declared)
+        found[field.name] = Setting(field.name, group, variable, default, declared)
     return MappingProxyType(found)
 
 

@@ -94,7 +94,7 @@ def test_what_the_application_says_about_privacy_is_offered(caplog: pytest.LogCa
 
 def test_the_tables_name_every_field_that_there_is() -> None:
     document = guard_settings.__doc__ or ""
-    known = {found.declared.security for found in SETTINGS} | set(guard_settings.NO_COUNTERPART)
+    known = {f"agent_{found.declared.agent}" for found in SETTINGS} | set(guard_settings.NO_COUNTERPART)
     fields = [name for name in guard.SecurityConfig.model_fields if name.startswith("agent_")]
     assert fields
     assert [field for field in fields if field not in known and f"`{field}`" not in document] == []
