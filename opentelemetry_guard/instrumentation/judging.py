@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from inspect import isawaitable
 from typing import Protocol
 
 from opentelemetry import trace
@@ -11,11 +13,14 @@ from opentelemetry._logs import SeverityNumber
 
 from ..client_address import client_address
 from ..emit import Emitter, severity_of
+from ..once import log_once
 from ..settings.instrumentation import GuardOptions
 from .answered import AnsweredRequest
 from .http_rules import Finding, HttpJudge, HttpRules, NotFoundBursts, threat_level
 from .noise import is_noise
 from .request_following import FollowedRequest, Scope, user_agent
+
+_logger = logging.getLogger(__name__)
 
 USER_ATTRIBUTES = ("enduser.id", "user.id")
 """Span attributes in which an application says who its user is; the second is the semantic conventions' newer name."""
@@ -65,15 +70,26 @@ class AnswerJudge:
         """Judge one request whose answer has begun; what is emitted belongs to the current trace."""
         route = request.route
         if self._judge is not None or self._analyzer is not None:
-            answered = self._answered(request, route)
-            now = self._clock()
-            finding = self._find(answered, now)
-            if finding is not None:
-                self._emit(request, answered, _fields(finding, self._rules, refused=_is_refusal(answered.status_code)))
-            if self._analyzer is not None:
-                for fields in self._analyzer.observe(answered, now):
-                    self._emit(request, answered, fields)
+            try:
+                self._derive(request, route)
+            except Exception as error:  # noqa: BLE001  what is measured doesn't depend on what is derived
+                log_once(
+                    _logger,
+                    logging.ERROR,
+                    f"no event could be derived from an answer: {error!r}; please report this",
+                    cause="underived answer",
+                )
         self._measure(request, route)
+
+    def _derive(self, request: FollowedRequest, route: str | None) -> None:
+        answered = self._answered(request, route)
+        now = self._clock()
+        finding = self._find(answered, now)
+        if finding is not None:
+            self._emit(request, answered, _fields(finding, self._rules, refused=_is_refusal(answered.status_code)))
+        if self._analyzer is not None:
+            for fields in self._analyzer.observe(answered, now):
+                self._emit(request, answered, fields)
 
     def _answered(self, request: FollowedRequest, route: str | None) -> AnsweredRequest:
         scope = request.scope
@@ -164,21 +180,50 @@ def _user(request: FollowedRequest) -> str | None:
     """Return whom the application has recognised: on its span, or in the scope as Starlette's authentication does."""
     current = trace.get_current_span()
     for span in (request.server_span, current) if current is not request.server_span else (current,):
-        attributes = getattr(span, "attributes", None)  # a span that isn't recorded has none
-        if attributes:
-            held = attributes.copy()  # looking up what isn't there costs the SDK's attributes more than this
-            for name in USER_ATTRIBUTES:
-                if (value := held.get(name)) is not None:
-                    return str(value)
+        if (user := _span_user(span)) is not None:
+            return user
     return _scope_user(request.scope)
+
+
+def _span_user(span: trace.Span) -> str | None:
+    attributes = _said(span, "attributes")  # a span that isn't recorded has none
+    if not attributes:
+        return None
+    copy = _said(attributes, "copy")
+    # Looking up what isn't there costs the SDK's attributes more than a copy.
+    held = copy() if callable(copy) else attributes
+    if isinstance(held, Mapping):
+        for name in USER_ATTRIBUTES:
+            if (value := held.get(name)) is not None:
+                return _text(value)
+    return None
 
 
 def _scope_user(scope: Scope) -> str | None:
     user = scope.get("user")
-    if user is None or getattr(user, "is_authenticated", False) is not True:
+    if user is None or _said(user, "is_authenticated") is not True:
         return None
+    identity = _said(user, "identity")
+    if identity is None or callable(identity) or isawaitable(identity):
+        identity = _said(user, "display_name")  # Starlette's SimpleUser has a name only
+        return identity if isinstance(identity, str) else None
+    return _text(identity)
+
+
+def _said(owner: object, name: str) -> object:
+    """Return what an application's object says of itself, None where it doesn't or can't.
+
+    It may be of any class: a user that lacks the property, has it from Starlette's `BaseUser`, which raises, or asks a
+    database session that is closed.
+    """
     try:
-        return str(user.identity)
-    except NotImplementedError:  # Starlette's SimpleUser has a name only
-        name = getattr(user, "display_name", None)
-        return name if isinstance(name, str) else None
+        return getattr(owner, name, None)
+    except Exception:  # noqa: BLE001  one that can't say is the same as one that doesn't
+        return None
+
+
+def _text(identity: object) -> str | None:
+    try:
+        return str(identity)
+    except Exception:  # noqa: BLE001  as in `_said`
+        return None

@@ -240,6 +240,19 @@ async def detached(work: Callable[[], Awaitable[object]]) -> None:
 
 def _is_measured(scope: Scope, span: trace.Span) -> bool:
     """Whether an HTTP instrumentation measures this request: it has marked the request or opened a server span."""
+    try:
+        return _shows_measurement(scope, span)
+    except Exception as error:  # noqa: BLE001  applications and spans are of anybody's classes
+        log_once(
+            _logger,
+            logging.DEBUG,
+            f"whether an HTTP instrumentation measures a request could not be told: {error!r}",
+            cause="untold measurement",
+        )
+        return False
+
+
+def _shows_measurement(scope: Scope, span: trace.Span) -> bool:
     if getattr(scope.get("app"), "_is_instrumented_by_opentelemetry", False):
         return True
     if scope.get("fastapi.telemetry") is not None and _measures(scope.get("app")):

@@ -18,6 +18,7 @@ from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
 from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased
 from starlette.applications import Starlette
+from starlette.authentication import SimpleUser
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.routing import Route
 from support.asgi import BROWSER, fetch, get
@@ -577,3 +578,89 @@ def test_500_concurrent_requests_keep_their_traces_apart(recorded: Recording) ->
     assert asyncio.run(all_at_once()) == [403] * 500
     told = {event["ip_address"]: trace for event, trace in zip(recorded.events(), recorded.trace_ids(), strict=True)}
     assert told == {f"198.51.{number >> 8}.{number & 255}": number for number in range(1, 501)}
+
+
+class Unnamed:
+    """A user as an application writes it who knows nothing of Starlette's `BaseUser`."""
+
+    is_authenticated = True
+
+
+class Broken(Unnamed):
+    def __init__(self, error: Exception, *names: str) -> None:
+        self._error = error
+        self._names = names
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in object.__getattribute__(self, "_names"):
+            raise object.__getattribute__(self, "_error")
+        return object.__getattribute__(self, name)
+
+
+class Unprintable:
+    def __str__(self) -> str:
+        raise RuntimeError("no session")
+
+
+USERS = {
+    "without an identity": Unnamed(),
+    "Starlette's": SimpleUser("ada"),
+    "identity raises": Broken(RuntimeError("detached"), "identity"),
+    "identity and name raise": Broken(LookupError("gone"), "identity", "display_name"),
+    "nothing can be asked": Broken(OSError("no database"), "is_authenticated", "identity", "display_name"),
+    "identity without a text": type("User", (Unnamed,), {"identity": Unprintable()})(),
+    "identity is a method": type("User", (Unnamed,), {"identity": lambda self: "ada"})(),
+    "no identity yet": type("User", (Unnamed,), {"identity": None})(),
+    "a dict": {"name": "ada"},
+    "a text": "ada",
+}
+
+
+@pytest.mark.parametrize("user", USERS.values(), ids=USERS)
+def test_whatever_the_user_object_is_an_answer_makes_its_event_and_its_metrics(recorded: Recording, user: Any) -> None:
+    app = FastAPI()
+
+    @app.get("/items/{number}")
+    async def item(number: int, request: Request) -> None:
+        request.scope["user"] = user
+        raise HTTPException(403)
+
+    assert get(app, "/items/7") == 403
+    assert recorded.types() == ["access_denied"]
+    assert [attributes for attributes, _, _ in recorded.points("guard.block_rate")] == [
+        {"http.route": "/items/{number}"}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("user", "told"),
+    [
+        (USERS["Starlette's"], "ada"),
+        (USERS["identity is a method"], None),
+        (USERS["no identity yet"], None),
+        (type("User", (Unnamed,), {"identity": 7})(), "7"),
+    ],
+)
+def test_a_user_is_whom_the_application_names(user: Any, told: str | None) -> None:
+    seen: list[str | None] = []
+
+    class Seeing:
+        def observe(self, answered: AnsweredRequest, now: float) -> list[Any]:
+            seen.append(answered.user)
+            raise LookupError("what an analyzer raises costs neither the event nor the metrics")
+
+    with recording() as built:
+        judge = AnswerJudge(PLAIN, built.pipeline.emitter, Seeing())
+        request_following.observe(judge)
+        try:
+
+            async def app(scope: Any, receive: Any, send: Any) -> None:
+                scope["user"] = user
+                await send({"type": "http.response.start", "status": 401})
+
+            get(lambda *call: request_following.follow(app, *call), "/items/7")
+        finally:
+            request_following.ignore(judge)
+        assert built.types() == ["authentication_failed"]
+        assert [count for _, _, count in built.points("guard.block_rate")] == [1]
+    assert seen == [told]
