@@ -406,7 +406,7 @@ def _waiting(store: OpenedStore) -> int:
 
 
 def _is_refused(delivery: Delivery) -> bool:
-    return any((route.last_error or "").startswith(("401", "403", "30")) for route in delivery.stats().routes.values())
+    return any(route.held for route in delivery.stats().routes.values())
 
 
 def _what_is_wrong(delivery: Delivery) -> str | None:

@@ -117,7 +117,7 @@ def _patient(queue: RedisQueue, url: str, options: QueueOptions) -> RedisQueue:
     """
     patient = RedisQueue(parse_redis_url(url), options, queue.local, patience=_REDIS_SECONDS)
     if patient.fleet() is None:
-        why, _, _ = (patient.link.last_error or "it does not answer").partition(" : <")  # clients of sentinels
+        why = patient.link.last_error or "it does not answer"
         patient.close()
         fail(f"Redis at {mask_url(url)} can't be used: {why.rstrip('.')}. Check {PREFIX}QUEUE_URL or --url.")
     return patient

@@ -46,6 +46,8 @@ _logger = logging.getLogger(__name__)
 
 CLOSING_SHARE = 1 / 6
 """Share of the shutdown timeout that is kept for closing the stores, which may not answer: 0.8 of 5 seconds."""
+PROBE_SECONDS = 5.0
+"""Seconds that the question may take who it is that refuses rows before anything was accepted."""
 FALLBACK_BYTES = 8 * 1024 * 1024
 """Bound in bytes of what waits in memory while the queue itself can't be written."""
 REMEMBERED_KEYS = 8192
@@ -200,8 +202,15 @@ class Delivery:
             {kind: self._routes[kind] for kind in KINDS},
             self._lease_seconds,
             RetryPolicy(self.config.retry_attempts, self.config.backoff_factor),
-            lambda: self._is_known,
+            self._ask_whether_known,
         )
+
+    def _ask_whether_known(self) -> bool:
+        """Return whether it is the Guard backend that answers: nobody else takes a status report."""
+        if not self._is_known:
+            outcome = self._transport.send_status(self.status(), PROBE_SECONDS)
+            self._is_known = outcome.verdict is Verdict.ACCEPTED
+        return self._is_known
 
     def _new_routes(self) -> dict[RouteName, Route]:
         policy = breaker_policy(self.config)

@@ -51,7 +51,7 @@ class Equipment:
         routes: say when a request may be made.
         lease_seconds: how long a lease lasts; it is renewed four times as often.
         retry: when a batch that failed is tried again.
-        is_known: whether the backend has taken a call of this process that carries no rows.
+        is_known: finds out whether it is the Guard backend that answers, by a call that carries no rows.
     """
 
     queues: Sequence[DeliveryQueue]
@@ -348,7 +348,7 @@ class Sender:
 
     def _is_known(self, source: Source) -> bool:
         """Whether it is the Guard backend that answers: only its refusals are verdicts on rows."""
-        return self._has_delivered or self._equipment.is_known() or source.has_delivered()
+        return self._has_delivered or source.has_delivered() or self._equipment.is_known()
 
     def _delay(self, failures: int) -> float:
         return self._equipment.retry.delay(failures)

@@ -13,15 +13,16 @@ import queue
 import random
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar, cast
+from typing import Any, Generic, Protocol, TypeVar, cast
 
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 
 from .redis_scripts import Script
+from .redis_trouble import Trouble, trouble_of
 from .redis_url import RedisAddress
 
 logger = logging.getLogger(__name__)
@@ -78,17 +79,6 @@ def pause_after(failures: int, refused: bool, chance: float) -> float:
     return longest * (0.5 + chance / 2)
 
 
-def means_refused(error: BaseException) -> bool:
-    """Whether an error says that the credentials or their permissions are wrong or missing, which no retry mends."""
-    kinds = {kind.__name__ for kind in type(error).__mro__}
-    if kinds & {"AuthenticationError", "AuthorizationError", "NoPermissionError"}:
-        return True
-    text = str(error)
-    # "unauthenticated multibulk length" and the like: to a stranger Redis answers a large call with a protocol error
-    words = ("NOAUTH", "WRONGPASS", "NOPERM", "invalid password", "without any password", "unauthenticated")
-    return any(word in text for word in words)
-
-
 def means_full(error: BaseException) -> bool:
     """Whether an error says that Redis has no memory left."""
     return "OutOfMemoryError" in {kind.__name__ for kind in type(error).__mro__} or "OOM " in str(error)
@@ -108,7 +98,6 @@ def connect(address: RedisAddress) -> Answers:
     from redis.backoff import NoBackoff
     from redis.cluster import ClusterNode, RedisCluster
     from redis.retry import Retry
-    from redis.sentinel import Sentinel
 
     timeouts = {"socket_connect_timeout": CONNECT_SECONDS, "socket_timeout": ANSWER_SECONDS}
     tls = {} if address.tls is None else {"ssl": True, **address.tls}
@@ -119,16 +108,42 @@ def connect(address: RedisAddress) -> Answers:
         return cast(Answers, RedisCluster(startup_nodes=nodes, retry=Retry(NoBackoff(), 0), **common))  # type: ignore[arg-type]
     if address.topology == "sentinel":
         own = {**timeouts, **tls, "username": address.sentinel_username, "password": address.sentinel_password}
-        sentinel = Sentinel(  # type: ignore[no-untyped-call]
-            address.hosts, sentinel_kwargs={**own, "protocol": 2, "retry": Retry(NoBackoff(), 0)}
-        )
-        client = sentinel.master_for(  # type: ignore[no-untyped-call]
-            address.service, db=address.db, retry=Retry(NoBackoff(), 0), **common
-        )
+        sentinel = _sentinels(address.hosts, {**own, "protocol": 2, "retry": Retry(NoBackoff(), 0)})
+        client = sentinel.master_for(address.service, db=address.db, retry=Retry(NoBackoff(), 0), **common)
         return cast(Answers, client)
     ((host, port),) = address.hosts
     single = redis.Redis(host=host, port=port, db=address.db, retry=Retry(NoBackoff(), 0), **common)  # type: ignore[arg-type]
     return cast(Answers, single)
+
+
+def _sentinels(hosts: Sequence[tuple[str, int]], options: Mapping[str, object]) -> Any:
+    from redis import AuthenticationError, RedisError
+    from redis.sentinel import MasterNotFoundError, Sentinel
+
+    class TellingSentinel(Sentinel):
+        """Says why no sentinel has named a master: the client tells a refusal from a sentinel that is away by nothing
+        but a type's name in a long text."""
+
+        def discover_master(self, service_name: str) -> Any:
+            try:
+                return super().discover_master(service_name)  # type: ignore[no-untyped-call]
+            except MasterNotFoundError:
+                failures = [error for sentinel in self.sentinels if (error := self._failure(sentinel)) is not None]
+                # A refusal before an absence: this one of them a person can mend.
+                failures.sort(key=lambda error: not isinstance(error, AuthenticationError))
+                cause = failures[0] if failures else None
+                why = "" if cause is None else f": {type(cause).__name__}: {cause}"
+                raise MasterNotFoundError(f"No master found for {service_name!r}{why}") from cause
+
+        @staticmethod
+        def _failure(sentinel: Any) -> Exception | None:
+            try:
+                sentinel.sentinel_masters()
+            except (RedisError, OSError) as error:
+                return error
+            return None
+
+    return TellingSentinel(hosts, sentinel_kwargs=options)  # type: ignore[no-untyped-call]
 
 
 class Caller:
@@ -209,6 +224,7 @@ class Link:
         self._open_at = 0.0
         self._up_since = float("inf")
         self._outages = 0
+        self._was_up = False
         self._said: str | None = None
 
     @property
@@ -286,7 +302,7 @@ class Link:
             with self._lock:
                 closed = time.monotonic() < self._open_at
             if not closed:
-                self._close(f"no answer within {self._patience} s", refused=False)
+                self._close_unanswered()
 
     def _has_courier(self) -> bool:
         """Start the courier unless it runs; the caller holds the lock."""
@@ -319,7 +335,7 @@ class Link:
             client = caller.use(lambda: connect(self._address) if known is None else known)
             ticket.run(caller)
         except (RedisError, RedisClusterException, OSError) as error:
-            self._close(describe(error, self._address.secrets), refused=means_refused(error))
+            self._close(describe(error, self._address.secrets), trouble_of(error, self._address))
             ticket.answer.set_exception(CancelledError())
             if self._address.topology != "cluster":
                 # A connection may be half read, or lead to a master that is a replica now
@@ -337,35 +353,42 @@ class Link:
 
     def _succeeded(self, slowest: float) -> None:
         if slowest > self._patience:
-            self._close(f"no answer within {self._patience} s", refused=False)
+            self._close_unanswered()
             return
         with self._lock:
             came_up, failed = not self._state.up, self._state.failures > 0
             if came_up:
+                self._was_up = True
                 self._up_since = time.monotonic()
                 self._state = LinkState(up=True)
                 self._said = None
         if came_up and failed:
             logger.info("Redis at %s is in use again", self._address)
 
-    def _close(self, error: str, refused: bool) -> None:
+    def _close_unanswered(self) -> None:
+        late = TimeoutError(f"no answer within {self._patience} s")
+        self._close(str(late), trouble_of(late, self._address))
+
+    def _close(self, error: str, trouble: Trouble) -> None:
         """Leave Redis alone for a while, and say why, once for each cause of an outage."""
-        cause = "credentials" if refused else "outage"
         with self._lock:
+            if trouble.remedy and (trouble.refused or not self._was_up):
+                error = f"{error}; {trouble.remedy}"
             if self._state.up:
                 self._outages += 1
             failures = self._state.failures + 1
             self._state = LinkState(False, error, failures)
             self._up_since = float("inf")
-            self._open_at = time.monotonic() + pause_after(failures, refused, random.random())
-            said, self._said = self._said, cause
-        if said == cause:
+            self._open_at = time.monotonic() + pause_after(failures, trouble.refused, random.random())
+            said, self._said = self._said, trouble.cause
+        if said == trouble.cause:
             return
-        if refused:
+        if trouble.refused:
             logger.error(
-                "Redis at %s refuses the user or password of the queue URL (%s); batches are safe in the store on "
-                "this machine and are sent from there, but have no copy in Redis",
+                "Redis at %s: %s (%s). Batches are safe in the store on this machine and are sent from there, but have "
+                "no copy in Redis",
                 self._address,
+                trouble.what,
                 error,
             )
         else:

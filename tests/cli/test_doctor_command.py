@@ -332,7 +332,7 @@ def test_missing_permissions_in_redis_are_found(tmp_path: Path, backend: Running
     found = [finding for finding in findings if finding["level"] == "problem"]
     assert code == 1
     assert [finding["subject"] for finding in found] == ["OTEL_EXPORTER_GUARD_QUEUE_URL"]
-    assert "allow the user" in found[0]["remedy"]
+    assert "+@scripting" in found[0]["remedy"]
 
 
 def test_a_server_that_is_no_cluster_is_found(tmp_path: Path, backend: RunningBackend) -> None:

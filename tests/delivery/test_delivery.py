@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.guard_server import GuardServer, guard_server
+from support.guard_server import Answer, GuardServer, guard_server
 
 from opentelemetry_guard.codec import complete, to_row
 from opentelemetry_guard.delivery import registry
@@ -216,6 +216,7 @@ def test_what_a_proxy_answers_in_the_backends_place_costs_no_row_and_few_request
 ) -> None:
     with guard_server() as server:
         server.answer(status, body, times=None)
+        server.control = Answer(status, body)
         url = f"sqlite://{tmp_path}/queue/guard.db"
         first = delivery(server, queue_url=url)
         for number in range(20):
@@ -232,6 +233,7 @@ def test_what_a_proxy_answers_in_the_backends_place_costs_no_row_and_few_request
         assert f"{status} " in errors[0]
 
         server.answer(200, times=None)
+        server.control = None
         second = delivery(server, queue_url=url)
         second.start()
         assert second.flush(WATCHDOG)
@@ -239,16 +241,14 @@ def test_what_a_proxy_answers_in_the_backends_place_costs_no_row_and_few_request
         assert len(set(reasons(server))) == len(reasons(server)) == 200
 
 
-def test_a_report_that_the_backend_took_shows_that_its_refusals_are_its_own() -> None:
+def test_who_takes_a_status_report_is_the_backend_whose_refusals_count() -> None:
     with guard_server() as server:
         server.answer(422, {"detail": "bad row"})
-        made = delivery(server, status_interval=300)
-        made.start()
-        server.wait_until(lambda: bool(server.statuses), "a status")
-        made._reporter.stop(WATCHDOG)  # type: ignore[union-attr]  # which waits for the one that is under way
+        made = delivery(server)
         made.submit("events", events("refused"))
         made.flush(WATCHDOG)
         assert made.stats().ledger["events"].dead_lettered == 1
+        assert len(server.statuses) == 1
         made.close(WATCHDOG)
 
 

@@ -30,7 +30,7 @@ from opentelemetry_guard.queue.conformance import make_batch
 from opentelemetry_guard.queue.memory import MemoryQueue
 from opentelemetry_guard.queue.redis import PATIENCE, RedisQueue
 from opentelemetry_guard.queue.redis_allowance import Allowance
-from opentelemetry_guard.queue.redis_link import Link, describe, means_refused, pause_after
+from opentelemetry_guard.queue.redis_link import Link, describe, pause_after
 from opentelemetry_guard.queue.redis_scripts import RENEW, keys_of
 from opentelemetry_guard.queue.redis_url import RedisAddress, parse_redis_url
 from opentelemetry_guard.queue.sqlite import SqliteQueue
@@ -304,8 +304,6 @@ def test_refused_credentials_are_said_once_with_the_remedy_in_reach(caplog: pyte
 
 
 def test_a_missing_password_is_told_from_an_outage(caplog: pytest.LogCaptureFixture) -> None:
-    # What a Redis says to a large call of somebody it does not know
-    assert means_refused(redis.ResponseError("Protocol error: unauthenticated multibulk length"))
     with redis_server(password="right") as server, opened(server.url.replace(":right@", "")) as queue:
         eventually(lambda: queue.append(make_batch(str(time.monotonic()))) or queue.link.failures)
     assert "refuses the user or password" in caplog.records[0].getMessage()

@@ -14,6 +14,7 @@ from ...queue.memory import MemoryQueue
 from ...queue.redis import RedisQueue
 from ...queue.redis_link import connect, describe
 from ...queue.redis_scripts import keys_of
+from ...queue.redis_trouble import GRANTS, trouble_of
 from ...queue.redis_url import parse_redis_url
 from ...queue.sqlite import SqliteQueue
 from ...queue.url import default_queue_file, destination_path, open_queue, sqlite_path
@@ -106,16 +107,17 @@ def _check_redis(config: GuardConfig) -> Iterator[Finding]:
             yield problem(
                 QUEUE_URL,
                 f"Redis refuses what the queue does: {queue.link.last_error}",
-                "allow the user +@stream +@hash +@sortedset +@string +@keyspace +@scripting on the keys {guard:*}*",
+                f"see that the user of the queue URL has {GRANTS}",
             )
         else:
             yield ok(QUEUE_URL, f"Redis at {address} takes batches")
             for key in keys_of(destination):
                 client.delete(key)
     except Exception as error:  # noqa: BLE001  clients of the three topologies raise what they like
-        why, _, _ = describe(error, address.secrets).partition(" : <")  # the sentinels' clients, in their own words
         remedy = f"check {QUEUE_URL} ({mask_url(config.queue_url or '')}), and that Redis runs and can be reached"
-        yield problem(QUEUE_URL, f"Redis at {address} can't be used: {why}", remedy)
+        trouble = trouble_of(error, address)
+        what = f"{trouble.what or 'it is away'} ({describe(error, address.secrets)})"
+        yield problem(QUEUE_URL, f"Redis at {address}: {what}", trouble.remedy or remedy)
     finally:
         queue.close()
         if client is not None:
