@@ -21,10 +21,11 @@ from ..once import log_once
 from ..settings.privacy import PrivacySettings, Processor
 from ..tally import FILTERED, PRIVACY_ERROR, PROCESSOR_ERROR, TALLY
 from .announced import VALUE_OF
+from .cards import is_card_number
 from .hashed_addresses import AddressHash, is_address_name, literals
 from .mask import MASK
 from .quoted_content import CONTENT_KEYS, CONTENT_KEYS_OF, MATCH_KEYS, without_content
-from .secrets_in_text import HASHED_ADDRESS, is_card_number, mask, mask_path, mask_query
+from .secrets_in_text import HASHED_ADDRESS, mask, mask_path, mask_query
 from .sensitive_names import Names, canonical
 from .shortening import fits, shorten
 from .validation_errors import is_secret_place
@@ -76,8 +77,8 @@ _VALUE_OF = {**VALUE_OF, **{label.title(): value.title() for label, value in VAL
 _ANNOUNCED = frozenset(_VALUE_OF.values())
 _HEADER_ATTRIBUTES = ("http.request.header.", "http.response.header.")
 """What a span puts in front of the names of headers."""
-_SMALLEST_CARD, _LARGEST_CARD = 10**12, 10**16
-"""Integers of 13 to 16 digits are looked at; longer ones are identifiers far more often than cards."""
+_SMALLEST_CARD, _LARGEST_CARD = 10**13, 10**16
+"""Integers of 14 to 16 digits are looked at; longer ones are identifiers far more often than cards."""
 _NO_ADDRESSES: tuple[str, ...] = ()
 _MOST_ADDRESSES = 32
 """Addresses of one event that are looked for in its texts; where it names more, all IP addresses in them are hashed."""

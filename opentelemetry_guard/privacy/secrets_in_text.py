@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 
+from .cards import mask_cards
 from .markup import mask_elements, mask_form_fields
 from .mask import MASK
 from .named_values import mask_named_values
@@ -19,7 +20,7 @@ from .tokens import mask_tokens
 from .url_passwords import mask_url_passwords
 from .validation_errors import mask_inputs
 
-__all__ = ["HASHED_ADDRESS", "MASK", "is_card_number", "mask", "mask_path", "mask_query"]
+__all__ = ["HASHED_ADDRESS", "MASK", "mask", "mask_path", "mask_query"]
 
 
 def mask(text: str, names: Names) -> str:
@@ -34,8 +35,7 @@ def mask(text: str, names: Names) -> str:
         return text
     text = mask_tokens(text)
     text = mask_url_passwords(text)
-    if _MAY_BE_CARD.search(text):
-        text = _mask_cards(text)
+    text = mask_cards(text)
     text = mask_elements(text, names)
     text = mask_form_fields(text, names)
     text = mask_inputs(text, names)
@@ -88,82 +88,6 @@ def mask_query(text: str, names: Names) -> str:
 
 _SHORTEST = 5
 """Characters of the shortest secret together with its name, ``pw=1``."""
-_MAY_BE_CARD = re.compile(r"[0-9]{3}(?:(?:[ +-]|%20)?[0-9]){10}")
-_DIGITS = re.compile(
-    r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}"  # a UUID: passed over
-    r"|(?P<digits>(?:(?<![0-9%])(?<![0-9]\.)|(?<=%[0-9A-Fa-f]{2}))[0-9]{3,}(?:(?:[ +-]|%20)[0-9]{3,})*)"
-)
-_GROUP = re.compile(r"(?:(?<=%20)|(?<![0-9%]))[0-9]+")
-_ISSUED = re.compile(
-    r"4(?:[0-9]{12}|[0-9]{15}|[0-9]{18})"
-    r"|(?:5[1-5]|2[2-7])[0-9]{14}"
-    r"|3[47][0-9]{13}"
-    r"|3[0689][0-9]{12,17}"
-    r"|(?:35|50|5[6-9]|6[0-9])[0-9]{11,17}"
-)
-"""Lengths of card numbers by the first digits of those who issue them."""
-_LONGEST_CARD = 19
-_DOUBLED = bytes.maketrans(
-    b"0123456789", bytes(48 + (2 * digit - 9 if digit > 4 else 2 * digit) for digit in range(10))
-)
-
-
-def is_card_number(digits: str) -> bool:
-    """Whether 13 to 19 digits are a payment card's: an issuer's first digits, and the check digit is right (Luhn)."""
-    if not _ISSUED.fullmatch(digits):
-        return False
-    values = digits.encode()
-    # The ASCII code of "0" is 48; every second digit from the end counts twice, less 9 above 9.
-    return (sum(values[-1::-2]) + sum(values[-2::-2].translate(_DOUBLED)) - 48 * len(values)) % 10 == 0
-
-
-def _mask_cards(text: str) -> str:
-    return _DIGITS.sub(_mask_digits, text)
-
-
-def _mask_digits(found: re.Match[str]) -> str:
-    run = found["digits"]
-    if run is None or len(run) < 13 or _is_part_of_hash(found):
-        return found[0]
-    groups = list(_GROUP.finditer(run))
-    parts: list[str] = []
-    done = first = 0
-    while first < len(groups):
-        last = _last_of_card(groups, first)
-        if last is not None:
-            parts += (run[done : groups[first].start()], MASK)
-            done, first = groups[last].end(), last
-        first += 1
-    return "".join((*parts, run[done:])) if parts else run
-
-
-def _last_of_card(groups: list[re.Match[str]], first: int) -> int | None:
-    """Return which group ends the longest card number that begins with `first`, None where none does."""
-    digits, longest = "", None
-    for last in range(first, len(groups)):
-        digits += groups[last][0]
-        if len(digits) > _LONGEST_CARD:
-            break
-        if is_card_number(digits):
-            longest = last
-    return longest
-
-
-def _is_part_of_hash(found: re.Match[str]) -> bool:
-    """Whether letters stand directly beside the digits and all of them are hexadecimal: then it is no card."""
-    text, start, end = found.string, found.start(), found.end()
-    beside = ""
-    while start and text[start - 1].isalnum() and len(beside) < 64:
-        start -= 1
-        beside += text[start]
-    if start and text[start - 1] == "%":
-        beside = beside[:-2]
-    while end < len(text) and text[end].isalnum() and len(beside) < 128:
-        beside += text[end]
-        end += 1
-    return bool(beside) and all(character in "0123456789abcdefABCDEF" for character in beside)
-
-
 _KEY_LENGTH = 20
 _SEGMENT = re.compile(r"(?<=/)[A-Za-z0-9_.~-]{6,}")
 _ANNOUNCED = re.compile(
