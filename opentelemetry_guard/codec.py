@@ -15,6 +15,7 @@ import orjson
 from pydantic import BaseModel, TypeAdapter
 
 from . import semconv
+from .header_text import repaired
 from .jsonsafe import JSON, describe, json_safe, key_text, safe_text
 from .models import SecurityEvent
 
@@ -181,6 +182,8 @@ def to_row(event: object) -> tuple[Row, int | None]:
             row[safe_text(name)] = json_safe(value)
     if "event_type" not in row:
         raise NotAnEvent(f"a security event needs an event_type, got {type(event).__name__} without one")
+    if type(agent := row.get("user_agent")) is str:
+        row["user_agent"] = repaired(agent)
     row["idempotency_key"] = _uuid_key(key, invalid)
     timestamp = timestamp or datetime.now(timezone.utc)
     row["timestamp"] = format_timestamp(timestamp)

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 
+from ..header_text import repaired
 from ..models import AgentStatus, EventBatch
 from .body import EncryptedEnvelope, EncryptedRows, check_signature, decompress, decrypt, parse, too_large
 from .keys import Grant, StoredKeys
@@ -59,7 +60,7 @@ def contract_router(store: Store, settings: BackendSettings) -> APIRouter:
         install_id = request.headers.get("x-agent-install-id")
         if not install_id:
             raise Refusal(422, "X-Agent-Install-Id is missing: send the UUID of the installation.")
-        store.set_status(project_id, install_id, request.headers.get("user-agent", ""), status, time.time())
+        store.set_status(project_id, install_id, repaired(request.headers.get("user-agent", "")), status, time.time())
 
     @router.post("/events", **receiving(EventBatch, Accepted))
     @router.post("/metrics", **receiving(EventBatch, Accepted))

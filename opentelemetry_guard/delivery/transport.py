@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import requests
 
+from ..header_text import repaired
 from ..queue.base import Batch, Kind
 from ..settings.delivery import GuardConfig
 from ..version import __version__
@@ -199,7 +200,7 @@ class HTTPTransport:
     def _answer(self, request: requests.Request, most: int) -> _Answer:
         with ask(self._session(), request) as response:
             body = _read(response.raw, response.headers.get("Content-Encoding", ""), most)
-            return _Answer(response.status_code, {k.lower(): v for k, v in response.headers.items()}, body)
+            return _Answer(response.status_code, {k.lower(): repaired(v) for k, v in response.headers.items()}, body)
 
     def _judged(self, answer: _Answer | Outcome) -> Outcome:
         if isinstance(answer, Outcome):

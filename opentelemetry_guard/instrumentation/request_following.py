@@ -19,6 +19,7 @@ from opentelemetry.context import Context
 
 from .. import incident
 from ..emit import emit_event
+from ..header_text import header_text
 from ..once import log_once
 from .reports import Report, fold
 from .routes import Route
@@ -153,7 +154,7 @@ def user_agent(scope: Scope) -> str | None:
     """Return what the client calls itself, None where it doesn't."""
     for name, value in scope.get("headers") or ():
         if name == b"user-agent":
-            return str(value, "latin-1")
+            return header_text(value)
     return None
 
 

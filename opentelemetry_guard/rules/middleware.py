@@ -27,6 +27,7 @@ from .. import rules as client
 from ..client_address import Network, client_address
 from ..decision import LONGEST_USER_AGENT, CompiledRules, Decision
 from ..emit import Emitter, emit_event
+from ..header_text import header_text
 from ..models import DynamicRules
 from ..once import log_once
 from ..settings.instrumentation import GuardOptions
@@ -312,17 +313,16 @@ def _decision_on(refusal: Refusal) -> Decision:
 def _user_agent(scope: Scope) -> str:
     for name, value in scope["headers"]:
         if name.lower() == b"user-agent":
-            text: str = value[:LONGEST_USER_AGENT].decode("latin-1")
-            return text
+            return header_text(value, LONGEST_USER_AGENT)
     return ""
 
 
 def _endpoint(scope: Scope) -> str:
     """Return the path as the client sent it, and its query."""
     raw: bytes | None = scope.get("raw_path")
-    path = quote(scope["path"]) if raw is None else raw.decode("latin-1")
+    path = quote(scope["path"]) if raw is None else header_text(raw)
     query: bytes = scope.get("query_string") or b""
-    return f"{path}?{query.decode('latin-1')}" if query else path
+    return f"{path}?{header_text(query)}" if query else path
 
 
 async def _refuse(scope: Scope, send: Send, answer: _Answer, retry_after: int) -> None:

@@ -86,6 +86,13 @@ def test_a_status_makes_an_event(recorded: Recording, status: int, event_type: s
     assert found == ([(event_type, action)] if event_type else [])
 
 
+@pytest.mark.parametrize(("sent", "text"), [("Паук/1.0".encode(), "Паук/1.0"), (b"caf\xe9", "café")])
+def test_a_user_agent_is_told_as_it_was_sent(recorded: Recording, sent: bytes, text: str) -> None:
+    get(application(), "/items/7?status=403", headers={"user-agent": sent.decode("latin-1")})
+    (event,) = recorded.events()
+    assert event["user_agent"] == text
+
+
 def test_an_event_tells_who_asked_for_what_and_how_it_ended(recorded: Recording) -> None:
     get(instrumented(application(), recorded), "/items/7?status=403", method="GET", headers=traced())
     (event,) = recorded.events()

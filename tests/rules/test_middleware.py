@@ -97,6 +97,12 @@ def test_a_blocked_request_is_answered_and_reported(
     assert event["reason"]
 
 
+def test_a_user_agent_in_utf_8_is_matched_and_reported_as_it_was_sent(recorder: Recorder) -> None:
+    blocking = client(recorder, DynamicRules(blocked_user_agents=["Паук"]))
+    assert blocking.get("/items/7", headers={"User-Agent": "Паук/1.0".encode()}).status_code == 403  # type: ignore[dict-item]
+    assert recorder.events[0]["user_agent"] == "Паук/1.0"
+
+
 def test_the_answer_tells_the_client_nothing_of_the_rules(recorder: Recorder) -> None:
     answer = client(recorder, DynamicRules(ip_blacklist=["192.0.2.0/24"], message="secret")).get("/items/7")
     assert answer.json() == {"detail": "Forbidden"}
