@@ -11,7 +11,6 @@ import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 import requests
@@ -101,11 +100,18 @@ class HTTPTransport:
         """
         self._config = config
         self._identify = identify or (lambda: config.install_id or install_id(state_directory()))
+        self._made_headers: Mapping[str, str] | None = None
         self._local = threading.local()
         self._workers = Workers("OtelGuardRequest", self._close_session)
 
-    @cached_property
+    @property
     def _headers(self) -> Mapping[str, str]:
+        # No `cached_property`: before Python 3.12 all of a class share a lock, which a fork leaves held in the child.
+        if self._made_headers is None:
+            self._made_headers = self._make_headers()
+        return self._made_headers
+
+    def _make_headers(self) -> Mapping[str, str]:
         config = self._config
         headers = {
             **config.headers,
