@@ -1,4 +1,12 @@
-"""Messages that a process says once, however often their cause comes up."""
+"""Messages that a process says once, however often their cause comes up, and that reach somebody.
+
+An operator who configures no logging reads standard error, where Python
+prints warnings as a last resort; but it does so only where a logger has no
+handler at all. opentelemetry-instrumentation-logging gives the root logger one
+that prints nothing, and a refused API key would be told to a log pipeline
+alone. So the package's logger has a last resort of its own, which looks at the
+handlers that there are when there is something to say.
+"""
 
 from __future__ import annotations
 
@@ -20,3 +28,45 @@ def log_once(logger: logging.Logger, level: int, message: str, *, cause: str | N
     ours = object()
     if _said.setdefault(message if cause is None else cause, ours) is ours:
         logger.log(level, message)
+
+
+MAX_PRINTED = 100
+"""Messages that are printed at most, so that nothing that goes on for weeks fills a disk."""
+
+_SILENT = "opentelemetry."
+"""What the modules of handlers begin with that print nothing: those of OpenTelemetry lead into its log pipeline."""
+
+
+class _LastResort(logging.Handler):
+    """Prints warnings and errors to standard error, each text once, where no handler of the application's would."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._printed: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a record, unless it was, or somebody else does."""
+        printer = logging.lastResort  # None where the application wants no such thing
+        if printer is None or self._is_printed_elsewhere(record):
+            return
+        text = record.getMessage()
+        if text not in self._printed and len(self._printed) < MAX_PRINTED:
+            self._printed.add(text)
+            printer.handle(record)
+
+    def _is_printed_elsewhere(self, record: logging.LogRecord) -> bool:
+        logger: logging.Logger | None = logging.getLogger(record.name)
+        while logger is not None:
+            if any(handler is not self and _prints(handler, record.levelno) for handler in logger.handlers):
+                return True
+            logger = logger.parent if logger.propagate else None
+        return False
+
+
+def _prints(handler: logging.Handler, level: int) -> bool:
+    if level < handler.level or isinstance(handler, logging.NullHandler):
+        return False
+    return not any(cls.__module__.startswith(_SILENT) for cls in type(handler).__mro__)
+
+
+logging.getLogger(__package__).addHandler(_LastResort())
