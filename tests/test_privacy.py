@@ -185,6 +185,37 @@ def test_tokens_of_known_forms_and_card_numbers_are_masked_in_every_string(name:
         assert MASK in sent
 
 
+DATABASE = f"postgres://bob:{SECRET}@db.example.com/shop"
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        *(
+            f"postgres://bob:{before}{SECRET}@db.example.com/shop"
+            for before in ("a/", "a b", "it's ", 'a"', "p@", "p@x/", "#?")
+        ),
+        *(
+            f"postgres://bob:{SECRET}{after}@db.example.com/shop"
+            for after in ("/a", " b", "'", '"', "@", "12345" * 100)
+        ),
+        quote(DATABASE),
+        quote(DATABASE, safe=""),
+        quote(quote(DATABASE, safe=""), safe=""),
+        f"/go?next={quote(DATABASE + '?a=b', safe='')}&mail=a%40example.com",
+        f"connect to {DATABASE}, then {DATABASE}",
+        "postgres://bob:" + "x" * 400 + SECRET * 20,
+    ],
+)
+@pytest.mark.parametrize("field", ["reason", "endpoint"])
+def test_the_password_of_a_url_is_masked_whatever_is_in_it_and_however_it_is_encoded(written: str, field: str) -> None:
+    sent = str(clean({field: written})[field])
+    assert SECRET[:7] not in sent
+    assert "bob" in sent
+    assert "postgres" in sent
+    assert ("db.example.com" in sent) == ("db.example.com" in written)
+
+
 class Login(BaseModel):
     user: str
     password: str = Field(min_length=30)
@@ -373,6 +404,9 @@ ORDINARY = [
     "0.5709463233870677",
     "http://example.com:8080?email=bob@example.com",
     "/auth/token/refresh",
+    "see http://localhost:8080, or write to bob@example.com",
+    "http://[2001:db8::1]:8080/a@b",
+    "http%3A%2F%2Fexample.com%3A8080%2Fa%40b",
     "/password/reset",
     "/blog/key-features-of-2024",
     "price: 1234 5678",

@@ -34,6 +34,11 @@ _PAIR = re.compile(
     r"[ \t]*(?P<separator>[=:]?=>?|[:,\uff1d\uff1a]|%(?:25){0,8}3[ADEade])"
     r"(?:[ \t]|%20|\\[trn])*"
 )
+_PLAIN_PAIR = re.compile(
+    rf"(?<![{_LETTERS}])(?P<name>[{_LETTERS}]+)(?![{_LETTERS}])(?P<closing>{_QUOTE})?"
+    r"[ \t]*(?P<separator>[=:]?=>?|[:,\uff1d\uff1a])(?:[ \t]|\\[trn])*"
+)
+"""The same for a text without percent signs, which takes half the time."""
 _OPENING = re.compile(rf"b?({_QUOTE})")
 _ENCODED_QUOTED = re.compile(rf"(?P<quote>{_ENCODED_QUOTE})(?P<value>[^\s&\"']*?)(?=(?P=quote)|[\s&\"']|\Z)")
 _QUOTE_WITHIN = r"[\"'](?=[^\s,;:)\]}>&\\\"'])"
@@ -62,14 +67,16 @@ def mask_named_values(text: str, names: Names) -> str:
     """Return a text without the values that follow sensitive names in it; the same object where there are none."""
     if not _may_hold_pair(text):
         return text
-    pair = _PAIR.search(text)
+    pattern = _PAIR if "%" in text else _PLAIN_PAIR
+    pair = pattern.search(text)
     # Most texts have no such name, and are spared all else.
     while pair is not None and pair["name"] not in names and pair["name"].lower() not in ROLES:
-        pair = _PAIR.search(text, pair.end())
+        pair = pattern.search(text, pair.end())
     return text if pair is None else _mask_from(pair, text, names)
 
 
 def _mask_from(pair: re.Match[str] | None, text: str, names: Names) -> str:
+    pattern = _PAIR if "%" in text else _PLAIN_PAIR
     spans: list[Span] = []
     values, values_before = _Values(text), _Values(text)
     announcements = Announcements(text, names)
@@ -84,7 +91,7 @@ def _mask_from(pair: re.Match[str] | None, text: str, names: Names) -> str:
         elif announced or name in names:
             value = values.of(pair)
             end = _add(spans, text, value, pair) if value else end
-        pair = _PAIR.search(text, end)
+        pair = pattern.search(text, end)
     return _without(text, spans) if spans else text
 
 

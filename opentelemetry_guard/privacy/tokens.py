@@ -7,6 +7,7 @@ import binascii
 import re
 
 from .mask import MASK, is_prose
+from .token_forms import TOKEN
 
 
 def mask_tokens(text: str) -> str:
@@ -19,31 +20,12 @@ _BEGIN = r"(?:(?<![A-Za-z0-9])|(?<=%[0-9A-Fa-f]{2}))"
 """The beginning of a word, also after a percent-encoded character."""
 _BLANK = r"(?:\s|\+|%20)+"
 _TOKEN = re.compile(
-    _BEGIN
-    + r"""(?:
-      eyJ[A-Za-z0-9_-]{13,}(?:\.[A-Za-z0-9_-]*){1,4}             # JWT, JWS, JWE
-    | eyJ[A-Za-z0-9_-]{60,}                                     # of which the rest was cut off
-    | (?:sk|pk|rk)_(?:live|test)_[A-Za-z0-9]{8,}                # Stripe
-    | whsec_[A-Za-z0-9+/=]{16,}
-    | sk-(?:[A-Za-z0-9]{1,10}-){0,4}[A-Za-z0-9_]{16,}[A-Za-z0-9_-]*   # OpenAI, Anthropic
-    | gh[oprsu]_[A-Za-z0-9]{16,} | github_pat_[A-Za-z0-9_]{16,}   # GitHub
-    | gl(?:pat|dt|rt|ptt|ft|soat|cbt|agent|oas)-[A-Za-z0-9_.-]{16,}   # GitLab
-    | xox[a-z](?:-[A-Za-z0-9]+){1,8} | xapp-[A-Za-z0-9-]{11,}    # Slack
-    | (?:AKIA|ASIA|AROA|AIDA)[A-Z0-9]{12,}                      # AWS
-    | AIza[A-Za-z0-9_-]{20,} | ya29\.[A-Za-z0-9_.-]{16,}        # Google
-    | SG\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}                # SendGrid
-    | npm_[A-Za-z0-9]{16,} | pypi-[A-Za-z0-9_-]{16,} | dckr_pat_[A-Za-z0-9_-]{16,} | rubygems_[a-f0-9]{16,}
-    | hf_[A-Za-z0-9]{16,} | gsk_[A-Za-z0-9]{16,} | r8_[A-Za-z0-9]{16,}
-    | do[opr]_v1_[a-f0-9]{16,} | shp(?:at|ca|pa|ss)_[A-Fa-f0-9]{16,} | sq0[a-z]{3}-[A-Za-z0-9_-]{16,}
-    | hv[sbr]\.[A-Za-z0-9_-]{16,}                               # Vault
-    | (?i:digest)""" + _BLANK + r"""(?P<digest>(?:username|realm|nonce|uri|response|algorithm)=[^\r\n]+)
-    | (?i:bearer)""" + _BLANK + r"""(?P<bearer>[A-Za-z0-9._~+/=-]{4,})
-    | (?i:basic)""" + _BLANK + r"""(?P<basic>[A-Za-z0-9+/=_%-]{6,})
-    )
-    | -----BEGIN[A-Z0-9 +%]{0,40}PRIVATE[A-Z +%0-9]{1,20}-----(?s:.*?)(?:-----END[A-Z0-9 +%]{1,60}-----|\Z)
-    """,
-    re.VERBOSE,
-)  # fmt: skip
+    rf"{_BEGIN}(?:{TOKEN}"
+    rf"|(?i:digest){_BLANK}(?P<digest>(?:username|realm|nonce|uri|response|algorithm)=[^\r\n]+)"
+    rf"|(?i:bearer){_BLANK}(?P<bearer>[A-Za-z0-9._~+/=-]{{4,}})"
+    rf"|(?i:basic){_BLANK}(?P<basic>[A-Za-z0-9+/=_%-]{{6,}}))"
+    r"|-----BEGIN[A-Z0-9 +%]{0,40}PRIVATE[A-Z +%0-9]{1,20}-----(?s:.*?)(?:-----END[A-Z0-9 +%]{1,60}-----|\Z)"
+)
 
 
 def _may_hold_token(text: str) -> bool:

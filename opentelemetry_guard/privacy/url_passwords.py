@@ -1,16 +1,77 @@
-"""Mask the passwords in URLs: what stands between ``//user:`` and the ``@`` in front of the host."""
+"""Mask the passwords in URLs: what stands between ``//user:`` and the ``@`` in front of the host.
+
+What a client, a driver or an operator wrote need not be a URL by RFC 3986: a
+password may hold ``/``, ``@``, quotes and blanks as they are, and the delimiters
+may be percent-encoded, each for itself and more than once.
+"""
 
 from __future__ import annotations
 
 import re
 
+from .lookahead import Lookahead
 from .mask import MASK
 
-_USERINFO = re.compile(r"(?P<user>://[^\s/:@?#\"']{0,200}:)(?![0-9]{1,5}[?#])[^\s/\"']+@")
+_COLON, _SLASH, _AT = (
+    rf"(?:{plain}|%(?:25){{0,8}}{code})" for plain, code in ((":", "3[Aa]"), ("/", "2[Ff]"), ("@", "40"))
+)
+_NO_DELIMITER = r"%(?!(?:25){0,8}(?:3[AaFf]|2[Ff3]|40))"
+_USER = re.compile(rf"(?<!file){_COLON}{_SLASH}{_SLASH}(?:[^\s/:@?#\"'<>\[\]&%]|{_NO_DELIMITER}){{0,200}}{_COLON}")
+_PORT = re.compile(r"[0-9]{1,5}(?=[/?#\s\"'`)\]}<>\\&|%]|[.,;:](?:\s|\Z)|\Z)")
+_END_OF_USERINFO = re.compile(_AT)
+_END_OF_WORD = re.compile(r"[\s\"'<>]|&[\w.-]{1,64}=")
+_END_OF_LINE = re.compile(r"[\r\n]")
+_NO_AUTHORITY = re.compile(rf"[?#]|%(?:25){{0,8}}(?:3[Ff]|23)|{_COLON}{_SLASH}{_SLASH}|/@")
+"""What begins behind the host: a query with addresses in it, a fragment, another URL, a package's scope."""
+_LONGEST = 1024
+"""Characters of a password that has blanks or quotes in it."""
+_SHORTEST_CUT = 64
+"""Characters without an ``@`` up to the text's end that are taken for a password of which the rest was cut off."""
 
 
 def mask_url_passwords(text: str) -> str:
     """Return a text without the passwords of the URLs in it; the same object where there are none."""
-    if "://" in text and "@" in text:
-        return _USERINFO.sub(rf"\g<user>{MASK}@", text)
-    return text
+    if "//" not in text and "%" not in text:
+        return text
+    user = _USER.search(text)
+    if user is None:
+        return text
+    parts: list[str] = []
+    done = 0
+    ends = _Ends(text)
+    while user is not None:
+        begin = position = user.end()
+        if not _PORT.match(text, begin) and (end := ends.of(begin)) is not None:
+            position = end
+            if text[begin:end] not in ("", MASK):
+                parts += (text[done:begin], MASK)
+                done = end
+        user = _USER.search(text, position)
+    return "".join((*parts, text[done:])) if parts else text
+
+
+class _Ends:
+    """Finds where passwords end in one text; they have to come in the text's order."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._at = Lookahead(_END_OF_USERINFO, text)
+        self._word = Lookahead(_END_OF_WORD, text)
+        self._line = Lookahead(_END_OF_LINE, text)
+
+    def of(self, begin: int) -> int | None:
+        """Return where the password that begins here ends, None where it is none."""
+        text, at, word = self._text, self._at.after(begin), self._word.after(begin)
+        if at < word:
+            return self._last_within_word(at, word)
+        if at < len(text):
+            is_near = at - begin <= _LONGEST and at < self._line.after(begin)
+            return at if is_near and not _USER.search(text, begin, at) else None
+        return word if word == len(text) and word - begin >= _SHORTEST_CUT else None
+
+    def _last_within_word(self, at: int, word: int) -> int:
+        """Return the last ``@`` that may end the password, which may have some in it: a host has none."""
+        behind = _NO_AUTHORITY.search(self._text, at, word)
+        for found in _END_OF_USERINFO.finditer(self._text, at, behind.start() if behind else word):
+            at = found.start()
+        return at
