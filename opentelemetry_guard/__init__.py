@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from .client import GuardAgentHandler
     from .emit import Emitter, emit_event, record_metric
     from .exporters import GuardLogExporter, GuardMetricExporter, GuardSpanExporter
-    from .health import health_check, healthz
+    from .health import delivery_stats, health_check, healthz
     from .models import AgentStatus, DynamicRules, EventBatch, SecurityEvent, SecurityMetric
+    from .process_end import flush
     from .protect import Guard
     from .protocols import AgentHandlerProtocol, BufferProtocol, RedisHandlerProtocol, TransportProtocol
     from .redis_handler import RedisHandler
@@ -48,7 +49,9 @@ __all__ = [
     "SecurityMetric",
     "TransportProtocol",
     "__version__",
+    "delivery_stats",
     "emit_event",
+    "flush",
     "get_current_timestamp",
     "guard_agent",
     "health_check",
@@ -78,7 +81,9 @@ _HOME = {
     "SecurityEvent": "models",
     "SecurityMetric": "models",
     "TransportProtocol": "protocols",
+    "delivery_stats": "health",
     "emit_event": "emit",
+    "flush": "process_end",
     "get_current_timestamp": "utils",
     "guard_agent": "agent",
     "health_check": "health",

@@ -24,10 +24,11 @@ from __future__ import annotations
 from typing import Any
 
 from .delivery import registry
+from .delivery.stats import DeliveryStats
 from .exporters import connection
 from .models import AgentStatus
 
-__all__ = ["health_check", "healthz", "statuses"]
+__all__ = ["delivery_stats", "health_check", "healthz", "statuses"]
 
 
 def statuses() -> list[AgentStatus]:
@@ -37,6 +38,14 @@ def statuses() -> list[AgentStatus]:
     """
     off = [AgentStatus(status="failed", uptime=0.0, errors=[problem]) for problem in connection.problems()]
     return [*(delivery.status() for delivery in registry.everyone()), *off]
+
+
+def delivery_stats() -> list[DeliveryStats]:
+    """Return one reading of every delivery of this process: ledger, depth, routes; none where no exporter has one.
+
+    An exporter of one's own has the same in `exporter.delivery`, but is a user of the delivery until its shutdown.
+    """
+    return [delivery.stats() for delivery in registry.everyone()]
 
 
 def health_check() -> bool:

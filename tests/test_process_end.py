@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -171,6 +173,121 @@ def test_the_first_process_of_a_container_goes_on_after_sigterm_and_so_does_its_
         subprocess.run([*container, sys.executable, "-c", INIT], env=settings, check=True, timeout=WATCHDOG)
         assert reasons(server) == {"before": 1, "after": 1}
         assert sum(row["value"] for row in server.metrics) == 2.0
+
+
+SURVIVES = """
+import json, os, signal, sys
+from support.pipelines import emit, set_up
+from opentelemetry_guard import delivery_stats, flush
+from opentelemetry_guard.instrumentation import termination
+
+set_up()
+termination.install()
+if sys.argv[1] == "queue":
+    emit("queued")
+    flush(20.0)  # ends as soon as the backend refuses
+elif sys.argv[1] == "processors":
+    emit("held")
+else:
+    [stats] = delivery_stats()
+    events = stats.ledger["events"]
+    print(json.dumps([events.queued + events.in_flight, events.accepted]))
+if len(sys.argv) > 2:
+    signal.alarm(50)
+    os.kill(os.getpid(), int(sys.argv[2]))
+    while True:
+        signal.pause()
+"""
+
+
+def documented_ends() -> list[tuple[str, str, str]]:
+    """Return the rows of the documented table."""
+    text = (ROOT / "docs/delivery.md").read_text().partition("### What survives which end")[2].partition("###")[0]
+    rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("|")]
+    return [(end.strip("`"), held.strip(), queued.strip()) for end, held, queued in rows[2:]]
+
+
+@pytest.mark.parametrize(("end", "held", "queued"), documented_ends(), ids=lambda text: text.replace(" ", "-"))
+def test_what_survives_is_as_documented(
+    end: str, held: str, queued: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number = getattr(signal, end, None)
+    words = [] if number is None else [str(int(number))]
+    limits = resource.getrlimit(resource.RLIMIT_CORE)
+    # A child inherits what is ignored: the hangup of a test run's terminal, for one.
+    before = {each: signal.signal(each, signal.SIG_DFL) for each in (signal.SIGHUP, signal.SIGQUIT)}
+    interrupt = signal.signal(signal.SIGINT, signal.default_int_handler)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, limits[1]))
+    try:
+        with guard_server() as server:
+            script = [sys.executable, "-c", SURVIVES]
+            settings = {**environment(server, tmp_path), "OTEL_EXPORTER_GUARD_STATUS_INTERVAL": "0"}
+            ended = subprocess.run([*script, "processors", *words], env=settings, timeout=WATCHDOG, capture_output=True)
+            assert ended.returncode == (-number if number else 0), ended.stderr
+            assert {"sent": {"held": 1}, "lost": {}}[held] == reasons(server)
+            server.answer(503, headers={"Retry-After": "100"}, times=None)
+            ended = subprocess.run([*script, "queue", *words], env=settings, timeout=WATCHDOG, capture_output=True)
+            assert ended.returncode == (-number if number else 0), ended.stderr
+            read = subprocess.run([*script, "read"], env=settings, timeout=WATCHDOG, capture_output=True, check=True)
+            assert json.loads(read.stdout) == [{"kept": 1, "lost": 0}[queued], 1 + len(reasons(server))]
+    finally:
+        for each, action in (*before.items(), (signal.SIGINT, interrupt)):
+            signal.signal(each, action)
+        resource.setrlimit(resource.RLIMIT_CORE, limits)
+
+
+READS = """
+import sys
+from support.pipelines import emit, set_up
+from opentelemetry_guard import GuardLogExporter, delivery_stats, flush
+from opentelemetry_guard.instrumentation import termination
+
+set_up()
+termination.install()
+reader = GuardLogExporter()
+assert reader.delivery.stats().ledger.keys() == delivery_stats()[0].ledger.keys()
+if sys.argv[1] == "fill":
+    emit("backlog")
+    flush(5.0)
+    if sys.argv[2] == "signal":
+        import os, signal
+        os.kill(os.getpid(), signal.SIGTERM)
+else:
+    flush(8.0)
+"""
+
+
+@pytest.mark.parametrize("way", ["exit", "signal"])
+def test_an_exporter_that_nobody_shuts_down_keeps_nothing_from_the_next_start(way: str, tmp_path: Path) -> None:
+    with guard_server() as server:
+        script, settings = [sys.executable, "-c", READS], environment(server, tmp_path)
+        server.answer(503, times=None)
+        subprocess.run([*script, "fill", way], env=settings, timeout=WATCHDOG, check=way == "exit")
+        assert not server.events
+        server.answer(200, times=None)
+        # A lease that is not given up lasts for 20 seconds.
+        subprocess.run([*script, "send"], env=settings, timeout=WATCHDOG, check=True)
+        assert reasons(server) == {"backlog": 1}
+
+
+FUNCTION = """
+import os
+from support.pipelines import emit, set_up
+from opentelemetry_guard import flush
+
+set_up()
+emit("called")
+assert flush(20.0) is True
+os._exit(0)
+"""
+
+
+def test_a_function_that_is_frozen_after_its_call_has_sent_what_it_emitted(tmp_path: Path) -> None:
+    with guard_server() as server:
+        settings = {**environment(server, tmp_path), "OTEL_EXPORTER_GUARD_QUEUE_URL": "memory://"}
+        subprocess.run([sys.executable, "-c", FUNCTION], env=settings, timeout=WATCHDOG, check=True)
+        assert reasons(server) == {"called": 1}
+        assert sum(row["value"] for row in server.metrics) == 1.0
 
 
 @pytest.fixture
