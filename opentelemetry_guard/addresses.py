@@ -15,6 +15,9 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
+DEFAULT_IPV6_PREFIX = 64
+"""Bits of an IPv6 address that tell one client from another."""
+
 _V6 = 1 << 32
 """Where IPv6 begins on the number line."""
 _MAPPED = 0xFFFF << 32
@@ -35,6 +38,28 @@ def number_of(address: str) -> int | None:
 def is_loopback(number: int) -> bool:
     """Tell whether a place on the number line is 127.0.0.0/8 or ::1."""
     return number >> 24 == 127 or number == _V6 + 1
+
+
+def subscriber(address: str, ipv6_prefix: int = DEFAULT_IPV6_PREFIX) -> str:
+    """Return by what name a client is counted: an IPv4 address by itself, an IPv6 address by its network.
+
+    One subscriber has a /64 at least (RFC 6177, RIPE-690), and may change within it at will. Anything else (a test
+    client, the path of a socket) stays as it is.
+
+    Args:
+        address: as the server or a proxy writes it; IPv4 mapped into IPv6 is the IPv4 address.
+        ipv6_prefix: bits of an IPv6 address that count, 1 to 128.
+    """
+    if ":" not in address:
+        return address
+    number = number_of(address)
+    if number is None:
+        return address
+    if number < _V6:
+        return str(ipaddress.IPv4Address(number))
+    free = 128 - ipv6_prefix
+    network = ipaddress.IPv6Address((number - _V6) >> free << free)
+    return f"{network}/{ipv6_prefix}" if free else str(network)
 
 
 class AddressList:
@@ -127,3 +152,19 @@ def _span_by_mask(text: str) -> tuple[int, int] | None:
     except ValueError:
         return None
     return int(network.network_address), int(network.broadcast_address)
+
+
+_NOT_PUBLIC = AddressList(
+    """
+    127.0.0.0/8 ::1 10.0.0.0/8 172.16.0.0/12 192.168.0.0/16 100.64.0.0/10 169.254.0.0/16 fc00::/7 fe80::/10
+    """.split()  # noqa: SIM905  networks read better than a column of strings
+)
+
+
+def is_private(address: str) -> bool:
+    """Tell whether an address is loopback, link-local, or of a private or shared network (RFC 1918, 4193, 6598).
+
+    Such a client is a proxy, a neighbour or a health probe. Networks for documentation count as public.
+    """
+    number = number_of(address)
+    return number is not None and _NOT_PUBLIC.find(number) is not None

@@ -9,9 +9,15 @@ trusted proxy's is the last one that somebody trusted has seen.
 from __future__ import annotations
 
 import ipaddress
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import TypeAlias
+
+from .addresses import is_private
+from .once import is_said, log_once
+
+_logger = logging.getLogger(__name__)
 
 Address: TypeAlias = "ipaddress.IPv4Address | ipaddress.IPv6Address"
 Network: TypeAlias = "ipaddress.IPv4Network | ipaddress.IPv6Network"
@@ -25,6 +31,8 @@ _LONGEST = 80
 
 _FORWARDED_FOR = b"x-forwarded-for"
 _FORWARDED = b"forwarded"
+_IGNORED = "ignored X-Forwarded-For"
+"""The cause of the message that says so."""
 
 
 def client_address(scope: Mapping[str, object], trusted: tuple[Network, ...] = ()) -> str:
@@ -38,10 +46,39 @@ def client_address(scope: Mapping[str, object], trusted: tuple[Network, ...] = (
         trusted: the networks of the proxies that may name a client.
     """
     peer = _peer(scope)
+    if not trusted:
+        _say_ignored(peer, scope)
     if not trusted or not (address := parse_address(peer)) or not _is_trusted(address, trusted):
         return _normal(peer)
     headers = scope.get("headers") or ()
     return str(_nearest_untrusted(address, _hops(headers), trusted))  # type: ignore[arg-type]
+
+
+def _say_ignored(peer: str, scope: Mapping[str, object]) -> None:
+    """Say once that a proxy seems to name clients and nobody trusts it; then all of them have its address."""
+    if is_said(_IGNORED) or not _is_neighbour(peer):
+        return
+    headers: Headers = scope.get("headers") or ()  # type: ignore[assignment]
+    if any(name.lower() in (_FORWARDED_FOR, _FORWARDED) for name, _ in headers):
+        log_once(
+            _logger,
+            logging.WARNING,
+            f"{peer}, a private address, sends X-Forwarded-For or Forwarded, and no proxy is trusted: whoever comes "
+            "through it has its address, in events, limits and bans. If it is your proxy, set "
+            "OTEL_PYTHON_GUARD_TRUSTED_PROXIES to its address or network",
+            cause=_IGNORED,
+        )
+
+
+@lru_cache(maxsize=1024)
+def _is_neighbour(peer: str) -> bool:
+    return is_private(peer)
+
+
+def is_trusted(address: str, trusted: tuple[Network, ...]) -> bool:
+    """Whether an address is that of a trusted proxy."""
+    parsed = parse_address(address) if trusted else None
+    return parsed is not None and _is_trusted(parsed, trusted)
 
 
 def _peer(scope: Mapping[str, object]) -> str:
@@ -61,7 +98,7 @@ def _normal(peer: str) -> str:
 def _nearest_untrusted(peer: Address, hops: Sequence[str], trusted: tuple[Network, ...]) -> Address:
     """Go from the peer towards the client as far as each one that names the next is trusted."""
     nearest = peer
-    for hop in reversed(hops[-MAX_HOPS:]):
+    for hop in reversed(hops):
         address = parse_address(hop)
         if address is None:
             return nearest
@@ -77,14 +114,22 @@ def _is_trusted(address: Address, trusted: tuple[Network, ...]) -> bool:
 
 
 def _hops(headers: Headers) -> list[str]:
-    """Return what the proxies wrote, the farthest first; several headers of one name read as one (RFC 9110, 5.3)."""
+    """Return what the proxies wrote, the farthest first.
+
+    Several headers of one name read as one (RFC 9110, 5.3), and empty elements of a list count for nothing (5.6.1.2).
+    """
     values: dict[bytes, list[str]] = {_FORWARDED_FOR: [], _FORWARDED: []}
     for name, value in headers:
         if (lower := name.lower()) in values:
             values[lower].append(value.decode("latin-1"))
-    if values[_FORWARDED_FOR]:
-        return ",".join(values[_FORWARDED_FOR]).split(",")
-    return [_forwarded_for(element) for element in ",".join(values[_FORWARDED]).split(",") if element.strip()]
+    if hops := _elements(values[_FORWARDED_FOR]):
+        return hops
+    return [_forwarded_for(element) for element in _elements(values[_FORWARDED])]
+
+
+def _elements(values: Sequence[str]) -> list[str]:
+    """Return the elements of a list that several headers may carry; beyond `MAX_HOPS` those on the right."""
+    return [element for element in ",".join(values).split(",") if element.strip(" \t")][-MAX_HOPS:]
 
 
 def _forwarded_for(element: str) -> str:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
 from operator import itemgetter
@@ -21,13 +21,16 @@ from typing import Protocol
 from urllib.parse import unquote
 
 from .addresses import AddressList, is_loopback, number_of
-from .once import log_once
+from .cloud import CloudProviders
 from .patterns import Patterns
+from .unenforced import Unenforced
 
 _logger = logging.getLogger(__name__)
 
 LONGEST_USER_AGENT = 512
 """Characters of a user agent that are looked at, as in fastapi-guard."""
+LONGEST_MESSAGE = 1000
+"""Characters of the rules' message that a decision has."""
 LONGEST_ENDPOINT = 1024
 """Characters of an endpoint that are looked at."""
 MOST_REMEMBERED = 1024
@@ -37,12 +40,11 @@ _LISTS = itemgetter(
     "ip_whitelist",
     "blocked_countries",
     "whitelist_countries",
+    "blocked_cloud_providers",
     "blocked_user_agents",
     "suspicious_patterns",
     "emergency_whitelist",
 )
-_SAID = 20
-"""Problems of one rules object that are logged."""
 _QUOTED = 10
 """Wrong entries of a list that a message quotes."""
 
@@ -56,12 +58,14 @@ class Decision:
         reason: why, in words for operators, not for the client; "" where no rule says anything.
         rule: the field of `DynamicRules` that decided, "" where none did.
         matched: the entry of that field that matched; "" where it was the lack of a match.
+        message: what the rules' author says to operators (`DynamicRules.message`) where they block; "" for nothing.
     """
 
     allowed: bool
     reason: str = ""
     rule: str = ""
     matched: str = ""
+    message: str = ""
 
     def __bool__(self) -> bool:
         return self.allowed
@@ -79,11 +83,14 @@ class Rules(Protocol):
     ip_whitelist: list[str]
     blocked_countries: list[str]
     whitelist_countries: list[str]
+    blocked_cloud_providers: list[str]
     blocked_user_agents: list[str]
     suspicious_patterns: list[str]
     enable_penetration_detection: bool | None
     emergency_mode: bool
     emergency_whitelist: list[str]
+    emergency_whitelist_only: bool
+    message: str | None
 
 
 class CompiledRules:
@@ -100,11 +107,14 @@ class CompiledRules:
         "_agents",
         "_blacklist",
         "_blocked_countries",
+        "_clouds",
         "_emergency",
         "_emergency_whitelist",
         "_expires_at",
-        "_lists_addresses",
+        "_message",
+        "_needs_address",
         "_patterns",
+        "_unenforced",
         "_verdicts",
         "_whitelist",
         "_whitelist_countries",
@@ -120,7 +130,9 @@ class CompiledRules:
         self._emergency_whitelist = AddressList(rules.emergency_whitelist)
         self._whitelist = AddressList(rules.ip_whitelist)
         self._blacklist = AddressList(rules.ip_blacklist)
-        self._lists_addresses = bool(self._whitelist or self._blacklist)
+        self._clouds = CloudProviders(rules.blocked_cloud_providers)
+        self._needs_address = bool(self._whitelist or self._blacklist or self._clouds or self._emergency)
+        self._message = (rules.message or "")[:LONGEST_MESSAGE]
         self._blocked_countries = _countries(rules.blocked_countries)
         self._whitelist_countries = _countries(rules.whitelist_countries)
         self.wants_country = bool(self._blocked_countries or self._whitelist_countries)
@@ -137,7 +149,10 @@ class CompiledRules:
             *_invalid("emergency_whitelist", self._emergency_whitelist),
             *(f"blocked_user_agents: {problem}" for problem in self._agents.problems),
             *(f"suspicious_patterns: {problem}" for problem in self._patterns.problems),
+            *self._clouds.problems,
+            *_without_effect(rules),
         )
+        self._unenforced = Unenforced(_logger, self.problems)
 
     def expired(self, now: float | None = None) -> bool:
         """Tell whether the rules are past their `expires_at`, at `now` in seconds since the epoch."""
@@ -153,9 +168,15 @@ class CompiledRules:
         now: float | None = None,
     ) -> Decision:
         """Decide on one request; see `DynamicRules.decide`. `now` is in seconds since the epoch."""
+        decision = self._decide(ip, country, endpoint, user_agent, now)
+        return replace(decision, message=self._message) if self._message and not decision.allowed else decision
+
+    def _decide(
+        self, ip: str | None, country: str | None, endpoint: str | None, user_agent: str | None, now: float | None
+    ) -> Decision:
         if self._expires_at is not None and self.expired(now):
             return ALLOWED
-        number = number_of(ip) if ip and (self._lists_addresses or self._emergency) else None
+        number = number_of(ip) if ip and self._needs_address else None
         if self._emergency and (number is None or self._emergency_whitelist.find(number) is None):
             return Decision(False, "emergency mode: the address is not on the emergency whitelist", "emergency_mode")
         if number is not None:
@@ -165,6 +186,10 @@ class CompiledRules:
                 return _on_list(False, entry)
         if country is not None and self.wants_country and (verdict := self._decide_country(ip, country)) is not None:
             return verdict
+        if number is not None and self._clouds and (provider := self._clouds.find(number)) is not None:
+            return Decision(
+                False, f"the address belongs to the cloud of {provider}", "blocked_cloud_providers", provider
+            )
         if user_agent and self.wants_user_agent and (pattern := self._blocked_agent(user_agent)) is not None:
             return Decision(False, f"the user agent matches {pattern!r}", "blocked_user_agents", pattern)
         if endpoint and self.wants_endpoint and (pattern := self._suspicious(endpoint)) is not None:
@@ -216,10 +241,7 @@ def compile_rules(rules: Rules) -> CompiledRules:
     Compiling takes about 2 microseconds an address: do it outside of an event
     loop where lists are long.
     """
-    compiled = CompiledRules(rules)
-    for problem in compiled.problems[:_SAID]:
-        log_once(_logger, logging.WARNING, f"dynamic rules: {problem}")
-    return compiled
+    return CompiledRules(rules)
 
 
 class Compilation:
@@ -266,6 +288,13 @@ class Compilation:
 
 def _countries(codes: Iterable[str]) -> frozenset[str]:
     return frozenset(code.strip().upper() for code in codes if code.strip())
+
+
+def _without_effect(rules: Rules) -> list[str]:
+    """Say which fields ask for something that other fields keep from being done."""
+    if rules.emergency_whitelist_only and not rules.emergency_mode:
+        return ["emergency_whitelist_only has no effect without emergency_mode, in which nobody else passes anyway"]
+    return []
 
 
 def _invalid(field: str, addresses: AddressList) -> list[str]:

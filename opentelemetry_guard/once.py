@@ -30,6 +30,11 @@ def log_once(logger: logging.Logger, level: int, message: str, *, cause: str | N
         logger.log(level, message)
 
 
+def is_said(cause: str) -> bool:
+    """Whether what makes `log_once` speak of this cause has been said, so that looking for it again can be spared."""
+    return cause in _said
+
+
 MAX_PRINTED = 100
 """Messages that are printed at most, so that nothing that goes on for weeks fills a disk."""
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from opentelemetry_guard import capture, once, privacy
+from opentelemetry_guard import capture, cloud, once, privacy
 from opentelemetry_guard.settings import late
 from opentelemetry_guard.tally import TALLY
 
@@ -32,3 +32,4 @@ def _fresh_counts_and_messages() -> None:
     late.forget()
     privacy.reset()
     capture._captured.clear()
+    cloud._lists = cloud._Lists()

@@ -44,6 +44,9 @@ def test_a_peer_that_is_no_trusted_proxy_is_not_believed() -> None:
         ("[2001:db8::1]:4711", "2001:db8::1"),
         ("::ffff:198.51.100.9", "198.51.100.9"),
         ("2001:db8::1, fd00::7", "2001:db8::1"),
+        ("203.0.113.7,", "203.0.113.7"),
+        (",203.0.113.7 , ,10.2.2.2,", "203.0.113.7"),
+        ("203.0.113.7" + "," * 1000, "203.0.113.7"),
     ],
 )
 def test_the_rightmost_address_that_is_no_trusted_proxy_is_the_clients(header: str, client: str) -> None:
@@ -56,7 +59,6 @@ def test_the_rightmost_address_that_is_no_trusted_proxy_is_the_clients(header: s
         ("", "10.0.0.1"),
         ("unknown", "10.0.0.1"),
         ("192.0.2.66, unknown, 10.2.2.2", "10.2.2.2"),
-        ("192.0.2.66, , 10.2.2.2", "10.2.2.2"),
         ("192.0.2.66, 300.1.1.1", "10.0.0.1"),
         ("\xff\xfe", "10.0.0.1"),
         ("1" * 100_000, "10.0.0.1"),

@@ -22,6 +22,7 @@ from ..queue.local import LocalQueue
 from ..queue.memory import MemoryQueue
 from ..settings.delivery import GuardConfig
 from ..tally import SWITCHED_OFF, TALLY
+from ..unenforced import unenforced
 from .backoff import RetryPolicy
 from .breaker import BreakerPolicy, BreakerState
 from .calls import Call, tell
@@ -348,6 +349,7 @@ class Delivery:
                 dropped,
                 refused,
                 lost,
+                unenforced(),
                 died,
             )
         )

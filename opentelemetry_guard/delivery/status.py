@@ -47,6 +47,7 @@ class Reading:
         dropped_lately: rows that were dropped within `LATELY_SECONDS`.
         refused_lately: rows that became dead letters in that time.
         lost_lately: rows that this process lost before the queue in that time.
+        unenforced: what of dynamic rules is not enforced, in words.
         sender_died: whether the thread that sends had ended although nobody ended it.
     """
 
@@ -60,6 +61,7 @@ class Reading:
     dropped_lately: int = 0
     refused_lately: int = 0
     lost_lately: int = 0
+    unenforced: tuple[str, ...] = ()
     sender_died: bool = False
 
 
@@ -144,6 +146,8 @@ def _problems(reading: Reading) -> Iterator[Problem]:
             "degraded",
             f"the backend has refused {reading.refused_lately} rows lately; they are dead letters, with its answer",
         )
+    for problem in reading.unenforced:
+        yield "degraded", f"dynamic rules: {problem}"
     if reading.lost_lately:
         yield "degraded", f"{reading.lost_lately} rows were lost lately before they reached the queue"
 

@@ -153,4 +153,4 @@ def _say_unfollowed(what: str, error: Exception) -> None:
 
 
 def _analyzer(options: GuardOptions) -> Analyzer | None:
-    return BehaviorAnalyzer(options.behavior_rules) if options.behavior else None
+    return BehaviorAnalyzer(options.behavior_rules, options.ipv6_prefix) if options.behavior else None

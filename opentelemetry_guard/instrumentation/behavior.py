@@ -19,6 +19,7 @@ import weakref
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from ..addresses import DEFAULT_IPV6_PREFIX
 from .answered import AnsweredRequest
 from .behavior_detectors import (
     DISTRIBUTED,
@@ -32,7 +33,7 @@ from .behavior_detectors import (
     UserLogins,
 )
 from .behavior_incidents import Incidents, explaining, incident
-from .behavior_keys import address_key, fingerprint, is_login_name, is_network, mark, resource, user_key
+from .behavior_keys import address_key, fingerprint, is_ipv6, is_login_name, mark, resource, user_key
 from .behavior_rules import BehaviorRules
 from .noise import FOLDED
 from .sliding import Clock, Table
@@ -49,16 +50,18 @@ class BehaviorAnalyzer:
     The lock guards all tables and the clock; it is held for arithmetic and look-ups only, a few microseconds.
     """
 
-    def __init__(self, rules: Mapping[str, object] | None = None) -> None:
+    def __init__(self, rules: Mapping[str, object] | None = None, ipv6_prefix: int = DEFAULT_IPV6_PREFIX) -> None:
         """Build an analyzer that knows no client yet.
 
         Args:
             rules: changes to `BehaviorRules`, as a JSON object has them.
+            ipv6_prefix: bits of an IPv6 address that tell one client from another.
 
         Raises:
             ValueError: a rule or a value is not one that there is.
         """
         self.rules = BehaviorRules.resolve(rules)
+        self._ipv6_prefix = ipv6_prefix
         self._lock = threading.Lock()
         self._clock = Clock()
         users = max(self.rules.max_clients // _USER_SHARE, 16)
@@ -75,7 +78,7 @@ class BehaviorAnalyzer:
             answered: the request.
             now: seconds of any clock; one that is set back or makes no sense stands still for that request.
         """
-        address = address_key(answered.address)
+        address = address_key(answered.address, self._ipv6_prefix)
         user = None if answered.user is None else user_key(answered.user)
         seen = self._sighted(answered, address, user)
         told: list[_Told] = []
@@ -87,7 +90,7 @@ class BehaviorAnalyzer:
             if user is not None:
                 for finding in self._users.judge(user, seen):
                     self._tell(told, finding, _Client(user, address, is_user=True))
-        return [_fields(answered, one, self.rules.cooldown) for one in told] if told else ()
+        return [_fields(answered, one, self.rules.cooldown, self._ipv6_prefix) for one in told] if told else ()
 
     def _sighted(self, answered: AnsweredRequest, address: bytes | None, user: bytes | None) -> Sighting:
         """Return what the detectors look at; what only failures are asked for is made for failures only."""
@@ -180,12 +183,12 @@ class _Detectors:
         return findings
 
 
-def _fields(answered: AnsweredRequest, told: _Told, cooldown: float) -> dict[str, object]:
+def _fields(answered: AnsweredRequest, told: _Told, cooldown: float, ipv6_prefix: int) -> dict[str, object]:
     finding, explanation, client, folded = told
     metadata: dict[str, object] = {"detector": finding.detector}
     if finding.pattern:
         metadata["pattern"] = finding.pattern
-    metadata["client"] = _kind(client)
+    metadata["client"] = _kind(client, ipv6_prefix)
     if client.is_user:
         metadata["user"] = answered.user
     metadata |= explanation.evidence
@@ -206,10 +209,10 @@ def _fields(answered: AnsweredRequest, told: _Told, cooldown: float) -> dict[str
     }
 
 
-def _kind(client: _Client) -> str:
+def _kind(client: _Client, ipv6_prefix: int) -> str:
     if client.is_user:
         return "user"
-    return "network (/64)" if is_network(client.key) else "address"
+    return f"network (/{ipv6_prefix})" if is_ipv6(client.key) and ipv6_prefix < 128 else "address"
 
 
 def _renew_locks_in_child() -> None:

@@ -7,6 +7,8 @@ import hashlib
 import socket
 import zlib
 
+from ..addresses import DEFAULT_IPV6_PREFIX
+
 _HASHED_CHARACTERS = 256
 """Characters of a path or a user agent that are told apart; hashing what comes after would be the client's choice."""
 
@@ -22,11 +24,15 @@ _MAPPED_IPV4 = bytes(10) + b"\xff\xff"
 _NETWORK_BYTES = 8
 
 
-def address_key(address: str) -> bytes | None:
+def address_key(address: str, ipv6_prefix: int = DEFAULT_IPV6_PREFIX) -> bytes | None:
     """Return the key of a client address, None where it is unknown.
 
-    IPv4 addresses are told apart, IPv6 addresses by their /64: that is what one subscriber has, and may change within
-    at will. Anything else (a test client, the path of a socket) is a name.
+    IPv4 addresses are told apart, IPv6 addresses by their network (`addresses.subscriber`). Anything else (a test
+    client, the path of a socket) is a name.
+
+    Args:
+        address: of the client.
+        ipv6_prefix: bits of an IPv6 address that count.
     """
     if not address:
         return None
@@ -38,12 +44,14 @@ def address_key(address: str) -> bytes | None:
         return _named(b"a", address)
     if packed.startswith(_MAPPED_IPV4):
         return packed[len(_MAPPED_IPV4) :]
-    return packed[:_NETWORK_BYTES]
+    free = 128 - ipv6_prefix
+    network = (int.from_bytes(packed, "big") >> free << free).to_bytes(len(packed), "big")
+    return network[:_NETWORK_BYTES] if ipv6_prefix <= 8 * _NETWORK_BYTES else network
 
 
-def is_network(key: bytes) -> bool:
-    """Whether an address's key stands for a /64."""
-    return len(key) == _NETWORK_BYTES
+def is_ipv6(key: bytes) -> bool:
+    """Whether an address's key stands for an IPv6 address, or for its network."""
+    return len(key) in (_NETWORK_BYTES, 16)
 
 
 def user_key(user: str) -> bytes:

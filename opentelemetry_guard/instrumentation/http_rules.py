@@ -24,6 +24,7 @@ from types import MappingProxyType
 from typing import TypeVar
 from urllib.parse import unquote
 
+from ..addresses import DEFAULT_IPV6_PREFIX, subscriber
 from .answered import AnsweredRequest
 from .behavior_keys import fingerprint, is_asset, resource
 
@@ -349,14 +350,15 @@ def threat_level(rules: HttpRules, event_types: Iterable[str]) -> float:
 
 
 class NotFoundBursts:
-    """Counts the 404s of each address within a sliding window.
+    """Counts the 404s of each client (`addresses.subscriber`) within a sliding window.
 
     The lock guards the dictionary and what is in it; it is held for one
     address's few numbers, and applications with several event loops share it.
     """
 
-    def __init__(self, burst: Burst) -> None:
+    def __init__(self, burst: Burst, ipv6_prefix: int = DEFAULT_IPV6_PREFIX) -> None:
         self._burst = burst
+        self._ipv6_prefix = ipv6_prefix
         self._lock = threading.Lock()
         self._seen: OrderedDict[str, _Run] = OrderedDict()
 
@@ -367,7 +369,7 @@ class NotFoundBursts:
             answered: the request; without an address nobody can be told from another, so nothing is counted.
             now: seconds on a clock that never goes back.
         """
-        address = answered.address
+        address = subscriber(answered.address, self._ipv6_prefix)
         if not address:
             return None
         burst = self._burst

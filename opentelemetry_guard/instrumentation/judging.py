@@ -49,7 +49,7 @@ class AnswerJudge:
         """Prepare for judging.
 
         Args:
-            options: `http_events`, `http_rules` and `trusted_proxies` of it.
+            options: `http_events`, `http_rules`, `trusted_proxies` and `ipv6_prefix` of it.
             emitter: where events and metrics go.
             analyzer: sees every answered request; None where behaviour isn't analysed.
             clock: tells seconds that never go back.
@@ -64,7 +64,7 @@ class AnswerJudge:
         self._clock = clock
         self._judge = HttpJudge(self._rules) if options.http_events else None
         burst = self._rules.not_found_burst
-        self._bursts = NotFoundBursts(burst) if burst is not None and options.http_events else None
+        self._bursts = NotFoundBursts(burst, options.ipv6_prefix) if burst is not None and options.http_events else None
 
     def __call__(self, request: FollowedRequest) -> None:
         """Judge one request whose answer has begun; what is emitted belongs to the current trace."""

@@ -8,10 +8,12 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import TypeVar
 
-Number = TypeVar("Number", int, float)
+Value = TypeVar("Value")
 
 MOST_CLIENTS = 20_000
 """Offenders and banned clients that are remembered, each; beyond it the earliest is forgotten."""
+OFFENCE_SECONDS = 3600.0
+"""Seconds from a client's first offence in which the others must follow, to ban it; after them it begins anew."""
 
 
 class Bans:
@@ -27,18 +29,23 @@ class Bans:
         self._clock = clock
         # The lock guards both mappings: a client's offences so far, and when its ban ends. Nothing under it waits.
         self._lock = threading.Lock()
-        self._offences: OrderedDict[str, int] = OrderedDict()
+        self._offences: OrderedDict[str, tuple[int, float]] = OrderedDict()  # how many, and the time of the first
         self._ends: OrderedDict[str, float] = OrderedDict()
 
     def offend(self, client: str, threshold: int, duration: float) -> bool:
-        """Count an offence; ban the client for `duration` seconds and return True if it is the `threshold`-th one."""
+        """Count an offence; ban the client for `duration` seconds and return True if it is the `threshold`-th one.
+
+        What lies more than `OFFENCE_SECONDS` before no longer counts.
+        """
+        now = self._clock()
         with self._lock:
-            offences = self._offences.pop(client, 0) + 1
+            offences, first = self._offences.pop(client, (0, now))
+            offences, first = (1, now) if now - first >= OFFENCE_SECONDS else (offences + 1, first)
             if offences >= threshold:
                 self._ends.pop(client, None)
-                _put(self._ends, client, self._clock() + duration, self._most_clients)
+                _put(self._ends, client, now + duration, self._most_clients)
                 return True
-            _put(self._offences, client, offences, self._most_clients)
+            _put(self._offences, client, (offences, first), self._most_clients)
             return False
 
     def holds(self, client: str) -> bool:
@@ -53,7 +60,7 @@ class Bans:
             return end is not None
 
 
-def _put(book: OrderedDict[str, Number], client: str, value: Number, most: int) -> None:
+def _put(book: OrderedDict[str, Value], client: str, value: Value, most: int) -> None:
     """Note `value` as the latest entry of `book`, and forget the earliest where there are too many."""
     book[client] = value
     if len(book) > most:

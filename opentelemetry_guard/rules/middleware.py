@@ -24,13 +24,15 @@ from typing import Any, cast
 from urllib.parse import quote
 
 from .. import rules as client
-from ..client_address import Network, client_address
+from ..addresses import is_private, subscriber
+from ..client_address import Network, client_address, is_trusted
 from ..decision import LONGEST_USER_AGENT, CompiledRules, Decision
 from ..emit import Emitter, emit_event
 from ..header_text import header_text
 from ..models import DynamicRules
 from ..once import log_once
 from ..settings.instrumentation import GuardOptions
+from ..unenforced import Unenforced
 from .bans import Bans
 from .limits import Limits, RateLimiter, Refusal
 
@@ -61,6 +63,7 @@ _ANSWERS: Mapping[str, _Answer] = {
     "auto_ban_threshold": _Answer(403, "Forbidden", "ip_blocked"),
     "whitelist_countries": _Answer(403, "Forbidden", "country_blocked"),
     "blocked_countries": _Answer(403, "Forbidden", "country_blocked"),
+    "blocked_cloud_providers": _Answer(403, "Forbidden", "cloud_blocked"),
     "blocked_user_agents": _Answer(403, "Forbidden", "user_agent_blocked"),
     "suspicious_patterns": _Answer(400, "Bad request", "penetration_attempt"),
     "global_rate_limit": _Answer(429, "Too many requests", "rate_limited"),
@@ -72,31 +75,31 @@ _ANSWERS: Mapping[str, _Answer] = {
 class _Enforced:
     """Rules in the form in which they are enforced; never changed."""
 
-    __slots__ = ("compiled", "limits", "rules")
+    __slots__ = ("_unenforced", "compiled", "limits", "rules")
 
-    def __init__(self, rules: DynamicRules) -> None:
+    def __init__(self, rules: DynamicRules, *, knows_countries: bool) -> None:
         self.rules = rules
         self.compiled: CompiledRules = rules.compiled()
         if rules.enable_rate_limiting is False:
             self.limits = Limits(None, None, {})
         else:
             self.limits = Limits(rules.global_rate_limit, rules.global_rate_window, rules.endpoint_rate_limits)
-        for problem in self.limits.problems:
-            log_once(_logger, logging.WARNING, f"dynamic rules: {problem}")
-        if rules.blocked_cloud_providers:
-            log_once(
-                _logger,
-                logging.WARNING,
-                "dynamic rules: blocked_cloud_providers has no effect in GuardRulesMiddleware, which doesn't know the "
-                "providers' networks; list them in ip_blacklist, or use fastapi-guard",
+        problems = list(self.limits.problems)
+        if self.compiled.wants_country and not knows_countries:
+            fields = [name for name in ("blocked_countries", "whitelist_countries") if getattr(rules, name)]
+            problems.append(
+                f"{' and '.join(fields)} {'have' if fields[1:] else 'has'} no effect: give GuardRulesMiddleware a "
+                "country_of, which tells an address's country"
             )
+        self._unenforced = Unenforced(_logger, problems)
 
 
 @dataclass(frozen=True, slots=True)
 class _Request:
-    """What rules and events need to know of a request."""
+    """What rules and events need to know of a request; `client` is the name by which it is counted and banned."""
 
     address: str
+    client: str
     path: str
     country: str | None
     user_agent: str | None
@@ -115,12 +118,17 @@ class GuardRulesMiddleware:
             ``OTEL_PYTHON_GUARD_RULES_INTERVAL``, else 300.
         trusted_proxies: addresses and networks whose ``X-Forwarded-For`` names the client. Default:
             ``OTEL_PYTHON_GUARD_TRUSTED_PROXIES``, else none.
+        ipv6_prefix: bits of an IPv6 address that tell one client from another, for limits and automatic bans.
+            Default: ``OTEL_PYTHON_GUARD_IPV6_PREFIX``, else 64.
+        exclude_paths: paths that pass always, emergency mode included, with or without a slash at their end. Default:
+            ``OTEL_PYTHON_GUARD_EXCLUDE_PATHS``, else those that health probes usually have
+            (`settings.instrumentation.PROBES`).
         country_of: returns the ISO 3166 code of an address's country, None where it doesn't know. It is called on
             the event loop, and only while rules name countries. Without it rules on countries have no effect.
         emitter: where events go. Default: the global OpenTelemetry providers.
 
     Raises:
-        ValueError: `interval` or `trusted_proxies` can't be used.
+        ValueError: `interval`, `trusted_proxies`, `ipv6_prefix` or `exclude_paths` can't be used.
     """
 
     def __init__(
@@ -130,6 +138,8 @@ class GuardRulesMiddleware:
         rules: DynamicRules | RulesSource | None = None,
         interval: float | None = None,
         trusted_proxies: str | Iterable[str] | None = None,
+        ipv6_prefix: int | None = None,
+        exclude_paths: str | Iterable[str] | None = None,
         country_of: Callable[[str], str | None] | None = None,
         emitter: Emitter | None = None,
     ) -> None:
@@ -138,13 +148,15 @@ class GuardRulesMiddleware:
         self.app = app
         self._trusted = cast("tuple[Network, ...]", GuardOptions.read("trusted_proxies", trusted_proxies))
         self._interval = cast("float | None", GuardOptions.read("rules_interval", interval))
+        self._ipv6_prefix: int = GuardOptions.read("ipv6_prefix", ipv6_prefix)
+        self._excluded = frozenset(path.rstrip("/") for path in GuardOptions.read("exclude_paths", exclude_paths))
         self._country_of = country_of
         self._emit = emit_event if emitter is None else emitter.emit_event
         self._limiter = RateLimiter()
         self._bans = Bans()
         self._source: RulesSource | None = rules if callable(rules) else None
         # Replaced as a whole, so that a request sees one set of rules from its beginning to its end.
-        self._enforced: _Enforced | None = _Enforced(rules) if isinstance(rules, DynamicRules) else None
+        self._enforced: _Enforced | None = self._enforced_form(rules) if isinstance(rules, DynamicRules) else None
         self._subscribes = rules is None and self._interval != 0
         self._unsubscribe: Callable[[], None] | None = None
 
@@ -177,12 +189,11 @@ class GuardRulesMiddleware:
 
         def on_rules(_old: DynamicRules | None, new: DynamicRules) -> None:
             # On the client's thread: long lists are compiled there, not on an event loop.
-            enforced = _Enforced(new)
             found = middleware()
             if found is None:
                 unsubscribe()
             else:
-                found._enforced = enforced
+                found._enforced = found._enforced_form(new)
 
         unsubscribe = self._unsubscribe = client.subscribe(on_rules, self._interval)
 
@@ -190,7 +201,9 @@ class GuardRulesMiddleware:
         """Return the answer to a request that is blocked, and the seconds of its Retry-After (0 for none)."""
         try:
             enforced = self._enforced if self._source is None else self._of_source(self._source)
-            return None if enforced is None else self._judge(enforced, scope)
+            if enforced is None or _path(scope).rstrip("/") in self._excluded:
+                return None
+            return self._judge(enforced, scope)
         except Exception as error:  # noqa: BLE001  telemetry and rules must not take an application down
             log_once(
                 _logger,
@@ -205,8 +218,11 @@ class GuardRulesMiddleware:
         if rules is None:
             return None
         if enforced is None or enforced.rules is not rules:
-            enforced = self._enforced = _Enforced(rules)
+            enforced = self._enforced = self._enforced_form(rules)
         return enforced
+
+    def _enforced_form(self, rules: DynamicRules) -> _Enforced:
+        return _Enforced(rules, knows_countries=self._country_of is not None)
 
     def _judge(self, enforced: _Enforced, scope: Scope) -> tuple[_Answer, int] | None:
         request = self._read(enforced.compiled, scope)
@@ -214,12 +230,12 @@ class GuardRulesMiddleware:
         if decision.rule == "ip_whitelist":
             return None
         bans = enforced.rules.enable_ip_banning is not False
-        if bans and decision.rule != "emergency_mode" and self._bans.holds(request.address):
+        if bans and decision.rule != "emergency_mode" and self._bans.holds(request.client):
             decision = Decision(False, "the address is banned for repeated offences", "auto_ban_threshold")
         retry_after = 0
-        if decision and enforced.limits and request.address and not enforced.compiled.expired():
+        if decision and enforced.limits and request.client and not enforced.compiled.expired():
             limits = enforced.limits.of(request.path)
-            if limits and (refusal := self._limiter.refusal(request.address, limits)) is not None:
+            if limits and (refusal := self._limiter.refusal(request.client, limits)) is not None:
                 decision, retry_after = _decision_on(refusal), refusal.retry_after
         if decision:
             return None
@@ -229,12 +245,11 @@ class GuardRulesMiddleware:
         return answer, retry_after
 
     def _read(self, compiled: CompiledRules, scope: Scope) -> _Request:
-        path: str = scope["path"]
-        root_path: str = scope.get("root_path") or ""
         address = client_address(scope, self._trusted)
         return _Request(
             address,
-            path.removeprefix(root_path) or "/" if root_path else path,
+            subscriber(address, self._ipv6_prefix),
+            _path(scope),
             self._country(address) if compiled.wants_country else None,
             _user_agent(scope) if compiled.wants_user_agent else None,
             _endpoint(scope) if compiled.wants_endpoint else None,
@@ -242,12 +257,6 @@ class GuardRulesMiddleware:
 
     def _country(self, address: str) -> str | None:
         if self._country_of is None:
-            log_once(
-                _logger,
-                logging.WARNING,
-                "dynamic rules: rules on countries have no effect: give GuardRulesMiddleware a country_of, which tells "
-                "an address's country",
-            )
             return None
         try:
             return self._country_of(address) or ""
@@ -269,7 +278,7 @@ class GuardRulesMiddleware:
             return
         threshold = max(1, rules.auto_ban_threshold // 2) if rules.emergency_mode else rules.auto_ban_threshold
         duration = rules.auto_ban_duration or rules.ip_ban_duration
-        if duration > 0 and self._bans.offend(request.address, threshold, duration):
+        if duration > 0 and not self._is_spared(request) and self._bans.offend(request.client, threshold, duration):
             self._emit(
                 event_type="ip_banned",
                 ip_address=request.address,
@@ -279,6 +288,20 @@ class GuardRulesMiddleware:
                 rule_type="auto_ban_threshold",
                 metadata={**_identity(rules), "rule": "auto_ban_threshold", "duration": duration},
             )
+
+    def _is_spared(self, request: _Request) -> bool:
+        """Whether a client is never banned automatically, because everybody else may have its address."""
+        if not (is_private(request.address) or is_trusted(request.address, self._trusted)):
+            return False
+        log_once(
+            _logger,
+            logging.WARNING,
+            f"{request.address} offends against dynamic rules, and is not banned: loopback, private and trusted "
+            "addresses are never banned automatically. If it is a proxy, set OTEL_PYTHON_GUARD_TRUSTED_PROXIES, so "
+            "that the client behind it is known",
+            cause="an offender that is not banned",
+        )
+        return True
 
     def _report(
         self, rules: DynamicRules, decision: Decision, answer: _Answer, request: _Request, scope: Scope
@@ -295,8 +318,19 @@ class GuardRulesMiddleware:
             status_code=403 if scope["type"] == "websocket" else answer.status_code,
             rule_type=decision.rule,
             pattern_matched=decision.matched or None,
-            metadata={**_identity(rules), "rule": decision.rule},
+            metadata={
+                **_identity(rules),
+                "rule": decision.rule,
+                **({"message": decision.message} if decision.message else {}),
+            },
         )
+
+
+def _path(scope: Scope) -> str:
+    """Return the path of a request as the application's routes see it."""
+    path: str = scope["path"]
+    root_path: str = scope.get("root_path") or ""
+    return path.removeprefix(root_path) or "/" if root_path else path
 
 
 def _identity(rules: DynamicRules) -> dict[str, object]:

@@ -6,9 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ..addresses import DEFAULT_IPV6_PREFIX
 from . import values
 from .setting import Group, setting
 from .values import Network
+
+PROBES = ("/health", "/healthz", "/health/live", "/health/ready", "/livez", "/readyz", "/live", "/ready", "/ping")
+"""Paths that load balancers and orchestrators usually probe."""
 
 PREFIX = "OTEL_PYTHON_GUARD_"
 """What the names of the variables begin with."""
@@ -50,6 +54,17 @@ class GuardOptions(Group):
     )
     trusted_proxies: tuple[Network, ...] = setting(
         (), values.networks, "networks whose `X-Forwarded-For` names the client", shown="none"
+    )
+    ipv6_prefix: int = setting(
+        DEFAULT_IPV6_PREFIX,
+        values.whole(1, 128, "bits"),
+        "bits of an IPv6 address that tell one client from another, in limits, bans and what is counted",
+    )
+    exclude_paths: tuple[str, ...] = setting(
+        PROBES,
+        values.paths,
+        "paths that `GuardRulesMiddleware` lets pass always, emergency mode included",
+        shown="[usual health probes](docs/rules.md#settings)",
     )
     rules_interval: float | None = setting(
         None,

@@ -179,6 +179,17 @@ def _header_pairs(given: str) -> dict[str, str]:
     return pairs
 
 
+def paths(value: object) -> tuple[str, ...]:
+    """Read paths, each with a slash at its beginning, from a list or from text with commas."""
+    items = value.split(",") if isinstance(value, str) else value
+    if not isinstance(items, Iterable) or isinstance(items, (bytes, Mapping)):
+        raise ValueError("it must be paths, as a list or separated by commas")
+    found = tuple(str(item).strip() for item in items if str(item).strip())
+    if not all(path.startswith("/") for path in found):
+        raise ValueError("it must be paths, each of which begins with /")
+    return found
+
+
 def header_names(value: object) -> frozenset[str]:
     """Read names of headers, from a list or from text with commas, in lower case."""
     items = value.split(",") if isinstance(value, str) else value

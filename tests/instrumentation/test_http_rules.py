@@ -194,6 +194,20 @@ class TestBursts:
         bursts = NotFoundBursts(Burst(count=2))
         assert not any(bursts.observe(missing(f"/{number}", address=""), 0) for number in range(10))
 
+    def test_the_addresses_of_one_ipv6_network_are_one_client(self) -> None:
+        def told(addresses: list[str], prefix: int = 64) -> bool:
+            bursts = NotFoundBursts(Burst(count=3), prefix)
+            return any(
+                bursts.observe(answered(f"/{number}", 404, address=address), 0.0)
+                for number, address in enumerate(addresses)
+            )
+
+        neighbours = ["2001:db8::1", "2001:db8::2", "2001:db8::3"]
+        assert told(neighbours)
+        assert not told(neighbours, 128)
+        assert told(["::ffff:192.0.2.1", "192.0.2.1", "::ffff:c000:201"])
+        assert not told(["2001:db8:0:1::1", "2001:db8:0:2::1", "2001:db8:0:3::1"])
+
     def test_the_memory_is_bounded_and_the_quietest_address_is_forgotten(self) -> None:
         bursts = NotFoundBursts(Burst(count=2, addresses=100))
         for number in range(10_000):

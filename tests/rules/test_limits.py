@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opentelemetry_guard.rules.bans import Bans
+from opentelemetry_guard.rules.bans import OFFENCE_SECONDS, Bans
 from opentelemetry_guard.rules.limits import DEFAULT_WINDOW, Limit, Limits, RateLimiter
 
 
@@ -142,6 +142,16 @@ def test_the_last_offence_of_a_series_bans_for_a_while() -> None:
     clock.now += 60
     assert not bans.holds("a")
     assert not bans.offend("a", 3, 60)
+
+
+def test_offences_expire() -> None:
+    clock = Clock()
+    bans = Bans(clock=clock)
+    for _ in range(3):
+        assert not bans.offend("a", 2, 60)
+        clock.now += OFFENCE_SECONDS
+    assert not bans.offend("a", 2, 60)
+    assert bans.offend("a", 2, 60)
 
 
 def test_offenders_and_bans_are_bounded() -> None:

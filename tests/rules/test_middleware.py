@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import ipaddress
 import logging
+import sys
+import threading
 import weakref
-from typing import Any
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from fastapi import FastAPI, WebSocket
@@ -14,8 +19,9 @@ from fastapi.testclient import TestClient
 from starlette.testclient import WebSocketDenialResponse
 from starlette.websockets import WebSocketDisconnect
 
-from opentelemetry_guard import GuardRulesMiddleware, rules
+from opentelemetry_guard import GuardLogExporter, GuardRulesMiddleware, cloud, rules
 from opentelemetry_guard.models import DynamicRules
+from opentelemetry_guard.unenforced import unenforced
 
 
 class Recorder:
@@ -184,20 +190,181 @@ def test_what_fails_inside_the_rules_lets_the_request_pass(
 
 
 def test_what_rules_want_and_the_middleware_lacks_is_said_once(
-    recorder: Recorder, caplog: pytest.LogCaptureFixture
+    recorder: Recorder, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given = DynamicRules(blocked_countries=["DE"], blocked_cloud_providers=["AWS"])
+    monkeypatch.setattr(cloud, "_is_installed", lambda: False)
+    given = DynamicRules(
+        blocked_countries=["DE"],
+        blocked_cloud_providers=["AWS"],
+        suspicious_patterns=[r"(a)\1"],
+        endpoint_rate_limits={"/x": (1, 0)},
+        emergency_whitelist_only=True,
+    )
     asked = client(recorder, given)
     for _ in range(3):
         assert asked.get("/items/7").status_code == 200
-    first, second = (record.getMessage() for record in caplog.records)
-    assert "blocked_cloud_providers" in first
-    assert "country_of" in second
+    said = [record.getMessage() for record in caplog.records]
+    words = (
+        "suspicious_patterns",
+        "blocked_cloud_providers",
+        "emergency_whitelist_only",
+        "endpoint_rate_limits",
+        "country_of",
+    )
+    for word in words:
+        assert sum(word in message for message in said) == 1
+        assert sum(word in problem for problem in unenforced()) == 1
+    assert len(said) == len(words)
+
+
+def test_what_is_not_enforced_is_told_in_the_status_for_as_long_as_the_rules_are_in_force(recorder: Recorder) -> None:
+    current = [DynamicRules(blocked_countries=["DE"])]
+    asked = client(recorder, lambda: current[0])
+    asked.get("/items/7")
+    exporter = GuardLogExporter(endpoint="http://127.0.0.1:1", api_key="k", queue_url="memory://")
+    assert exporter.delivery is not None
+    status = exporter.delivery.status()
+    assert status.status == "degraded"
+    assert any("blocked_countries has no effect" in error for error in status.errors)
+    current[0] = DynamicRules()
+    asked.get("/items/7")
+    gc.collect()
+    assert not any("blocked_countries" in error for error in exporter.delivery.status().errors)
+    exporter.shutdown()
+
+
+class FakeCloudHandler:
+    """Takes the place of guard-core's `cloud_handler`, and fetches nothing from anywhere."""
+
+    redis_handler = None
+
+    def __init__(self, fails: bool = False) -> None:
+        self.ip_ranges: dict[str, set[Any]] = {"AWS": set(), "GCP": set()}
+        self.fails = fails
+
+    async def refresh_async(self, providers: set[str]) -> None:
+        if self.fails:
+            raise OSError("no way there")
+        for provider in providers:
+            self.ip_ranges[provider] = {ipaddress.ip_network("192.0.2.0/24"), ipaddress.ip_network("2001:db8::/32")}
+
+
+def eventually(holds: Callable[[], bool]) -> None:
+    for thread in threading.enumerate():
+        if thread.name == "guard-cloud-networks":
+            thread.join(30)
+    assert holds()
+
+
+@pytest.mark.parametrize("loaded", [True, False])
+def test_a_cloud_providers_networks_are_blocked(
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch, loaded: bool
+) -> None:
+    handler = FakeCloudHandler()
+    if loaded:
+        handler.ip_ranges["AWS"] = {ipaddress.ip_network("192.0.2.0/24")}
+    monkeypatch.setattr(cloud, "_MODULE", "fake_cloud_handler")
+    monkeypatch.setitem(sys.modules, "fake_cloud_handler", cast("Any", SimpleNamespace(cloud_handler=handler)))
+    given = DynamicRules(blocked_cloud_providers=["aws"])
+    asked = client(recorder, given)
+    given.compiled()
+    if not loaded:
+        eventually(lambda: cloud._lists.by_name.keys() == {"aws"})
+    assert asked.get("/items/7").status_code == 403
+    assert (recorder.types(), recorder.events[0]["rule_type"]) == (["cloud_blocked"], "blocked_cloud_providers")
+    assert client(recorder, given, "198.51.100.7").get("/items/7").status_code == 200
+    assert not given.decide(ip="192.0.2.7")
+
+
+def test_cloud_providers_that_cannot_be_blocked_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cloud, "_MODULE", "fake_cloud_handler")
+    handler = FakeCloudHandler(fails=True)
+    monkeypatch.setitem(sys.modules, "fake_cloud_handler", cast("Any", SimpleNamespace(cloud_handler=handler)))
+    assert DynamicRules(blocked_cloud_providers=["aws"]).decide(ip="192.0.2.7")
+    eventually(lambda: any("no way there" in problem for problem in unenforced()))
+    handler.fails = False
+    rules_with_unknown = DynamicRules(blocked_cloud_providers=["aws", "nimbus"])
+    assert rules_with_unknown.decide(ip="198.51.100.7")
+    eventually(lambda: any("'nimbus'" in problem for problem in unenforced()))
+    assert not rules_with_unknown.decide(ip="192.0.2.7")
+
+
+def test_the_message_of_rules_is_for_operators(recorder: Recorder) -> None:
+    given = DynamicRules(ip_blacklist=["192.0.2.7"], message="ask the on-call team")
+    assert "on-call" not in client(recorder, given).get("/items/7").text
+    assert recorder.events[0]["metadata"]["message"] == "ask the on-call team"
+    assert given.decide(ip="192.0.2.7").message == "ask the on-call team"
+    assert given.decide(ip="192.0.2.8").message == ""
+
+
+def statuses(recorder: Recorder, given: DynamicRules, addresses: list[str], path: str, **settings: Any) -> list[int]:
+    """Send one request from each address to one middleware, and return the answers' statuses."""
+    app = application()
+    app.add_middleware(GuardRulesMiddleware, rules=given, emitter=recorder, **settings)
+    return [TestClient(app, client=(address, 50000)).get(path).status_code for address in addresses]
+
+
+def test_the_addresses_of_one_ipv6_network_are_one_client(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    limit = DynamicRules(global_rate_limit=5)
+    neighbours = [f"2001:db8:0:1::{number:x}" for number in range(1, 9)]
+    assert statuses(recorder, limit, neighbours, "/items/7") == [200] * 5 + [429] * 3
+    assert statuses(recorder, limit, neighbours, "/items/7", ipv6_prefix=128) == [200] * 8
+    strangers = [f"2001:db8:0:{number:x}::1" for number in range(1, 9)]
+    assert statuses(recorder, limit, strangers, "/items/7") == [200] * 8
+    monkeypatch.setenv("OTEL_PYTHON_GUARD_IPV6_PREFIX", "56")
+    assert statuses(recorder, limit, strangers, "/items/7") == [200] * 5 + [429] * 3
+    mapped = ["::ffff:198.51.100.7", "198.51.100.7", "::ffff:c633:6407", "::ffff:198.51.100.8"]
+    assert statuses(recorder, DynamicRules(global_rate_limit=2), mapped, "/items/7") == [200, 200, 429, 200]
+
+
+def test_an_automatic_ban_holds_for_an_ipv6_network(recorder: Recorder) -> None:
+    given = DynamicRules(suspicious_patterns=["passwd"], auto_ban_threshold=2)
+    offenders = ["2001:db8::1", "2001:db8::2", "2001:db8::3", "2001:db8:1::1"]
+    assert statuses(recorder, given, offenders, "/passwd") == [400, 400, 403, 400]
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1", "10.1.2.3", "172.16.0.9", "::ffff:192.168.0.1", "fd00::1"])
+def test_private_addresses_are_never_banned_automatically(
+    recorder: Recorder, caplog: pytest.LogCaptureFixture, address: str
+) -> None:
+    given = DynamicRules(suspicious_patterns=["passwd"], auto_ban_threshold=1)
+    assert statuses(recorder, given, [address] * 3, "/passwd") == [400] * 3
+    assert "ip_banned" not in recorder.types()
+    assert [record.getMessage().count("TRUSTED_PROXIES") for record in caplog.records] == [1]
+
+
+def test_a_trusted_proxy_is_never_banned_automatically(recorder: Recorder) -> None:
+    given = DynamicRules(suspicious_patterns=["passwd"], auto_ban_threshold=1)
+    assert statuses(recorder, given, ["192.0.2.7"] * 2, "/passwd", trusted_proxies="192.0.2.0/24") == [400] * 2
+
+
+def test_a_proxy_that_nobody_trusts_is_told_once(recorder: Recorder, caplog: pytest.LogCaptureFixture) -> None:
+    headers = {"X-Forwarded-For": "198.51.100.1"}
+    for _ in range(2):
+        client(recorder, DynamicRules(), "192.0.2.7").get("/items/7", headers=headers)
+    assert caplog.records == []
+    for _ in range(2):
+        client(recorder, DynamicRules(), "10.0.0.1").get("/items/7", headers=headers)
+    (record,) = caplog.records
+    assert "OTEL_PYTHON_GUARD_TRUSTED_PROXIES" in record.getMessage()
+
+
+@pytest.mark.parametrize("path", ["/health", "/healthz", "/healthz/", "/readyz", "/livez"])
+def test_health_probes_pass_emergency_mode_limits_and_lists(recorder: Recorder, path: str) -> None:
+    given = DynamicRules(emergency_mode=True, ip_blacklist=["192.0.2.7"], global_rate_limit=1)
+    assert statuses(recorder, given, ["192.0.2.7"] * 3, path) == [404] * 3
+    assert statuses(recorder, given, ["192.0.2.7"], f"{path}/x") == [503]
+    assert statuses(recorder, given, ["192.0.2.7"], path, exclude_paths=[]) == [503]
+    assert statuses(recorder, given, ["192.0.2.7"] * 2, "/items/7", exclude_paths="/up,/items/7") == [200] * 2
 
 
 def test_wrong_settings_are_refused_where_they_are_given() -> None:
     with pytest.raises(ValueError, match="trusted_proxies"):
         GuardRulesMiddleware(application(), trusted_proxies=["nonsense"])
+    with pytest.raises(ValueError, match="ipv6_prefix"):
+        GuardRulesMiddleware(application(), ipv6_prefix=0)
+    with pytest.raises(ValueError, match="exclude_paths"):
+        GuardRulesMiddleware(application(), exclude_paths=["health"])
     with pytest.raises(ValueError, match="rules_interval"):
         GuardRulesMiddleware(application(), interval=0.1)
 

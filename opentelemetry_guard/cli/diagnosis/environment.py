@@ -25,6 +25,7 @@ _SIGNALS = {
 
 _OWN = tuple({group.PREFIX for group in GROUPS})
 _KNOWN = {found.variable: found for found in SETTINGS if found.variable}
+_PROXIES = "OTEL_PYTHON_GUARD_TRUSTED_PROXIES"
 _SWITCHED_OFF = "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS"
 
 
@@ -60,6 +61,12 @@ def _check_settings(environ: Mapping[str, str], declared: Mapping[str, object]) 
     for name in sorted(environ):
         if name.startswith(_OWN) and name in _KNOWN and environ[name]:
             yield ok(name, _shown(name, environ[name]))
+    if not environ.get(_PROXIES, "").strip():
+        yield ok(
+            _PROXIES,
+            "is not set: X-Forwarded-For is ignored. Behind a proxy all clients have its address then: "
+            f"set {_PROXIES} to the proxy's address or network",
+        )
     key: str | None = None
     try:
         key = GuardConfig.resolve(environ, **declared).api_key
