@@ -13,6 +13,7 @@ from opentelemetry.sdk.metrics.export import AggregationTemporality, MetricExpor
 from opentelemetry.sdk.metrics.view import Aggregation
 
 from ..delivery.delivery import Delivery
+from ..http_metrics import HttpMetrics
 from ..queue.base import DeliveryQueue
 from ..tally import TALLY
 from .connection import Connection
@@ -50,11 +51,11 @@ class GuardMetricExporter(MetricExporter):
             ValueError: a setting has a value that it can't have.
             TypeError: there is no such setting.
         """
-        super().__init__(
-            preferred_temporality={**PREFERRED_TEMPORALITY, **(preferred_temporality or {})},
-            preferred_aggregation={**PREFERRED_AGGREGATION, **(preferred_aggregation or {})},
-        )
-        self._mapper = MetricMapper()
+        preferred_temporality = {**PREFERRED_TEMPORALITY, **(preferred_temporality or {})}
+        preferred_aggregation = {**PREFERRED_AGGREGATION, **(preferred_aggregation or {})}
+        super().__init__(preferred_temporality=preferred_temporality, preferred_aggregation=preferred_aggregation)
+        self._http = HttpMetrics(preferred_temporality, preferred_aggregation)
+        self._mapper = MetricMapper(http=self._http.read)
         self._connection = Connection("metrics", queue, settings)
         _exporters.add(self)
         _register_fork_hook()

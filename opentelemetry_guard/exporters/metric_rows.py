@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import NamedTuple
@@ -33,7 +33,7 @@ from opentelemetry.sdk.metrics.export import (
 from opentelemetry.sdk.metrics.view import Aggregation, ExponentialBucketHistogramAggregation
 from opentelemetry.util.types import AttributeValue
 
-from .. import privacy, semconv
+from .. import http_metrics, privacy, semconv
 from ..codec import format_nanoseconds
 from ..jsonsafe import JSON, describe, safe_text
 from ..models import MetricType
@@ -67,14 +67,15 @@ MAX_METHOD_LENGTH = 32
 MAX_ROUTE_LENGTH = 512
 """Characters of an `endpoint` that comes from an instrumentation."""
 
-_TEMPLATE_TARGET_SCOPES = frozenset(
-    f"opentelemetry.instrumentation.{name}" for name in ("asgi", "fastapi", "starlette")
-)
+_HEARD_SCOPES = frozenset(f"opentelemetry.instrumentation.{name}" for name in ("asgi", "fastapi", "starlette"))
+"""Scopes of the middleware whose measurements `http_metrics` has, once for each request, where it is listened to."""
+
+_TEMPLATE_TARGET_SCOPES = _HEARD_SCOPES | {http_metrics.SCOPE}
 """Scopes whose old metrics carry a route template in `http.target`; others may carry the raw path.
 
 The template is as good as the instrumentation makes it: it lacks the prefix of an included router, and starts with the
-path below which a sub-application is mounted as it was requested. The new convention has neither flaw; where an
-application routes by host, its `http.route` is the requested path, which nothing in the data gives away.
+path below which a sub-application is mounted as it was requested. The new convention has the mount alone, or lacks it;
+where an application routes by host, its `http.route` is the requested path. What `http_metrics` has is the whole route.
 """
 
 _QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
@@ -152,14 +153,21 @@ class MetricMapper:
     A metric reader collects under its own lock, so calls don't overlap; the mapper has no lock.
     """
 
-    def __init__(self, max_rows: int = MAX_ROWS) -> None:
-        """Build a mapper whose collections have at most `max_rows` rows besides the overflow rows."""
+    def __init__(self, max_rows: int = MAX_ROWS, http: Callable[[], MetricsData | None] = lambda: None) -> None:
+        """Build a mapper.
+
+        Args:
+            max_rows: rows of a collection at most, besides the overflow rows.
+            http: returns what `http_metrics` was told since the last call.
+        """
         self._max_rows = max_rows
+        self._http = http
+        self._heard: frozenset[str] = frozenset()
         self._request_source = _Source.USER
 
     def rows(self, metrics_data: MetricsData) -> Mapped:
         """Return one row per series that has values in `metrics_data`; it never raises for odd values."""
-        found = list(_readable(metrics_data))
+        found = self._once(list(_readable(metrics_data)))
         # The better source is known before the first row is made, so that it holds for this collection too.
         seen = (metric.reading.source for metric in found if metric.metric.data.data_points)
         self._request_source = max([self._request_source, *seen])
@@ -177,6 +185,22 @@ class MetricMapper:
             else:
                 rows.append(row)
         return Mapped(rows, dict(table.dropped))
+
+    def _once(self, found: list[_Measured]) -> list[_Measured]:
+        """Put what was told of each request once in the place of what each application's middleware has measured.
+
+        That is read only where such measurements come this way at all: they may be another pipeline's, or unwanted.
+        """
+        if not self._heard and all(metric.scope not in _HEARD_SCOPES for metric in found):
+            return found
+        told = self._http()
+        if told is not None:
+            heard = list(_readable(told))
+            self._heard |= {metric.metric.name for metric in heard}
+            found = [*found, *heard]
+        return [
+            metric for metric in found if metric.scope not in _HEARD_SCOPES or metric.metric.name not in self._heard
+        ]
 
 
 _HistogramPoint = HistogramDataPoint | ExponentialHistogramDataPoint

@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 import logging
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from .. import emit
@@ -56,7 +57,7 @@ def apply(cls: Any, options: GuardOptions, emitter: Emitter | None) -> None:
     """Follow and judge the requests of a class of applications; it never raises.
 
     Args:
-        cls: FastAPI's or Starlette's class.
+        cls: FastAPI's or Starlette's class of applications, or Starlette's of routers.
         options: what is derived, analysed and measured. With none of it, applications stay as they are, and only what
             a guard follows is measured.
         emitter: where events and metrics go; None is the global providers.
@@ -69,6 +70,8 @@ def apply(cls: Any, options: GuardOptions, emitter: Emitter | None) -> None:
         wanted = options.http_events or options.behavior or options.resource_metrics
         if wanted and "build_middleware_stack" in vars(cls):
             _patches.wrap(cls, "build_middleware_stack", _followed)
+        elif wanted and not hasattr(cls, "build_middleware_stack"):
+            _patches.wrap(cls, "__call__", _followed_router)
     except Exception as error:  # noqa: BLE001  raising here would make the application's import fail
         _say_unfollowed(cls.__name__, error)
 
@@ -80,6 +83,20 @@ def remove() -> None:
         request_following.ignore(_judge)
         _judge = None
     _patches.undo()
+
+
+def _followed_router(call: AnyFunction) -> AnyFunction:
+    """Follow a router's requests where it is served itself; within an application, that one's follower does."""
+
+    async def __call__(self: Any, scope: Scope, receive: Receive, send: Send) -> None:
+        if _judge is None or "app" in scope or scope["type"] == "lifespan":
+            await call(self, scope, receive, send)
+            return
+        scope.setdefault("router", self)  # as it would itself, but its middlewares may answer before
+        resources.watch_loop()
+        await request_following.follow(partial(call, self), scope, receive, send, guarded=False)
+
+    return __call__
 
 
 def _followed(build: AnyFunction) -> AnyFunction:

@@ -17,8 +17,14 @@ from ..settings.instrumentation import GuardOptions
 if TYPE_CHECKING:
     from ..emit import Emitter
 
-APPLICATIONS = {"starlette.applications": "Starlette", "fastapi.applications": "FastAPI"}
-"""The module and the class of each framework's application."""
+APPLICATIONS = {
+    "starlette.applications": "Starlette",
+    "fastapi.applications": "FastAPI",
+    "starlette.routing": "Router",
+}
+"""The module and the class of each framework's application; a router may be served like one."""
+
+_HTTP_INSTRUMENTATION = "opentelemetry.instrumentation.asgi"
 
 _hooked = False
 _active: tuple[GuardOptions, Emitter | None] | None = None
@@ -37,19 +43,20 @@ def install(options: GuardOptions | None = None, emitter: Emitter | None = None)
     if _active is not None:
         return
     _active = options or GuardOptions(), emitter
-    imported = [module for name in APPLICATIONS if (module := sys.modules.get(name)) is not None]
     if _hooked:
-        for module in imported:
-            _on_import(module)
+        for name in (*APPLICATIONS, _HTTP_INSTRUMENTATION):
+            if (module := sys.modules.get(name)) is not None:
+                _on_import(module)
     else:
         # An import hook can't be taken back; one that comes up while we are not active does nothing.
         _hooked = True
-        for name in APPLICATIONS:
+        for name in (*APPLICATIONS, _HTTP_INSTRUMENTATION):
             register_post_import_hook(_on_import, name)
-    if imported and (_active[0].http_events or _active[0].behavior):
+    framework = sys.modules.get("starlette.applications")
+    if framework is not None and (_active[0].http_events or _active[0].behavior):
         from . import application_patches
 
-        application_patches.adopt(imported[0].Starlette)
+        application_patches.adopt(framework.Starlette)
 
 
 def uninstall() -> None:
@@ -62,10 +69,18 @@ def uninstall() -> None:
         from . import application_patches
 
         application_patches.remove()
+    if _HTTP_INSTRUMENTATION in sys.modules:
+        from . import http_once
+
+        http_once.remove()
 
 
 def _on_import(module: ModuleType) -> None:
-    if _active is not None:
+    if _active is not None and module.__name__ == _HTTP_INSTRUMENTATION:
+        from . import http_once
+
+        http_once.apply(module)
+    elif _active is not None:
         from . import application_patches
 
         application_patches.apply(getattr(module, APPLICATIONS[module.__name__]), *_active)

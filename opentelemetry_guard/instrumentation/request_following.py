@@ -40,6 +40,7 @@ MAX_REPORTS = 100
 """Reports that one request may hold back; later ones are emitted at once."""
 
 _SCOPE_KEY = "opentelemetry_guard.request"
+"""Key of a request's scope: its `FollowedRequest`."""
 
 
 class FollowedRequest:
@@ -76,6 +77,10 @@ class FollowedRequest:
     def route(self) -> str | None:
         """The template of the route that answers, or would if no middleware had answered before; None without one."""
         return self._route.template()
+
+    def enters(self, scope: Scope) -> None:
+        """Learn of an application on the request's way; the first one has the whole route."""
+        self._route.enters(scope)
 
     def report(self, report: Report, emit: Emit = emit_event) -> None:
         """Take a report; it is emitted when the answer begins, in the trace context of this moment."""
@@ -188,6 +193,12 @@ def current() -> FollowedRequest | None:
     return _current.get()
 
 
+def followed(scope: Mapping[str, object]) -> FollowedRequest | None:
+    """Return the request of an ASGI scope, None where nobody follows it."""
+    request = scope.get(_SCOPE_KEY)
+    return request if isinstance(request, FollowedRequest) else None
+
+
 async def follow(
     app: ASGIApp, scope: Scope, receive: Receive, send: Send, *, guarded: bool = True, measured: bool = False
 ) -> None:
@@ -208,13 +219,13 @@ async def follow(
         outer = _current.get()
         if outer is not None:
             outer.guarded |= guarded
+            outer.enters(scope)
             # A guard that is served around the application is asked before the HTTP instrumentation is.
             outer.measured_by_http |= measured or _is_measured(scope, trace.get_current_span())
         await app(scope, receive, send)
         return
-    scope[_SCOPE_KEY] = True
     events, events_token = incident.begin()
-    request = FollowedRequest(scope, events, guarded=guarded, measured=measured)
+    request = scope[_SCOPE_KEY] = FollowedRequest(scope, events, guarded=guarded, measured=measured)
     token = _current.set(request)
     status_code: int | None = None
     try:

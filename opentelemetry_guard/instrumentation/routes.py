@@ -28,10 +28,15 @@ class Route:
 
     def __init__(self, scope: Scope) -> None:
         self._scope = scope
-        self._app = scope.get("app")
+        self._app = _router(scope)
         # A mount moves these on.
         self._path = scope.get("path", "")
         self._root_path = scope.get("root_path", "")
+
+    def enters(self, scope: Scope) -> None:
+        """Learn of the application that the request enters, unless it is inside of one already."""
+        if self._app is None:
+            self._app = _router(scope)
 
     def template(self) -> str | None:
         """Return the template, as ``/items/{number}``; None where no route matches.
@@ -59,7 +64,7 @@ class Route:
         return _format(included if getattr(included, "original_route", None) is route else route)
 
     def _asked(self) -> str | None:
-        app = self._app or self._scope.get("app")
+        app = self._app or _router(self._scope)
         scope = {
             "type": self._scope["type"],
             "method": self._scope.get("method", "GET"),
@@ -69,6 +74,11 @@ class Route:
             "path_params": {},
         }
         return _match(getattr(app, "routes", ()), scope)
+
+
+def _router(scope: Scope) -> Any:
+    """Return who has the routes: the application, or the router that is served without one."""
+    return scope.get("app") or scope.get("router")
 
 
 def _match(routes: Iterable[Any], scope: Scope) -> str | None:

@@ -19,8 +19,9 @@ from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased
 from starlette.applications import Starlette
 from starlette.authentication import SimpleUser
+from starlette.middleware import Middleware
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
-from starlette.routing import Route
+from starlette.routing import Mount, Route, Router
 from support.asgi import BROWSER, fetch, get
 from support.recording import Recording, recording
 
@@ -671,3 +672,44 @@ def test_a_user_is_whom_the_application_names(user: Any, told: str | None) -> No
         assert built.types() == ["authentication_failed"]
         assert [count for _, _, count in built.points("guard.block_rate")] == [1]
     assert seen == [told]
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["constructed after", "constructed before"])
+def test_a_router_that_is_served_itself_is_followed(late: bool) -> None:
+    async def page(request: Request) -> Response:
+        return PlainTextResponse("no", status_code=403)
+
+    def router() -> Router:
+        return Router(routes=[Route("/pages/{page}", page), Mount("/sub", application())])
+
+    app = router() if late else None
+    with recording() as built:
+        fastapi_apps.install(PLAIN, built.pipeline.emitter)
+        try:
+            app = app or router()
+            assert [get(app, path) for path in ("/pages/3", "/sub/items/7?status=401")] == [403, 401]
+            assert [(event["event_type"], event["endpoint"]) for event in built.events()] == [
+                ("access_denied", "/pages/{page}"),
+                ("authentication_failed", "/sub/items/{number}"),
+            ]
+            assert sorted(attributes["http.route"] for attributes, _, _ in built.points("guard.block_rate")) == [
+                "/pages/{page}",
+                "/sub/items/{number}",
+            ]
+        finally:
+            fastapi_apps.uninstall()
+
+
+def test_the_answer_of_a_middleware_of_a_router_bears_the_route(recorded: Recording) -> None:
+    async def page(request: Request) -> Response:
+        return PlainTextResponse("yes")
+
+    class Refusing:
+        def __init__(self, app: Any) -> None:
+            self.app = app
+
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            await PlainTextResponse("no", status_code=403)(scope, receive, send)
+
+    assert get(Router(routes=[Route("/pages/{page}", page)], middleware=[Middleware(Refusing)]), "/pages/3") == 403
+    assert [event["endpoint"] for event in recorded.events()] == ["/pages/{page}"]
