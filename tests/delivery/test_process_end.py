@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.guard_server import GuardServer, guard_server
+from support.guard_server import Answer, GuardServer, guard_server
+from support.redis import redis_server
 
 WATCHDOG = 60.0
 TESTS = Path(__file__).parents[1]
@@ -89,6 +90,25 @@ def test_no_socket_or_file_is_left_open(script: str, store: str, tmp_path: Path)
     assert ended.returncode == 0, ended.stderr
     assert "ResourceWarning" not in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_no_socket_to_redis_is_left_open(tmp_path: Path) -> None:
+    with guard_server() as server, redis_server() as redis:
+        ended = run(DELIVERED, tmp_path, server, OTEL_EXPORTER_GUARD_QUEUE_URL=redis.url)
+    assert ended.returncode == 0, ended.stderr
+    assert "ResourceWarning" not in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_backend_that_hangs_or_fails_leaves_no_socket_open_either(tmp_path: Path) -> None:
+    for answer in ({"delay": 3600.0}, {"reset": True}, {"status": 503}, {"drip": 5.0}):
+        with guard_server() as server:
+            server.answer(**answer, times=None)  # type: ignore[arg-type]
+            server.control = Answer(**answer)  # type: ignore[arg-type]
+            ended = run(FLUSHED, tmp_path, server, OTEL_EXPORTER_GUARD_SHUTDOWN_TIMEOUT="1")
+        assert ended.returncode == 0, ended.stderr
+        assert "ResourceWarning" not in ended.stderr
+        assert "Traceback" not in ended.stderr
 
 
 @pytest.mark.parametrize("script", [EXPORTER, FLUSHED, RULES.replace("told.wait(20)", "told.wait(0.5)")])
