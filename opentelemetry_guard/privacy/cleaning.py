@@ -170,7 +170,9 @@ class Privacy:
                 harmless = known_values.get(name)
                 if harmless is not None and value in harmless:
                     continue
-                clean: AnyValue = self._value(value, self._known(name).kind, 0, _NO_ADDRESSES)
+                clean: AnyValue = self._value(
+                    value, self._kind_with(value, self._known(name).kind, name), 0, _NO_ADDRESSES
+                )
             elif isinstance(value, (tuple, list, Mapping)):
                 clean = self._attribute(value, self._known(name).kind)
             else:
@@ -289,12 +291,12 @@ class Privacy:
             if kind is _Kind.CONTENT:
                 gone.add(name)
                 continue
-            clean = self._value(value, kind, depth, addresses)
+            clean = self._value(value, self._kind_with(value, kind, name), depth, addresses)
             if clean is not value:
                 updates[name] = clean
         for label, announced in _VALUE_OF.items() if not _ANNOUNCED.isdisjoint(mapping) else ():
             if label in mapping and announced in mapping and self._announces_secret(mapping[label]):
-                updates[announced] = self._masked(mapping[announced])
+                updates[announced] = self._masked(mapping[announced], mapping[label])
         if "pattern" in mapping and not self.settings.capture_content:
             gone.update(name for name in MATCH_KEYS & mapping.keys() if isinstance(mapping[name], str))
         if not updates and not names and not gone:
@@ -345,16 +347,30 @@ class Privacy:
             return self._mask
         return value
 
-    def _masked(self, value: JSON) -> JSON:
+    def _kind_with(self, value: AnyValue, kind: _Kind, name: str) -> _Kind:
+        """Return the kind of a value, given that of its name."""
+        return _Kind.PLAIN if kind is _Kind.SECRET and self._is_spared(name, value) else kind
+
+    def _is_spared(self, name: JSON, value: AnyValue) -> bool:
+        """Whether a value is none of the secrets that its name announces."""
+        if not isinstance(value, (str, int)) or not isinstance(name, str):
+            return False
+        for prefix in _HEADER_ATTRIBUTES:
+            name = name.removeprefix(prefix)
+        return self._names.spares(name, str(value))
+
+    def _masked(self, value: JSON, name: JSON = None) -> JSON:
         """Return the mask for a secret; that there is none (null, a flag, no text) is no secret."""
         if value is None or isinstance(value, bool) or value == "" or value == self._mask:
+            return value
+        if name is not None and self._is_spared(name, value):
             return value
         return self._mask
 
     def _sequence(self, items: list[JSON], kind: _Kind, depth: int, addresses: tuple[str, ...]) -> list[JSON]:
         if len(items) == 2 and isinstance(items[0], str) and items[0] in self._names:
             # A header as a pair of name and value, as ASGI and WSGI have them.
-            masked = self._masked(items[1])
+            masked = self._masked(items[1], items[0])
             return items if masked is items[1] else [items[0], masked]
         if len(items) == 2 and isinstance(items[0], str) and isinstance(items[1], str) and kind is _Kind.PLAIN:
             named = self._known(items[0]).kind

@@ -24,7 +24,7 @@ def mask_form_fields(text: str, names: Names) -> str:
         blank = _BLANK_LINE.search(part)
         head = part[: blank.start()] if blank else ""
         found = _FORM_FIELD.search(head) if blank and "form-data" in head else None
-        if blank and found and found["name"] in names and blank.end() < len(part):
+        if blank and found and found["name"] in names and not names.spares(found["name"], part[blank.end() :]):
             parts[position] = part[: blank.end()] + MASK
     return "".join(parts)
 
@@ -35,7 +35,7 @@ def mask_elements(text: str, names: Names) -> str:
         return text
 
     def masked(found: re.Match[str]) -> str:
-        if found["name"] not in names or found["value"].isspace():
+        if found["name"] not in names or names.spares(found["name"], found["value"]):
             return found[0]
         return found[0][: found.start("value") - found.start()] + MASK
 

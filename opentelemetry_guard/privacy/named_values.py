@@ -47,7 +47,7 @@ _BLANK = r"(?:\s|\+|%20)+"
 _SCHEME = rf"(?:(?:Bearer|Basic|Digest|Token|ApiKey|Negotiate){_BLANK})?"
 _WORD = rf"(?=[^\s&])[^\s&\"']*(?:{_QUOTE_WITHIN}[^\s&\"']*)*"
 _PARAMETER = re.compile(_SCHEME + _WORD, re.IGNORECASE)
-_CLAUSE = re.compile(rf"{_WORD}(?:(?<![,;])[ \t]+[^\s,;&\"'=:]+(?=[\s,;&\"']|\Z))*")
+_CLAUSE = re.compile(rf"{_WORD}(?:(?<![,;])[ \t]+[^\s,;&\"'=:]+={{0,2}}(?=[\s,;&\"']|\Z))*")
 _LINE = re.compile(r"(?:[^\r\n\\]|\\(?![rn]))+")
 _STRUCTURE = re.compile(r"(?P<opening>[\[{(])|(?P<closing>[\])}])|\"[^\"\\\r\n]*\"|'[^'\\\r\n]*'|[^\[\]{}()\"'\\]+")
 """A piece of a list or an object; a backslash is none, since what it does depends on how often all was encoded."""
@@ -87,17 +87,18 @@ def _mask_from(pair: re.Match[str] | None, text: str, names: Names) -> str:
         if isinstance(announced, re.Match):
             value = values_before.of(announced)
             if value and (value[1] > pair.start() or not BOUNDARY.search(text, value[1], pair.start())):
-                end = max(end, _add(spans, text, value, announced))
+                end = max(end, _add(spans, text, value, announced, names))
         elif announced or name in names:
             value = values.of(pair)
-            end = _add(spans, text, value, pair) if value else end
+            end = _add(spans, text, value, pair, names) if value else end
         pair = pattern.search(text, end)
     return _without(text, spans) if spans else text
 
 
-def _add(spans: list[Span], text: str, value: Span, pair: re.Match[str]) -> int:
+def _add(spans: list[Span], text: str, value: Span, pair: re.Match[str], names: Names) -> int:
     """Add where the value of a pair is if it is a secret; return where it ends."""
-    if _is_secret(text[value[0] : value[1]], pair["separator"]):
+    written = text[value[0] : value[1]]
+    if _is_secret(written, pair["separator"]) and not names.spares(pair["name"], written):
         spans.append(value)
     return value[1]
 
@@ -141,7 +142,7 @@ class _Values:
             if not closing or not opening or _NAME.match(text, opening.end()):
                 return None
             return self._quoted(opening)
-        if not opening and canonical(pair["name"]) in _WHOLE_LINE:
+        if not opening and _is_whole_line(pair["name"], separator):
             return self._matched(_LINE, position)
         if separator == "=" and (form := self._form_value(position)):
             return form
@@ -196,6 +197,11 @@ class _Values:
         """Return a value of a form or a query that was not encoded, or not any more: all up to the next parameter."""
         end = self._form_end.after(position)
         return (position, end) if end > position and _NEXT_PARAMETER.match(self._text, end) else None
+
+
+def _is_whole_line(name: str, separator: str) -> bool:
+    found = canonical(name)
+    return found in _WHOLE_LINE or (separator == ":" and found.endswith(("authorization", "cookie")))
 
 
 @cache

@@ -55,7 +55,12 @@ def mask_path(text: str, names: Names) -> str:
             return segment
         if _is_varied(segment):
             before = path[path.rfind("/", 0, start - 1) + 1 : start - 1] if start > 1 else ""
-            if before in names or before.removesuffix("s") in names:
+            name = before if before in names else before.removesuffix("s")
+            if (
+                name in names
+                and not names.spares(name, segment)
+                and not (name == "tokens" and _SLUG.fullmatch(segment))
+            ):
                 return MASK
         return MASK if _looks_like_key(segment) else segment
 
@@ -78,7 +83,7 @@ def mask_query(text: str, names: Names) -> str:
     for position, parameter in enumerate(parameters):
         name, separator, value = parameter.partition("=")
         if separator:
-            rest_of_secret = name in names and any(map(str.isalnum, value))
+            rest_of_secret = name in names and any(map(str.isalnum, value)) and not names.spares(name, value)
             if rest_of_secret:
                 parameters[position] = f"{name}={MASK}"
         elif rest_of_secret and parameter:
@@ -95,6 +100,8 @@ _ANNOUNCED = re.compile(
     re.IGNORECASE,
 )
 _SHORTEST_ANNOUNCED = 10
+_SLUG = re.compile(r"[a-z]{2,20}(?:-[a-z]{2,20}){1,8}(?:-[a-z0-9]{1,8})?|[a-z]{2,20}-[0-9]{1,4}")
+"""What names a thing in a list of tokens that are no secrets, such as currencies: words and a number behind them."""
 _PIECE = re.compile(r"[A-Za-z0-9]+")
 _UUID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
 HASHED_ADDRESS = re.compile(r"ip-hmac-[0-9a-f]{32}")
