@@ -7,11 +7,12 @@ escape everything. Nothing is loaded from anywhere else.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from pathlib import Path
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.concurrency import run_in_threadpool
@@ -53,6 +54,11 @@ PAGE_EVENTS = 50
 
 _LIVE_REACH = 5_000
 """How many of the newest rows one look for new events goes through."""
+
+# One slash, then what RFC 3986 allows in a path and a query, but never two slashes in a row before the query: browsers
+# take those, and backslashes, for the beginning of a host.
+_SEGMENT = r"[A-Za-z0-9._~!$&'()*+,;=:@%-]+"
+_OWN_PATH = re.compile(rf"/(?:{_SEGMENT}(?:/{_SEGMENT})*/?)?(?:\?[A-Za-z0-9._~!$&'()*+,;=:@%/?-]*)?")
 
 _HISTORY = 20
 """Versions of the rules that are listed."""
@@ -162,6 +168,8 @@ def _sign_in_router(visitors: Visitors, pages: Pages) -> APIRouter:
     async def sign_in(request: Request) -> Response:
         """Let in who knows the password."""
         fields = await visitors.form(request)
+        if visitors.may_see(request):
+            return RedirectResponse(own_path(fields.get("next")), 303)
         following, error, status, headers = own_path(fields.get("next")), "This is not the password.", 401, {}
         try:
             session = await run_in_threadpool(visitors.try_password, request, fields.get("password", ""))
@@ -188,9 +196,7 @@ def _sign_in_router(visitors: Visitors, pages: Pages) -> APIRouter:
 
 def own_path(text: str | None) -> str:
     """Return a path of this server that a link asks to go to; the first page for anything else."""
-    parts = urlsplit(text or "/")
-    harmless = text and text.startswith("/") and not parts.scheme and not parts.netloc and "\\" not in text
-    return text if text and harmless and text.isprintable() else "/"
+    return text if text and _OWN_PATH.fullmatch(text) else "/"
 
 
 def _overview_router(store: Store, pages: Pages) -> APIRouter:

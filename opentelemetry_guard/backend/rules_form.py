@@ -19,6 +19,13 @@ ItemT = TypeVar("ItemT")
 MAX_LINES = 10_000
 """Lines of one list."""
 
+_WIDEST_V4 = 8
+_WIDEST_V6 = 16
+"""Prefix lengths of the widest ranges that can be banned: nobody was ever allocated more."""
+
+_MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")
+"""IPv4 within IPv6."""
+
 _MAX_PATTERN = 500
 _MAX_MESSAGE = 1_000
 _MAX_NUMBER = 10**9
@@ -99,11 +106,16 @@ def read_form(form: RulesForm, base: DynamicRules) -> ReadForm:
             return default
         return int(text)
 
+    bans = _unique(lines("ip_blacklist", read_ban))
+    try:
+        refuse_too_wide(bans)
+    except ValueError as error:
+        errors.setdefault("ip_blacklist", str(error))
     message = form["message"].strip()
     if len(message) > _MAX_MESSAGE:
         errors["message"] = f"The message has {len(message)} characters: {_MAX_MESSAGE} are the most."
     changes: dict[str, object] = {
-        "ip_blacklist": _unique(lines("ip_blacklist", read_ban)),
+        "ip_blacklist": bans,
         "ip_whitelist": _unique(lines("ip_whitelist", read_network)),
         "emergency_whitelist": _unique(lines("emergency_whitelist", read_network)),
         "blocked_user_agents": _unique(lines("blocked_user_agents", partial(read_pattern, longest=LONGEST_USER_AGENT))),
@@ -135,6 +147,7 @@ def with_ban(rules: DynamicRules, address: str) -> DynamicRules:
         ValueError: it is neither, or everybody's; the text names it.
     """
     banned = read_ban(address.strip())
+    refuse_too_wide([*_readable(rules.ip_blacklist), banned])
     return rules.model_copy(
         update={
             "ip_blacklist": _unique([*rules.ip_blacklist, banned]),
@@ -155,15 +168,39 @@ def read_network(text: str) -> str:
         raise ValueError(
             f"{_shown(text)} is neither an IP address nor a range such as 192.0.2.0/24 or 2001:db8::/32."
         ) from None
+    if network.version == 6 and network.subnet_of(_MAPPED):
+        # Applications judge a mapped address as the IPv4 address that it is (RFC 4291, section 2.5.5.2).
+        network = ipaddress.ip_network(f"{network.network_address.ipv4_mapped}/{network.prefixlen - 96}")
     return str(network) if "/" in text else str(network.network_address)
 
 
 def read_ban(text: str) -> str:
-    """Return what is to be banned, as `read_network`; the range of all addresses is refused."""
+    """Return what is to be banned, as `read_network`; a range so wide that it can't be meant is refused."""
     network = read_network(text)
-    if network.endswith("/0"):
-        raise ValueError(f"{network} is every address. To let only some in, use the emergency mode and its whitelist.")
+    wide = ipaddress.ip_network(network)
+    all_of_v4 = wide.version == 6 and _MAPPED.subnet_of(wide)
+    if all_of_v4 or wide.prefixlen < (_WIDEST_V4 if wide.version == 4 else _WIDEST_V6):
+        raise ValueError(
+            f"{_shown(text)} is every address, or a large part of all: /{_WIDEST_V4} is the widest range of IPv4, "
+            f"/{_WIDEST_V6} of IPv6. To let only some in, use the emergency mode and its whitelist."
+        )
     return network
+
+
+def refuse_too_wide(bans: Sequence[str]) -> None:
+    """Refuse bans that together take half of IPv4, or half of the IPv6 addresses in use (2000::/3).
+
+    Raises:
+        ValueError: they do.
+    """
+    networks = [ipaddress.ip_network(read_network(ban), strict=False) for ban in bans]
+    v4 = ipaddress.collapse_addresses(one for one in networks if isinstance(one, ipaddress.IPv4Network))
+    v6 = ipaddress.collapse_addresses(one for one in networks if isinstance(one, ipaddress.IPv6Network))
+    if sum(one.num_addresses for one in v4) >= 2**31 or sum(one.num_addresses for one in v6) >= 2**124:
+        raise ValueError(
+            "Together these ranges are half of all addresses. To let only some in, use the emergency mode "
+            "and its whitelist."
+        )
 
 
 def read_pattern(text: str, longest: int) -> str:
@@ -233,8 +270,9 @@ def changes_between(older: DynamicRules, newer: DynamicRules) -> list[str]:
 
 
 def _told_items(label: str, before: Sequence[str], after: Sequence[str]) -> list[str]:
-    added = [item for item in after if item not in set(before)]
-    removed = [item for item in before if item not in set(after)]
+    known, kept = set(before), set(after)
+    added = [item for item in after if item not in known]
+    removed = [item for item in before if item not in kept]
     told = []
     for sign, items in (("+", added), ("−", removed)):  # noqa: RUF001 - a true minus beside a plus
         if items:
@@ -254,6 +292,17 @@ def _value_text(value: object) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
     return str(value)
+
+
+def _readable(bans: Sequence[str]) -> list[str]:
+    """Return the bans that can be read: rules that were stored otherwise than by the form may have others."""
+    readable = []
+    for ban in bans:
+        try:
+            readable.append(read_network(ban))
+        except ValueError:
+            continue
+    return readable
 
 
 def _unique(items: Sequence[ItemT]) -> list[ItemT]:

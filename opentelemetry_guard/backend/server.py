@@ -13,6 +13,7 @@ from types import FrameType
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from .connections import Doorkeeper, protocol
 from .hosts import is_loopback
 
 _GRACE_SECONDS = 3
@@ -70,7 +71,11 @@ def serve(app: ASGIApp, listener: socket.socket, on_listening: Callable[[], None
         _CutOffQuietly(app),
         log_level="info" if verbose else "warning",
         access_log=verbose,
+        http=protocol(Doorkeeper()),
+        ws="none",
         server_header=False,
+        # Anybody can write X-Forwarded-For: tries of the password are counted by who is connected.
+        proxy_headers=False,
         timeout_graceful_shutdown=_GRACE_SECONDS,
     )
     _Server(config, on_listening).run(sockets=[listener])

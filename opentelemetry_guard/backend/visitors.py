@@ -8,11 +8,12 @@ way a form is taken only from the page that the backend itself has shown.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from urllib.parse import parse_qs, quote, urlsplit
+from urllib.parse import parse_qs, quote
 
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 
+from .hosts import network_of
 from .password import Password
 from .rate import RateLimiter
 from .refusal import Refusal
@@ -22,10 +23,7 @@ FORM_TOKEN = "form_token"  # noqa: S105 - a field's name
 """The field that a form carries its token in."""
 
 TRIES_PER_MINUTE = 5
-"""Passwords that one address may try in a minute."""
-
-ALL_TRIES_PER_MINUTE = 60
-"""Passwords that all addresses together may try in a minute."""
+"""Passwords that one address, or one IPv6 network of 64 bits, may try in a minute."""
 
 _MAX_FORM_BYTES = 512 * 1024
 _MAX_FIELDS = 100
@@ -95,7 +93,8 @@ class Visitors:
             httponly=True,
             # Strict would sign out whoever follows a link to a page of ours; forms have their token besides.
             samesite="lax",
-            secure=request.url.scheme == "https",
+            # A proxy's word is enough here: it concerns nobody but the browser that gets the cookie.
+            secure="https" in (request.url.scheme, request.headers.get("x-forwarded-proto")),
         )
 
     def sign_out(self, request: HTTPConnection, response: Response) -> None:
@@ -112,7 +111,8 @@ class Visitors:
             Refusal: 429, when there were too many tries.
         """
         address = request.client.host if request.client else ""
-        wait = self._tries.wait(address, TRIES_PER_MINUTE) or self._tries.wait(None, ALL_TRIES_PER_MINUTE)
+        # Nothing for all addresses together: whoever guesses from many would lock the owner out.
+        wait = self._tries.wait(network_of(address), TRIES_PER_MINUTE)
         if wait:
             raise Refusal(429, f"Too many tries: wait {wait} seconds.", {"Retry-After": str(wait)})
         if self._password is not None and not self._password.matches(offered):
@@ -147,7 +147,8 @@ def _check_origin(request: Request) -> None:
     """Refuse a form whose browser says that another site sends it; the token alone would do, this is a second lock."""
     site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
     foreign = site not in (None, "same-origin", "none")
-    if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
+    # Compared as text: an origin is a scheme and what the browser sends as Host (RFC 6454, section 6.2).
+    if origin is not None and origin.partition("://")[2] != request.headers.get("host"):
         foreign = True
     if foreign:
         raise Refusal(403, "This form comes from another site.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 import requests
@@ -12,6 +13,7 @@ from support.backend import RunningBackend, running_backend
 
 from opentelemetry_guard.backend import sessions as sessions_module
 from opentelemetry_guard.backend.dashboard import own_path
+from opentelemetry_guard.backend.hosts import network_of
 from opentelemetry_guard.backend.password import Password
 from opentelemetry_guard.backend.sessions import SESSION_SECONDS, Sessions
 from opentelemetry_guard.backend.trace_link import TraceLink
@@ -50,6 +52,17 @@ def visitor() -> Iterator[requests.Session]:
     with requests.Session() as http:
         http.trust_env = False
         yield http
+
+
+class From(requests.adapters.HTTPAdapter):
+    """Connects from one of this machine's addresses."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        super().__init__()
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs, source_address=(self._address, 0))
 
 
 def token(answer: requests.Response) -> str:
@@ -224,6 +237,22 @@ def test_with_a_password_any_address_can_be_listened_on() -> None:
         ("//other.example/", "/"),
         ("/\\other.example", "/"),
         ("/\tother", "/"),
+        ("///other.example/x", "/"),
+        ("////other.example", "/"),
+        ("/a//other.example", "/"),
+        ("/\\/other.example", "/"),
+        ("/events?next=//other.example", "/events?next=//other.example"),
+        ("//[x", "/"),
+        ("/[x", "/"),
+        ("/\n/other.example", "/"),
+        (" /events", "/"),
+        ("/\u2044other.example", "/"),
+        ("/\x00", "/"),
+        ("https:/other.example", "/"),
+        ("//user@other.example", "/"),
+        ("javascript:alert(1)", "/"),
+        ("/events/7", "/events/7"),
+        ("/events/", "/events/"),
         ("events", "/"),
     ],
 )
@@ -270,3 +299,37 @@ def test_a_trace_link_takes_identifiers_and_nothing_else() -> None:
     assert link.url("a" * 32, "../..") == f"http://x/t/{'a' * 32}?s="
     assert link.url("../../", "b" * 16) is None
     assert link.url(7, None) is None
+
+
+def test_wrong_passwords_from_elsewhere_do_not_lock_the_owner_out() -> None:
+    with running_backend(password=PASSWORD) as backend:
+        for last in range(2, 20):
+            with visitor() as elsewhere:
+                elsewhere.mount("http://", From(f"127.0.0.{last}"))
+                statuses = [sign_in(elsewhere, backend, "wrong").status_code for _ in range(TRIES_PER_MINUTE)]
+                assert statuses == [401] * TRIES_PER_MINUTE
+        with visitor() as owner:
+            assert sign_in(owner, backend, PASSWORD).status_code == 303
+
+
+def test_a_header_does_not_make_another_client_of_who_tries_passwords() -> None:
+    with running_backend(password=PASSWORD) as backend, visitor() as http:
+        statuses = []
+        for last in range(TRIES_PER_MINUTE + 1):
+            http.headers["X-Forwarded-For"] = f"203.0.113.{last}"
+            statuses.append(sign_in(http, backend, "wrong").status_code)
+        assert statuses == [401] * TRIES_PER_MINUTE + [429]
+
+
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("2001:db8::1:2:3:4", "2001:db8::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("a socket", "a socket"),
+    ],
+)
+def test_tries_are_counted_by_what_one_client_has_to_itself(address: str, network: str) -> None:
+    assert network_of(address) == network

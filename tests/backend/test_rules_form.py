@@ -12,8 +12,8 @@ from opentelemetry_guard.backend.rules_form import RulesForm, changes_between, f
 from opentelemetry_guard.models import DynamicRules
 
 NETWORKS = st.one_of(
-    st.ip_addresses().map(str),
-    st.builds(lambda address, bits: f"{address}/{bits}", st.ip_addresses(v=4), st.integers(1, 32)),
+    st.ip_addresses().filter(lambda address: getattr(address, "ipv4_mapped", None) is None).map(str),
+    st.builds(lambda address, bits: f"{address}/{bits}", st.ip_addresses(v=4), st.integers(8, 32)),
 ).map(lambda text: str(ipaddress.ip_network(text, strict=False)) if "/" in text else text)
 RULES = st.builds(
     DynamicRules,
@@ -44,8 +44,22 @@ def test_the_form_gives_back_the_rules_it_shows(rules: DynamicRules) -> None:
     ("field", "text", "told"),
     [
         ("ip_blacklist", "192.0.2.1\n300.1.2.3", "Line 2: “300.1.2.3” is neither an IP address nor a range"),
-        ("ip_blacklist", "0.0.0.0/0", "Line 1: 0.0.0.0/0 is every address"),
-        ("ip_blacklist", "::/0", "every address"),
+        ("ip_blacklist", "0.0.0.0/0", "Line 1: “0.0.0.0/0” is every address"),
+        *[
+            ("ip_blacklist", network, "every address")
+            for network in (
+                "::/0",
+                "::ffff:0:0/96",
+                "::ffff:0.0.0.0/97",
+                "::/1",
+                "::/80",
+                "::ffff:0:0/95",
+                "2000::/3",
+                "128.0.0.0/1",
+                "0.0.0.0/0.0.0.0",
+            )
+        ],
+        ("ip_blacklist", "\n".join(f"{first}.0.0.0/8" for first in range(128)), "half of all addresses"),
         ("ip_whitelist", "example.com", "neither an IP address nor a range"),
         ("blocked_user_agents", "\n\n(", "Line 3: “(” is no regular expression"),
         ("blocked_user_agents", ".*", "matches everything"),
@@ -76,6 +90,22 @@ def test_half_a_global_limit_is_a_mistake_of_the_empty_half() -> None:
 def test_a_ban_is_added_once_in_its_usual_spelling() -> None:
     rules = with_ban(with_ban(DynamicRules(), " 192.0.2.77/24 "), "192.0.2.0/24")
     assert rules.ip_blacklist == ["192.0.2.0/24"]
+
+
+@pytest.mark.parametrize("network", ["0.0.0.0/1", "::ffff:0:0/96", "2000::/3"])
+def test_a_ban_of_nearly_everybody_is_refused(network: str) -> None:
+    with pytest.raises(ValueError, match="every address"):
+        with_ban(DynamicRules(), network)
+
+
+def test_single_bans_do_not_add_up_to_half_of_all_addresses() -> None:
+    rules = DynamicRules(ip_blacklist=["no address", *[f"{first}.0.0.0/8" for first in range(127)]])
+    with pytest.raises(ValueError, match="half of all addresses"):
+        with_ban(rules, "127.0.0.0/8")
+
+
+def test_a_mapped_range_is_the_ipv4_range_that_it_means() -> None:
+    assert with_ban(DynamicRules(), "::ffff:192.0.2.0/120").ip_blacklist == ["192.0.2.0/24"]
 
 
 def test_the_history_tells_what_a_version_changes() -> None:
