@@ -10,15 +10,16 @@ import logging
 import os
 import threading
 import weakref
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from .once import log_once
 
 _SAID = 20
 """Problems of one set of rules that are logged."""
 
-_lock = threading.Lock()  # guards the replacement of `_held`, which is read without it
+_lock = threading.Lock()  # guards the replacement of the two below, which are read without it
 _held: tuple[weakref.ref[Unenforced], ...] = ()
+_watchers: tuple[weakref.WeakMethod[Callable[[], object]], ...] = ()  # the same
 
 
 class Unenforced:
@@ -41,9 +42,20 @@ class Unenforced:
         self.problems = tuple(problems)
         for problem in self.problems[:_SAID]:
             log_once(logger, logging.WARNING, f"dynamic rules: {problem}")
-        if self.problems:
-            with _lock:
-                _held = (*(held for held in _held if held() is not None), weakref.ref(self))
+        if not self.problems:
+            return
+        with _lock:
+            _held = (*(held for held in _held if held() is not None), weakref.ref(self))
+        for watcher in _watchers:
+            if (tell := watcher()) is not None:
+                tell()
+
+
+def watch(tell: Callable[[], object]) -> None:
+    """Have a method called whenever something is not enforced, on any thread, for as long as its object lives."""
+    global _watchers
+    with _lock:
+        _watchers = (*(watcher for watcher in _watchers if watcher() is not None), weakref.WeakMethod(tell))
 
 
 def unenforced() -> tuple[str, ...]:

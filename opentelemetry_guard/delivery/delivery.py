@@ -22,7 +22,7 @@ from ..queue.local import LocalQueue
 from ..queue.memory import MemoryQueue
 from ..settings.delivery import GuardConfig
 from ..tally import SWITCHED_OFF, TALLY
-from ..unenforced import unenforced
+from ..unenforced import unenforced, watch
 from .backoff import RetryPolicy
 from .breaker import BreakerPolicy, BreakerState
 from .calls import Call, tell
@@ -122,6 +122,7 @@ class Delivery:
                 REPORTS,
             )
             self._reporter.start()
+            watch(self._reporter.state_may_have_changed)
 
     def reconfigure(self, config: GuardConfig) -> None:
         """Go by other settings from now on; what is not delivered yet goes where they say.

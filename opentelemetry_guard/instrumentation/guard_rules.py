@@ -22,13 +22,14 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 from ..models import DynamicRules
 from ..once import log_once
+from ..unenforced import Unenforced
 from . import guard_release, request_following
 from .patching import AnyFunction
 
@@ -61,6 +62,7 @@ class _State:
         self.managed: list[_Managed] = []
         self.rules: Any = None  # guard-core's form
         self.unsubscribe: Unsubscribe | None = None
+        self.unenforced: Unenforced | None = None  # held for as long as the rules are
 
 
 _state = _State()
@@ -151,7 +153,7 @@ def forget() -> None:
     with _state.lock:
         unsubscribe, _state.unsubscribe = _state.unsubscribe, None
         _state.managed = []
-        _state.rules = None
+        _state.rules = _state.unenforced = None
     if unsubscribe is not None:
         unsubscribe()
 
@@ -205,8 +207,31 @@ def _changed(old: DynamicRules | None, new: DynamicRules) -> None:
     with _state.lock:
         _state.rules = converted
         managed = list(_state.managed)
+    has_countries = any(getattr(each.manager.config, "geo_ip_handler", None) is not None for each in managed)
+    _state.unenforced = Unenforced(_logger, _without_effect(new, converted, has_countries))
     for each in managed:
         _push(each)
+
+
+def _without_effect(rules: DynamicRules, converted: Any, has_countries: bool) -> Iterator[str]:
+    """Say which parts of rules fastapi-guard doesn't enforce.
+
+    Args:
+        rules: the backend's.
+        converted: the same in guard-core's form, which leaves out what it doesn't take.
+        has_countries: whether an application has a source of countries.
+    """
+    if rules.message:
+        yield "message has no effect in fastapi-guard"
+    if rules.emergency_whitelist_only and not rules.emergency_mode:
+        yield "emergency_whitelist_only has no effect without emergency_mode, in which nobody else passes anyway"
+    for name in ("blocked_countries", "whitelist_countries"):
+        if getattr(rules, name) and not has_countries:
+            yield f"{name} has no effect: give fastapi-guard's SecurityConfig a geo_ip_handler"
+    for name, given in rules:
+        taken = getattr(converted, name, None)
+        if isinstance(given, list) and (left_out := [entry for entry in given if entry not in (taken or ())]):
+            yield f"{name} has entries that fastapi-guard doesn't take: {', '.join(map(repr, left_out[:10]))[:200]}"
 
 
 def _for_guard_core(rules: DynamicRules) -> Any | None:

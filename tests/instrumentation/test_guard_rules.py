@@ -19,6 +19,7 @@ from opentelemetry_guard.instrumentation import fastapi_guard, guard_rules
 from opentelemetry_guard.instrumentation.agent_handler import BesideAgent, GuardAgentHandler
 from opentelemetry_guard.models import DynamicRules
 from opentelemetry_guard.settings.instrumentation import GuardOptions
+from opentelemetry_guard.unenforced import unenforced
 
 guard = pytest.importorskip("guard", reason="fastapi-guard is not installed; the extra `fastapi-guard` has it")
 
@@ -108,6 +109,25 @@ def test_a_ban_is_in_force_when_it_arrives_and_lifted_when_it_goes(backend: Rule
         becomes(client, 403)
         backend.push(version=2)
         becomes(client, 200)
+
+
+def test_what_fastapi_guard_does_not_enforce_is_told_while_it_is_asked_for(
+    backend: RulesClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    with running() as client:
+        unenforced_fields = {
+            "message": "hello",
+            "emergency_whitelist_only": True,
+            "blocked_countries": ["DE"],
+        }
+        backend.push(version=1, ip_blacklist=[ADDRESS], **unenforced_fields)
+        becomes(client, 403)
+        for name in unenforced_fields:
+            assert sum(problem.startswith(f"{name} has no effect") for problem in unenforced()) == 1
+            assert sum(f"{name} has no effect" in record.getMessage() for record in caplog.records) == 1
+        backend.push(version=2)
+        becomes(client, 200)
+        assert not any("blocked_countries" in problem for problem in unenforced())
 
 
 def test_a_banned_network_is_lifted_too(backend: RulesClient) -> None:
