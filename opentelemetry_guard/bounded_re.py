@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import reduce
 from typing import Any, NamedTuple
 
@@ -32,6 +32,8 @@ LEAST_WINDOW = 32
 GRAM = 3
 """Characters by which a text is known to lack what a pattern needs."""
 
+_MOST_LOOSE = 8
+"""Loose repeats beyond which no window is of use."""
 _COUNTED = 16
 """Choices of a repeat that count as so many ways; one with more of them counts as loose."""
 _UNROLLED = 8
@@ -95,7 +97,7 @@ class BoundedSearch:
 def _window(tree: Any, longest: int) -> int:
     try:
         ways = _of_search(list(tree))
-    except _Unbounded:
+    except (_Unbounded, RecursionError):
         return 0
     per_start = ways.factor * (ways.length + 1) / math.factorial(ways.degree + 1)
     widest = (MOST_STEPS / per_start) ** (1 / (ways.degree + 1))
@@ -114,9 +116,16 @@ def _of(nodes: Any) -> _Ways:
     return _joined([_of_node(node) for node in nodes])
 
 
-def _joined(parts: list[_Ways]) -> _Ways:
+def _counted(degree: int, factor: int, length: int) -> _Ways:
+    """Return ways that are few enough to go on with: numbers of any size would be slow themselves."""
+    if degree > _MOST_LOOSE or factor > MOST_STEPS or length > MOST_STEPS:
+        raise _Unbounded
+    return _Ways(degree, factor, length)
+
+
+def _joined(parts: Iterable[_Ways]) -> _Ways:
     return reduce(
-        lambda a, b: _Ways(a.degree + b.degree, a.factor * b.factor, a.length + b.length), parts, _Ways(0, 1, 0)
+        lambda a, b: _counted(a.degree + b.degree, a.factor * b.factor, a.length + b.length), parts, _Ways(0, 1, 0)
     )
 
 
@@ -137,7 +146,8 @@ def _of_node(node: tuple[Any, Any]) -> _Ways:
 
 
 def _either(ways: list[_Ways]) -> _Ways:
-    return _Ways(max(way.degree for way in ways), sum(way.factor for way in ways), max(way.length for way in ways))
+    degrees, factors, lengths = zip(*ways, strict=True)
+    return _counted(max(degrees), sum(factors), max(lengths))
 
 
 def _repeated(least: int, most: int, body: _Ways) -> _Ways:
@@ -145,11 +155,11 @@ def _repeated(least: int, most: int, body: _Ways) -> _Ways:
     choices = most - least + 1
     if body.degree == 0 and body.factor == 1:
         if choices <= _COUNTED:
-            return _Ways(0, choices, most * body.length)
-        return _Ways(1, 1, (least + 1) * body.length)
+            return _counted(0, choices, most * body.length)
+        return _counted(1, 1, (least + 1) * body.length)
     if most > _UNROLLED:
         raise _Unbounded
-    return _Ways(body.degree * most, choices * body.factor**most, most * body.length)
+    return _counted(body.degree * most, choices * body.factor**most, most * body.length)
 
 
 def _gram(tree: Any) -> str:

@@ -157,6 +157,15 @@ def test_a_planted_fault_is_found_with_its_remedy(
     assert code == (1 if level == "problem" else 0)
 
 
+def test_proxies_that_are_not_told_are_mentioned(tmp_path: Path, backend: RunningBackend) -> None:
+    _, findings = diagnosed(tmp_path, "--no-send", **settings_of(backend))
+    (found,) = [finding for finding in findings if finding["subject"] == "OTEL_PYTHON_GUARD_TRUSTED_PROXIES"]
+    assert "X-Forwarded-For is ignored" in found["message"]
+    settings = {**settings_of(backend), "OTEL_PYTHON_GUARD_TRUSTED_PROXIES": "10.0.0.0/8"}
+    _, findings = diagnosed(tmp_path, "--no-send", **settings)
+    assert not any("X-Forwarded-For is ignored" in finding["message"] for finding in findings)
+
+
 def test_an_endpoint_with_api_v1_is_found(tmp_path: Path, backend: RunningBackend) -> None:
     settings = {**settings_of(backend), "OTEL_EXPORTER_GUARD_ENDPOINT": f"{backend.url}/api/v1"}
     code, findings = diagnosed(tmp_path, **settings)

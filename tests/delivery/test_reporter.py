@@ -11,6 +11,7 @@ import pytest
 from support.guard_server import Answer, GuardServer, guard_server
 from support.redis import eventually
 
+from opentelemetry_guard import DynamicRules
 from opentelemetry_guard.codec import complete, to_row
 from opentelemetry_guard.delivery.breaker import BreakerState
 from opentelemetry_guard.delivery.control import REPORTS, RULES
@@ -113,6 +114,19 @@ def test_it_is_posted_again_and_again_at_the_interval() -> None:
         made = delivery(server, status_interval=1)
         wait_for_statuses(server, 3)
         made.close(WATCHDOG)
+
+
+def test_a_rule_that_is_not_enforced_is_reported_at_once() -> None:
+    with guard_server() as server:
+        made = delivery(server)
+        wait_for_statuses(server, 1)
+        made._reporter._reported_at = float("-inf")  # type: ignore[union-attr]  # changes are told after 10 s at most
+        rules = DynamicRules(suspicious_patterns=[r"(a)\1"])
+        assert rules.decide(endpoint="/aa")
+        [_, told] = wait_for_statuses(server, 2)
+        made.close(WATCHDOG)
+    assert told["status"] == "degraded"
+    assert "suspicious_patterns" in told["errors"][0]
 
 
 def test_an_interval_of_zero_posts_none() -> None:

@@ -280,6 +280,18 @@ def test_the_order_of_clients_makes_no_difference(order: list[int]) -> None:
     assert {event["ip_address"] for event in seen(traffic, rules)} == {"192.0.2.2", "192.0.2.3"}
 
 
+def test_how_much_of_an_ipv6_address_counts_is_a_setting() -> None:
+    traffic = [
+        timed
+        for number in range(40)
+        for timed in failed_logins(1, address=f"2001:db8:0:{number:x}::1", start=number * 0.1)
+    ]
+    assert seen(traffic) == []
+    (event,) = seen(traffic, analyzer=BehaviorAnalyzer(ipv6_prefix=48))
+    assert event["metadata"]["client"] == "network (/48)"
+    assert seen([(at, answered("::ffff:192.0.2.1", "/login", 401, method="POST")) for at, _ in traffic])
+
+
 def test_the_addresses_of_one_ipv6_network_are_one_client() -> None:
     traffic = [(float(n), answered(f"2001:db8:1:2::{n + 1:x}", "/login", 401)) for n in range(12)]
     (event,) = seen(traffic)
