@@ -22,6 +22,20 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 _NAMED_ERRORS = 10
 """How many schema violations an answer names."""
 
+_MOST_ERRORS = 1_000
+"""Schema violations up to which the first ones are named: all are built to name any, at about a kilobyte each."""
+
+MOST_VALUES = 250_000
+"""Values of one body: each takes up to a hundred times the bytes that it has in JSON."""
+
+MOST_ROWS = 10_000
+"""Events, and metrics, of one body; senders send 1,000 unless told otherwise."""
+
+DEEPEST = 64
+"""Levels of lists and objects in one body."""
+
+_BRACKETS_ONLY = bytes(set(range(256)) - set(b"[]{}"))
+
 _NONCE_BYTES = 12
 _TAG_BYTES = 16
 
@@ -76,23 +90,59 @@ def check_signature(body: bytes, signature: str | None, secret: bytes) -> None:
 
 
 def parse(model: type[ModelT], body: bytes) -> ModelT:
-    """Read `body` as JSON and hold it against `model` strictly: 400 for bad JSON, 422 for a schema violation."""
+    """Read `body` as JSON and hold it against `model` strictly: 400 for bad JSON, 422 for a schema violation.
+
+    A body of too many values or rows is refused with 413, one that is nested too deeply with 400, before anything is
+    made of its rows.
+    """
+    check_size(body)
     try:
         # Pydantic's own reader takes NaN and Infinity, which are not JSON; orjson's does not.
-        orjson.loads(body)
+        document = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise Refusal(400, f"The body is not valid JSON: {error}.") from None
+    if isinstance(document, dict):
+        for name in ("events", "metrics"):
+            rows = document.get(name)
+            if isinstance(rows, list) and len(rows) > MOST_ROWS:
+                raise Refusal(413, f"{name}: {len(rows)} rows, and {MOST_ROWS} are the most: send fewer in one batch.")
+    del document
     try:
         return model.model_validate_json(body, strict=True)
     except ValidationError as error:
         raise _schema_violation(error) from None
 
 
+def check_size(body: bytes) -> None:
+    """Refuse JSON of more than `MOST_VALUES` values or `DEEPEST` levels, by its punctuation alone.
+
+    What is no JSON may pass: the reader refuses it, after no more work than for JSON of that length.
+    """
+    # Without escapes every quote begins or ends a text; a backslash outside of texts is no JSON.
+    plain = body.replace(b"\\\\", b"").replace(b'\\"', b"") if b"\\" in body else body
+    if plain.count(b'"') > 4 * MOST_VALUES:
+        raise _too_many_values()
+    outside = b"".join(plain.split(b'"')[::2])
+    if outside.count(b",") + outside.count(b"[") + outside.count(b"{") > MOST_VALUES:
+        raise _too_many_values()
+    depth = 0
+    for bracket in outside.translate(None, _BRACKETS_ONLY):
+        depth += 1 if bracket in b"[{" else -1
+        if depth > DEEPEST:
+            raise Refusal(400, f"The body is nested too deeply: keep it to {DEEPEST} levels.")
+
+
+def _too_many_values() -> Refusal:
+    return Refusal(413, f"The body has more than {MOST_VALUES} values: send fewer rows in one batch.")
+
+
 def _schema_violation(error: ValidationError) -> Refusal:
+    if error.error_count() > _MOST_ERRORS:
+        return Refusal(422, f"{error.error_count()} values do not fit the schema: see /openapi.json.")
     # Neither input nor context: both would repeat values of the rows.
     found = error.errors(include_url=False, include_context=False, include_input=False)
     if any(one["type"] == "json_invalid" for one in found):
-        return Refusal(400, "The body is nested too deeply: keep it under 200 levels.")
+        return Refusal(400, "The body is not valid JSON: a number in it is too long.")
     named = [f"{_place(one['loc'])}: {one['msg']}" for one in found[:_NAMED_ERRORS]]
     if len(found) > _NAMED_ERRORS:
         named.append(f"and {len(found) - _NAMED_ERRORS} more")

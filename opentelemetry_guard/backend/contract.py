@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
 
 import orjson
 from fastapi import APIRouter, Request
@@ -20,6 +24,14 @@ from .refusal import Refusal
 from .settings import BackendSettings
 from .store import Store, Stored
 
+ResultT = TypeVar("ResultT")
+
+_PARSERS = 2
+"""Bodies that are made rows at once: each may take a hundred megabytes, and one thread at a time runs Python."""
+
+_MOST_HELD = 64 * 1024 * 1024
+"""Bytes of bodies that are held at once, complete or not."""
+
 _READ_ON = 16
 """Up to this multiple of the limit a body that is too large is read to its end."""
 
@@ -28,6 +40,7 @@ def contract_router(store: Store, settings: BackendSettings) -> APIRouter:
     """Return the routes that senders use. Each of them wants a key, and works for that key's project alone."""
     router = APIRouter(prefix="/api/v1")
     stored_keys, limiter = StoredKeys(store.database), RateLimiter()
+    parsers, memory = asyncio.Semaphore(_PARSERS), _Memory(max(_MOST_HELD, 2 * settings.max_body_bytes))
 
     async def authorized(request: Request) -> str:
         """Return the project that the request's key is for: 401, 403 or 429 when it is not for sending now."""
@@ -62,27 +75,31 @@ def contract_router(store: Store, settings: BackendSettings) -> APIRouter:
             raise Refusal(422, "X-Agent-Install-Id is missing: send the UUID of the installation.")
         store.set_status(project_id, install_id, repaired(request.headers.get("user-agent", "")), status, time.time())
 
+    async def received(request: Request, project_id: str, work: Callable[[Request, str, bytes], ResultT]) -> ResultT:
+        """Read the body, and let `work` make rows of it on a thread."""
+        with memory.borrowed() as loan:
+            body = await _read(request, settings.max_body_bytes, loan)
+            async with parsers:
+                return await run_in_threadpool(work, request, project_id, body)
+
     @router.post("/events", **receiving(EventBatch, Accepted))
     @router.post("/metrics", **receiving(EventBatch, Accepted))
     async def post_batch(request: Request) -> Response:
         """Store a batch of events and metrics."""
         project_id = await authorized(request)
-        body = await _read(request, settings.max_body_bytes)
-        return _success(await run_in_threadpool(receive_batch, request, project_id, body))
+        return _success(await received(request, project_id, receive_batch))
 
     @router.post("/events/encrypted", **receiving(EncryptedEnvelope, Accepted))
     async def post_encrypted(request: Request) -> Response:
         """Store a batch whose rows are encrypted."""
         project_id = await authorized(request)
-        body = await _read(request, settings.max_body_bytes)
-        return _success(await run_in_threadpool(receive_encrypted, request, project_id, body))
+        return _success(await received(request, project_id, receive_encrypted))
 
     @router.post("/status", **receiving(AgentStatus, Success, installation=True))
     async def post_status(request: Request) -> Response:
         """Keep the latest status of an installation."""
         project_id = await authorized(request)
-        body = await _read(request, settings.max_body_bytes)
-        await run_in_threadpool(receive_status, request, project_id, body)
+        await received(request, project_id, receive_status)
         return JSONResponse({"success": True})
 
     @router.get("/rules", **handing_out_rules())
@@ -120,7 +137,34 @@ def _wrong_project(name: str) -> Refusal:
     return Refusal(403, f"{name} is not the project of this API key: configure the project that the key was made for.")
 
 
-async def _read(request: Request, max_bytes: int) -> bytes:
+class _Memory:
+    """Bytes of bodies that are held, up to a bound; used on the event loop alone."""
+
+    def __init__(self, most: int) -> None:
+        self._most, self._held = most, 0
+
+    @contextmanager
+    def borrowed(self) -> Iterator[Callable[[int], None]]:
+        """Give a function that takes so many bytes more, until the end of the block."""
+        mine = 0
+
+        def take(size: int) -> None:
+            nonlocal mine
+            if self._held + size > self._most:
+                raise Refusal(503, "The backend holds as many bodies as it can: send this one later.", _SOON)
+            self._held += size
+            mine += size
+
+        try:
+            yield take
+        finally:
+            self._held -= mine
+
+
+_SOON = {"Retry-After": "1"}
+
+
+async def _read(request: Request, max_bytes: int, take: Callable[[int], None]) -> bytes:
     """Collect the body as it came, up to `max_bytes`.
 
     A larger one is read on for a while and thrown away: an answer to somebody
@@ -130,6 +174,7 @@ async def _read(request: Request, max_bytes: int) -> bytes:
     async for chunk in request.stream():
         size += len(chunk)
         if size <= max_bytes:
+            take(len(chunk))
             body += chunk
         elif size > max_bytes * _READ_ON:
             break

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
@@ -25,6 +25,15 @@ SHOWN_AGENTS = 200
 _SHOWN_ERRORS = 20
 _LINE_CHARACTERS = 300
 """Characters of a text that the table shows; the page of the event shows all of it."""
+
+_PAGE_CHARACTERS = 100_000
+"""Characters of one value, and of one list of values, on the page of an event."""
+
+_INDENTED_CHARACTERS = 20_000
+"""Up to this length JSON is indented."""
+
+_LISTED = 200
+"""Values of one list on the page of an event."""
 
 # Controls but for tab and line feed, and what Unicode has for turning the direction of text.
 _INVISIBLE = re.compile("[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069\\ufeff]")
@@ -148,14 +157,12 @@ def event_detail(found: FoundEvent, link: TraceLink | None) -> EventDetail:
         line=_line(found, event, link),
         bannable=_is_address(event.get("ip_address")),
         received=utc_text(found.received_at),
-        batch_id=found.batch_id,
-        facts=[(label, _text(event[name])) for name, label in _FACTS if event.get(name) not in (None, "")],
-        further=[(visible(name), _text(value)) for name, value in event.items() if name not in _NOT_FURTHER],
-        metadata=[
-            (visible(name), _text(value)) for name, value in metadata.items() if name not in ("trace_id", "span_id")
-        ],
-        trace_id=_text(metadata.get("trace_id", "")),
-        span_id=_text(metadata.get("span_id", "")),
+        batch_id=_short(found.batch_id),
+        facts=_listed((label, event[name]) for name, label in _FACTS if event.get(name) not in (None, "")),
+        further=_listed(item for item in event.items() if item[0] not in _NOT_FURTHER),
+        metadata=_listed(item for item in metadata.items() if item[0] not in ("trace_id", "span_id")),
+        trace_id=_short(_text(metadata.get("trace_id", ""))),
+        span_id=_short(_text(metadata.get("span_id", ""))),
         raw=_text(event),
     )
 
@@ -169,8 +176,31 @@ def _is_address(text: str | None) -> bool:
     return True
 
 
-def _text(value: object) -> str:
-    return visible(value if isinstance(value, str) else orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())
+def _listed(items: Iterable[tuple[str, object]]) -> list[tuple[str, str]]:
+    """Return names and values as text, as many as a page has room for."""
+    told: list[tuple[str, str]] = []
+    room = _PAGE_CHARACTERS
+    for name, value in items:
+        if room <= 0 or len(told) == _LISTED:
+            told.append(("…", "and more: export the event to see all of it"))
+            break
+        told.append((_short(name), _text(value, room)))
+        room -= len(told[-1][0]) + len(told[-1][1])
+    return told
+
+
+def _text(value: object, room: int = _PAGE_CHARACTERS) -> str:
+    """Return a value as text of at most `room` characters, indented where there is room for it."""
+    if isinstance(value, str):
+        text = value
+    else:
+        text = orjson.dumps(value).decode()
+        if len(text) <= _INDENTED_CHARACTERS:
+            indented = orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()
+            text = indented if len(indented) <= room else text
+    if len(text) <= room:
+        return visible(text)
+    return f"{visible(text[:room])}… ({len(text) - room:,} more characters: export the event to see them)"
 
 
 def agent_view(agent: Agent, now: float) -> AgentView:
