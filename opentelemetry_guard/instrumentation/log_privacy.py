@@ -115,7 +115,7 @@ def _survive(found: ReadWriteLogRecord) -> None:
         elif record.body:
             record.body = clean.value(record.body)
         if record.attributes:
-            record.attributes = {**record.attributes, **traces.changes(record.attributes)}
+            record.attributes = {**record.attributes, **traces.changes(record.attributes, quoting=True)}
     except Exception as error:  # noqa: BLE001  a request must not fail for its telemetry's sake
         record.body, record.attributes = None, {}
         log_once(

@@ -118,18 +118,18 @@ def _mask(span: Span) -> None:
     if (name := clean.path(span._name)) != span._name:
         span._name = name
     description = span._status.description
-    if description and (masked := clean.text(description)) != description:
+    if description and (masked := clean.message(description)) != description:
         span._status = Status(span._status.status_code, masked)
     if span._events:
         for event in span._events:
             if event.name != semconv.SECURITY_EVENT:
-                _mask_attributes(traces, event.attributes)
+                _mask_attributes(traces, event.attributes, quoting=True)
 
 
-def _mask_attributes(clean: Privacy, attributes: object) -> None:
+def _mask_attributes(clean: Privacy, attributes: object, *, quoting: bool = False) -> None:
     if attributes:
         held: dict[str, AnyValue] = attributes._dict  # type: ignore[attr-defined]
-        if changes := clean.changes(held):
+        if changes := clean.changes(held, quoting=quoting):
             held.update(changes)
 
 

@@ -161,32 +161,41 @@ class Privacy:
         """Return a URL or a path without secrets, also without segments that look like keys."""
         return self._surely(path, _Kind.PATH)
 
-    def changes(self, attributes: Mapping[str, AnyValue]) -> dict[str, AnyValue]:
-        """Return those of a span's attributes that hold a secret, without it."""
+    def changes(self, attributes: Mapping[str, AnyValue], *, quoting: bool = False) -> dict[str, AnyValue]:
+        """Return those of a span's attributes that hold a secret or an address to be hashed, without it.
+
+        Where they are `quoting` others, as a stack trace does, any address in them is a client's.
+        """
         changes: dict[str, AnyValue] = {}
         known_values = self._known_values
+        addresses = self._addresses(attributes) if self._hash else _NO_ADDRESSES
+        in_prose = self._hash.in_prose if self._hash and quoting else None
         for name, value in attributes.items():
             if type(value) is str:
                 harmless = known_values.get(name)
-                if harmless is not None and value in harmless:
+                plain = in_prose(value[: self._limit + LOOKAHEAD + 1]) if in_prose else value
+                if (
+                    harmless is not None
+                    and value in harmless
+                    and plain == value
+                    and not (addresses and _may_hold(value, addresses))
+                ):
                     continue
-                clean: AnyValue = self._value(
-                    value, self._kind_with(value, self._known(name).kind, name), 0, _NO_ADDRESSES
-                )
+                clean: AnyValue = self._value(plain, self._kind_with(value, self._known(name).kind, name), 0, addresses)
             elif isinstance(value, (tuple, list, Mapping)):
-                clean = self._attribute(value, self._known(name).kind)
+                clean = self._attribute(value, self._known(name).kind, addresses)
             else:
                 continue
             if clean != value:
                 changes[name] = clean
         return changes
 
-    def _attribute(self, value: AnyValue, kind: _Kind) -> AnyValue:
+    def _attribute(self, value: AnyValue, kind: _Kind, addresses: tuple[str, ...] = _NO_ADDRESSES) -> AnyValue:
         """Return a value of OpenTelemetry's without secrets, the same object where there are none."""
         if isinstance(value, tuple) and not any(isinstance(item, (tuple, list, Mapping)) for item in value):
-            return tuple(self._value(item, kind, 0, _NO_ADDRESSES) if type(item) is str else item for item in value)
+            return tuple(self._value(item, kind, 0, addresses) if type(item) is str else item for item in value)
         safe = json_safe(value)
-        cleaned = self._value(safe, kind, 0, _NO_ADDRESSES)
+        cleaned = self._value(safe, kind, 0, addresses)
         return value if cleaned == safe else cleaned
 
     def address(self, address: str) -> str:
@@ -196,7 +205,7 @@ class Privacy:
     def tags(self, tags: dict[str, JSON]) -> dict[str, JSON]:
         """Return the tags of a metric, or any other mapping of names to values, as it may leave the process."""
         try:
-            return self._mapping(tags, 1, _NO_ADDRESSES)
+            return self._mapping(tags, 1, self._addresses(tags) if self._hash else _NO_ADDRESSES)
         except Exception as error:  # noqa: BLE001  what can't be cleaned must not leak
             _complain("tags", error)
             return {}
@@ -228,14 +237,14 @@ class Privacy:
                 return None
         return row
 
-    def _addresses(self, row: Row) -> tuple[str, ...]:
+    def _addresses(self, row: Mapping[str, AnyValue]) -> tuple[str, ...]:
         """Return the client addresses that an event names, to be found in its other texts; the longest first."""
         found: set[str] = set()
         metadata = row.get("metadata")
         for mapping in (row, metadata if isinstance(metadata, dict) else {}):
             for name, value in mapping.items():
                 if self._known(name).kind is _Kind.ADDRESS:
-                    for text in value if isinstance(value, list) else (value,):
+                    for text in value if isinstance(value, (list, tuple)) else (value,):
                         if isinstance(text, str):
                             found.update(literals(text[: self._limit + LOOKAHEAD]))
         return tuple(sorted(found, key=len, reverse=True))

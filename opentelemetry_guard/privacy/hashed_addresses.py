@@ -24,7 +24,7 @@ _NAMES = frozenset(
     source.address source-address user-ip real-ip x-real-ip x-client-ip x-forwarded-for x-forwarded forwarded
     forwarded-for true-client-ip cf-connecting-ip fastly-client-ip x-cluster-client-ip x-original-forwarded-for
     x-envoy-external-address banned-ip blocked-ip network.peer.address net.peer.ip net.sock.peer.addr http.client-ip
-    origin-ip
+    origin-ip client.socket.address net.peer.name net.sock.peer.name enduser.address visitor-address attacker-address
     """.split()  # noqa: SIM905  words read better than a column of strings
 )
 _NOBODY = frozenset({"", "system", "unknown", "localhost", "none", "null", "-"})
@@ -34,9 +34,40 @@ _LITERAL = re.compile(
 )
 
 
+_END = re.compile(
+    r"(?:ip|ipaddr|ipaddress|ipv4|ipv6|remoteaddr|remoteaddress|clientaddr|clientaddress|peeraddr|peeraddress"
+    r"|sourceaddress|forwardedfor|proxiedfor)(?:s|es)?\Z"
+)
+"""How other names of client addresses end: ``guard.client_ip``, ``attackerIp``, ``X-Vercel-Forwarded-For``."""
+_WORD_BEFORE_IP = re.compile(r"(?:\A|[._ -]|[a-z](?=I))(?:[Ii][Pp]|IP)(?:[Ss]|_?[Vv][46])?\Z")
+_JOINED = re.compile(r"(?:client|real|user|remote|peer|source|src|connecting|connection|socket|visitor|attacker)ips?\Z")
+_OURS = re.compile(
+    r"(?:server|host|local|dest|destination|dst|listen|bind|node|pod|target|upstream|gateway)[._-]?"
+    r"(?:ip|addr|address|ipaddr|ipaddress|ipv[46])s?\Z"
+)
+"""Addresses of the server's side."""
+_PREFIXES = ("http.request.header.", "http.response.header.", "http.", "guard.", "metadata.", "HTTP_")
+
+
 def is_address_name(name: str) -> bool:
-    """Whether a field of this name holds client addresses."""
-    return canonical(name) in _NAMES
+    """Whether a field of this name holds client addresses; those of the server's side are nobody's."""
+    name = name[-128:]
+    if canonical(name) in _NAMES:
+        return True
+    for prefix in _PREFIXES:
+        name = name.removeprefix(prefix)
+    found = canonical(name)
+    if found in _NAMES:
+        return True
+    if _OURS.search(found):
+        return False
+    end = _END.search(found)
+    return end is not None and (
+        not end[0].startswith("ip")
+        or end[0].startswith("ipadd")
+        or bool(_WORD_BEFORE_IP.search(name))
+        or bool(_JOINED.search(found))
+    )
 
 
 class AddressHash:
@@ -88,6 +119,9 @@ class AddressHash:
         try:
             ipaddress.ip_address(found[0])
         except ValueError:
+            return found[0]
+        # "Chrome/120.0.0.0" is a version, and no client has a network's address.
+        if found[0].endswith(".0.0") and found.string[max(0, found.start() - 1) : found.start()] == "/":
             return found[0]
         return self.of(found[0])
 

@@ -190,3 +190,40 @@ def test_a_span_that_can_not_be_cleaned_loses_its_attributes_and_nothing_raises(
     assert SECRET not in traced.written
     assert SECRET not in caplog.text
     assert "server spans can't be cleaned of secrets" in caplog.text
+
+
+ADDRESSES = ("203.0.113.7", "2001:db8::7")
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("guard.ip_address", "guard.client_ip", "client.address", "network.peer.address", "net.peer.ip"),
+        *("net.sock.peer.addr", "http.client_ip", "client.socket.address", "http.request.header.x_forwarded_for"),
+        *("http.request.header.forwarded", "http.request.header.x-real-ip", "attackerIp", "X-Vercel-Forwarded-For"),
+    ],
+)
+@pytest.mark.parametrize("scope", ["guard_core.otel", HTTP])
+def test_a_client_address_is_hashed_under_every_name_and_in_the_texts_that_quote_it(
+    traced: Traced, scope: str, name: str, address: str
+) -> None:
+    privacy.configure(address_key="key")
+    value: str | tuple[str, ...] = (address,) if ".header." in name else address
+    with traced.provider.get_tracer(scope).start_as_current_span("GET /", kind=SpanKind.SERVER) as span:
+        span.set_attributes({name: value, "guard.reason": f"IP {address} is banned", "note": f"from {address}:80"})
+        span.set_attribute("user_agent.original", "Mozilla/5.0 Chrome/120.0.0.0 Safari/537.36")
+        span.record_exception(RuntimeError(f"{address} was refused"))
+    assert address not in traced.written
+    assert privacy.current().address(address) in traced.written
+    assert "Chrome/120.0.0.0" in traced.written
+
+
+@pytest.mark.parametrize(
+    "name", ["server.address", "net.host.ip", "network.local.address", "recipe", "membership", "zip"]
+)
+def test_the_addresses_of_the_servers_side_and_names_that_only_end_alike_stay(traced: Traced, name: str) -> None:
+    privacy.configure(address_key="key")
+    with traced.provider.get_tracer(HTTP).start_as_current_span("GET /", kind=SpanKind.SERVER) as span:
+        span.set_attribute(name, "198.51.100.1")
+    assert "198.51.100.1" in traced.written
