@@ -216,6 +216,49 @@ def test_the_password_of_a_url_is_masked_whatever_is_in_it_and_however_it_is_enc
     assert ("db.example.com" in sent) == ("db.example.com" in written)
 
 
+WRITTEN = [
+    f"mysql --user kept --password {SECRET} shop",
+    f"kept --api-key '{SECRET} b' -v",
+    f'kept --db-password "{SECRET}"',
+    f"curl -u kept:{SECRET} http://example.com/",
+    f"CREATE USER kept IDENTIFIED BY '{SECRET}'",
+    f"ALTER USER kept IDENTIFIED WITH mysql_native_password BY '{SECRET}'",
+    f"alter user kept identified by {SECRET};",
+    f"CREATE ROLE kept WITH LOGIN PASSWORD '{SECRET}'",
+    f"SET PASSWORD FOR kept = PASSWORD('{SECRET}')",
+    f"[SQL: INSERT INTO kept (name, password) VALUES (?, ?)]\n[parameters: ('bob', '{SECRET}')]\n(Background on this)",
+    f"[SQL: UPDATE kept SET token=$1 WHERE id=$2]\n[parameters: [('{SECRET}', 1), ('{SECRET}', 2)]]",
+    f"(0.001) UPDATE kept SET password = %s WHERE id = %s; args=('{SECRET}', 5); alias=default",
+    f"INSERT INTO kept (name, password) VALUES ('bob', '{SECRET}'),\n  ('eve', '{SECRET}')",
+    f"DETAIL:  Key (token)=({SECRET}) already exists: kept",
+    f"Duplicate entry '{SECRET}' for key 'kept.api_key'",
+    f"user: bob\npassword: |\n  {SECRET}\n  {SECRET}\nnext: kept",
+    f"password: >-\n  a\n\n  {SECRET}\nnext: kept",
+    f"password:\n  {SECRET}\nnext: kept",
+    f"secrets:\n- a\n- {SECRET}\nnext: kept",
+    f"a:\n  - password: |\n      {SECRET}\n    x: kept\n  - y: kept",
+    f'<input type="password" name="kept" value="{SECRET}">',
+    f"<input value='{SECRET}' type=password> kept",
+    f"<input type=password value={SECRET}> kept",
+    f'<input value="{SECRET}" autocomplete="current-password"> kept',
+    f'<meta name="csrf-token" content="{SECRET}"/> kept',
+    f'<add key="ApiKey" value="{SECRET}" /> kept',
+    f'<property name="password">{SECRET}</property> kept',
+    json.dumps({"html": f'<input type="password" value="{SECRET}">'}) + " kept",
+    f'kept <input type="password" value="{SECRET}',
+    f"Bearer: {SECRET} kept",
+]
+
+
+@pytest.mark.parametrize("written", WRITTEN)
+@pytest.mark.parametrize("field", ["reason", "user_agent"])
+def test_a_secret_in_a_command_in_sql_in_yaml_and_in_html_is_masked(written: str, field: str) -> None:
+    sent = str(clean({field: written})[field])
+    assert SECRET not in sent
+    assert MASK in sent
+    assert "kept" in sent or "Bearer" in sent
+
+
 class Login(BaseModel):
     user: str
     password: str = Field(min_length=30)
@@ -407,6 +450,12 @@ ORDINARY = [
     "see http://localhost:8080, or write to bob@example.com",
     "http://[2001:db8::1]:8080/a@b",
     "http%3A%2F%2Fexample.com%3A8080%2Fa%40b",
+    "[SQL: SELECT name FROM users WHERE id = ?]\n[parameters: (5,)]",
+    "INSERT INTO users (name) VALUES ('bob')",
+    "Duplicate entry 'bob' for key 'users.name'",
+    "usage: app --token TOKEN --verbose",
+    '<input type="text" name="q" value="shoes">',
+    "steps:\n  - run: make\n  - name: test\n",
     "/password/reset",
     "/blog/key-features-of-2024",
     "price: 1234 5678",

@@ -12,13 +12,15 @@ from __future__ import annotations
 import re
 
 from .cards import mask_cards
-from .markup import mask_elements, mask_form_fields
+from .markup import mask_attributes, mask_elements, mask_form_fields
 from .mask import MASK
 from .named_values import mask_named_values
 from .sensitive_names import Names
+from .statements import mask_statements
 from .tokens import mask_tokens
 from .url_passwords import mask_url_passwords
 from .validation_errors import mask_inputs
+from .yaml_blocks import mask_yaml_blocks
 
 __all__ = ["HASHED_ADDRESS", "MASK", "mask", "mask_path", "mask_query"]
 
@@ -37,8 +39,11 @@ def mask(text: str, names: Names) -> str:
     text = mask_url_passwords(text)
     text = mask_cards(text)
     text = mask_elements(text, names)
+    text = mask_attributes(text, names)
     text = mask_form_fields(text, names)
     text = mask_inputs(text, names)
+    text = mask_statements(text, names)
+    text = mask_yaml_blocks(text, names)
     return mask_named_values(text, names)
 
 
