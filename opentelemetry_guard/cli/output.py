@@ -14,7 +14,8 @@ def hush() -> None:
     """Keep logs off the terminal: the command says itself what is wrong, in one line."""
     for name in ("opentelemetry", "opentelemetry_guard"):
         logger = logging.getLogger(name)
-        logger.addHandler(logging.NullHandler())
+        # In the place of the package's own last resort, which prints to standard error.
+        logger.handlers = [logging.NullHandler()]
         logger.propagate = False
 
 

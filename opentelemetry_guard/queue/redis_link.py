@@ -13,14 +13,15 @@ import queue
 import random
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar, cast
+from typing import Generic, TypeVar, cast
 
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 
+from .redis_client import Answers, connect
 from .redis_scripts import Script
 from .redis_trouble import Trouble, trouble_of
 from .redis_url import RedisAddress
@@ -29,10 +30,6 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-CONNECT_SECONDS = 1.0
-"""How long the courier waits for a connection."""
-ANSWER_SECONDS = 2.0
-"""How long the courier waits for an answer; whoever asked has gone on long before."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 5.0
 """How long Redis is left alone after failures, in seconds: doubling from the first to the longest."""
 REFUSED_PAUSE = 30.0
@@ -40,22 +37,6 @@ REFUSED_PAUSE = 30.0
 OVERDUE = 0.8
 """The part of the patience after which a call that is under way counts as unanswered when its caller gives up: the
 call begins a little later than the wait for it."""
-
-
-class Answers(Protocol):
-    """A Redis client as the scripts need it."""
-
-    def evalsha(self, sha: str, numkeys: int, *keys_and_args: str | bytes | float) -> object:
-        """Run a script that Redis has."""
-        ...
-
-    def eval(self, script: str, numkeys: int, *keys_and_args: str | bytes | float) -> object:
-        """Run a script that Redis may not have yet."""
-        ...
-
-    def close(self) -> None:
-        """Close all connections."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,60 +71,6 @@ def describe(error: BaseException, secrets: Sequence[str]) -> str:
     for secret in sorted(secrets, key=len, reverse=True):
         text = text.replace(secret, "***")
     return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__
-
-
-def connect(address: RedisAddress) -> Answers:
-    """Make a client that never retries: a call whose answer was lost is judged by the caller, who can repeat it."""
-    import redis
-    from redis.backoff import NoBackoff
-    from redis.cluster import ClusterNode, RedisCluster
-    from redis.retry import Retry
-
-    timeouts = {"socket_connect_timeout": CONNECT_SECONDS, "socket_timeout": ANSWER_SECONDS}
-    tls = {} if address.tls is None else {"ssl": True, **address.tls}
-    # RESP2, which every server and proxy speaks, and for which the client sends nothing of its own
-    common = {**timeouts, **tls, "username": address.username, "password": address.password, "protocol": 2}
-    if address.topology == "cluster":
-        nodes = [ClusterNode(host, port) for host, port in address.hosts]  # type: ignore[no-untyped-call]
-        return cast(Answers, RedisCluster(startup_nodes=nodes, retry=Retry(NoBackoff(), 0), **common))  # type: ignore[arg-type]
-    if address.topology == "sentinel":
-        own = {**timeouts, **tls, "username": address.sentinel_username, "password": address.sentinel_password}
-        sentinel = _sentinels(address.hosts, {**own, "protocol": 2, "retry": Retry(NoBackoff(), 0)})
-        client = sentinel.master_for(address.service, db=address.db, retry=Retry(NoBackoff(), 0), **common)
-        return cast(Answers, client)
-    ((host, port),) = address.hosts
-    single = redis.Redis(host=host, port=port, db=address.db, retry=Retry(NoBackoff(), 0), **common)  # type: ignore[arg-type]
-    return cast(Answers, single)
-
-
-def _sentinels(hosts: Sequence[tuple[str, int]], options: Mapping[str, object]) -> Any:
-    from redis import AuthenticationError, RedisError
-    from redis.sentinel import MasterNotFoundError, Sentinel
-
-    class TellingSentinel(Sentinel):
-        """Says why no sentinel has named a master: the client tells a refusal from a sentinel that is away by nothing
-        but a type's name in a long text."""
-
-        def discover_master(self, service_name: str) -> Any:
-            try:
-                return super().discover_master(service_name)  # type: ignore[no-untyped-call]
-            except MasterNotFoundError:
-                failures = [error for sentinel in self.sentinels if (error := self._failure(sentinel)) is not None]
-                # A refusal before an absence: this one of them a person can mend.
-                failures.sort(key=lambda error: not isinstance(error, AuthenticationError))
-                cause = failures[0] if failures else None
-                why = "" if cause is None else f": {type(cause).__name__}: {cause}"
-                raise MasterNotFoundError(f"No master found for {service_name!r}{why}") from cause
-
-        @staticmethod
-        def _failure(sentinel: Any) -> Exception | None:
-            try:
-                sentinel.sentinel_masters()
-            except (RedisError, OSError) as error:
-                return error
-            return None
-
-    return TellingSentinel(hosts, sentinel_kwargs=options)  # type: ignore[no-untyped-call]
 
 
 class Caller:

@@ -192,6 +192,15 @@ def test_https_to_a_port_without_it_is_found(tmp_path: Path) -> None:
     assert "OTEL_EXPORTER_GUARD_ENDPOINT" in found["remedy"]
 
 
+def test_a_variable_that_names_no_certificates_is_found(tmp_path: Path) -> None:
+    with answering(certificate=make_certificate(tmp_path, "127.0.0.1")) as url:
+        others = dict.fromkeys(("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"), "")
+        code, findings = diagnosed(tmp_path, "--no-send", **settings_at(url), **others, SSL_CERT_FILE="/nowhere/ca.pem")
+    (found,) = worst(findings)
+    assert (code, found["subject"]) == (1, "TLS")
+    assert "SSL_CERT_FILE" in found["message"]
+
+
 def test_a_backend_that_drips_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "_SECONDS", 0.5)
     with dripping() as url:

@@ -12,7 +12,8 @@ from uuid import uuid4
 from ...queue.base import Batch, DeliveryQueue, QueueOptions, QueueStats, QueueUnavailable
 from ...queue.memory import MemoryQueue
 from ...queue.redis import RedisQueue
-from ...queue.redis_link import connect, describe
+from ...queue.redis_client import connect
+from ...queue.redis_link import describe
 from ...queue.redis_scripts import keys_of
 from ...queue.redis_trouble import GRANTS, trouble_of
 from ...queue.redis_url import parse_redis_url
