@@ -9,12 +9,14 @@ from datetime import datetime, timezone
 
 import typer
 
+from .. import once  # noqa: F401  see `hush`
+
 
 def hush() -> None:
     """Keep logs off the terminal: the command says itself what is wrong, in one line."""
     for name in ("opentelemetry", "opentelemetry_guard"):
         logger = logging.getLogger(name)
-        # In the place of the package's own last resort, which prints to standard error.
+        # In the place of the last resort of `once`, which prints to standard error, and is there once that is imported.
         logger.handlers = [logging.NullHandler()]
         logger.propagate = False
 
