@@ -77,6 +77,32 @@ class ShutdownClock:
         self._ends = {}
 
 
+class _Ending:
+    """An end that has begun, and who waits for it.
+
+    Each waits with a lock of its own: a signal's handler that interrupts one
+    wait would find a common one taken.
+    """
+
+    def __init__(self) -> None:
+        self._over = False
+        self._waiting: list[_thread.LockType] = []
+
+    def finish(self) -> None:
+        """Say that it is over."""
+        self._over = True
+        for waiting in self._waiting:
+            waiting.release()
+
+    def wait(self, seconds: float) -> None:
+        """Wait until it is over, for at most `seconds`."""
+        mine = _thread.allocate_lock()
+        mine.acquire()
+        self._waiting.append(mine)
+        if not self._over:
+            mine.acquire(timeout=seconds)
+
+
 CLOCK = ShutdownClock()
 """The clock of this process."""
 
@@ -84,7 +110,10 @@ CLOCK = ShutdownClock()
 _private_providers: list[object] = []
 _ends: dict[Callable[[], object], Stage] = {}
 _flushes: list[Callable[[float], bool]] = []
-_ending: dict[str, _thread.LockType] = {}  # "over": held while an end runs, free when it has run
+_ending: dict[str, _Ending] = {}  # "now": the end that has begun
+
+
+_flushing = _thread.allocate_lock()  # held by a flush in the background
 
 
 def on_end(callback: Callable[[], object], stage: Stage = Stage.PIPELINE) -> None:
@@ -161,9 +190,11 @@ def flush_before_end() -> None:
 
 
 def flush_in_background() -> None:
-    """Flush, and wait for nothing; from a signal's handler too."""
+    """Flush, and wait for nothing; from a signal's handler too. While such a flush is under way, nothing happens."""
+    if not _flushing.acquire(blocking=False):
+        return
     # A bare thread: `Thread.start` takes a lock of the threading module, which may be what the signal has interrupted.
-    _thread.start_new_thread(flush, ())
+    _thread.start_new_thread(_do, (flush, _flushing.release))
 
 
 def follow_children() -> None:
@@ -211,18 +242,15 @@ def _providers() -> list[object]:
 
 
 def _end(providers: Iterable[object]) -> None:
-    mine = _thread.allocate_lock()
-    mine.acquire()
-    over = _ending.setdefault("over", mine)
-    seconds = CLOCK.remaining(_seconds())
-    deadline = time.monotonic() + seconds + GRACE
-    if over is mine:
+    mine = _Ending()
+    ending = _ending.setdefault("now", mine)
+    deadline = time.monotonic() + CLOCK.remaining(_seconds()) + GRACE
+    if ending is mine:
         shutdowns = [shutdown for each in providers if (shutdown := _shutdown_of(each)) is not None]
         # In a thread of its own: the signal that brought the end may have interrupted another call of this function,
         # which then can't go on, or code that holds a lock of the SDK.
-        _apart(partial(_go_down, shutdowns, deadline - GRACE / 2, deadline), mine)
-    if over.acquire(timeout=max(0.0, deadline - time.monotonic())):
-        over.release()
+        _apart(partial(_go_down, shutdowns, deadline - GRACE / 2, deadline), mine.finish)
+    ending.wait(max(0.0, deadline - time.monotonic()))
 
 
 def _go_down(shutdowns: list[Callable[[], object]], pipelines_until: float, deadline: float) -> None:
@@ -243,25 +271,25 @@ def _side_by_side(calls: Iterable[Callable[[], object]], deadline: float) -> boo
     for call in calls:
         done = _thread.allocate_lock()
         done.acquire()
-        _apart(partial(_keep_result, call, results), done)
+        _apart(partial(_keep_result, call, results), done.release)
         running.append(done)
     in_time = [done.acquire(timeout=max(0.0, deadline - time.monotonic())) for done in running]
     return all(in_time) and False not in results
 
 
-def _apart(work: Callable[[], object], done: _thread.LockType) -> None:
+def _apart(work: Callable[[], object], then: Callable[[], object]) -> None:
     try:
         # A bare one: `Thread.start` takes a lock of the threading module, which may be what a signal has interrupted.
-        _thread.start_new_thread(_do, (work, done))
+        _thread.start_new_thread(_do, (work, then))
     except RuntimeError:
-        _do(work, done)  # the interpreter ends, and gives no thread any more
+        _do(work, then)  # the interpreter ends, and gives no thread any more
 
 
-def _do(work: Callable[[], object], done: _thread.LockType) -> None:
+def _do(work: Callable[[], object], then: Callable[[], object]) -> None:
     try:
         work()
     finally:
-        done.release()
+        then()
 
 
 def _keep_result(call: Callable[[], object], results: list[object]) -> None:
@@ -294,5 +322,11 @@ def _at_exit() -> None:
 # Handlers run last one first: this one runs after those of providers that were made since.
 atexit.register(_at_exit)
 
+def _after_fork_in_child() -> None:
+    global _flushing
+    _flushing = _thread.allocate_lock()
+    goes_on()
+
+
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=goes_on)
+    os.register_at_fork(after_in_child=_after_fork_in_child)
