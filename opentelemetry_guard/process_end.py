@@ -86,7 +86,13 @@ class _Ending:
 
     def __init__(self) -> None:
         self._over = False
+        self._made_by: dict[str, object] = {}
         self._waiting: list[_thread.LockType] = []
+
+    def begin(self) -> bool:
+        """Whether it is the caller's to make: only the first one's."""
+        me = object()
+        return self._made_by.setdefault("maker", me) is me
 
     def finish(self) -> None:
         """Say that it is over."""
@@ -242,22 +248,26 @@ def _providers() -> list[object]:
 
 
 def _end(providers: Iterable[object]) -> None:
-    mine = _Ending()
-    ending = _ending.setdefault("now", mine)
+    ending = _ending.setdefault("now", _Ending())
     deadline = time.monotonic() + CLOCK.remaining(_seconds()) + GRACE
-    if ending is mine:
-        shutdowns = [shutdown for each in providers if (shutdown := _shutdown_of(each)) is not None]
-        # In a thread of its own: the signal that brought the end may have interrupted another call of this function,
-        # which then can't go on, or code that holds a lock of the SDK.
-        _apart(partial(_go_down, shutdowns, deadline - GRACE / 2, deadline), mine.finish)
+    shutdowns = [shutdown for each in providers if (shutdown := _shutdown_of(each)) is not None]
+    # In a thread of its own: the signal that brought the end may have interrupted another call of this function, which
+    # can't go on now, or code that holds a lock of the SDK. Each call starts one, since the other may not have come
+    # so far; the first that runs makes the end.
+    _apart(partial(_go_down, ending, shutdowns, deadline - GRACE / 2, deadline), bool)
     ending.wait(max(0.0, deadline - time.monotonic()))
 
 
-def _go_down(shutdowns: list[Callable[[], object]], pipelines_until: float, deadline: float) -> None:
-    _at_stage(Stage.EMISSION, pipelines_until)
-    # An exporter that hangs in one provider must not keep the others from finishing, nor the delivery from closing.
-    _at_stage(Stage.PIPELINE, pipelines_until, shutdowns)
-    _at_stage(Stage.DELIVERY, deadline)
+def _go_down(ending: _Ending, shutdowns: list[Callable[[], object]], pipelines_until: float, deadline: float) -> None:
+    if not ending.begin():
+        return
+    try:
+        _at_stage(Stage.EMISSION, pipelines_until)
+        # An exporter that hangs in one provider must not keep the others from finishing, nor the delivery from closing.
+        _at_stage(Stage.PIPELINE, pipelines_until, shutdowns)
+        _at_stage(Stage.DELIVERY, deadline)
+    finally:
+        ending.finish()
 
 
 def _at_stage(stage: Stage, deadline: float, also: Iterable[Callable[[], object]] = ()) -> None:
@@ -321,6 +331,7 @@ def _at_exit() -> None:
 
 # Handlers run last one first: this one runs after those of providers that were made since.
 atexit.register(_at_exit)
+
 
 def _after_fork_in_child() -> None:
     global _flushing

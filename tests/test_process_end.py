@@ -49,6 +49,8 @@ def reasons(server: GuardServer) -> Counter[str]:
         ("process", "forkserver", "import"),
         ("process", "forkserver", "child"),
         ("process", "spawn", "child"),
+        ("executor", "fork", "import"),
+        ("executor", "forkserver", "import"),
         ("pool", "fork", "import"),
         ("pool", "forkserver", "import"),
     ],
@@ -311,6 +313,42 @@ def test_an_end_goes_down_the_road_of_an_event_once(stages: list[str]) -> None:
     process_end.end()
     assert len(stages) == 6, "the process went on, and this is another end"
     process_end.goes_on()
+
+
+@pytest.mark.parametrize("before_it_has_begun", [True, False])
+def test_a_signal_in_the_midst_of_an_end_waits_for_what_it_has_to_wait_for(
+    before_it_has_begun: bool, stages: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    main = threading.main_thread().ident or 0
+    seconds = process_end._seconds
+
+    def handle(number: int, frame: object) -> None:
+        monkeypatch.setattr(process_end, "_seconds", seconds)
+        process_end.end()
+        stages.append("handled")
+
+    def in_the_midst() -> float:
+        signal.raise_signal(signal.SIGUSR1)
+        return seconds()
+
+    def act() -> None:
+        if not before_it_has_begun:
+            signal.pthread_kill(main, signal.SIGUSR1)
+        stages.append("ended")
+
+    monkeypatch.setenv("OTEL_EXPORTER_GUARD_SHUTDOWN_TIMEOUT", str(WATCHDOG))
+    process_end.on_end(act)
+    before = signal.signal(signal.SIGUSR1, handle)
+    try:
+        if before_it_has_begun:
+            monkeypatch.setattr(process_end, "_seconds", in_the_midst)
+        process_end.end()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+        left = process_end.CLOCK.remaining(WATCHDOG)
+        process_end.goes_on()
+    assert stages == ["ended", "handled"]
+    assert left > 0, "they waited for each other until the deadline"
 
 
 def test_a_part_that_hangs_or_raises_keeps_no_other_from_ending(

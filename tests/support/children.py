@@ -1,4 +1,6 @@
-"""A script whose children emit and end in the ordinary way: ``children.py process|pool METHOD import|child``.
+"""A script whose children emit and end in the ordinary way: ``children.py WAY METHOD import|child``.
+
+The way is ``process``, ``executor`` or ``pool``, whose children are ended by SIGTERM.
 
 The last word says where the pipelines are set up: where the module is imported, or in the child alone.
 """
@@ -11,10 +13,14 @@ from concurrent.futures import ProcessPoolExecutor
 
 from support.pipelines import emit, set_up
 
+from opentelemetry_guard.instrumentation import termination
+
 CHILDREN = 3
 
 if sys.argv[3] == "import":
     set_up()
+if sys.argv[1] == "pool":
+    termination.install()
 
 
 def work(number: int) -> None:
@@ -28,8 +34,12 @@ def main(way: str, method: str) -> None:
     """Have the work done by children, and wait for them."""
     context = multiprocessing.get_context(method)
     if way == "pool":
-        with ProcessPoolExecutor(2, mp_context=context) as pool:
-            list(pool.map(work, range(CHILDREN)))
+        with context.Pool(2) as pool:
+            pool.map(work, range(CHILDREN))
+        return
+    if way == "executor":
+        with ProcessPoolExecutor(2, mp_context=context) as executor:
+            list(executor.map(work, range(CHILDREN)))
         return
     children = [context.Process(target=work, args=(number,)) for number in range(CHILDREN)]  # type: ignore[attr-defined]
     for child in children:
