@@ -108,6 +108,7 @@ class CompiledRules:
         "_blacklist",
         "_blocked_countries",
         "_clouds",
+        "_countryless",
         "_emergency",
         "_emergency_whitelist",
         "_expires_at",
@@ -153,6 +154,15 @@ class CompiledRules:
             *_without_effect(rules),
         )
         self._unenforced = Unenforced(_logger, self.problems)
+        self._countryless: Unenforced | None = None  # threads that race say the same
+
+    def tell_missing_country(self) -> None:
+        """Report once that somebody asks about addresses without their countries, which rules name."""
+        if self._countryless is None:
+            listed = {"blocked_countries": self._blocked_countries, "whitelist_countries": self._whitelist_countries}
+            fields = " and ".join(name for name, codes in listed.items() if codes)
+            problem = f"{fields} can't be judged: pass the country of an address to DynamicRules.decide"
+            self._countryless = Unenforced(_logger, [problem])
 
     def expired(self, now: float | None = None) -> bool:
         """Tell whether the rules are past their `expires_at`, at `now` in seconds since the epoch."""

@@ -172,14 +172,14 @@ class DynamicRules(BaseModel):
         endpoint: str | None = None,
         user_agent: str | None = None,
     ) -> Decision:
-        """Return whether these rules allow a request, and why. It does no I/O and raises nothing.
+        """Return whether these rules allow a request, and why. It waits for nothing and raises nothing.
 
         What isn't given is not judged. `docs/rules.md` has the meaning of each field.
 
         Args:
             ip: the client's address; IPv4, IPv6, or IPv4 mapped into IPv6. Other text is on no list.
             country: ISO 3166 code of the client's country; "" for one that was looked up and is unknown, which a
-                country whitelist doesn't allow.
+                country whitelist doesn't allow. An address without one is told once if rules name countries.
             endpoint: the path, and the query where there is one, as the client sent them.
             user_agent: as the client sent it.
 
@@ -189,7 +189,10 @@ class DynamicRules(BaseModel):
             (False, 'ip_blacklist', '192.0.2.0/24')
         """
         address = ip if ip is None or isinstance(ip, str) else str(ip)
-        return self.compiled().decide(address, country, endpoint, user_agent)
+        compiled = self.compiled()
+        if address and country is None and compiled.wants_country:
+            compiled.tell_missing_country()
+        return compiled.decide(address, country, endpoint, user_agent)
 
     def compiled(self) -> CompiledRules:
         """Return the form that decides; made now if it isn't there yet, which takes long lists some 100 ms."""

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from opentelemetry_guard.decision import MOST_REMEMBERED, compile_rules
 from opentelemetry_guard.models import DynamicRules
+from opentelemetry_guard.unenforced import unenforced
 
 # A small world, so that addresses and networks meet.
 v4_numbers = st.integers(0, 1023).map(lambda low: (198 << 24) + (51 << 16) + low)
@@ -224,6 +225,20 @@ def test_rules_notice_a_list_that_grows_and_a_field_that_is_assigned() -> None:
     assert rules.decide(ip="192.0.2.1")
     rules.emergency_mode = True
     assert rules.decide(ip="192.0.2.1").rule == "emergency_mode"
+
+
+def test_an_address_without_its_country_is_told_once_where_rules_name_countries(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    rules = DynamicRules(blocked_countries=["DE"])
+    assert rules.decide(ip="192.0.2.1", country="FR")
+    assert rules.decide(user_agent="curl")
+    assert caplog.records == []
+    assert rules.decide(ip="192.0.2.1")
+    assert rules.decide(ip="192.0.2.2")
+    (record,) = caplog.records
+    assert "blocked_countries can't be judged" in record.getMessage()
+    assert any("blocked_countries" in problem for problem in unenforced())
 
 
 def test_rules_are_compiled_once() -> None:
