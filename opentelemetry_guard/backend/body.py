@@ -25,7 +25,7 @@ _NAMED_ERRORS = 10
 _MOST_ERRORS = 1_000
 """Schema violations up to which the first ones are named: all are built to name any, at about a kilobyte each."""
 
-MOST_VALUES = 250_000
+MOST_VALUES = 100_000
 """Values of one body: each takes up to a hundred times the bytes that it has in JSON."""
 
 MOST_ROWS = 10_000

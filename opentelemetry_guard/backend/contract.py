@@ -27,7 +27,7 @@ from .store import Store, Stored
 ResultT = TypeVar("ResultT")
 
 _PARSERS = 2
-"""Bodies that are made rows at once: each may take a hundred megabytes, and one thread at a time runs Python."""
+"""Bodies that are made rows at once: each may take up to 200 megabytes, and one thread at a time runs Python."""
 
 _MOST_HELD = 64 * 1024 * 1024
 """Bytes of bodies that are held at once, complete or not."""
