@@ -7,7 +7,6 @@ them, once an hour while somebody asks. A request never waits for that.
 
 from __future__ import annotations
 
-import asyncio
 import importlib
 import logging
 import os
@@ -94,6 +93,9 @@ class _Lists:
                 self._sources[provider] = networks
 
     def _refresh(self, names: Collection[str]) -> None:
+        # Imported here: it would double the time that importing the models takes.
+        import asyncio
+
         missing: list[str] = []
         try:
             manager = importlib.import_module(_MODULE).cloud_handler
