@@ -259,6 +259,18 @@ def test_a_secret_in_a_command_in_sql_in_yaml_and_in_html_is_masked(written: str
     assert "kept" in sent or "Bearer" in sent
 
 
+def test_the_values_of_a_path_that_the_events_endpoint_names_as_secrets_are_masked() -> None:
+    places = {"path": "/v1/reset/abcdefgh/bob", "url": "https://example.com/reset/abcdefgh/bob?page=2", "note": "kept"}
+    sent = clean({"endpoint": "/reset/{token}/{user}", "target": "/reset/abcdefgh/bob", "metadata": places})
+    assert "abcdefgh" not in str(sent)
+    assert sent["metadata"] == {
+        "path": f"/v1/reset/{MASK}/bob",
+        "url": f"https://example.com/reset/{MASK}/bob?page=2",
+        "note": "kept",
+    }
+    assert Privacy().event(sent) == sent
+
+
 class Login(BaseModel):
     user: str
     password: str = Field(min_length=30)
@@ -430,6 +442,7 @@ ORDINARY = [
     "4bf92f3577b34da6a3ce929d0e0e4736",
     "/items/{number}",
     "/users/{session}/password",
+    "/files/{secret:path}",
     "/blog/top-10-things-to-do-in-2024-with-python",
     "/static/js/main.8f3a2b1c.chunk.js",
     "/users/123e4567-e89b-12d3-a456-426614174000/orders/20261122",

@@ -129,6 +129,8 @@ def _mask(span: Span) -> None:
 def _mask_attributes(clean: Privacy, attributes: object, *, quoting: bool = False) -> None:
     if attributes:
         held: dict[str, AnyValue] = attributes._dict  # type: ignore[attr-defined]
+        if changes := clean.route_changes(held, held.get(semconv.HTTP_ROUTE)):
+            held.update(changes)
         if changes := clean.changes(held, quoting=quoting):
             held.update(changes)
 

@@ -25,6 +25,7 @@ from .cards import is_card_number
 from .hashed_addresses import AddressHash, is_address_name, literals
 from .mask import MASK
 from .quoted_content import CONTENT_KEYS, CONTENT_KEYS_OF, MATCH_KEYS, without_content
+from .route_values import mask_route_values
 from .secrets_in_text import HASHED_ADDRESS, mask, mask_path, mask_query
 from .sensitive_names import Names, canonical
 from .shortening import fits, shorten
@@ -136,11 +137,21 @@ class Privacy:
             metadata = row.get("metadata")
             if content and isinstance(metadata, dict) and not content.isdisjoint(metadata):
                 row = {**row, "metadata": {key: value for key, value in metadata.items() if key not in content}}
-            return self._mapping(row, 0, addresses)
+            return self._mapping(self._without_route_values(row), 0, addresses)
         except Exception as error:  # noqa: BLE001  what can't be cleaned must neither leak nor vanish silently
             TALLY.drop("events", PRIVACY_ERROR)
             _complain("security events", error)
             return None
+
+    def _without_route_values(self, row: Row) -> Row:
+        """Return an event whose endpoint is a route's template without the secrets in the paths that it also tells."""
+        route, metadata = row.get("endpoint"), row.get("metadata")
+        if not isinstance(route, str) or "{" not in route:
+            return row
+        changes: Row = dict(self.route_changes(row, route))  # type: ignore[arg-type]  # texts alone are changed
+        if isinstance(metadata, dict) and (inner := self.route_changes(metadata, route)):
+            changes["metadata"] = {**metadata, **inner}  # type: ignore[dict-item]
+        return {**row, **changes} if changes else row
 
     def text(self, text: str) -> str:
         """Return a text without secrets and in at most `max_payload_size` bytes."""
@@ -188,6 +199,18 @@ class Privacy:
                 continue
             if clean != value:
                 changes[name] = clean
+        return changes
+
+    def route_changes(self, attributes: Mapping[str, AnyValue], route: object) -> dict[str, AnyValue]:
+        """Return those of the attributes that are paths or URLs with a secret by the template of their route."""
+        if not isinstance(route, str) or "{" not in route:
+            return {}
+        changes: dict[str, AnyValue] = {}
+        for name, value in attributes.items():
+            if type(value) is str and value != route and self._known(name).kind is _Kind.PATH:
+                masked = mask_route_values(value[: self._limit + LOOKAHEAD + 1], route, self._names)
+                if MASK in masked and masked != value:
+                    changes[name] = masked
         return changes
 
     def _attribute(self, value: AnyValue, kind: _Kind, addresses: tuple[str, ...] = _NO_ADDRESSES) -> AnyValue:

@@ -59,6 +59,8 @@ _WHOLE_LINE = frozenset({"authorization", "proxyauthorization", "cookie", "setco
 """Headers whose value holds blanks, quotes, commas and semicolons."""
 _DETECTION = re.compile(r"(?:Value matched|Semantic attack|Pattern exceeded|Threat detected)\b")
 """How guard-core goes on after the name of the field in which it found something."""
+_CONVERTOR = re.compile(r"(?:str|path|int|float|uuid)\}")
+"""How a parameter in the template of a route ends: ``/files/{secret:path}``."""
 
 Span = tuple[int, int]
 
@@ -159,7 +161,8 @@ class _Values:
         if closing and (number := _NUMBER.match(text, position)):
             return number.span()
         if separator == ":":
-            return None if closing and _DETECTION.match(text, position) else self._matched(_CLAUSE, position)
+            is_none = _DETECTION if closing else _CONVERTOR
+            return None if is_none.match(text, position) else self._matched(_CLAUSE, position)
         return self._matched(_PARAMETER, position)
 
     def _matched(self, pattern: re.Pattern[str], position: int) -> Span | None:

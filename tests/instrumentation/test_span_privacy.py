@@ -89,6 +89,30 @@ def test_a_request_leaves_no_secret_in_its_spans(
     assert "set_cookie" in traced.written
 
 
+@pytest.mark.parametrize("convention", ["default", "http/dup"])
+@pytest.mark.parametrize("template", ["/reset/{token}", "/api/{user}/{reset_token}/confirm", "/file/{secret:path}"])
+def test_the_values_of_a_path_that_its_route_names_as_secrets_are_masked(
+    traced: Traced, convention: str, template: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "opentelemetry.instrumentation._semconv._OpenTelemetrySemanticConventionStability._initialized", False
+    )
+    monkeypatch.setenv("OTEL_SEMCONV_STABILITY_OPT_IN", convention)
+    app = FastAPI()
+    app.get(template)(lambda: None)
+    FastAPIInstrumentor.instrument_app(app, tracer_provider=traced.provider)
+    try:
+        path = (
+            template.replace("{user}", "kept").replace("{secret:path}", "{token}").replace("{reset_token}", "{token}")
+        )
+        assert TestClient(app).get(path.replace("{token}", "abcdefgh"), params={"page": "2"}).status_code == 200
+    finally:
+        FastAPIInstrumentor.uninstrument_app(app)
+    assert "abcdefgh" not in traced.written
+    assert template in traced.written
+    assert path.replace("{token}", "[REDACTED]") in traced.written
+
+
 def test_the_validation_errors_of_pydantic_and_fastapi_leave_no_value_of_a_sensitive_field(traced: Traced) -> None:
     class Login(BaseModel):
         user: str
