@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from ..shown import visible
 from ..version import __version__
 from .backend import backend_commands
 from .demo import demo
@@ -107,5 +108,5 @@ def _say_what_is_wrong(message: str, error: Exception) -> int:
         message = (
             f"Error: {message.rstrip('.?')}{'?' if message.endswith('?') else '.'} See {context.command_path} --help"
         )
-    typer.echo(message, err=True)
+    typer.echo(visible(message), err=True)
     return int(getattr(error, "exit_code", 1))

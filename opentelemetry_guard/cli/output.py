@@ -10,6 +10,7 @@ from datetime import datetime, timezone
 import typer
 
 from .. import once  # noqa: F401  see `hush`
+from ..shown import visible
 
 
 def hush() -> None:
@@ -33,8 +34,8 @@ def one_line(text: str) -> str:
 
 
 def print_json(value: object) -> None:
-    """Print a value as indented JSON."""
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    """Print a value as indented JSON, in which what would command a terminal is escaped."""
+    typer.echo(visible(json.dumps(value, indent=2, ensure_ascii=False)))
 
 
 def print_columns(head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

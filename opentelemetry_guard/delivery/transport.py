@@ -18,6 +18,7 @@ import requests
 from ..header_text import repaired
 from ..queue.base import Batch, Kind
 from ..settings.delivery import GuardConfig
+from ..shown import without
 from ..version import __version__
 from .deadline import DeadlineAdapter, remaining, set_deadline
 from .encoder import plain_body
@@ -151,8 +152,10 @@ class HTTPTransport:
         if len(answer.body) >= MAX_RULES:
             reason = f"the document is larger than {MAX_RULES // 1024**2} MiB"
             return RulesAnswer(Outcome(Verdict.RETRY, answer.status, reason))
-        told = judge_rules(answer.status, answer.headers, answer.body)
-        return replace(told, outcome=self._without_secrets(told.outcome))
+        safe = self._quotable(answer)
+        told = judge_rules(safe.status, safe.headers, safe.body)
+        document = None if told.document is None else answer.body
+        return replace(told, outcome=self._without_secrets(told.outcome), document=document)
 
     def send_status(self, status: AgentStatus, timeout: float = math.inf) -> Outcome:
         """POST a status; errors are outcomes as `send` has them."""
@@ -211,15 +214,24 @@ class HTTPTransport:
     def _judged(self, answer: _Answer | Outcome) -> Outcome:
         if isinstance(answer, Outcome):
             return answer
-        return self._without_secrets(judge(answer.status, answer.headers, answer.body))
+        safe = self._quotable(answer)
+        return self._without_secrets(judge(safe.status, safe.headers, safe.body))
+
+    def _quotable(self, answer: _Answer) -> _Answer:
+        """Mask our secrets in an answer before any part of it is quoted: a cut could go through one."""
+        headers = {name: without(self._secrets, value) for name, value in answer.headers.items() if name != "etag"}
+        if "etag" in answer.headers:
+            headers["etag"] = answer.headers["etag"]
+        body = without(self._secrets, answer.body.decode(errors="surrogateescape"))
+        return _Answer(answer.status, headers, body.encode(errors="surrogateescape"))
 
     def _without_secrets(self, outcome: Outcome) -> Outcome:
         """Mask what must never be shown: a backend may quote the key that it refuses."""
-        text = outcome.reason
-        secrets = (self._config.api_key, *self._config.headers.values())
-        for secret in sorted((s for s in secrets if s and len(s) > 3), key=len, reverse=True):
-            text = text.replace(secret, "***")
-        return replace(outcome, reason=text)
+        return replace(outcome, reason=without(self._secrets, outcome.reason))
+
+    @property
+    def _secrets(self) -> tuple[str | None, ...]:
+        return (self._config.api_key, self._config.signing_secret, *self._config.headers.values())
 
     def _session(self) -> requests.Session:
         session: requests.Session | None = getattr(self._local, "session", None)

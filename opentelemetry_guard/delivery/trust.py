@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import truststore
 
 from ..settings.delivery import PREFIX, GuardConfig
+from ..shown import quoted
 
 _BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 _OPENSSL = ("SSL_CERT_FILE", "SSL_CERT_DIR")
@@ -38,7 +39,7 @@ def tls_context(config: GuardConfig, environ: Mapping[str, str] = os.environ) ->
         for name in named:
             if not any(map(os.path.exists, environ[name].split(os.pathsep))):
                 # OpenSSL would pass over it without a word, and then trust nobody.
-                raise CertificateError(f"{name} names what does not exist: {environ[name]}")
+                raise CertificateError(f"{name} names what does not exist: {quoted(environ[name])}")
         context = ssl.create_default_context()
     else:
         context = truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -49,7 +50,7 @@ def tls_context(config: GuardConfig, environ: Mapping[str, str] = os.environ) ->
         except OSError as error:
             names = f"{PREFIX}CLIENT_CERTIFICATE and {PREFIX}CLIENT_KEY"
             raise CertificateError(
-                f"{names} can't be used ({error}); they must be PEM files without a password"
+                f"{names} can't be used ({error.strerror or error}); they must be PEM files without a password"
             ) from None
     return context
 
@@ -61,5 +62,5 @@ def _trusting(path: str, name: str) -> ssl.SSLContext:
         return ssl.create_default_context(cafile=path)
     except OSError as error:
         raise CertificateError(
-            f"{name} can't be used ({error}); it must be a file of PEM certificates: {path}"
+            f"{name} can't be used ({error.strerror or error}); it must be a file of PEM certificates: {quoted(path)}"
         ) from None

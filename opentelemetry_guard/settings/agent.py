@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from ..once import log_once
+from ..shown import quoted
 from . import values
 from .delivery import DEFAULT_ENDPOINT, GuardConfig
 from .instrumentation import GuardOptions
@@ -41,7 +42,7 @@ def _within(parse: Parser) -> BeforeValidator:
         try:
             return parse(value)
         except ValueError as error:
-            raise ValueError(f"it is {value!r}, which can't be used: {error}") from None
+            raise ValueError(f"it is {quoted(value)}, which can't be used: {error}") from None
 
     return BeforeValidator(check)
 

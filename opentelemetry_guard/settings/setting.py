@@ -25,6 +25,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar, TypeAlias, TypeVar
 
 from ..once import log_once
+from ..shown import quoted
 from ..urls import mask_url
 
 _logger = logging.getLogger(__name__)
@@ -150,8 +151,8 @@ class Setting:
     def _shown(self, value: object) -> str:
         if self.declared.secret:
             return "has a value that can't be used"
-        shown = mask_url(str(value)) if self.declared.url else str(value)
-        return f"is {shown!r}, which can't be used"
+        shown = quoted(mask_url(str(value)) if self.declared.url else str(value))
+        return f"is {shown}, which can't be used"
 
 
 class Group:

@@ -279,5 +279,7 @@ def json_object(value: object) -> Mapping[str, object]:
 def _loaded(given: str) -> object:
     try:
         return orjson.loads(given if given.lstrip().startswith("{") else Path(given).expanduser().read_bytes())
-    except (OSError, orjson.JSONDecodeError) as error:
-        raise ValueError(f"it must be a JSON object, or the path of a file that holds one ({error})") from None
+    except (OSError, ValueError) as error:
+        # The text of an OSError quotes what was given, which may be a key.
+        why = error.strerror if isinstance(error, OSError) else error
+        raise ValueError(f"it must be a JSON object, or the path of a file that holds one ({why})") from None

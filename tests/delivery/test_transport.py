@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import gzip
+import json
 import logging
 import os
 import socket
 import threading
 import tracemalloc
 import zlib
+from collections.abc import Callable
+from html import escape
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from cryptography.hazmat.primitives import serialization
@@ -482,3 +486,22 @@ def test_a_call_for_rules_ends_by_its_deadline() -> None:
         outcome = transport(server).fetch_rules(None, timeout=0.2).outcome
         server.closing.set()
     assert (outcome.verdict, outcome.timed_out) == (Verdict.RETRY, True)
+
+
+@pytest.mark.parametrize("status", [200, 302, 401, 404, 422, 503])
+@pytest.mark.parametrize("spelled", [str, lambda key: json.dumps(key)[1:-1], lambda key: quote(key, safe=""), escape])
+def test_no_part_of_a_key_is_shown_where_an_answer_that_quotes_it_is_cut(
+    status: int, spelled: Callable[[str], str]
+) -> None:
+    key = "gk-Zx81qT/9f8e7d6c&5b4a"
+    for before in (0, 40, 100, 110, 180, 190, 199, 300, 480, 485, 495, 1985):
+        for blank in ("x", " "):
+            body = f"{blank * before}{spelled(key)} is no good".encode()
+            data = (
+                f"HTTP/1.1 {status} X\r\nLocation: /{'y' * before}{spelled(key)}\r\n"
+                f"Server: {'z' * 50}{spelled(key)}\r\nContent-Length: {len(body)}\r\n\r\n"
+            ).encode()
+            with raw_server(answer(data + body)) as server:
+                reason = transport(server, api_key=key).send(BATCH).reason
+            assert "gk-Z" not in reason
+            assert "9f8e" not in reason
