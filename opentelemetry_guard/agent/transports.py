@@ -110,6 +110,7 @@ class CustomTransport:
                 self._call(lambda: self._theirs.close(), timeout)
             except Exception as error:  # noqa: BLE001  a user's own transport may raise anything; a shutdown goes on
                 _logger.warning("the transport %s could not be closed: %r", type(self._theirs).__name__, error)
+        self._workers.close()
 
     def _verdict(
         self, call: Callable[[], object], timeout: float, keep: Callable[[object], None] | None = None

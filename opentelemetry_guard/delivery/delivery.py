@@ -297,6 +297,8 @@ class Delivery:
             # Before the stores are closed, which it reads; in what is left of the time for sending.
             self._reporter.stop(deadline - time.monotonic())
             self._reporter = None
+        # Again: the last report has left a thread for the next one, which doesn't come.
+        self._transport.close()
         if waiting := self._volatile_batches():
             _logger.warning("%d batches for the Guard backend end with this process: they are in memory", waiting)
         for queue in self._queues:

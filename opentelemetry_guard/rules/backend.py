@@ -47,6 +47,8 @@ def link() -> Link | None:
 def _link_of(config: GuardConfig) -> Link:
     global _own
     if _own is None or _own[0] != config:
+        if _own is not None:
+            _own[1].transport.close()
         transport, destination = HTTPTransport(config), config.destination
 
         def observe(route: RouteName, seconds: float, outcome: Outcome, batch: Batch | None) -> None:
