@@ -40,6 +40,8 @@ CALL_SECONDS = 0.4
 """How long one call waits, all in all, for other threads and other processes."""
 SETTLE_SECONDS = 0.02
 """How long moving the log into the file waits for another process, where that can be done later as well."""
+PATIENCE_STEP = 100
+"""Milliseconds to which that wait is rounded off, so that it need not be told to SQLite in each transaction."""
 CHECK_SECONDS = 0.15
 """How long the integrity check at opening may take; a larger file is judged as it is read."""
 CHECKPOINT_PAGES = 256
@@ -60,6 +62,8 @@ FREE_PAGES_RETURNED = 512
 """Free pages that one `reclaim` gives back to the file system at most."""
 FREE_PAGES_STEP = 32
 """Free pages that one transaction of it gives back, so that the log stays within its bound and the reserve."""
+AMPLE_BYTES = 64 * 1024 * 1024
+"""Free bytes on the disk beyond what is to be stored with which nobody has to reckon more closely."""
 APPLICATION_ID = 0x4F544721
 """Marks the file as ours, so that nobody else's database is ever changed."""
 
@@ -71,6 +75,7 @@ class _Handle:
     lock: threading.Lock = field(default_factory=threading.Lock)
     connection: sqlite3.Connection | None = None
     file: Identity | None = None
+    busy_timeout: int = -1
 
 
 class Database:
@@ -108,6 +113,8 @@ class Database:
     def run(self, operation: Callable[[sqlite3.Connection], T], *, begin: str = "BEGIN IMMEDIATE") -> T:
         """Run `operation` in one transaction and return what it returns; whatever it raises rolls everything back.
 
+        With an empty `begin` it is one statement, which is a transaction of its own.
+
         On a damaged file it runs once more, on a new one; on a full disk
         once more after a checkpoint, which lets the log begin at its start.
 
@@ -132,6 +139,13 @@ class Database:
             raise QueueUnavailable(f"{self.path}: {error}") from error
         finally:
             handle.lock.release()
+
+    def has_ample_space(self, size: int) -> bool:
+        """Whether the disk has so much room that `require_space` need not be asked for a body of `size` bytes."""
+        try:
+            return shutil.disk_usage(self.path.parent).free >= AMPLE_BYTES + 2 * size
+        except OSError:
+            return False  # No directory yet; whatever else it is, the transaction meets it too
 
     def require_space(self, connection: sqlite3.Connection, size: int) -> bool:
         """Refuse a body of `size` bytes for which the disk has no room, within a transaction and before the insertion.
@@ -179,6 +193,7 @@ class Database:
         try:
             if handle.connection is None:
                 return
+            handle.busy_timeout = -1
             handle.connection.execute("PRAGMA busy_timeout = 20")
             (free,) = handle.connection.execute("PRAGMA freelist_count").fetchone()
             pages = min(free - FREE_PAGES_KEPT, FREE_PAGES_RETURNED)
@@ -220,7 +235,9 @@ class Database:
             self._connect(handle, deadline)
         connection = handle.connection
         assert connection is not None  # noqa: S101 (for the type checker: _connect sets it or raises)
-        connection.execute(f"PRAGMA busy_timeout = {_milliseconds_left(deadline)}")
+        _set_patience(handle, connection, deadline)
+        if not begin:
+            return operation(connection)
         connection.execute(begin)
         try:
             result = operation(connection)
@@ -238,7 +255,7 @@ class Database:
             uri = f"file:{quote(str(self.path))}?mode=rw"
             # Autocommit: transactions are begun and ended here, not by the module
             connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
-            handle.connection, handle.file = connection, file
+            handle.connection, handle.file, handle.busy_timeout = connection, file, -1
             try:
                 connection.execute(f"PRAGMA busy_timeout = {_milliseconds_left(deadline)}")
                 # A damaged text must reach its checksum instead of raising
@@ -304,6 +321,15 @@ class Database:
 
 def _decode(text: bytes) -> str:
     return text.decode("utf-8", "replace")
+
+
+def _set_patience(handle: _Handle, connection: sqlite3.Connection, deadline: float) -> None:
+    """Have statements wait for other processes until the deadline or a little less, which is seldom a change."""
+    left = _milliseconds_left(deadline)
+    timeout = left - left % PATIENCE_STEP or left
+    if handle.busy_timeout != timeout:
+        connection.execute(f"PRAGMA busy_timeout = {timeout}")
+        handle.busy_timeout = timeout
 
 
 def _milliseconds_left(deadline: float) -> int:
@@ -374,6 +400,7 @@ def _checkpoint(handle: _Handle, deadline: float, mode: Literal["PASSIVE", "REST
     if handle.connection is None:
         return False
     try:
+        handle.busy_timeout = -1
         handle.connection.execute(f"PRAGMA busy_timeout = {_milliseconds_left(deadline)}")
         (busy, _, _) = handle.connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
     except sqlite3.Error as error:

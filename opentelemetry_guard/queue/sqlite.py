@@ -145,14 +145,18 @@ class SqliteQueue:
     def _append(self, batch: Batch, attempts: int) -> None:
         now = self._clock()
         size = len(batch.body)
+        roomy = self._database.has_ample_space(size)
 
         def work(tx: _Transaction) -> None:
-            if tx.is_stored(batch.batch_id) or (attempts and tx.is_finished(batch.batch_id)):
+            known, lease_until, stored = tx.look(batch.batch_id)
+            if known or (attempts and tx.is_finished(batch.batch_id)):
                 return
-            tx.renew(now)
-            tx.disk_is_short = self._database.require_space(tx.connection, size)
+            if not tx.is_fresh(lease_until, now):
+                tx.renew(now)
+            if not roomy:
+                tx.disk_is_short = self._database.require_space(tx.connection, size)
             tx.count(batch.kind, "accepted", batch.rows)
-            if self._make_room(tx, batch.kind, size):
+            if stored + size <= self._options.max_bytes or self._make_room(tx, batch.kind, size):
                 tx.store(batch, attempts)
             else:
                 tx.count_dropped(batch.kind, DROPPED_OVERFLOW, batch.rows)
@@ -192,6 +196,11 @@ class SqliteQueue:
         oldest: bool = False,
     ) -> list[Lease]:
         """Hand out the newest or oldest due batches of `kind` as `DeliveryQueue.lease` says."""
+        # Mostly there is nothing, and a look keeps nobody from writing
+        if self._database.is_open and not self._database.run(
+            lambda found: self._on(found).has_due(kind, now), begin=""
+        ):
+            return []
 
         def work(tx: _Transaction) -> list[Lease]:
             end: End = "oldest" if oldest else "newest"
@@ -373,7 +382,7 @@ class SqliteQueue:
         """Return those of the batches that are this owner's and sound, as `LocalQueue.read` says."""
 
         def work(connection: sqlite3.Connection) -> list[Batch]:
-            tx = _Transaction(connection, self._owner.get(), self._options.lease_seconds)
+            tx = self._on(connection)
             return [batch for batch in map(tx.read, batch_ids) if batch is not None]
 
         return self._database.run(work, begin="BEGIN")
@@ -382,7 +391,7 @@ class SqliteQueue:
         """Say where each of the batches is, as `LocalQueue.holdings` says."""
 
         def work(connection: sqlite3.Connection) -> dict[str, Holding]:
-            tx = _Transaction(connection, self._owner.get(), self._options.lease_seconds)
+            tx = self._on(connection)
             found = ((batch_id, tx.holding(batch_id)) for batch_id in batch_ids)
             return {batch_id: holding for batch_id, holding in found if holding is not None}
 
@@ -401,13 +410,16 @@ class SqliteQueue:
 
         return self._write(work)
 
+    def _on(self, connection: sqlite3.Connection) -> _Transaction:
+        return _Transaction(connection, self._owner.get(), self._options.lease_seconds)
+
     def _write(self, work: Callable[[_Transaction], T]) -> T:
         """Run `work` in one write transaction, then say and tidy up what it left, outside the lock."""
         # The last one is what counts: on a damaged file the work is done twice
         transactions: list[_Transaction] = []
 
         def operation(connection: sqlite3.Connection) -> T:
-            tx = _Transaction(connection, self._owner.get(), self._options.lease_seconds)
+            tx = self._on(connection)
             transactions.append(tx)
             result = work(tx)
             tx.write_counters()
@@ -461,7 +473,11 @@ class _Stored:
 
 
 class _Transaction:
-    """The moves of one write transaction. Every move counts itself; the counters are written once, at the end."""
+    """The moves of one write transaction. Every move counts itself; the counters are written once, at the end.
+
+    Each step of a statement gives the interpreter away and has to get it back, which in a busy process takes
+    milliseconds while the store is locked: what is done often is done in few statements.
+    """
 
     def __init__(self, connection: sqlite3.Connection, owner: str, lease_seconds: float) -> None:
         self.owner = owner
@@ -482,10 +498,43 @@ class _Transaction:
         self.count(kind, f"{_DROPPED}{reason}", rows)
 
     def write_counters(self) -> None:
-        self.connection.executemany(
-            "INSERT INTO counters VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = value + excluded.value",
-            [(name, value) for name, value in self._counts.items() if value],
-        )
+        if changed := [(name, value) for name, value in self._counts.items() if value]:
+            self.execute(
+                f"INSERT INTO counters VALUES {', '.join(['(?, ?)'] * len(changed))} "  # noqa: S608
+                "ON CONFLICT (name) DO UPDATE SET value = value + excluded.value",
+                *(each for pair in changed for each in pair),
+            )
+
+    def look(self, batch_id: str) -> tuple[bool, float | None, int]:
+        """Return whether a batch or a dead letter has this id, the end of this owner's lease, and the stored bytes."""
+        known, lease_until, size = self.execute(
+            "SELECT EXISTS (SELECT 1 FROM batches WHERE batch_id = ?1) "
+            "OR EXISTS (SELECT 1 FROM dead_letters WHERE batch_id = ?1), "
+            "(SELECT lease_until FROM owners WHERE owner = ?2), "
+            "(SELECT coalesce(sum(value), 0) FROM counters WHERE name GLOB ?3)",
+            batch_id,
+            self.owner,
+            f"{_BYTES}*",
+        ).fetchone()
+        return bool(known), lease_until, size
+
+    def is_fresh(self, lease_until: float | None, now: float) -> bool:
+        """Whether a lease was taken just now, so that taking it again would change little."""
+        return lease_until is not None and 0.75 <= (lease_until - now) / self._lease_seconds <= 1.0
+
+    def has_due(self, kind: Kind, now: float) -> bool:
+        """Whether `lease` has something to do: a due batch, one of an owner that lost its lease, or a lease to renew."""
+        lease_until, due = self.execute(
+            "SELECT (SELECT lease_until FROM owners WHERE owner = ?1), "
+            f"EXISTS (SELECT 1 FROM batches WHERE owner = ?1 AND kind = ?2 AND state = {READY}) "
+            "OR EXISTS (SELECT 1 FROM batches WHERE owner = ?1 AND kind = ?2 AND state = 0 AND due <= ?3) "
+            "OR EXISTS (SELECT 1 FROM owners WHERE lease_until < ?3 AND owner <> ?1 AND "
+            "EXISTS (SELECT 1 FROM batches WHERE batches.owner = owners.owner AND kind = ?2))",
+            self.owner,
+            kind,
+            now,
+        ).fetchone()
+        return bool(due) or not self.is_fresh(lease_until, now)
 
     def byte_counts(self) -> dict[str, int]:
         """Return the bytes of stored bodies, as they were when the transaction began."""
@@ -564,9 +613,11 @@ class _Transaction:
         dead = self.execute("SELECT 1 FROM dead_letters WHERE batch_id = ?", batch_id).fetchone()
         return None if dead is None else "dead"
 
-    def move(self, stored: _Stored, state: int) -> None:
-        """Give a batch another state."""
-        self.execute("UPDATE batches SET state = ? WHERE seq = ?", state, stored.seq)
+    def move(self, stored: _Stored, state: int, attempt: bool = False) -> None:
+        """Give a batch another state; with `attempt` its delivery is begun once more."""
+        self.execute(
+            "UPDATE batches SET state = ?, attempts = attempts + ? WHERE seq = ?", state, int(attempt), stored.seq
+        )
         self._count_state(stored.kind, stored.state, -stored.rows, -stored.size)
         self._count_state(stored.kind, state, stored.rows, stored.size)
 
@@ -613,7 +664,8 @@ class _Transaction:
         size = rows = 0
         while len(leases) < max_batches:
             row = self.execute(
-                f"SELECT {_STORED}, attempts, refusals, content_encoding, encrypted, created_at, checksum "  # noqa: S608
+                f"SELECT {_STORED}, attempts, refusals, content_encoding, encrypted, created_at, checksum, "  # noqa: S608
+                "(SELECT body FROM bodies WHERE bodies.seq = batches.seq) "
                 "FROM batches WHERE owner = ? AND kind = ? AND state = ? "
                 f"ORDER BY created_at {direction}, seq {direction} LIMIT 1",
                 self.owner,
@@ -623,13 +675,12 @@ class _Transaction:
             if row is None:
                 break
             stored = _Stored(*row[:6])
-            attempts, refusals, content_encoding, encrypted, created_at, checksum = row[6:]
+            attempts, refusals, content_encoding, encrypted, created_at, checksum, body = row[6:]
             size += stored.size
             rows += stored.rows
             if leases and (attempts or 0 < max_bytes < size or 0 < max_rows < rows):
                 break
-            found = self.execute("SELECT body FROM bodies WHERE seq = ?", stored.seq).fetchone()
-            body = found[0] if found and isinstance(found[0], bytes) else b""
+            body = body if isinstance(body, bytes) else b""
             batch = Batch(stored.batch_id, kind, stored.rows, body, content_encoding, bool(encrypted), created_at)
             if checksum != _checksum(batch):
                 self.remove(stored)
@@ -638,8 +689,7 @@ class _Transaction:
                 size -= stored.size
                 rows -= stored.rows
                 continue
-            self.move(stored, IN_FLIGHT)
-            self.execute("UPDATE batches SET attempts = attempts + 1 WHERE seq = ?", stored.seq)
+            self.move(stored, IN_FLIGHT, attempt=True)
             leases.append(Lease(batch, attempts, refusals))
             if attempts:
                 break

@@ -262,7 +262,7 @@ def test_every_step_of_a_lease_goes_through_an_index(queue: SqliteQueue) -> None
     found = queue._database.run(plans)
     assert any("batches_by_owner" in plan for plan in found)
     assert any("batches_by_due" in plan for plan in found)
-    assert [plan for plan in found if plan.startswith("SCAN") and "counters" not in plan] == []
+    assert [plan for plan in found if plan.startswith("SCAN") and not plan.endswith(("counters", "CONSTANT ROW"))] == []
     assert not any("TEMP B-TREE" in plan for plan in found)
 
 
