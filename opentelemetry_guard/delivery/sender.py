@@ -85,7 +85,7 @@ class Sender:
     def _reset(self) -> None:
         self._renewed_at = 0.0
         self._turns = 1
-        self._due: list[float] = []  # a heap of the times (Unix seconds) at which deferred batches come due
+        self._due: list[float] = []  # a heap of the times (monotonic) at which deferred batches come due
         self._give_up_at = float("inf")  # monotonic; a request that is begun ends by then
         self._condition = threading.Condition()
         self._awake = False
@@ -239,7 +239,7 @@ class Sender:
         self._take_equipment()
         self._hurry_once()
         sources = [source for source in self._sources if source.open()]
-        now, today = time.monotonic(), time.time()
+        now = time.monotonic()
         lease_seconds = self._equipment.lease_seconds
         if now - self._renewed_at >= lease_seconds / 4:
             for source in sources:
@@ -262,7 +262,7 @@ class Sender:
         if any(source.failing for source in self._sources):
             return min(wait, UNAVAILABLE_SECONDS)
         # Also where there is no store yet: a sibling may begin one, and leave something behind.
-        return self._until_due(today, wait)
+        return self._until_due(now, wait)
 
     def _take_equipment(self) -> None:
         with self._condition:
@@ -290,8 +290,9 @@ class Sender:
             heapq.heappop(self._due)
         if not self._due:
             return wait
-        due_in = max(0.0, self._due[0] - time.time())
-        self._next_try_at = min(self._next_try_at, time.monotonic() + due_in)
+        now = time.monotonic()
+        due_in = max(0.0, self._due[0] - now)
+        self._next_try_at = min(self._next_try_at, now + due_in)
         return min(wait, due_in)
 
     def _handle(self, source: Source, route: Route, leases: Sequence[Lease]) -> None:
@@ -354,9 +355,8 @@ class Sender:
         return self._equipment.retry.delay(failures)
 
     def _defer(self, source: Source, batch: Batch, seconds: float, refusals: int) -> None:
-        until = time.time() + seconds
-        source.defer(batch, until, refusals)
-        heapq.heappush(self._due, until)
+        source.defer(batch, seconds, refusals)
+        heapq.heappush(self._due, time.monotonic() + seconds)
 
     def _encode_again(self, source: Source, route: Route, leases: Sequence[Lease]) -> None:
         """Put one batch in the place of several small ones never sent, or of one that is not as it is to be sent."""

@@ -73,9 +73,9 @@ class Source:
         """Say that a batch is delivered."""
         self._move(lambda: self._queue.acknowledge(batch.batch_id))
 
-    def defer(self, batch: Batch, until: float, refusals: int) -> None:
-        """Put a batch back until `until` (Unix seconds)."""
-        self._move(lambda: self._queue.defer(batch.batch_id, until, refusals))
+    def defer(self, batch: Batch, seconds: float, refusals: int) -> None:
+        """Put a batch back for so many seconds, from the moment when the store takes it."""
+        self._move(lambda: self._queue.defer(batch.batch_id, time.time() + seconds, refusals))
 
     def replace(
         self,

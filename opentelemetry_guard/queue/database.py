@@ -82,18 +82,26 @@ class Database:
     """A private SQLite file with a schema, opened at the first `run` and shared by threads and processes."""
 
     def __init__(
-        self, path: Path, schema: str, version: int, migrations: Mapping[int, str], private_directory: bool = False
+        self,
+        path: Path,
+        schema: str,
+        version: int,
+        migrations: Mapping[int, str],
+        private_directory: bool = False,
+        at_opening: Callable[[sqlite3.Connection], object] = lambda connection: None,
     ) -> None:
         """Take the file's `path`, the statements that create the `schema`, and its `version` (from 1).
 
         The schema has a table ``counters (name, value)``. `migrations` has, for each older version that can be
         opened, the statements that make it the next one. With `private_directory` an existing directory is made 0700.
+        `at_opening` is called in a transaction with every connection to a file that is sound.
         """
         self.path = path
         self._schema = schema
         self._version = version
         self._migrations = migrations
         self._private_directory = private_directory
+        self._at_opening = at_opening
         self._handles: PerProcess[_Handle] = PerProcess(_Handle)
         _databases[id(self)] = self
 
@@ -269,6 +277,13 @@ class Database:
                 raise
         if existed:
             _check_integrity(connection)
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            self._at_opening(connection)
+            connection.execute("COMMIT")
+        except BaseException:
+            _roll_back(handle, connection)
+            raise
 
     def _set_up(self, connection: sqlite3.Connection) -> bool:
         """Create the schema in an empty file, or check the existing one; return whether there was one."""

@@ -27,12 +27,13 @@ from .exchange import check_exchange
 from .local import Holding
 from .overflow import End, eviction_order, room_can_be_made
 from .process import PerProcess
+from .steady import Steady
 from .url import check_memory_url
 
 
 @dataclass(slots=True)
 class _Entry:
-    """A stored batch; `due` is when it may be handed out (Unix seconds)."""
+    """A stored batch; `due` is when it may be handed out (steady seconds)."""
 
     batch: Batch
     number: int
@@ -92,6 +93,7 @@ class MemoryQueue:
         """
         self._options = options
         self._process: PerProcess[_Rows] = PerProcess(_Rows)
+        self._steady = Steady()
 
     @classmethod
     def from_url(cls, url: str, options: QueueOptions) -> MemoryQueue:
@@ -146,7 +148,7 @@ class MemoryQueue:
         oldest: bool = False,
     ) -> list[Lease]:
         """Hand out the newest or oldest due batches of `kind` as `DeliveryQueue.lease` says."""
-        rows = self._rows()
+        rows, now = self._rows(), self._steady.at(now)
         with rows.lock:
             queued = rows.queued[kind]
             chosen = list(_choose(queued if oldest else reversed(queued), now, max_batches, max_bytes, max_rows))
@@ -176,7 +178,7 @@ class MemoryQueue:
             entry = _land(rows, batch_id)
             if entry is None:
                 return False
-            entry.due, entry.refusals = until, refusals
+            entry.due, entry.refusals = self._steady.at(until), refusals
             _insert_queued(rows, entry)
             return True
 

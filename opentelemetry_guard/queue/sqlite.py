@@ -35,6 +35,7 @@ from .exchange import check_exchange, check_ids
 from .local import Holding
 from .overflow import End, eviction_order, room_can_be_made
 from .process import PerProcess
+from .steady import Steady, boot
 from .url import destination_path, sqlite_path
 
 logger = logging.getLogger(__name__)
@@ -115,10 +116,11 @@ class SqliteQueue:
         self._options = options
         self._clock = clock
         self._database = Database(
-            Path(os.path.abspath(os.fspath(path))), SCHEMA, SCHEMA_VERSION, MIGRATIONS, private_directory
+            Path(os.path.abspath(os.fspath(path))), SCHEMA, SCHEMA_VERSION, MIGRATIONS, private_directory, _after_boot
         )
         self._owner: PerProcess[str] = PerProcess(_new_owner)
         self._removed_bytes = 0
+        self._steady = Steady()
 
     @classmethod
     def from_url(cls, url: str, options: QueueOptions) -> SqliteQueue:
@@ -143,7 +145,7 @@ class SqliteQueue:
         self._append(batch, attempts=0)
 
     def _append(self, batch: Batch, attempts: int) -> None:
-        now = self._clock()
+        now = self._steady.at(self._clock())
         size = len(batch.body)
         roomy = self._database.has_ample_space(size)
 
@@ -197,9 +199,8 @@ class SqliteQueue:
     ) -> list[Lease]:
         """Hand out the newest or oldest due batches of `kind` as `DeliveryQueue.lease` says."""
         # Mostly there is nothing, and a look keeps nobody from writing
-        if self._database.is_open and not self._database.run(
-            lambda found: self._on(found).has_due(kind, now), begin=""
-        ):
+        now = self._steady.at(now)
+        if self._database.is_open and self._database.run(lambda found: self._on(found).is_idle(kind, now), begin=""):
             return []
 
         def work(tx: _Transaction) -> list[Lease]:
@@ -231,13 +232,14 @@ class SqliteQueue:
 
     def defer(self, batch_id: str, until: float, refusals: int = 0) -> bool:
         """Put a batch that is in flight back until `until` (Unix seconds)."""
+        due = self._steady.at(until)
 
         def work(tx: _Transaction) -> bool:
             held = tx.held(batch_id)
             if held is None:
                 return False
             tx.move(held, DEFERRED)
-            tx.execute("UPDATE batches SET due = ?, refusals = ? WHERE seq = ?", until, refusals, held.seq)
+            tx.execute("UPDATE batches SET due = ?, refusals = ? WHERE seq = ?", due, refusals, held.seq)
             return True
 
         return self._write(work)
@@ -277,7 +279,8 @@ class SqliteQueue:
 
     def renew(self, now: float) -> None:
         """Extend this owner's lease to `now` plus the lease time."""
-        self._write(lambda tx: tx.renew(now))
+        steady = self._steady.at(now)
+        self._write(lambda tx: tx.renew(steady))
 
     def release(self) -> None:
         """Give up this owner's lease, so that others can claim what it holds at once; opens nothing."""
@@ -454,6 +457,27 @@ class SqliteQueue:
         return True
 
 
+_BOOT = "boot"
+_LONGEST_SECONDS = 3600.0
+
+
+def _after_boot(connection: sqlite3.Connection) -> None:
+    """End every lease and every wait that began before this machine was started the last time, with all its processes.
+
+    Where nothing tells one start from the next, what lies further ahead than a lease or a wait can be is that old.
+    """
+    number, longest = boot(), time.monotonic() + _LONGEST_SECONDS
+    found = connection.execute("SELECT value FROM counters WHERE name = ?", (_BOOT,)).fetchone()
+    if found is not None and found[0] == number:
+        if number:
+            return
+    else:
+        connection.execute("INSERT OR REPLACE INTO counters VALUES (?, ?)", (_BOOT, number))
+        longest = float("-inf")
+    connection.execute("UPDATE owners SET lease_until = ? WHERE lease_until > ?", (float("-inf"), longest))
+    connection.execute("UPDATE batches SET due = 0 WHERE state = ? AND due > ?", (DEFERRED, longest))
+
+
 _BYTES = "bytes."
 _BYTES_QUEUED = "bytes.queued."
 _BYTES_IN_FLIGHT = "bytes.in_flight"
@@ -522,11 +546,11 @@ class _Transaction:
         """Whether a lease was taken just now, so that taking it again would change little."""
         return lease_until is not None and 0.75 <= (lease_until - now) / self._lease_seconds <= 1.0
 
-    def has_due(self, kind: Kind, now: float) -> bool:
-        """Whether `lease` has something to do: a due batch, one of an owner that lost its lease, or a lease to renew."""
+    def is_idle(self, kind: Kind, now: float) -> bool:
+        """Whether `lease` has nothing to do: no batch that is due or left behind, and no lease to renew."""
         lease_until, due = self.execute(
             "SELECT (SELECT lease_until FROM owners WHERE owner = ?1), "
-            f"EXISTS (SELECT 1 FROM batches WHERE owner = ?1 AND kind = ?2 AND state = {READY}) "
+            "EXISTS (SELECT 1 FROM batches WHERE owner = ?1 AND kind = ?2 AND state = 2) "
             "OR EXISTS (SELECT 1 FROM batches WHERE owner = ?1 AND kind = ?2 AND state = 0 AND due <= ?3) "
             "OR EXISTS (SELECT 1 FROM owners WHERE lease_until < ?3 AND owner <> ?1 AND "
             "EXISTS (SELECT 1 FROM batches WHERE batches.owner = owners.owner AND kind = ?2))",
@@ -534,7 +558,7 @@ class _Transaction:
             kind,
             now,
         ).fetchone()
-        return bool(due) or not self.is_fresh(lease_until, now)
+        return not due and self.is_fresh(lease_until, now)
 
     def byte_counts(self) -> dict[str, int]:
         """Return the bytes of stored bodies, as they were when the transaction began."""

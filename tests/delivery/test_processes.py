@@ -7,7 +7,8 @@ import threading
 from collections import Counter
 from pathlib import Path
 
-from support.backend import running_backend
+import pytest
+from support.backend import ROOT, running_backend
 from support.emitting_app import emitting_app
 from support.guard_server import guard_server
 
@@ -66,3 +67,50 @@ def test_killing_the_backend_in_the_middle_loses_nothing(tmp_path: Path) -> None
         assert Counter(event["reason"] for event in stored) == Counter(str(number) for number in range(2000))
         ledger = made.stats().ledger["events"]
         assert (ledger.accepted, ledger.delivered) == (2000, 2000)
+
+
+class SetClock:
+    """A clock of processes that is set while they run; `environment` makes a Python process go by it."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self.set_by(0.0)
+        shim = ROOT / "tests" / "support" / "set_clock"
+        self.environment = {"PYTHONPATH": f"{shim}:{ROOT}", "TESTS_CLOCK": str(file)}
+
+    def set_by(self, seconds: float) -> None:
+        new = self._file.with_suffix(".new")
+        new.write_text(str(seconds))
+        new.replace(self._file)
+
+
+@pytest.mark.parametrize("jump", [-3600.0, -86_400.0, 86_400.0])
+def test_a_clock_that_is_set_keeps_nothing_waiting(tmp_path: Path, jump: float) -> None:
+    clock = SetClock(tmp_path / "clock")
+    with guard_server() as server:
+        server.answer(503, times=None)
+        with emitting_app({**server.environment, **clock.environment}, "simple") as app:
+            app.tell("emit a 10")
+            server.wait_for_requests(2)
+            clock.set_by(jump)
+            server.answer(times=None)
+            server.wait_for_events(10, WATCHDOG)
+            assert app.end() == 0
+        assert Counter(event["reason"] for event in server.events) == Counter(f"a{n}" for n in range(10))
+
+
+@pytest.mark.parametrize("jump", [3600.0, -3600.0, 86_400.0])
+def test_a_clock_that_is_set_takes_nothing_from_a_process_that_lives(tmp_path: Path, jump: float) -> None:
+    clock = SetClock(tmp_path / "clock")
+    with guard_server() as server:
+        environment = {**server.environment, **clock.environment, "OTEL_EXPORTER_GUARD_ENABLE_METRICS": "false"}
+        server.answer(delay=4.0)
+        with emitting_app(environment, "simple") as slow, emitting_app(environment, "simple") as sibling:
+            slow.tell("emit a 1")
+            server.wait_for_requests(1)
+            clock.set_by(jump)
+            for number in range(8):
+                sibling.tell(f"emit b{number} 1")
+            server.wait_for_events(9, WATCHDOG)
+            assert (slow.end(), sibling.end()) == (0, 0)
+        assert [count for count in Counter(event["reason"] for event in server.events).values() if count > 1] == []
