@@ -89,7 +89,7 @@ _LONGEST = 256
 """Characters of a name that are looked at, from its end."""
 _PARTS = re.compile(r"[\[\].'\"]+")
 _WORDS = re.compile(r"[^\W\d_a-z]+(?![a-z])|[^\W\d_a-z]?[a-z]+|[^\W\d_]+|[0-9]+(?:fa(?![a-z]))?")
-_MEMORY = 1024
+_MEMORY = 4096
 """Names whose answer is remembered; a client can invent any number of them."""
 
 
@@ -200,6 +200,8 @@ class Names:
     def _decide(self, name: str) -> _Family | None:
         if family := self._listed(canonical(name)):
             return family
+        if name.isascii() and name.isalnum():  # one word, as most names are: nothing to take apart
+            return None if name.isdigit() else self._family_of(name)
         if "%" in name:
             name = unquote(unquote(name))
         parts = [part for part in _PARTS.split(name) if part and not part.isdigit()]
