@@ -14,6 +14,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from .. import privacy
 from ..codec import Row
 from ..delivery.outcome import Outcome, RulesAnswer, Verdict
 from ..delivery.workers import Ended, Workers
@@ -90,7 +91,7 @@ class CustomTransport:
         try:
             document = _document(found[0])
         except Exception as error:  # noqa: BLE001  their model's own methods may raise anything
-            return RulesAnswer(Outcome(Verdict.RETRY, reason=f"{type(error).__name__}: {error}"[:300]))
+            return RulesAnswer(Outcome(Verdict.RETRY, reason=_safe(f"{type(error).__name__}: {error}")))
         version = hashlib.sha256(document).hexdigest()
         return RulesAnswer(outcome) if version == etag else RulesAnswer(outcome, document, version)
 
@@ -125,7 +126,7 @@ class CustomTransport:
             raised = "" if isinstance(error, Ended) else f"{type(error).__name__}: "
             return Outcome(
                 Verdict.RETRY,
-                reason=f"{name} raised {raised}{error}"[:300],
+                reason=_safe(f"{name} raised {raised}{error}"),
                 timed_out=isinstance(error, TimeoutError),
             )
         if keep is not None:
@@ -202,3 +203,8 @@ def _document(rules: object) -> bytes:
     if not isinstance(fields, Mapping):
         raise ValueError(f"fetch_dynamic_rules returned a {type(rules).__name__}, expected is DynamicRules or None")
     return DynamicRules.model_validate(fields).model_dump_json().encode()
+
+
+def _safe(text: str) -> str:
+    """Return the text of a user's error as it may be shown: it may quote a URL with a password, or a header."""
+    return privacy.current().text(text)[:300]

@@ -146,6 +146,7 @@ def _refuse(error: Exception) -> None:
     log_once(
         _logger,
         logging.WARNING,
-        f"security events in the pipeline that can't be read are dropped and counted; the first: {error!r}",
+        "security events in the pipeline that can't be read are dropped and counted; the first: "
+        f"{privacy.current().text(repr(error))}",
         cause="unreadable security events in the pipeline",
     )

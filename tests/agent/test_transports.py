@@ -147,6 +147,22 @@ def test_a_transport_that_always_misbehaves_is_said_once_and_told_by_the_status(
     assert len(said) == 1
 
 
+def test_what_a_transport_raises_is_told_without_the_secrets_that_it_quotes(
+    make_agent: MakeAgent, caplog: pytest.LogCaptureFixture
+) -> None:
+    agent = make_agent()
+    error = RuntimeError("https://bob:hunter2-Zx81qT@collector.example/x refused Authorization: Bearer hunter2-Zx81qT")
+    transport = Collector(*[error] * 100)
+    agent.transport = transport
+    agent.start()
+    agent.send_event(SecurityEvent(event_type="x"))
+    agent.flush_buffer()
+    eventually(lambda: transport.calls >= 2)
+    shown = f"{agent.delivery.status().errors}{caplog.text}"  # type: ignore[union-attr]
+    assert "collector.example" in shown
+    assert "hunter2" not in shown
+
+
 def test_statuses_and_rules_outlive_what_a_transport_raises(make_agent: MakeAgent) -> None:
     class Raising(Collector):
         asked = 0
