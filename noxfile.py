@@ -36,6 +36,25 @@ def guard_oldest(session: nox.Session) -> None:
 
 
 @nox.session
+@nox.parametrize(
+    ("guard", "core"),
+    [("7.8.*", "3.17.*"), ("8.0.*", "4.0.*"), ("8.1.*", "4.3.*")],
+    ids=["core-3.17", "core-4.0", "core-4.3"],
+)
+def guard_core(session: nox.Session, guard: str, core: str) -> None:
+    """Releases of guard-core that leave in place what lifted rules had configured, each with its fastapi-guard."""
+    install(session, f"fastapi-guard=={guard}", f"guard-core=={core}")
+    session.run(
+        "pytest",
+        "-q",
+        "tests/instrumentation/test_fastapi_guard.py",
+        "tests/instrumentation/test_guard_rules.py",
+        "tests/instrumentation/test_guarded_application.py",
+        *session.posargs,
+    )
+
+
+@nox.session
 def guard_with_agent(session: nox.Session) -> None:
     """Applications that turned on guard-agent, with that package installed."""
     install(session, "fastapi-guard==8.1.*", "guard-agent==3.2.4")

@@ -74,6 +74,13 @@ def _change_middleware(module: Any) -> None:
         "update_rules",
         guard_rules.update_around,
     )
+    if not guard_release.restores_configuration():
+        _wrap(
+            guard_release.core("handlers.dynamic_rule_handler"),
+            "DynamicRuleManager",
+            "_apply_rules",
+            guard_rules.apply_from_base,
+        )
 
 
 def _change_asgi(module: Any) -> None:
@@ -166,11 +173,13 @@ def _guards() -> tuple[type, ...]:
 
 
 def _say_release() -> None:
-    if not guard_release.is_fully_supported(release := guard_release.release()):
+    release, core = guard_release.release(), guard_release.core_release()
+    if not guard_release.is_fully_supported(release, core):
         log_once(
             _logger,
             logging.WARNING,
-            f"fastapi-guard {release} is captured as far as it goes; from 5.2 on it is supported fully",
+            f"fastapi-guard {release}{f' with guard-core {core}' if core else ''} is captured as far as it goes; "
+            "from 5.2 on, with guard-core from 3.17 on, it is supported fully",
         )
 
 
@@ -259,6 +268,7 @@ def _equip_middleware(middleware: Any) -> None:
     rules_are_theirs = theirs is not None and guard_rules.says(config)
     if not guard_rules.says(config) and guard_rules.wants_rules(config, _options.rules_interval):
         guard_rules.turn_on(config)
+    guard_rules.enforced_by(middleware)
     _equip(middleware, _holders(middleware), rules_are_theirs=rules_are_theirs)
     if not hasattr(middleware, "_ensure_initialized"):
         # Nobody hands the handler on in these releases.
@@ -271,6 +281,7 @@ def _equip_decorator(decorator: Any) -> None:
 
 
 def _equip_detection(detection: Any) -> None:
+    guard_rules.enforced_by(detection)
     _equip(detection, [detection.event_bus])
 
 

@@ -11,8 +11,14 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+_Release = tuple[int, ...]
+
 FULL_SUPPORT = (5, 2)
 """The first release of fastapi-guard in which every place that we know is there."""
+CORE_FULL_SUPPORT = (3, 17)
+"""The first release of guard-core whose dynamic rules are known to be enforced in full, with our help."""
+CORE_RESTORES = (4, 4)
+"""The first release of guard-core that goes back to the configuration of before the first rule by itself."""
 
 
 def release() -> str:
@@ -23,10 +29,29 @@ def release() -> str:
         return "of an unknown release"
 
 
-def is_fully_supported(text: str) -> bool:
-    """Whether a release is captured fully; one that can't be read counts as new."""
+def core_release() -> str | None:
+    """Return the installed release of guard-core, None where fastapi-guard has its modules itself."""
+    try:
+        return version("guard-core")
+    except PackageNotFoundError:
+        return None
+
+
+def is_fully_supported(text: str, core_text: str | None) -> bool:
+    """Whether a release of fastapi-guard is captured fully with a release of guard-core."""
+    return _is_from(text, FULL_SUPPORT) and (core_text is None or _is_from(core_text, CORE_FULL_SUPPORT))
+
+
+def restores_configuration() -> bool:
+    """Whether the installed guard-core takes back what earlier rules have configured when it applies others."""
+    text = core_release()
+    return text is not None and _is_from(text, CORE_RESTORES)
+
+
+def _is_from(text: str, first: _Release) -> bool:
+    """Whether a release is `first` or later; one that can't be read counts as new."""
     parts = text.split(".")[:2]
-    return not all(part.isdigit() for part in parts) or tuple(map(int, parts)) >= FULL_SUPPORT
+    return not all(part.isdigit() for part in parts) or tuple(map(int, parts)) >= first
 
 
 def core(name: str) -> Any:

@@ -6,8 +6,8 @@ of a process. Here each application has a manager of its own, on the loop that
 it runs on, and each is told to ask at once when the backend's rules change.
 
 What guard-core makes of the rules is guard-core's. It enforces bans, limits,
-user agents, patterns, cloud providers, switches and the emergency mode;
-countries only where the application has a source of countries. It bans for
+user agents, patterns, cloud providers, switches and the emergency mode, and
+countries where the application has a `geo_ip_handler`. It bans for
 `ip_ban_duration` seconds from the moment at which it takes rules over
 (without Redis for an hour at most), never bans loopback and trusted proxies,
 takes `ip_whitelist` for "lift the ban of", and knows neither
@@ -22,7 +22,9 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+import weakref
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -38,6 +40,28 @@ _logger = logging.getLogger(__name__)
 Unsubscribe = Callable[[], None]
 
 _SWITCH = "enable_dynamic_rules"
+
+_BASE = "_opentelemetry_guard_base"
+"""The attribute of guard-core's manager that holds the configuration of before the first rules."""
+
+_CONFIGURED = (
+    "blocked_countries",
+    "whitelist_countries",
+    "rate_limit",
+    "rate_limit_window",
+    "endpoint_rate_limits",
+    "block_cloud_providers",
+    "blocked_user_agents",
+    "enable_penetration_detection",
+    "enable_ip_banning",
+    "enable_rate_limiting",
+    "emergency_mode",
+    "emergency_whitelist",
+    "auto_ban_threshold",
+    "auto_ban_duration",
+    "enable_rate_limit_auto_ban",
+)
+"""The fields of `SecurityConfig` that rules change."""
 
 
 @dataclass(slots=True)
@@ -66,6 +90,8 @@ class _State:
 
 
 _state = _State()
+_without_countries: weakref.WeakSet[Any] = weakref.WeakSet()
+"""Middlewares that had no reason to look at countries when they were made."""
 
 
 def current() -> Any | None:
@@ -148,6 +174,63 @@ def update_around(original: AnyFunction) -> AnyFunction:
     return update_rules
 
 
+def apply_from_base(original: AnyFunction) -> AnyFunction:
+    """Wrap `DynamicRuleManager._apply_rules`: rules are applied to the configuration of before the first ones.
+
+    guard-core does that itself from 4.4 on. Before, what a rule had configured stayed when it was lifted.
+    """
+
+    async def _apply_rules(self: Any, rules: Any) -> None:
+        base = vars(self).setdefault(_BASE, {})
+        present = _configured(self.config)
+        if not base:
+            # Rules of before a restart, which guard-core has kept, may be in force already.
+            base.update(getattr(self, "_active_base_snapshot", None) or present)
+        _configure(self.config, base)
+        try:
+            await original(self, rules)
+        except Exception:
+            _configure(self.config, present)
+            raise
+
+    return _apply_rules
+
+
+def _configured(config: Any) -> dict[str, Any]:
+    return {name: deepcopy(getattr(config, name)) for name in _CONFIGURED if hasattr(config, name)}
+
+
+def _configure(config: Any, values: Mapping[str, Any]) -> None:
+    put: Callable[[str, Any], None] = getattr(config, "_set_prevalidated", partial(setattr, config))
+    for name, value in values.items():
+        put(name, deepcopy(value))
+
+
+def enforced_by(middleware: Any) -> None:
+    """Note a middleware of fastapi-guard, which looks at countries only where its configuration had some at first.
+
+    One that has looked for them from the beginning needs nothing.
+    """
+    if getattr(middleware, "geo_ip_handler", None) is None:
+        _without_countries.add(middleware)
+
+
+def _look_at_countries(config: Any, rules: Any | None) -> None:
+    """Have an application's middlewares look at countries for as long as rules name some."""
+    wanted = bool(getattr(rules, "blocked_countries", ()) or getattr(rules, "whitelist_countries", ()))
+    handler = getattr(config, "geo_ip_handler", None)
+    if wanted and handler is None:
+        log_once(
+            _logger,
+            logging.WARNING,
+            "dynamic rules: blocked_countries and whitelist_countries have no effect, because nothing tells an "
+            "address's country: give SecurityConfig a geo_ip_handler",
+        )
+    for middleware in list(_without_countries):
+        if getattr(middleware, "config", None) is config:
+            middleware.geo_ip_handler = handler if wanted else None
+
+
 def forget() -> None:
     """Hear of no more rules; those that are in force stay until they expire."""
     with _state.lock:
@@ -175,7 +258,11 @@ def _managed_for(config: Any) -> _Managed:
     present = kind._instance
     if present is not None and (present.config is not config or present.update_task is not None):
         kind._instance = None
-    return _Managed(kind(config), loop, built_in)
+    manager = kind(config)
+    # What another loop's rules have done to the same configuration is not what it was before them.
+    shared = next((vars(each.manager).get(_BASE) for each in _state.managed if each.manager.config is config), None)
+    vars(manager).setdefault(_BASE, {} if shared is None else shared)
+    return _Managed(manager, loop, built_in)
 
 
 def _subscribe(interval: float | None) -> None:
@@ -275,6 +362,7 @@ async def _settle(managed: _Managed, before: Any | None, after: Any | None) -> N
     """Take back what the rules before had put in force and the rules after don't have; guard-core leaves it there."""
     if after is before:
         return
+    _look_at_countries(managed.manager.config, after)
     bans = guard_release.core("handlers.ipban_handler").ip_ban_manager
     for address in _gone(before, after, "ip_blacklist"):
         await _lift(bans, address)
@@ -282,6 +370,8 @@ async def _settle(managed: _Managed, before: Any | None, after: Any | None) -> N
         for address in after.ip_blacklist:
             if "/" in address:
                 _ban_network(bans, address, after.ip_ban_duration)
+        if after.enable_ip_banning is False:
+            await _lift_automatic(bans, after.ip_blacklist)
     patterns = guard_release.core("handlers.suspatterns_handler").sus_patterns_handler
     for pattern in _gone(before, after, "suspicious_patterns"):
         if pattern not in managed.built_in_patterns:
@@ -301,14 +391,43 @@ async def _lift(bans: Any, address: str) -> None:
         if await bans.is_ip_banned(address):
             await bans.unban_ip(address)
         return
-    bans.banned_networks = [entry for entry in bans.banned_networks if entry[0] != network]
+    bans.banned_networks = [entry for entry in getattr(bans, "banned_networks", ()) if entry[0] != network]
     if bans.redis_handler is not None:
         await bans.redis_handler.delete("banned_networks", str(network))
+
+
+async def _lift_automatic(bans: Any, banned_by_rules: Iterable[str]) -> None:
+    """Lift the bans that guard-core has made by itself; those of the rules stay."""
+    kept = {_network(address) for address in banned_by_rules}
+    addresses = set(bans.banned_ips)
+    if bans.redis_handler is not None:
+        try:
+            addresses.update(await _banned_in_redis(bans.redis_handler))
+        except Exception as error:  # noqa: BLE001  what this process knows is lifted without Redis, too
+            log_once(_logger, logging.WARNING, f"bans in fastapi-guard's Redis could not be lifted: {error!r}")
+    for address in addresses:
+        if _network(address) not in kept:
+            await bans.unban_ip(address)
+
+
+async def _banned_in_redis(redis_handler: Any) -> list[str]:
+    prefix = f"{redis_handler.config.redis_prefix}banned_ips:"
+    async with redis_handler.get_connection() as connection:
+        keys = await connection.keys(f"{prefix}*")
+    return [(str(key, "utf-8", "replace") if isinstance(key, bytes) else key).removeprefix(prefix) for key in keys]
 
 
 def _ban_network(bans: Any, text: str, duration: int) -> None:
     """Put a banned network where guard-core looks, once: with Redis it writes one where nobody reads it."""
     network = _network(text)
+    if not hasattr(bans, "banned_networks"):
+        log_once(
+            _logger,
+            logging.WARNING,
+            "dynamic rules: this release of fastapi-guard bans no networks, so those in ip_blacklist have no effect; "
+            "name single addresses, or use a newer one",
+        )
+        return
     refused: Callable[[str], object] = getattr(bans, "_self_dos_refusal_reason", _no_reason)
     if network is None or duration <= 0 or refused(text) is not None:
         return

@@ -400,19 +400,29 @@ def test_a_release_before_the_supported_ones_is_named(
     from opentelemetry_guard.instrumentation import guard_patches, guard_release
 
     monkeypatch.setattr(guard_release, "release", lambda: "4.4.1")
+    monkeypatch.setattr(guard_release, "core_release", lambda: None)
     guard_patches._say_release()
     assert "fastapi-guard 4.4.1 is captured as far as it goes" in caplog.text
     assert [record.levelname for record in caplog.records] == ["WARNING"]
 
 
 @pytest.mark.parametrize(
-    ("release", "expected"),
-    [("4.2.0", False), ("5.1.9", False), ("5.2.0", True), ("8.1.2", True), ("10.0", True), ("of an unknown one", True)],
+    ("release", "core", "expected"),
+    [
+        ("4.2.0", None, False),
+        ("5.1.9", "1.1.0", False),
+        ("5.2.0", "1.2.0", False),
+        ("5.2.0", "3.16.4", False),
+        ("7.8.2", "3.17.0", True),
+        ("8.1.2", "4.4.0", True),
+        ("10.0", "of an unknown one", True),
+        ("of an unknown one", None, True),
+    ],
 )
-def test_full_support_begins_with_5_2(release: str, expected: bool) -> None:
+def test_full_support_begins_with_5_2_and_guard_core_3_17(release: str, core: str | None, expected: bool) -> None:
     from opentelemetry_guard.instrumentation import guard_release
 
-    assert guard_release.is_fully_supported(release) is expected
+    assert guard_release.is_fully_supported(release, core) is expected
 
 
 def test_a_middleware_that_was_never_added_is_named_with_the_line_that_adds_it(

@@ -290,3 +290,76 @@ def test_our_handlers_are_what_guard_core_calls_an_agent() -> None:
     protocols = pytest.importorskip("guard_core.protocols", reason="this release has no guard-core")
     assert isinstance(GuardAgentHandler(), protocols.AgentHandlerProtocol)
     assert isinstance(BesideAgent(TheirAgent(), GuardAgentHandler()), protocols.AgentHandlerProtocol)
+
+
+class Countries:
+    """A source of countries, as applications give fastapi-guard one."""
+
+    is_initialized = True
+
+    async def initialize(self) -> None:
+        """Be ready."""
+
+    async def initialize_redis(self, redis_handler: Any) -> None:
+        """Need no Redis."""
+
+    async def initialize_agent(self, agent_handler: Any) -> None:
+        """Need no agent."""
+
+    def get_country(self, ip: str) -> str | None:
+        """Return the country of every address."""
+        return "XX"
+
+    async def check_country_access(self, *_: Any) -> Any:
+        """Refuse nothing by itself."""
+        return True, None
+
+    async def refresh(self) -> None:
+        """Know everything already."""
+
+    def close(self) -> None:
+        """Hold nothing."""
+
+
+@pytest.mark.parametrize("rule", [{"blocked_countries": ["XX"]}, {"whitelist_countries": ["YY"]}])
+def test_countries_of_rules_count_where_the_configuration_had_none(backend: RulesClient, rule: Any) -> None:
+    with running(settings(geo_ip_handler=Countries())) as client:
+        backend.push(version=1, **rule)
+        becomes(client, 403)
+        backend.push(version=2)
+        becomes(client, 200)
+
+
+def test_countries_that_nobody_can_tell_are_told_once(backend: RulesClient, caplog: pytest.LogCaptureFixture) -> None:
+    with running() as client:
+        backend.push(version=1, blocked_countries=["XX"], ip_blacklist=[ADDRESS])
+        becomes(client, 403)
+    assert [
+        record.name for record in caplog.records if "geo_ip_handler" in record.message and "no effect" in record.message
+    ]
+
+
+def test_switching_bans_off_lifts_the_automatic_ones_and_keeps_the_rules_own(backend: RulesClient) -> None:
+    from guard_core.handlers.ipban_handler import ip_ban_manager
+
+    with running() as client:
+        backend.push(version=1, ip_blacklist=["192.0.2.9"])
+        eventually(lambda: "192.0.2.9" in ip_ban_manager.banned_ips)
+        client.portal.call(ip_ban_manager.ban_ip, ADDRESS, 600)  # type: ignore[union-attr]
+        assert client.get("/item").status_code == 403
+        backend.push(version=2, ip_blacklist=["192.0.2.9"], enable_ip_banning=False)
+        becomes(client, 200)
+        assert "192.0.2.9" in ip_ban_manager.banned_ips
+
+
+def test_rules_that_replace_others_start_from_the_applications_own_configuration(backend: RulesClient) -> None:
+    config = settings(blocked_user_agents=["own"], auto_ban_threshold=8)
+    with running(config) as client:
+        backend.push(version=1, blocked_user_agents=["testclient"], emergency_mode=True)
+        becomes(client, 503)
+        backend.push(version=2, emergency_mode=True)
+        eventually(lambda: config.blocked_user_agents == ["own"])
+        assert (config.emergency_mode, config.auto_ban_threshold) == (True, 4)
+        backend.push(version=3)
+        becomes(client, 200)
+        assert (config.blocked_user_agents, config.emergency_mode, config.auto_ban_threshold) == (["own"], False, 8)
