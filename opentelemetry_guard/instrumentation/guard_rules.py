@@ -219,13 +219,6 @@ def _look_at_countries(config: Any, rules: Any | None) -> None:
     """Have an application's middlewares look at countries for as long as rules name some."""
     wanted = bool(getattr(rules, "blocked_countries", ()) or getattr(rules, "whitelist_countries", ()))
     handler = getattr(config, "geo_ip_handler", None)
-    if wanted and handler is None:
-        log_once(
-            _logger,
-            logging.WARNING,
-            "dynamic rules: blocked_countries and whitelist_countries have no effect, because nothing tells an "
-            "address's country: give SecurityConfig a geo_ip_handler",
-        )
     for middleware in list(_without_countries):
         if getattr(middleware, "config", None) is config:
             middleware.geo_ip_handler = handler if wanted else None
