@@ -11,6 +11,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import requests
@@ -103,7 +104,7 @@ class HTTPTransport:
         self._identify = identify or (lambda: config.install_id or install_id(state_directory()))
         self._made_headers: Mapping[str, str] | None = None
         self._local = threading.local()
-        self._workers = Workers("OtelGuardRequest", self._close_session)
+        self._workers = Workers("OtelGuardRequest", partial(_close_session, self._local))
 
     @property
     def _headers(self) -> Mapping[str, str]:
@@ -146,7 +147,7 @@ class HTTPTransport:
         headers = {name: value for name, value in self._headers.items() if name != "Content-Type"}
         if etag:
             headers["If-None-Match"] = etag
-        answer = self._request("GET", _RULES_PATH, headers, None, timeout, MAX_RULES, keep=False)
+        answer = self._request("GET", _RULES_PATH, headers, None, timeout, MAX_RULES, keep=False, keep_thread=False)
         if isinstance(answer, Outcome):
             return RulesAnswer(answer)
         if len(answer.body) >= MAX_RULES:
@@ -183,6 +184,7 @@ class HTTPTransport:
         timeout: float,
         most: int,
         keep: bool = True,
+        keep_thread: bool = True,
     ) -> _Answer | Outcome:
         """Make one request, and read `most` bytes of the answer; where there is none, say why."""
         seconds = min(self._config.timeout, timeout)
@@ -198,11 +200,11 @@ class HTTPTransport:
             finally:
                 if not keep_it:
                     # After a failure too: the next session reads certificates anew, which may have been renewed.
-                    self._close_session()
+                    _close_session(self._local)
             return answer
 
         try:
-            return self._workers.call(make, seconds)
+            return self._workers.call(make, seconds, keep_thread)
         except Exception as error:  # noqa: BLE001  urllib3's and http.client's errors have no common base; none may pass
             return self._without_secrets(Outcome(Verdict.RETRY, reason=_describe(error), timed_out=_is_timeout(error)))
 
@@ -241,12 +243,13 @@ class HTTPTransport:
             self._local.session, self._local.pid = session, os.getpid()
         return session
 
-    def _close_session(self) -> None:
-        """Close this thread's connections."""
-        session = getattr(self._local, "session", None)
-        if session is not None:
-            session.close()
-            del self._local.session
+
+def _close_session(local: threading.local) -> None:
+    """Close this thread's connections."""
+    session = getattr(local, "session", None)
+    if session is not None:
+        session.close()
+        del local.session
 
 
 def new_session(config: GuardConfig) -> requests.Session:

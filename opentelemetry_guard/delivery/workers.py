@@ -10,6 +10,7 @@ import logging
 import os
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -52,9 +53,11 @@ class Workers:
         self._name = name
         self._at_end = at_end
         self._idle: deque[_Worker] = deque()
+        # Its idle thread must not outlive it; and at the end of the process there is nothing to free.
+        weakref.finalize(self, _dismiss, self._idle).atexit = False
 
-    def call(self, job: Callable[[], T], seconds: float) -> T:
-        """Return what `job` returns, or raise what it raises.
+    def call(self, job: Callable[[], T], seconds: float, keep: bool = True) -> T:
+        """Return what `job` returns, or raise what it raises; without `keep` its thread ends.
 
         Where the interpreter starts no threads any more, the job runs on the calling thread.
 
@@ -72,19 +75,19 @@ class Workers:
             result = answer.result(min(threading.TIMEOUT_MAX, max(0.0, deadline - time.monotonic())))
         except FutureTimeoutError:
             if answer.done():
-                self._keep(worker)
+                self._settle(worker, keep)
                 raise  # its own
             _left.append(worker.thread)
             worker.end()
             raise TimeoutError(f"the call has timed out after {seconds:.3g} seconds") from None
         except Exception:
-            self._keep(worker)
+            self._settle(worker, keep)
             raise
         except BaseException:
             # The caller is interrupted while it waits; the job ends by itself.
             worker.end()
             raise
-        self._keep(worker)
+        self._settle(worker, keep)
         return result
 
     def close(self) -> None:
@@ -117,11 +120,16 @@ class Workers:
                 return worker
         return None
 
-    def _keep(self, worker: _Worker) -> None:
-        if self._idle:
+    def _settle(self, worker: _Worker, keep: bool) -> None:
+        if self._idle or not keep:
             worker.end()
         else:
             self._idle.append(worker)
+
+
+def _dismiss(idle: deque[_Worker]) -> None:
+    for worker in tuple(idle):
+        worker.end()
 
 
 class _Worker:
