@@ -84,6 +84,11 @@ _PASSWORD = re.compile(r"passw(?:or)?d|passphrase|passcode|kennwort|passwort|con
 
 _PLAIN_NAME = re.compile(r"[\w.$-]{1,80}")
 
+_HINT = re.compile(
+    r"pass|pw|secret|token|jwt|cred|cookie|csrf|xsrf|auth|assert|hmac|sign|key|sess|code|verif|otp|pin|wort|contra"
+)
+"""What each name has in it that is known by its end."""
+
 _ALIKE = str.maketrans("", "", "-_ ")
 _LONGEST = 256
 """Characters of a name that are looked at, from its end."""
@@ -228,6 +233,8 @@ class Names:
 
 def _family_by_end(name: str, found: str) -> _Family | None:
     """Return what a name is by how it ends."""
+    if not _HINT.search(found):
+        return None  # most names: a client can invent any number of them
     words = [word.lower() for word in _WORDS.findall(name)]
     if (
         _PASSWORD.search(found)
