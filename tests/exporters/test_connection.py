@@ -33,7 +33,7 @@ ROOT = Path(__file__).parents[2]
 
 def sender_threads() -> list[threading.Thread]:
     """Return the threads of deliveries that run in this process."""
-    return [thread for thread in threading.enumerate() if thread.name.startswith("OtelGuard")]
+    return [thread for thread in threading.enumerate() if thread.name == "OtelGuardSender"]
 
 
 def run(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
