@@ -34,7 +34,6 @@ from .outcome import Outcome, Verdict
 from .reporter import StatusReporter
 from .route import ROUTES, Route, RouteName
 from .sender import Equipment, Sender
-from .source import MERGE_BATCHES
 from .stats import DeliveryStats, sum_stats
 from .stores import distinct, earlier_stores, open_store, options_of, others, same_store
 from .transport import HTTPTransport, Transport
@@ -51,6 +50,8 @@ PROBE_SECONDS = 5.0
 """Seconds that the question may take who it is that refuses rows before anything was accepted."""
 FALLBACK_BYTES = 8 * 1024 * 1024
 """Bound in bytes of what waits in memory while the queue itself can't be written."""
+RETURN_SECONDS = 0.05
+"""Seconds of each of the sender's turns in which rows go back from memory to the store that can be written again."""
 REMEMBERED_KEYS = 8192
 """Idempotency keys that are remembered, so that an event that arrives through two signals is delivered once."""
 
@@ -105,6 +106,7 @@ class Delivery:
         self._lock = threading.Lock()
         self._recent: OrderedDict[str, None] = OrderedDict()
         self._degraded = False
+        self._returning = False
         self._states: dict[str, tuple[BreakerState, bool]] = {}
         self._trends: Trends | None = None
         self.closed = False
@@ -205,6 +207,7 @@ class Delivery:
             self._lease_seconds,
             RetryPolicy(self.config.retry_attempts, self.config.backoff_factor),
             self._ask_whether_known,
+            self._return_some,
         )
 
     def _ask_whether_known(self) -> bool:
@@ -292,7 +295,7 @@ class Delivery:
         self._sender.flush(left, hurry=True, content=lambda: not self._volatile_batches())
         self.closed = True
         self._sender.stop(deadline - time.monotonic())
-        self._move_back()
+        self._move_back(self.closing_seconds)
         if self._reporter is not None:
             # Before the stores are closed, which it reads; in what is left of the time for sending.
             self._reporter.stop(deadline - time.monotonic())
@@ -408,21 +411,35 @@ class Delivery:
             with self._lock:
                 self._degraded = False
             _logger.info("the Guard delivery queue can be written again")
-            self._move_back()
+            # The sender moves it: whoever exports has only its own rows to wait for.
+            self._returning = True
 
-    def _move_back(self) -> None:
-        """Move what waits in memory to the store, as far as the store takes it; what is being sent right now stays."""
+    def _return_some(self) -> bool:
+        """Move a part of what waits in memory back to the store; return whether there is more, for the next turn."""
+        if self._returning:
+            self._returning = self._move_back(RETURN_SECONDS)
+        return self._returning
+
+    def _move_back(self, seconds: float) -> bool:
+        """Move what waits in memory to the store for so long, as far as it takes it; return whether there is more.
+
+        What is being sent right now stays.
+        """
         leases: Sequence[Lease] = ()
+        ends = time.monotonic() + seconds
         try:
             for kind in KINDS:
-                while leases := self._fallback.lease(kind, math.inf, MERGE_BATCHES):
+                while leases := self._fallback.lease(kind, math.inf):
                     for lease in leases:
                         self._put_back(lease)
                         self._fallback.forget(lease.batch.batch_id)
+                    if time.monotonic() >= ends:
+                        return True
         except Exception as error:  # noqa: BLE001  a user's own store may raise anything; the rows stay in memory
             _logger.debug("the Guard delivery queue doesn't take back what waits in memory: %s", error)
             for lease in leases:
                 self._fallback.defer(lease.batch.batch_id, 0.0, lease.refusals)
+        return False
 
     def _put_back(self, lease: Lease) -> None:
         if lease.attempts and isinstance(self._queue, LocalQueue):

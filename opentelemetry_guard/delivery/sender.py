@@ -52,6 +52,7 @@ class Equipment:
         lease_seconds: how long a lease lasts; it is renewed four times as often.
         retry: when a batch that failed is tried again.
         is_known: finds out whether it is the Guard backend that answers, by a call that carries no rows.
+        upkeep: a short piece of work that each turn begins with; it returns whether there is more of it.
     """
 
     queues: Sequence[DeliveryQueue]
@@ -61,6 +62,7 @@ class Equipment:
     lease_seconds: float
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     is_known: Callable[[], bool] = lambda: False
+    upkeep: Callable[[], bool] = lambda: False
 
 
 class Sender:
@@ -238,6 +240,7 @@ class Sender:
         """Send at most one batch. Return 0 to be called again at once, seconds to wait, or None to wait for `wake`."""
         self._take_equipment()
         self._hurry_once()
+        busy = self._equipment.upkeep()
         sources = [source for source in self._sources if source.open()]
         now = time.monotonic()
         lease_seconds = self._equipment.lease_seconds
@@ -259,6 +262,8 @@ class Sender:
                     self._turns += 1
                     self._handle(source, route, leases)
                     return 0.0
+        if busy:
+            return 0.0
         if any(source.failing for source in self._sources):
             return min(wait, UNAVAILABLE_SECONDS)
         # Also where there is no store yet: a sibling may begin one, and leave something behind.

@@ -39,6 +39,8 @@ DROPPED_DEAD_LETTER_OVERFLOW = "dead_letter_overflow"
 """Reason of dead letters that made room for newer ones."""
 DROPPED_PURGED = "purged"
 """Reason of dead letters that somebody purged."""
+DROPPED_STORE_REMOVED = "store_removed"
+"""Reason of rows whose store somebody removed or replaced while they were in it."""
 DROPPED_CORRUPT = "corrupt"
 """Reason of batches whose stored bytes no longer match their checksum."""
 

@@ -68,6 +68,10 @@ APPLICATION_ID = 0x4F544721
 """Marks the file as ours, so that nobody else's database is ever changed."""
 
 
+Moves = Callable[[sqlite3.Connection], object]
+"""What is to be done in a transaction of a connection."""
+
+
 @dataclass(slots=True)
 class _Handle:
     """One process's connection. The lock is held for every use of the other fields and of the connection."""
@@ -76,6 +80,7 @@ class _Handle:
     connection: sqlite3.Connection | None = None
     file: Identity | None = None
     busy_timeout: int = -1
+    carried: list[Moves] = field(default_factory=list)
 
 
 class Database:
@@ -89,12 +94,14 @@ class Database:
         migrations: Mapping[int, str],
         private_directory: bool = False,
         at_opening: Callable[[sqlite3.Connection], object] = lambda connection: None,
+        at_leaving: Callable[[sqlite3.Connection], Moves] = lambda connection: lambda connection: None,
     ) -> None:
         """Take the file's `path`, the statements that create the `schema`, and its `version` (from 1).
 
         The schema has a table ``counters (name, value)``. `migrations` has, for each older version that can be
         opened, the statements that make it the next one. With `private_directory` an existing directory is made 0700.
-        `at_opening` is called in a transaction with every connection to a file that is sound.
+        `at_opening` is called in a transaction with every connection to a file that is sound, `at_leaving` with one
+        to a file that somebody removed or replaced; what it returns, with the connection to the file that follows.
         """
         self.path = path
         self._schema = schema
@@ -102,6 +109,7 @@ class Database:
         self._migrations = migrations
         self._private_directory = private_directory
         self._at_opening = at_opening
+        self._at_leaving = at_leaving
         self._handles: PerProcess[_Handle] = PerProcess(_Handle)
         _databases[id(self)] = self
 
@@ -237,8 +245,7 @@ class Database:
     ) -> T:
         """Run one transaction; the caller holds the handle's lock."""
         if handle.connection is not None and handle.file != identity(self.path):
-            # Somebody removed or replaced the file: what is written to it now would be lost
-            _disconnect(handle)
+            self._leave(handle)
         if handle.connection is None:
             self._connect(handle, deadline)
         connection = handle.connection
@@ -254,6 +261,23 @@ class Database:
             _roll_back(handle, connection)
             raise
         return result
+
+    def _leave(self, handle: _Handle) -> None:
+        """Give up a file that somebody removed or replaced: what is written to it now would be lost.
+
+        What was in it can still be counted.
+        """
+        assert handle.connection is not None  # noqa: S101 (for the type checker: the caller has looked)
+        logger.error(
+            "Somebody removed or replaced the queue %s while it was in use: what waited in it is lost, and a new one "
+            "is begun; stop the applications that use a queue before you remove it",
+            self.path,
+        )
+        try:
+            handle.carried.append(self._at_leaving(handle.connection))
+        except sqlite3.Error as error:
+            logger.debug("what was in %s can't be counted: %s", self.path, error)
+        _disconnect(handle)
 
     def _connect(self, handle: _Handle, deadline: float) -> None:
         """Open the file, creating it where it is absent; the caller holds the handle's lock."""
@@ -280,7 +304,10 @@ class Database:
         connection.execute("BEGIN IMMEDIATE")
         try:
             self._at_opening(connection)
+            for moves in handle.carried:
+                moves(connection)
             connection.execute("COMMIT")
+            handle.carried.clear()
         except BaseException:
             _roll_back(handle, connection)
             raise

@@ -27,7 +27,7 @@ from .exchange import check_exchange
 from .local import Holding
 from .overflow import End, eviction_order, room_can_be_made
 from .process import PerProcess
-from .steady import Steady
+from .steady import STEADY
 from .url import check_memory_url
 
 
@@ -93,7 +93,6 @@ class MemoryQueue:
         """
         self._options = options
         self._process: PerProcess[_Rows] = PerProcess(_Rows)
-        self._steady = Steady()
 
     @classmethod
     def from_url(cls, url: str, options: QueueOptions) -> MemoryQueue:
@@ -148,7 +147,7 @@ class MemoryQueue:
         oldest: bool = False,
     ) -> list[Lease]:
         """Hand out the newest or oldest due batches of `kind` as `DeliveryQueue.lease` says."""
-        rows, now = self._rows(), self._steady.at(now)
+        rows, now = self._rows(), STEADY.at(now)
         with rows.lock:
             queued = rows.queued[kind]
             chosen = list(_choose(queued if oldest else reversed(queued), now, max_batches, max_bytes, max_rows))
@@ -178,7 +177,7 @@ class MemoryQueue:
             entry = _land(rows, batch_id)
             if entry is None:
                 return False
-            entry.due, entry.refusals = self._steady.at(until), refusals
+            entry.due, entry.refusals = STEADY.at(until), refusals
             _insert_queued(rows, entry)
             return True
 

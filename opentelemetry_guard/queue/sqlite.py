@@ -19,6 +19,7 @@ from .base import (
     DROPPED_DEAD_LETTER_OVERFLOW,
     DROPPED_OVERFLOW,
     DROPPED_PURGED,
+    DROPPED_STORE_REMOVED,
     KINDS,
     Batch,
     DeadLetter,
@@ -35,7 +36,7 @@ from .exchange import check_exchange, check_ids
 from .local import Holding
 from .overflow import End, eviction_order, room_can_be_made
 from .process import PerProcess
-from .steady import Steady, boot
+from .steady import STEADY, boot
 from .url import destination_path, sqlite_path
 
 logger = logging.getLogger(__name__)
@@ -116,11 +117,16 @@ class SqliteQueue:
         self._options = options
         self._clock = clock
         self._database = Database(
-            Path(os.path.abspath(os.fspath(path))), SCHEMA, SCHEMA_VERSION, MIGRATIONS, private_directory, _after_boot
+            Path(os.path.abspath(os.fspath(path))),
+            SCHEMA,
+            SCHEMA_VERSION,
+            MIGRATIONS,
+            private_directory,
+            _after_boot,
+            self._count_lost,
         )
         self._owner: PerProcess[str] = PerProcess(_new_owner)
         self._removed_bytes = 0
-        self._steady = Steady()
 
     @classmethod
     def from_url(cls, url: str, options: QueueOptions) -> SqliteQueue:
@@ -145,7 +151,7 @@ class SqliteQueue:
         self._append(batch, attempts=0)
 
     def _append(self, batch: Batch, attempts: int) -> None:
-        now = self._steady.at(self._clock())
+        now = STEADY.at(self._clock())
         size = len(batch.body)
         roomy = self._database.has_ample_space(size)
 
@@ -185,8 +191,8 @@ class SqliteQueue:
         self._write(work)
 
     def exists(self) -> bool:
-        """Whether the file exists; it is not opened for that."""
-        return self._database.exists
+        """Whether the file exists, or did until somebody removed it; it is not opened for that."""
+        return self._database.exists or self._database.is_open
 
     def lease(
         self,
@@ -199,7 +205,7 @@ class SqliteQueue:
     ) -> list[Lease]:
         """Hand out the newest or oldest due batches of `kind` as `DeliveryQueue.lease` says."""
         # Mostly there is nothing, and a look keeps nobody from writing
-        now = self._steady.at(now)
+        now = STEADY.at(now)
         if self._database.is_open and self._database.run(lambda found: self._on(found).is_idle(kind, now), begin=""):
             return []
 
@@ -232,7 +238,7 @@ class SqliteQueue:
 
     def defer(self, batch_id: str, until: float, refusals: int = 0) -> bool:
         """Put a batch that is in flight back until `until` (Unix seconds)."""
-        due = self._steady.at(until)
+        due = STEADY.at(until)
 
         def work(tx: _Transaction) -> bool:
             held = tx.held(batch_id)
@@ -279,7 +285,7 @@ class SqliteQueue:
 
     def renew(self, now: float) -> None:
         """Extend this owner's lease to `now` plus the lease time."""
-        steady = self._steady.at(now)
+        steady = STEADY.at(now)
         self._write(lambda tx: tx.renew(steady))
 
     def release(self) -> None:
@@ -412,6 +418,25 @@ class SqliteQueue:
             return True
 
         return self._write(work)
+
+    def _count_lost(self, connection: sqlite3.Connection) -> Callable[[sqlite3.Connection], object]:
+        """Count what this owner had in a file that is gone; return what writes it down in the next one.
+
+        Each owner counts its own rows, so that none is counted twice.
+        """
+        tx = self._on(connection)
+        lost: list[tuple[Kind, int]] = tx.execute(
+            "SELECT kind, sum(rows) FROM batches WHERE owner = ? GROUP BY kind", tx.owner
+        ).fetchall()
+
+        def write_down(following: sqlite3.Connection) -> None:
+            tx = self._on(following)
+            for kind, rows in lost:
+                tx.count(kind, "accepted", rows)
+                tx.count_dropped(kind, DROPPED_STORE_REMOVED, rows)
+            tx.write_counters()
+
+        return write_down
 
     def _on(self, connection: sqlite3.Connection) -> _Transaction:
         return _Transaction(connection, self._owner.get(), self._options.lease_seconds)

@@ -127,6 +127,54 @@ def test_while_the_store_fails_rows_wait_in_memory_and_are_delivered_from_there(
         made.close(WATCHDOG)
 
 
+class Noted(Unreliable):
+    """A store that fails until it is told otherwise, and notes whose thread brings it rows."""
+
+    def __init__(self) -> None:
+        super().__init__(QueueOptions("x"))
+        self.threads: list[str] = []
+
+    def append(self, batch: Batch) -> None:
+        super().append(batch)
+        self.threads.append(threading.current_thread().name)
+
+
+def test_whoever_exports_after_an_outage_brings_its_own_rows_and_the_sender_the_others() -> None:
+    with guard_server() as server:
+        server.answer(503, times=None)
+        queue = Noted()
+        made = delivery(server, queue, breaker_failures=1, breaker_recovery=3600, breaker_max_recovery=3600)
+        queue.error = QueueUnavailable("locked")
+        for number in range(300):
+            made.submit("events", events(str(number)))
+        queue.error = None
+        made.submit("events", events("own"))
+        assert not made.flush(WATCHDOG)
+        assert queue.stats().depth >= 300  # one may have been on its way meanwhile
+        ours = threading.current_thread().name
+        assert queue.threads.count(ours) == 1
+        assert set(queue.threads) == {ours, "OtelGuardSender"}
+        ledger = made.stats().ledger["events"]
+        assert (ledger.accepted, ledger.queued) == (301, 301)
+        made.close(0.0)
+
+
+def test_a_store_that_fails_again_on_the_way_back_loses_nothing() -> None:
+    with guard_server() as server:
+        server.answer(503, times=None)
+        queue = Noted()
+        made = delivery(server, queue)
+        queue.error = QueueUnavailable("locked")
+        made.submit("events", events(*map(str, range(50))))
+        assert made._move_back(1.0) is False
+        assert made.stats().ledger["events"].accepted == 50
+        queue.error = None
+        server.answer(times=None)
+        made.flush(WATCHDOG)
+        server.wait_for_events(50)
+        made.close(WATCHDOG)
+
+
 def test_a_store_that_fails_is_asked_once_a_submit() -> None:
     with guard_server() as server:
         queue = Unreliable(QueueOptions("x"))

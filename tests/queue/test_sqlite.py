@@ -15,12 +15,19 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opentelemetry_guard.queue.base import DROPPED_CORRUPT, DeliveryQueue, QueueOptions, QueueUnavailable
+from opentelemetry_guard.queue.base import (
+    DROPPED_CORRUPT,
+    DROPPED_STORE_REMOVED,
+    DeliveryQueue,
+    QueueOptions,
+    QueueUnavailable,
+)
 from opentelemetry_guard.queue.conformance import QueueConformance, make_batch
 from opentelemetry_guard.queue.database import DAMAGED_FILES_KEPT, JOURNAL_BYTES, RESERVE_BYTES, space_needed
 from opentelemetry_guard.queue.sqlite import CLAIM_BATCHES, SCHEMA_VERSION, SqliteQueue
@@ -485,6 +492,35 @@ def test_workers_that_meet_a_damaged_file_agree_on_one_new_one(tmp_path: Path) -
     assert first.stats().set_aside == second.stats().set_aside == 1
     first.close()
     second.close()
+
+
+@pytest.mark.parametrize("replaced", [False, True], ids=["removed", "replaced"])
+def test_what_was_in_a_removed_file_is_told_once_and_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, replaced: bool
+) -> None:
+    owner, sibling = (SqliteQueue(tmp_path / "guard.db", OPTIONS) for _ in range(2))
+    for name in ("a", "b", "c"):
+        owner.append(make_batch(name, rows=5))
+    sibling.append(make_batch("d", rows=2))
+    assert owner.lease("events", time.time())
+    for file in tmp_path.glob("guard.db*"):
+        file.unlink()
+    if replaced:
+        other = SqliteQueue(tmp_path / "guard.db", OPTIONS)
+        other.append(make_batch("new"))
+        other.close()
+    for queue in (owner, sibling):
+        assert queue.exists()
+        queue.renew(time.time())
+        queue.append(make_batch(str(uuid4())))
+    ledger = owner.stats().ledger["events"]
+    assert ledger.dropped == {DROPPED_STORE_REMOVED: 17}
+    assert ledger.balanced
+    told = [record for record in caplog.records if "removed or replaced" in record.message]
+    assert len(told) == 2  # one of each owner's connections
+    assert str(tmp_path / "guard.db") in told[0].message
+    owner.close()
+    sibling.close()
 
 
 def test_a_removed_file_is_begun_anew_instead_of_written_into_the_void(queue: SqliteQueue) -> None:
