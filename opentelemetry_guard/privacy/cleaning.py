@@ -25,7 +25,7 @@ from .cards import is_card_number
 from .hashed_addresses import AddressHash, is_address_name, literals
 from .mask import MASK
 from .quoted_content import CONTENT_KEYS, CONTENT_KEYS_OF, MATCH_KEYS, without_content
-from .route_values import mask_route_values
+from .route_values import mask_route_values, names_secrets
 from .secrets_in_text import HASHED_ADDRESS, mask, mask_path, mask_query
 from .sensitive_names import Names, canonical
 from .shortening import fits, shorten
@@ -146,7 +146,7 @@ class Privacy:
     def _without_route_values(self, row: Row) -> Row:
         """Return an event whose endpoint is a route's template without the secrets in the paths that it also tells."""
         route, metadata = row.get("endpoint"), row.get("metadata")
-        if not isinstance(route, str) or "{" not in route:
+        if not names_secrets(route, self._names):
             return row
         changes: Row = dict(self.route_changes(row, route))  # type: ignore[arg-type]  # texts alone are changed
         if isinstance(metadata, dict) and (inner := self.route_changes(metadata, route)):
@@ -203,7 +203,7 @@ class Privacy:
 
     def route_changes(self, attributes: Mapping[str, AnyValue], route: object) -> dict[str, AnyValue]:
         """Return those of the attributes that are paths or URLs with a secret by the template of their route."""
-        if not isinstance(route, str) or "{" not in route:
+        if not isinstance(route, str) or not names_secrets(route, self._names):
             return {}
         changes: dict[str, AnyValue] = {}
         for name, value in attributes.items():

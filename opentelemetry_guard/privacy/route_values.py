@@ -12,6 +12,11 @@ _PARAMETER = re.compile(r"\{(?P<name>[A-Za-z_]\w*)(?P<convertor>:[A-Za-z_]\w*)?\
 """A parameter in the template of a route (`starlette.routing.compile_path`)."""
 
 
+def names_secrets(route: object, names: Names) -> bool:
+    """Whether a route is a template with a sensitive parameter."""
+    return isinstance(route, str) and "{" in route and any(name in names for name in _pattern(route)[1])
+
+
 def mask_route_values(path: str, route: str, names: Names) -> str:
     """Return a path, or a URL with it, without the values of sensitive parameters of its route.
 
