@@ -7,8 +7,13 @@ request a note goes nowhere.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar, Token
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 MAX_NOTES = 100
 """Events of one request that are remembered."""
@@ -29,6 +34,23 @@ def begin() -> tuple[Notes, Token[Notes | None]]:
 def end(token: Token[Notes | None]) -> None:
     """Remember no more."""
     _notes.reset(token)
+
+
+def carried(work: Callable[P, T]) -> Callable[P, T]:
+    """Return `work` for a thread that has no copy of the context: its events are noted here, too."""
+    notes = _notes.get()
+    if notes is None:
+        return work
+
+    @functools.wraps(work, updated=())
+    def carrying(*args: P.args, **kwargs: P.kwargs) -> T:
+        token = _notes.set(notes)
+        try:
+            return work(*args, **kwargs)
+        finally:
+            _notes.reset(token)
+
+    return carrying
 
 
 def note(row: Mapping[str, object]) -> None:

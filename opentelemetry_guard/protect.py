@@ -24,6 +24,7 @@ from typing import Any, Protocol, TypeVar
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
+from starlette.websockets import WebSocket, WebSocketState
 
 R = TypeVar("R")
 
@@ -65,9 +66,10 @@ class Guard:
 
         It stands under the route's decorator. The endpoint needs no parameter
         for the request, and may be a plain function, which runs in a thread
-        as ever. An exception that the handler gives no Response for is raised
-        again, and so is one of a call that has no request. Where an endpoint
-        has several handlers, the innermost comes first.
+        as ever. A WebSocket is refused with the Response, or closed where it
+        was accepted. An exception that the handler gives no Response for is
+        raised again, and so is one of a call that has no request. Where an
+        endpoint has several handlers, the innermost comes first.
 
         Raises:
             KeyError: there is no such handler.
@@ -94,7 +96,10 @@ class Guard:
                     return await _call(endpoint, arguments, keywords)
                 except Exception as exception:
                     answer = None if request is None else await _handled(handler, request, exception)
-                    if isinstance(answer, Response):
+                    if isinstance(answer, Response) and isinstance(request, WebSocket):
+                        if await _answered(request, answer):
+                            return None
+                    elif isinstance(answer, Response):
                         return answer
                     raise
 
@@ -117,6 +122,23 @@ async def _handled(handler: ExceptionHandler, request: HTTPConnection, exception
         return await handler.handle(request, exception)
     answer = await run_in_threadpool(handler.handle, request, exception)
     return await answer if inspect.isawaitable(answer) else answer
+
+
+async def _answered(websocket: WebSocket, answer: Response) -> bool:
+    """Answer a WebSocket's client by a handler's Response; return False where nobody is there to hear it.
+
+    A handshake that was not accepted yet is refused with the Response, or without it where the server knows no such
+    answer. Afterwards only a close code can be sent: 1008 for a status below 500, 1011 for others (RFC 6455, 7.4.1).
+    """
+    if WebSocketState.DISCONNECTED in (websocket.client_state, websocket.application_state):
+        return False
+    if websocket.application_state is WebSocketState.CONNECTED:
+        await websocket.close(1008 if answer.status_code < 500 else 1011)
+    elif "websocket.http.response" in (websocket.scope.get("extensions") or ()):
+        await websocket.send_denial_response(answer)
+    else:
+        await websocket.close(1008)
+    return True
 
 
 def _request_among(arguments: tuple[Any, ...], keywords: dict[str, Any]) -> HTTPConnection | None:

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import atexit
+import logging
 import os
 import threading
 import weakref
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 
 from opentelemetry import context as otel_context
 from opentelemetry.context import Context
 
+from .. import incident
 from ..emit import Emitter
+from ..once import log_once
 from ..queue.base import Kind
 from ..tally import TALLY
+
+_logger = logging.getLogger(__name__)
 
 MAX_HELD = 2048
 """Rows that are held at most, as many as a batch processor of the SDK takes."""
 
 NOT_STARTED = "not_started"
-"""Reason: it was the oldest of too many that were sent before the agent was started."""
+"""Reason: the agent was not started, before too many were sent or before the process ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +54,9 @@ class Held:
     def put(self, kind: Kind, fields: Mapping[str, object]) -> None:
         """Hold one row with the trace it belongs to; the oldest goes, and is counted, where there are too many."""
         row = _Row(kind, fields, otel_context.get_current())
+        if kind == "events":
+            incident.note(fields)  # its request may be over when it is emitted
+        _say_at_the_end()
         with self._lock:
             self._rows.append(row)
             oldest = self._rows.popleft() if len(self._rows) > MAX_HELD else None
@@ -69,16 +79,43 @@ class Held:
                     return
                 row = self._rows.popleft()
             token = otel_context.attach(row.context)
+            _, notes_token = incident.begin()  # it is no event of the request that starts the agent
             try:
                 if row.kind == "events":
                     emitter.emit_event(row.fields)
                 else:
                     emitter.record_metric(row.fields)
             finally:
+                incident.end(notes_token)
                 otel_context.detach(token)
+
+    def give_up(self) -> int:
+        """Count what is held as dropped, for the end of the process; return how many rows that were."""
+        with self._lock:
+            rows, self._rows = self._rows, deque()
+        for row in rows:
+            TALLY.emit(row.kind)
+            TALLY.drop(row.kind, NOT_STARTED)
+        return len(rows)
 
 
 _all: weakref.WeakSet[Held] = weakref.WeakSet()
+
+
+@cache
+def _say_at_the_end() -> None:
+    atexit.register(_give_up)
+
+
+def _give_up() -> None:
+    lost = sum(held.give_up() for held in list(_all))
+    if lost:
+        log_once(
+            _logger,
+            logging.ERROR,
+            f"{lost} events and metrics are lost: they were sent to an agent that was never started, or was stopped; "
+            "call agent.start() before",
+        )
 
 
 def _after_fork_in_child() -> None:

@@ -10,10 +10,11 @@ from __future__ import annotations
 import gc
 import logging
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
-from .. import emit
+from .. import emit, incident
 from ..emit import Emitter
 from ..once import log_once
 from ..settings.instrumentation import GuardOptions
@@ -67,6 +68,8 @@ def apply(cls: Any, options: GuardOptions, emitter: Emitter | None) -> None:
         if _judge is None:
             _judge = AnswerJudge(options, emitter or emit._global_emitter, _analyzer(options))
             request_following.observe(_judge)
+            # Event loops hand work to a thread by this, and not with the context of the request.
+            _patches.wrap(ThreadPoolExecutor, "submit", _carrying)
         wanted = options.http_events or options.behavior or options.resource_metrics
         if wanted and "build_middleware_stack" in vars(cls):
             _patches.wrap(cls, "build_middleware_stack", _followed)
@@ -83,6 +86,15 @@ def remove() -> None:
         request_following.ignore(_judge)
         _judge = None
     _patches.undo()
+
+
+def _carrying(submit: AnyFunction) -> AnyFunction:
+    """Have the events of a request noted that are emitted in the thread of a pool."""
+
+    def submit_carried(self: Any, fn: AnyFunction, /, *args: Any, **kwargs: Any) -> Any:
+        return submit(self, incident.carried(fn), *args, **kwargs)
+
+    return submit_carried
 
 
 def _followed_router(call: AnyFunction) -> AnyFunction:

@@ -16,9 +16,11 @@ _DECISIONS = ("ip_banned", "penetration_attempt")
 _DETECTION = (*_DECISIONS, "pattern_detected")
 _RATE_LIMIT = ("rate_limited", "dynamic_rule_violation", "decorator_violation")
 _ADDRESS = ("ip_blocked", "access_denied", "decorator_violation", "cloud_blocked", "country_blocked")
+_BEHAVIOR = ("ip_banned", "behavior_violation", "decorator_violation")
 """Event types that tell of the same incident, the best account first."""
 
 _RATE_LIMIT_RULES = frozenset({"rate_limit", "geo_rate_limit", "endpoint_rate_limit"})
+_BEHAVIOR_RULES = frozenset({"usage", "frequency", "return_pattern"})
 _ADDRESS_RULES = frozenset({"cloud_provider", "ip_restriction", "ip_blacklist", "ip_whitelist", "country"})
 
 
@@ -44,8 +46,14 @@ def fold(reports: Sequence[Report]) -> list[Incident]:
     """
     told: dict[tuple[object, ...], list[int]] = {}
     decided = next((report.get("ip_address") for report in reports if report.get("event_type") in _DECISIONS), None)
+    behavior: tuple[object, ...] | None = None
     for position, report in enumerate(reports):
-        told.setdefault(_incident(report, decided), []).append(position)
+        incident = _behavior_incident(report, behavior)
+        if incident is None:
+            incident = _incident(report, decided)
+        else:
+            behavior = incident
+        told.setdefault(incident, []).append(position)
     return [_merged(reports, positions) for positions in told.values()]
 
 
@@ -69,6 +77,26 @@ def _incident(report: Report, decided: object) -> tuple[object, ...]:
     return address, event_type, rule
 
 
+def _behavior_incident(report: Report, before: tuple[object, ...] | None) -> tuple[object, ...] | None:
+    """Return what the reports of one violated rule of behaviour have in common, None for another report.
+
+    The decorator tells of the violation, the ban of what it led to, the tracker of both.
+
+    Args:
+        report: one of them.
+        before: the incident of the last report of this kind, which a ban belongs to.
+    """
+    event_type, address = report.get("event_type"), str(report.get("ip_address"))
+    metadata = _metadata(report)
+    told = (metadata.get("violation_type"), metadata.get("decorator_type"), report.get("rule_type"))
+    rule = next((name for name in told if isinstance(name, str) and name in _BEHAVIOR_RULES), None)
+    if event_type == "behavior_violation" or (event_type == "decorator_violation" and rule):
+        return address, _BEHAVIOR, rule
+    if event_type == "ip_banned" and before is not None and "behavioral_violation" in str(report.get("reason")):
+        return before
+    return None
+
+
 def _merged(reports: Sequence[Report], positions: Sequence[int]) -> Incident:
     best, *others = sorted(positions, key=lambda position: _rank(reports[position]))
     merged = dict(reports[best])
@@ -86,7 +114,7 @@ def _merged(reports: Sequence[Report], positions: Sequence[int]) -> Incident:
 def _rank(report: Report) -> tuple[int, bool]:
     """Return a report's place among those of its incident: the better type first, then who knows the endpoint."""
     event_type = report.get("event_type")
-    family = next((family for family in (_DETECTION, _RATE_LIMIT, _ADDRESS) if event_type in family), ())
+    family = next((family for family in (_DETECTION, _RATE_LIMIT, _ADDRESS, _BEHAVIOR) if event_type in family), ())
     return family.index(str(event_type)) if family else 0, report.get("endpoint") is None
 
 

@@ -120,3 +120,19 @@ def test_a_script_that_never_stops_its_agent_delivers_all_the_same(
     )
     assert done.returncode == code
     assert [event["reason"] for event in server.events] == [end]
+
+
+def test_an_agent_that_is_never_started_says_what_it_loses_and_counts_it() -> None:
+    code = (
+        "import atexit\n"
+        "from opentelemetry_guard import AgentConfig, guard_agent\n"
+        "from opentelemetry_guard.tally import TALLY\n"
+        "atexit.register(lambda: print(TALLY.read()))\n"
+        "agent = guard_agent(AgentConfig(api_key='k' * 20, project_id='p'))\n"
+        "for number in range(3): agent.send_event({'event_type': 'ip_blocked', 'ip_address': '203.0.113.7'})\n"
+        "agent.send_metric({'metric_type': 'request_count', 'value': 1})\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert "4 events and metrics are lost" in done.stderr
+    assert "agent.start()" in done.stderr
+    assert "not_started" in done.stdout

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import Annotated, Any
 
 import pytest
-from fastapi import BackgroundTasks, Depends, FastAPI, HTTPException, Request
+from fastapi import BackgroundTasks, Depends, FastAPI, HTTPException, Request, WebSocket
 from fastapi.testclient import TestClient
 from pydantic import BaseModel
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.testclient import WebSocketDenialResponse
+from starlette.websockets import WebSocketDisconnect
 
 from opentelemetry_guard import Guard
 
@@ -215,3 +218,68 @@ def test_an_endpoint_may_have_several_handlers_of_which_the_innermost_comes_firs
 def test_a_class_in_the_place_of_a_handler_is_an_error() -> None:
     with pytest.raises(TypeError, match="'h' is the class SyncHandler, give an instance of it"):
         Guard(handlers={"h": SyncHandler})  # type: ignore[dict-item]
+
+
+class TestWebSockets:
+    """A handler's Response is the answer of a handshake, and the end of a connection."""
+
+    @pytest.fixture
+    def rooms(self) -> TestClient:
+        app = FastAPI()
+
+        class WebSocketHandler:
+            async def handle(self, connection: WebSocket, exc: Exception) -> Response | None:
+                return None if isinstance(exc, LookupError) else JSONResponse({"blocked": str(exc)}, int(str(exc)))
+
+        guard = Guard(handlers={"rooms": WebSocketHandler()})
+
+        @app.websocket("/{when}/{error}")
+        @guard.protect("rooms")
+        async def room(websocket: WebSocket, when: str, error: str) -> None:
+            if when == "after":
+                await websocket.accept()
+            raise (LookupError if error == "lookup" else ValueError)(error)
+
+        return TestClient(app)
+
+    def test_a_handshake_is_refused_with_the_response(self, rooms: TestClient) -> None:
+        with pytest.raises(WebSocketDenialResponse) as refused, rooms.websocket_connect("/before/403"):
+            pass
+        assert refused.value.status_code == 403
+
+    @pytest.mark.parametrize(("status", "code"), [(403, 1008), (500, 1011)])
+    def test_an_accepted_connection_is_closed(self, rooms: TestClient, status: int, code: int) -> None:
+        with rooms.websocket_connect(f"/after/{status}") as connection, pytest.raises(WebSocketDisconnect) as closed:
+            connection.receive_text()
+        assert closed.value.code == code
+
+    @pytest.mark.parametrize("when", ["before", "after"])
+    def test_an_exception_without_an_answer_is_raised_again(self, rooms: TestClient, when: str) -> None:
+        with pytest.raises(LookupError), rooms.websocket_connect(f"/{when}/lookup") as connection:
+            connection.receive_text()
+
+    def test_a_server_that_knows_no_denial_gets_a_close(self) -> None:
+        sent: list[Any] = []
+
+        async def run() -> None:
+            async def receive() -> Any:
+                return {"type": "websocket.connect"}
+
+            async def send(message: Any) -> None:
+                sent.append(message)
+
+            scope = {"type": "websocket", "path": "/", "headers": [], "query_string": b""}
+
+            @Guard(handlers={"x": AgentSecurityEventHandlerOfSockets()}).protect("x")
+            async def room(websocket: WebSocket) -> None:
+                raise ValueError("no")
+
+            await room(WebSocket(scope, receive, send))
+
+        asyncio.run(run())
+        assert [message["type"] for message in sent] == ["websocket.close"]
+
+
+class AgentSecurityEventHandlerOfSockets:
+    async def handle(self, connection: WebSocket, exc: Exception) -> Response:
+        return JSONResponse({}, 403)

@@ -25,6 +25,7 @@ from starlette.routing import Mount, Route, Router
 from support.asgi import BROWSER, fetch, get
 from support.recording import Recording, recording
 
+from opentelemetry_guard.agent.held import Held
 from opentelemetry_guard.instrumentation import application_patches, fastapi_apps, request_following
 from opentelemetry_guard.instrumentation.answered import AnsweredRequest
 from opentelemetry_guard.instrumentation.judging import AnswerJudge
@@ -713,3 +714,37 @@ def test_the_answer_of_a_middleware_of_a_router_bears_the_route(recorded: Record
 
     assert get(Router(routes=[Route("/pages/{page}", page)], middleware=[Middleware(Refusing)]), "/pages/3") == 403
     assert [event["endpoint"] for event in recorded.events()] == ["/pages/{page}"]
+
+
+def test_an_event_of_a_pools_thread_is_the_events_of_the_request(recorded: Recording) -> None:
+    app = FastAPI()
+
+    @app.get("/items/{number}")
+    async def item(number: int) -> None:
+        def work() -> None:
+            recorded.pipeline.emitter.emit_event(event_type="authentication_failed", ip_address="203.0.113.7")
+
+        await asyncio.get_running_loop().run_in_executor(None, work)
+        raise HTTPException(401)
+
+    assert get(app, "/items/7") == 401
+    assert recorded.types() == ["authentication_failed"]
+
+
+def test_an_event_that_an_agent_holds_is_the_events_of_the_request(recorded: Recording) -> None:
+    app, held = FastAPI(), Held()
+
+    @app.get("/items/{number}")
+    async def item(number: int) -> None:
+        held.put("events", {"event_type": "authentication_failed", "ip_address": "203.0.113.7"})
+        raise HTTPException(401)
+
+    @app.get("/start")
+    async def start() -> None:
+        held.emit_into(recorded.pipeline.emitter)
+        raise HTTPException(403)
+
+    assert get(app, "/items/7") == 401
+    assert recorded.types() == []
+    assert get(app, "/start") == 403
+    assert recorded.types() == ["authentication_failed", "access_denied"]

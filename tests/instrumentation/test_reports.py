@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -115,3 +116,33 @@ def test_folding_keeps_every_address_and_has_nothing_left_to_fold(reports: list[
     assert len(fold([told.report for told in once])) == len(once)
     for told in once:
         assert told.report["event_type"] == reports[told.position]["event_type"]
+
+
+@pytest.mark.parametrize("named", ["violation_type", "decorator_type"])
+@pytest.mark.parametrize("rule", ["usage", "frequency", "return_pattern"])
+@pytest.mark.parametrize("banned", [False, True])
+def test_a_violated_rule_of_behavior_is_one_incident(named: str, rule: str, banned: bool) -> None:
+    client = {"ip_address": "203.0.113.7"}
+    reports: list[dict[str, object]] = [
+        {**client, "event_type": "decorator_violation", "endpoint": "/x", "metadata": {named: rule, "threshold": 3}}
+    ]
+    if banned:
+        reports.append({**client, "event_type": "ip_banned", "reason": "behavioral_violation", "metadata": {}})
+    reports.append({**client, "event_type": "behavior_violation", "rule_type": rule, "metadata": {"window": 60}})
+    ((report, _),) = fold(reports)
+    assert report["event_type"] == ("ip_banned" if banned else "behavior_violation")
+    assert report["endpoint"] == "/x"
+    assert report["metadata"] == {named: rule, "threshold": 3, "window": 60}
+
+
+def test_two_violated_rules_of_behavior_and_an_attack_are_three_incidents() -> None:
+    client = {"ip_address": "203.0.113.7"}
+    reports: list[dict[str, object]] = [
+        {**client, "event_type": "penetration_attempt"},
+        *(
+            {**client, "event_type": kind, "rule_type": rule}
+            for rule in ("usage", "frequency")
+            for kind in ("decorator_violation", "behavior_violation")
+        ),
+    ]
+    assert [report["event_type"] for report, _ in fold(reports)] == ["penetration_attempt", *["behavior_violation"] * 2]
