@@ -98,8 +98,8 @@ def _terminate(signum: int, frame: FrameType | None) -> None:
     if os.getpid() == INIT:
         process_end.flush_in_background()
         return
-    if interruption.may_hold_lock(frame) and next(_attempts) < MAX_ATTEMPTS:
-        # What is interrupted may hold a lock that the providers want, and gives it back when it goes on.
+    if interruption.interrupts() and next(_attempts) < MAX_ATTEMPTS:
+        # What is interrupted may be an emission, or hold a lock that the providers want: let it go on first.
         _thread.start_new_thread(_again, (signum,))
         return
     # A second signal ends the process at once.

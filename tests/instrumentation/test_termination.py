@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 import uvicorn
 
+from opentelemetry_guard import process_end
 from opentelemetry_guard.instrumentation import termination
 
 
@@ -82,3 +84,16 @@ def test_it_is_handled_again_when_uvicorn_begins_to_serve_after_the_default_was_
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     uvicorn.Server(uvicorn.Config(app="nobody:app")).serve().close()
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_the_first_process_of_a_container_is_flushed_and_its_telemetry_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    flushed = threading.Event()
+    monkeypatch.setattr(termination, "INIT", os.getpid())
+    monkeypatch.setattr(process_end, "end", lambda: pytest.fail("the process goes on"))
+    monkeypatch.setattr(process_end, "flush", flushed.set)
+    assert termination.install()
+    signal.raise_signal(signal.SIGTERM)
+    assert flushed.wait(30)
+    assert signal.getsignal(signal.SIGTERM) is termination._terminate

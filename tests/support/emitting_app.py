@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -63,6 +64,19 @@ def emitting_app(environment: Mapping[str, str], *arguments: str) -> Iterator[Em
                 stream.close()
 
 
+def _commands() -> Iterator[str]:
+    """Yield the lines of standard input.
+
+    Python handles a signal that comes right before a blocking read when the read returns, so none blocks for long.
+    """
+    while True:
+        if select.select([sys.stdin], [], [], 0.2)[0]:
+            line = sys.stdin.readline()
+            if not line:
+                return
+            yield line
+
+
 def main(arguments: list[str]) -> None:
     """Set the providers up, as an application does, and do what standard input says."""
     from opentelemetry import _logs, metrics, trace
@@ -103,7 +117,7 @@ def main(arguments: list[str]) -> None:
         for provider in (logs, meters, spans):
             provider.shutdown()
 
-    for line in sys.stdin:
+    for line in _commands():
         command, *rest = line.split()
         if command == "emit":
             emit(*rest)
