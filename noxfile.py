@@ -30,6 +30,7 @@ def guard_oldest(session: nox.Session) -> None:
         "tests/instrumentation/test_fastapi_guard.py",
         "tests/instrumentation/test_guard_settings.py",
         "tests/instrumentation/test_guard_rules.py",
+        "tests/instrumentation/test_guard_behavior.py",
         "tests/instrumentation/test_guarded_application.py",
         *session.posargs,
     )
@@ -49,6 +50,7 @@ def guard_core(session: nox.Session, guard: str, core: str) -> None:
         "-q",
         "tests/instrumentation/test_fastapi_guard.py",
         "tests/instrumentation/test_guard_rules.py",
+        "tests/instrumentation/test_guard_behavior.py",
         "tests/instrumentation/test_guarded_application.py",
         *session.posargs,
     )

@@ -16,10 +16,14 @@ _DECISIONS = ("ip_banned", "penetration_attempt")
 _DETECTION = (*_DECISIONS, "pattern_detected")
 _RATE_LIMIT = ("rate_limited", "dynamic_rule_violation", "decorator_violation")
 _ADDRESS = ("ip_blocked", "access_denied", "decorator_violation", "cloud_blocked", "country_blocked")
-_BEHAVIOR = ("ip_banned", "behavior_violation", "decorator_violation")
+_BEHAVIOR_VIOLATIONS = ("behavioral_violation", "behavior_violation")
+"""How guard-core calls what its tracker of behaviour has found, since 4 and before."""
+
+_BEHAVIOR = ("ip_banned", *_BEHAVIOR_VIOLATIONS, "decorator_violation")
 """Event types that tell of the same incident, the best account first."""
 
 _RATE_LIMIT_RULES = frozenset({"rate_limit", "geo_rate_limit", "endpoint_rate_limit"})
+_RULE_NAMES = ("violation_type", "decorator_type", "rule_type")
 _BEHAVIOR_RULES = frozenset({"usage", "frequency", "return_pattern"})
 _ADDRESS_RULES = frozenset({"cloud_provider", "ip_restriction", "ip_blacklist", "ip_whitelist", "country"})
 
@@ -88,9 +92,10 @@ def _behavior_incident(report: Report, before: tuple[object, ...] | None) -> tup
     """
     event_type, address = report.get("event_type"), str(report.get("ip_address"))
     metadata = _metadata(report)
-    told = (metadata.get("violation_type"), metadata.get("decorator_type"), report.get("rule_type"))
+    # Each release and each reporter has its own place for it.
+    told = (source.get(name) for source in (metadata, report) for name in _RULE_NAMES)
     rule = next((name for name in told if isinstance(name, str) and name in _BEHAVIOR_RULES), None)
-    if event_type == "behavior_violation" or (event_type == "decorator_violation" and rule):
+    if event_type in _BEHAVIOR_VIOLATIONS or (event_type == "decorator_violation" and rule):
         return address, _BEHAVIOR, rule
     if event_type == "ip_banned" and before is not None and "behavioral_violation" in str(report.get("reason")):
         return before

@@ -128,9 +128,9 @@ def test_a_violated_rule_of_behavior_is_one_incident(named: str, rule: str, bann
     ]
     if banned:
         reports.append({**client, "event_type": "ip_banned", "reason": "behavioral_violation", "metadata": {}})
-    reports.append({**client, "event_type": "behavior_violation", "rule_type": rule, "metadata": {"window": 60}})
+    reports.append({**client, "event_type": "behavioral_violation", "rule_type": rule, "metadata": {"window": 60}})
     ((report, _),) = fold(reports)
-    assert report["event_type"] == ("ip_banned" if banned else "behavior_violation")
+    assert report["event_type"] == ("ip_banned" if banned else "behavioral_violation")
     assert report["endpoint"] == "/x"
     assert report["metadata"] == {named: rule, "threshold": 3, "window": 60}
 
@@ -142,7 +142,10 @@ def test_two_violated_rules_of_behavior_and_an_attack_are_three_incidents() -> N
         *(
             {**client, "event_type": kind, "rule_type": rule}
             for rule in ("usage", "frequency")
-            for kind in ("decorator_violation", "behavior_violation")
+            for kind in ("decorator_violation", "behavioral_violation")
         ),
     ]
-    assert [report["event_type"] for report, _ in fold(reports)] == ["penetration_attempt", *["behavior_violation"] * 2]
+    assert [report["event_type"] for report, _ in fold(reports)] == [
+        "penetration_attempt",
+        *["behavioral_violation"] * 2,
+    ]
