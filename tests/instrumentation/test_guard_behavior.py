@@ -19,9 +19,11 @@ ADDRESS = "198.51.100.1"
 
 
 @pytest.fixture
-def recorded() -> Iterator[Recording]:
+def recorded(monkeypatch: pytest.MonkeyPatch) -> Iterator[Recording]:
+    from guard_core.handlers.dynamic_rule_handler import DynamicRuleManager
     from guard_core.handlers.ipban_handler import ip_ban_manager
 
+    monkeypatch.setattr(DynamicRuleManager, "_instance", None)
     with recording() as built:
         fastapi_guard.install(emitter=built.pipeline.emitter)
         fastapi_apps.install(emitter=built.pipeline.emitter)
