@@ -31,6 +31,10 @@ class LocalQueue(DeliveryQueue, Protocol):
         """Say where each of the batches is; one that is not stored is missing in the answer."""
         ...
 
+    def finished(self, batch_ids: Sequence[str]) -> list[str]:
+        """Return those of the batches that were here and are remembered as delivered or replaced."""
+        ...
+
     def forget(self, batch_id: str) -> bool:
         """Remove a batch of this owner's that was delivered from another store, or went there.
 

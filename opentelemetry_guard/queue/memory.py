@@ -308,6 +308,10 @@ class MemoryQueue:
             held.update({batch_id: "dead" for batch_id in batch_ids if batch_id in rows.letters})
             return held
 
+    def finished(self, batch_ids: Sequence[str]) -> list[str]:
+        """Return none: what has left the memory is not remembered."""
+        return []
+
     def forget(self, batch_id: str) -> bool:
         """Remove a batch together with its acceptance, as `LocalQueue.forget` says."""
         rows = self._rows()

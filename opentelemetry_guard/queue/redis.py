@@ -47,7 +47,20 @@ from .process import PerProcess
 from .redis_allowance import Allowance
 from .redis_book import Book
 from .redis_link import Caller, Link, LinkState, means_full
-from .redis_scripts import CLAIM, CONFIRM, COUNT, DONE_KEPT, GIVE_BACK, LIST, PUT, RELEASE, RENEW, SWAP, keys_of
+from .redis_scripts import (
+    CLAIM,
+    CONFIRM,
+    COUNT,
+    DONE_KEPT,
+    FINISHED,
+    GIVE_BACK,
+    LIST,
+    PUT,
+    RELEASE,
+    RENEW,
+    SWAP,
+    keys_of,
+)
 from .redis_url import RedisAddress, parse_redis_url
 from .sqlite import SqliteQueue
 from .url import default_queue_file
@@ -84,8 +97,9 @@ class _Session:
     """What one process has in Redis: its consumer's name, the link, and the book of copies.
 
     `claims` is the sender's; the other fields belong to the courier. `renewed_at` (Unix seconds) is set by RENEW
-    alone, since that is what finds an emptied Redis and starts the housekeeping; `present` says whether Redis may
-    know this consumer at all. `swept_at` is in monotonic seconds.
+    alone, since that is what finds an emptied Redis and starts the housekeeping; `unchecked` are stored batches that
+    this machine may have delivered long ago, None before Redis was asked which there are; `present` says whether Redis
+    may know this consumer at all. `swept_at` is in monotonic seconds.
     """
 
     link: Link
@@ -97,9 +111,11 @@ class _Session:
     renewed_at: float = float("-inf")
     outages: int = 0
     epoch: str = ""
+    run: str = ""
     dropped: int = 0
     swept_at: float = float("-inf")
     tidying: Future[None] | None = None
+    unchecked: list[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -551,12 +567,17 @@ class RedisQueue:
         session.present = True
         outages = session.link.outages
         answer = redis.run(RENEW, *self._who(session, now), uuid4().hex)
-        epoch, lapsed = cast("tuple[bytes, int]", answer)
-        if session.epoch and session.epoch != _text(epoch):
+        epoch, lapsed, run = cast("tuple[bytes, int, bytes]", answer)
+        restarted, session.run = session.run != _text(run), _text(run)
+        emptied = bool(session.epoch) and session.epoch != _text(epoch)
+        if emptied:
             session.book.emptied()
-        elif lapsed or not session.epoch or outages != session.outages:
+        elif lapsed or restarted or outages != session.outages:
             # Somebody may have taken what was ours, and a Redis that came back may have forgotten the newest
             session.book.doubt()
+        if emptied or restarted or outages != session.outages:
+            # It may offer again what was delivered after its data was saved
+            session.unchecked = None
         session.epoch, session.outages, session.renewed_at = _text(epoch), outages, now
         self._suspect_evicted(session)
         self._tidy_soon(session)
@@ -587,6 +608,7 @@ class RedisQueue:
         while more and time.monotonic() < ends:
             more = (
                 self._end_now(redis, session)
+                or self._tidy_finished(redis, session)
                 or self._tidy_suspects(session)
                 or self._tidy_doubtful(redis, session)
                 or self._tidy_missing(redis, session)
@@ -605,6 +627,17 @@ class RedisQueue:
         for name, holding in holdings.items():
             if holding == "theirs":
                 session.book.discard(name)
+        return True
+
+    def _tidy_finished(self, redis: Caller, session: _Session) -> bool:
+        """Find stored batches that this machine has delivered: nobody is to send them again."""
+        if session.unchecked is None:
+            found = cast("list[object]", redis.run(FINISHED, *self._who(session, self._clock())))
+            session.unchecked = [_text(name) for name in found] if self._local.exists() else []
+        if not session.unchecked:
+            return False
+        names, session.unchecked = session.unchecked[:CHUNK], session.unchecked[CHUNK:]
+        session.book.end(self._local.finished(names), True)
         return True
 
     def _tidy_doubtful(self, redis: Caller, session: _Session) -> bool:

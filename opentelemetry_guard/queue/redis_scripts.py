@@ -70,6 +70,12 @@ local function ensure_group(stream)
   end
 end
 
+-- What the server says of itself, '' where the user may not ask.
+local function about(what)
+  local info = redis.pcall('INFO', 'server')
+  return type(info) == 'string' and string.match(info, what .. ':(%w+)') or ''
+end
+
 local function lease_left(consumer)
   local ends = redis.call('ZSCORE', OWNERS, consumer)
   return ends and tonumber(ends) - now or -1
@@ -83,6 +89,45 @@ local function renew()
     redis.call('ZADD', OWNERS, string.format('%.0f', now + lease), me)
   end
   return lapsed
+end
+
+-- A Redis that is used as a cache drops keys one by one: what the index and the bytes were is in the streams, and
+-- whoever holds something has a lease until it turns out that it does not renew it.
+local function mend()
+  local stored = redis.call('XLEN', STREAMS.events) + redis.call('XLEN', STREAMS.metrics)
+  if stored ~= redis.call('HLEN', INDEX) or (stored > 0 and redis.call('EXISTS', BYTES) == 0) then
+    redis.call('DEL', INDEX, BYTES)
+    for kind, stream in pairs(STREAMS) do
+      local from, found = '-', nil
+      repeat
+        found = redis.call('XRANGE', stream, from, '+', 'COUNT', 100)
+        for _, each in ipairs(found) do
+          local id, fields = each[1], each[2]
+          if redis.call('HEXISTS', INDEX, fields[2]) == 1 then
+            ensure_group(stream)
+            redis.call('XACK', stream, GROUP, id)
+            redis.call('XDEL', stream, id)
+          else
+            redis.call('HSET', INDEX, fields[2], kind .. ' ' .. id .. ' ' .. #fields[12])
+            redis.call('INCRBY', BYTES, #fields[12])
+          end
+          local milliseconds, number = string.match(id, '^(%d+)-(%d+)$')
+          from = milliseconds .. '-' .. string.format('%.0f', tonumber(number) + 1)
+        end
+      until #found < 100
+    end
+  end
+  if stored > 0 and redis.call('EXISTS', OWNERS) == 0 then
+    for _, stream in pairs(STREAMS) do
+      if redis.call('EXISTS', stream) == 1 then
+        ensure_group(stream)
+        for _, about in ipairs(redis.call('XINFO', 'CONSUMERS', stream, GROUP)) do
+          local ends = about[2] == NOBODY and 0 or now + lease
+          redis.call('ZADD', OWNERS, string.format('%.0f', ends), about[2])
+        end
+      end
+    end
+  end
 end
 
 -- Who holds an entry: a consumer's name, or nil.
@@ -118,6 +163,7 @@ end
 -- A write that needs no memory: a full Redis allows everything after it, and leases must not end because it is full.
 local function allow_when_full()
   redis.call('HDEL', CLAIMS, '')
+  mend()
 end
 
 -- The arbiter: a batch is the caller's if it holds it, or if whoever holds it has lost its lease.
@@ -141,6 +187,7 @@ local function take(batch)
 end
 
 local function add(at, max_bytes)
+  mend()
   local batch, kind, body = ARGV[at], ARGV[at + 1], ARGV[at + 6]
   local standing, left = take(batch)
   if standing ~= 'missing' then return standing, left end
@@ -205,11 +252,12 @@ return answers
 RENEW = Script(
     _COMMON
     + """
--- a random word: renews the lease; returns the epoch, and whether the lease had run out.
+-- a random word: renews the lease; returns the epoch, whether the lease had run out, and the run of the server, which
+-- is another one after a restart, perhaps with older data.
 allow_when_full()
 local lapsed = renew()
 redis.call('SET', EPOCH, ARGV[4], 'NX')
-return {redis.call('GET', EPOCH), lapsed}
+return {redis.call('GET', EPOCH), lapsed, about('run_id')}
 """
 )
 
@@ -269,10 +317,20 @@ return found
 """
 )
 
+FINISHED = Script(
+    _COMMON
+    + """
+-- says which batches are stored, for a machine that remembers which of them it has delivered.
+allow_when_full()
+return redis.call('HKEYS', INDEX)
+"""
+)
+
 COUNT = Script(
     _COMMON
     + """
 -- counts the stored batches of both kinds, and their bytes.
+mend()
 return {redis.call('XLEN', STREAMS.events), redis.call('XLEN', STREAMS.metrics),
   tonumber(redis.call('GET', BYTES) or '0')}
 """

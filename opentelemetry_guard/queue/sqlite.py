@@ -406,6 +406,14 @@ class SqliteQueue:
 
         return self._database.run(work, begin="BEGIN")
 
+    def finished(self, batch_ids: Sequence[str]) -> list[str]:
+        """Return those of the batches that are remembered as delivered or replaced."""
+
+        def work(connection: sqlite3.Connection) -> list[str]:
+            return [batch_id for batch_id in batch_ids if self._on(connection).is_finished(batch_id)]
+
+        return self._database.run(work, begin="BEGIN")
+
     def forget(self, batch_id: str) -> bool:
         """Remove a batch together with its acceptance, as `LocalQueue.forget` says."""
 

@@ -459,6 +459,58 @@ def test_appending_shows_that_redis_was_emptied(fleet: Fleet) -> None:
     eventually(lambda: fleet.copies() == 21)
 
 
+@pytest.mark.parametrize("key", ["events", "metrics", "index", "owners", "done", "bytes", "epoch", "claims"])
+def test_a_redis_that_drops_a_key_takes_nothing_from_a_machine_that_lives_and_keeps_its_bound(
+    fleet: Fleet, key: str
+) -> None:
+    options = replace(FLEET, lease_seconds=1000.0)
+    owner, other = fleet.machine(options), fleet.machine(options)
+    for number in range(10):
+        owner.append(make_batch(str(number)))
+    other.append(make_batch("other"))
+    patient(other)
+    deliver(other)
+    owner.lease("events", time.time())
+    with closing(fleet.server.client()) as client:
+        client.delete(f"{{guard:fleet}}:{key}")
+    for queue in (owner, other):
+        queue.renew(time.time())
+    assert other.lease("events", time.time(), oldest=True) == []
+    assert other.lease("events", time.time() + 60.0) == []
+    assert owner.acknowledge("9")
+    assert len(deliver(owner)) == 9
+    eventually(lambda: fleet.copies() == 0)
+    assert fleet.value("bytes") == 0
+    owner.append(make_batch("after", size=100))
+    eventually(lambda: fleet.value("bytes") == 100)
+    assert_balanced(owner, other)
+
+
+def test_a_redis_that_comes_back_from_an_old_snapshot_offers_nothing_that_was_delivered(tmp_path: Path) -> None:
+    with redis_server() as server:
+        options = replace(FLEET, lease_seconds=20.0)
+        address = parse_redis_url(server.url)
+        local = SqliteQueue(tmp_path / "guard.db", options, remembers=1000)
+        owner = RedisQueue(address, options, local, patience=PATIENCE)
+        for number in range(50):
+            owner.append(make_batch(str(number)))
+        with closing(server.client()) as client:
+            client.save()
+        assert len(deliver(owner)) == 50
+        server.stop()
+        server.start()
+        with closing(server.client()) as client:
+            assert client.xlen("{guard:fleet}:events") == 50
+            other = RedisQueue(address, options, MemoryQueue(options), patience=PATIENCE)
+            assert other.lease("events", time.time(), oldest=True) == []
+            eventually(lambda: owner.renew(time.time()) or client.xlen("{guard:fleet}:events") == 0)
+            assert int(client.get("{guard:fleet}:bytes") or 0) == 0
+        assert deliver(other) == []
+        assert_balanced(owner, other)
+        owner.close()
+        other.close()
+
+
 def test_appending_does_not_put_the_renewal_off(fleet: Fleet) -> None:
     queue = fleet.machine(replace(FLEET, lease_seconds=1000.0))
     now = time.time()
