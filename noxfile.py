@@ -27,11 +27,11 @@ def guard_oldest(session: nox.Session) -> None:
     session.run(
         "pytest",
         "-q",
-        "tests/instrumentation/test_fastapi_guard.py",
-        "tests/instrumentation/test_guard_settings.py",
-        "tests/instrumentation/test_guard_rules.py",
+        "tests/instrumentation/fastapi_guard/test_capture.py",
+        "tests/instrumentation/fastapi_guard/test_settings.py",
+        "tests/instrumentation/fastapi_guard/test_rules.py",
         "tests/instrumentation/test_guard_behavior.py",
-        "tests/instrumentation/test_guarded_application.py",
+        "tests/instrumentation/fastapi_guard/test_guarded_application.py",
         *session.posargs,
     )
 
@@ -48,10 +48,10 @@ def guard_core(session: nox.Session, guard: str, core: str) -> None:
     session.run(
         "pytest",
         "-q",
-        "tests/instrumentation/test_fastapi_guard.py",
-        "tests/instrumentation/test_guard_rules.py",
+        "tests/instrumentation/fastapi_guard/test_capture.py",
+        "tests/instrumentation/fastapi_guard/test_rules.py",
         "tests/instrumentation/test_guard_behavior.py",
-        "tests/instrumentation/test_guarded_application.py",
+        "tests/instrumentation/fastapi_guard/test_guarded_application.py",
         *session.posargs,
     )
 
@@ -60,4 +60,4 @@ def guard_core(session: nox.Session, guard: str, core: str) -> None:
 def guard_with_agent(session: nox.Session) -> None:
     """Applications that turned on guard-agent, with that package installed."""
     install(session, "fastapi-guard==8.1.*", "guard-agent==3.2.4")
-    session.run("pytest", "-q", "tests/instrumentation/test_with_guard_agent.py", *session.posargs)
+    session.run("pytest", "-q", "tests/instrumentation/fastapi_guard/test_with_guard_agent.py", *session.posargs)

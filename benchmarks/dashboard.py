@@ -18,10 +18,10 @@ from uuid import UUID
 from fastapi.testclient import TestClient
 
 from opentelemetry_guard.backend.app import create_app
-from opentelemetry_guard.backend.keys import ApiKeys
-from opentelemetry_guard.backend.rollups import EventFacts, add_event_rollups
 from opentelemetry_guard.backend.settings import BackendSettings
-from opentelemetry_guard.backend.store import Store
+from opentelemetry_guard.backend.storage.keys import ApiKeys
+from opentelemetry_guard.backend.storage.rollups import EventFacts, add_event_rollups
+from opentelemetry_guard.backend.storage.store import Store
 
 EVENTS = 1_000_000
 LOOKS = 5

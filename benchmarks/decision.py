@@ -9,7 +9,7 @@ import time
 from typing import Any
 
 from opentelemetry_guard import DynamicRules, GuardRulesMiddleware
-from opentelemetry_guard.decision import compile_rules
+from opentelemetry_guard.decision.compiled_rules import compile_rules
 
 from .timing import compare, show
 

@@ -9,7 +9,7 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.trace import TracerProvider
 
 from opentelemetry_guard import Emitter, SecurityEvent
-from opentelemetry_guard.codec import to_row
+from opentelemetry_guard.events.codec import to_row
 
 from .timing import compare, show
 

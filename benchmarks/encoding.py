@@ -8,7 +8,7 @@ import json
 import orjson
 
 from opentelemetry_guard import SecurityEvent
-from opentelemetry_guard.codec import complete, to_row
+from opentelemetry_guard.events.codec import complete, to_row
 
 from .timing import compare, show
 

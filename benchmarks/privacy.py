@@ -7,9 +7,9 @@ import itertools
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import SpanKind, Tracer
 
-from opentelemetry_guard.codec import Row, to_row
-from opentelemetry_guard.instrumentation import span_privacy
+from opentelemetry_guard.events.codec import Row, to_row
 from opentelemetry_guard.privacy import Privacy, PrivacySettings
+from opentelemetry_guard.privacy import spans as span_privacy
 
 from .timing import compare, show
 

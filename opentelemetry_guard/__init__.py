@@ -13,13 +13,13 @@ from .version import __version__
 
 if TYPE_CHECKING:
     from .agent import BufferFullError, GuardAgent, GuardAgentError, guard_agent
+    from .agent.protect import Guard
     from .client import GuardAgentHandler
+    from .delivery.health import delivery_stats, health_check, healthz
     from .emit import Emitter, emit_event, record_metric
     from .exporters import GuardLogExporter, GuardMetricExporter, GuardSpanExporter
-    from .health import delivery_stats, health_check, healthz
     from .models import AgentStatus, DynamicRules, EventBatch, SecurityEvent, SecurityMetric
-    from .process_end import flush
-    from .protect import Guard
+    from .process.end import flush
     from .protocols import AgentHandlerProtocol, BufferProtocol, RedisHandlerProtocol, TransportProtocol
     from .redis_handler import RedisHandler
     from .rules.middleware import GuardRulesMiddleware
@@ -68,7 +68,7 @@ _HOME = {
     "DynamicRules": "models",
     "Emitter": "emit",
     "EventBatch": "models",
-    "Guard": "protect",
+    "Guard": "agent.protect",
     "GuardAgent": "agent",
     "GuardAgentError": "agent",
     "GuardAgentHandler": "client",
@@ -81,13 +81,13 @@ _HOME = {
     "SecurityEvent": "models",
     "SecurityMetric": "models",
     "TransportProtocol": "protocols",
-    "delivery_stats": "health",
+    "delivery_stats": "delivery.health",
     "emit_event": "emit",
-    "flush": "process_end",
+    "flush": "process.end",
     "get_current_timestamp": "utils",
     "guard_agent": "agent",
-    "health_check": "health",
-    "healthz": "health",
+    "health_check": "delivery.health",
+    "healthz": "delivery.health",
     "record_metric": "emit",
 }
 

@@ -23,11 +23,13 @@ from opentelemetry import trace
 from opentelemetry._logs import Logger, LoggerProvider, SeverityNumber, get_logger_provider
 from opentelemetry.metrics import Counter, Histogram, Meter, MeterProvider, get_meter_provider
 
-from . import codec, incident, interruption, privacy, semconv
-from .jsonsafe import JSON, describe, safe_text
+from . import privacy, semconv
+from .events import codec, incident
+from .events.jsonsafe import JSON, describe, safe_text
+from .events.tally import EMISSION_ERROR, INVALID, NO_PIPELINE, TALLY
 from .models import MetricType, SecurityEvent, SecurityMetric
-from .once import log_once
-from .tally import EMISSION_ERROR, INVALID, NO_PIPELINE, TALLY
+from .process import interruption
+from .settings.once import log_once
 from .version import __version__
 
 _logger = logging.getLogger(__name__)

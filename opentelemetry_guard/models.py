@@ -16,7 +16,7 @@ from uuid import UUID, uuid4
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, PrivateAttr
 from typing_extensions import Self
 
-from .decision import Compilation, CompiledRules, Decision
+from .decision.compiled_rules import Compilation, CompiledRules, Decision
 from .utils import get_current_timestamp
 
 if TYPE_CHECKING:

@@ -8,9 +8,11 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from opentelemetry_guard import capture, cloud, once, privacy
-from opentelemetry_guard.settings import late
-from opentelemetry_guard.tally import TALLY
+from opentelemetry_guard import privacy
+from opentelemetry_guard.decision import cloud
+from opentelemetry_guard.events import capture
+from opentelemetry_guard.events.tally import TALLY
+from opentelemetry_guard.settings import late, once
 
 # The same examples in every run, and no verdict that depends on how busy the machine is.
 hypothesis.settings.register_profile("suite", derandomize=True, deadline=None, max_examples=50)

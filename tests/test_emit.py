@@ -28,7 +28,7 @@ from support.strategies import RaisesWhenRead, bad_values, python_values
 
 from opentelemetry_guard import Emitter, SecurityEvent, SecurityMetric, emit_event, record_metric, semconv
 from opentelemetry_guard.emit import INSTRUMENTS, severity_of
-from opentelemetry_guard.tally import EMISSION_ERROR, INVALID, NO_PIPELINE, TALLY
+from opentelemetry_guard.events.tally import EMISSION_ERROR, INVALID, NO_PIPELINE, TALLY
 
 EVENT = {"event_type": "ip_blocked", "action_taken": "blocked", "ip_address": "192.0.2.1"}
 

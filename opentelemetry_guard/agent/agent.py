@@ -11,20 +11,23 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-from .. import codec, interruption, process_end, rules
+from .. import rules
 from ..delivery import registry
 from ..delivery.breaker import BreakerState
 from ..delivery.delivery import Delivery
 from ..emit import Emitter
+from ..events import codec
 from ..exporters.event_rows import rows_of_records
 from ..models import AgentStatus, DynamicRules, SecurityMetric
-from ..once import log_once
+from ..process import end as process_end
+from ..process import interruption
 from ..protocols import RedisHandlerProtocol
 from ..queue.base import Kind
 from ..settings import late
 from ..settings.agent import AgentConfig, differences, settings_of_agent
 from ..settings.delivery import GuardConfig
 from ..settings.instrumentation import GuardOptions
+from ..settings.once import log_once
 from ..settings.setting import SettingError
 from . import ending
 from .copies import Copies

@@ -14,8 +14,8 @@ from typing import Literal
 
 from opentelemetry.sdk.environment_variables import OTEL_METRIC_EXPORT_INTERVAL
 
-from ..once import log_once
 from ..settings.agent import AgentConfig
+from ..settings.once import log_once
 
 _logger = logging.getLogger(__name__)
 

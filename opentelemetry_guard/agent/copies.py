@@ -23,10 +23,10 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from ..codec import Row
 from ..delivery.envelope import Envelope
 from ..delivery.identity import install_id, state_directory
-from ..once import log_once
+from ..events.codec import Row
+from ..settings.once import log_once
 from .loop import LoopThread
 
 _logger = logging.getLogger(__name__)

@@ -20,8 +20,8 @@ from typing import Any, Protocol
 
 import wrapt
 
-from .. import process_end
-from ..instrumentation import termination
+from ..process import end as process_end
+from ..process import signals as termination
 from ..settings.instrumentation import GuardOptions
 
 

@@ -9,8 +9,8 @@ import time
 import weakref
 from collections import Counter
 
-from ..once import log_once
 from ..settings.agent import ErrorHook
+from ..settings.once import log_once
 
 _logger = logging.getLogger(__name__)
 

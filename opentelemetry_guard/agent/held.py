@@ -15,11 +15,11 @@ from functools import cache
 from opentelemetry import context as otel_context
 from opentelemetry.context import Context
 
-from .. import incident
 from ..emit import Emitter
-from ..once import log_once
+from ..events import incident
+from ..events.tally import TALLY
 from ..queue.base import Kind
-from ..tally import TALLY
+from ..settings.once import log_once
 
 _logger = logging.getLogger(__name__)
 

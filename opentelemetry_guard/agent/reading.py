@@ -9,9 +9,9 @@ from typing import Any
 from opentelemetry.sdk.environment_variables import OTEL_SDK_DISABLED
 
 from ..delivery.delivery import Delivery
+from ..events.tally import TALLY
 from ..models import AgentStatus
 from ..queue.base import Ledger
-from ..tally import TALLY
 
 
 @dataclass(frozen=True, slots=True)

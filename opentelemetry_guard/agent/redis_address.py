@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode
 
-from ..queue.redis_url import parse_redis_url
+from ..queue.redis.url import parse_redis_url
 
 _TLS_OPTIONS = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", "ssl_check_hostname")
 _TLS_DEFAULTS: Mapping[str, object] = {"ssl_cert_reqs": "required", "ssl_check_hostname": True}

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ..codec import Row
 from ..delivery.encoder import Encoder
 from ..delivery.envelope import Envelope
+from ..events.codec import Row
 from ..queue.base import Batch
 from ..settings.delivery import GuardConfig
 

@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
-from ..codec import Row
 from ..delivery import calls, registry
 from ..delivery.breaker import BreakerState
 from ..delivery.delivery import Delivery
+from ..events.codec import Row
 from ..queue.base import Batch
 from .call_watch import CallWatch
 from .errors import ErrorReporter

@@ -15,12 +15,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from .. import privacy
-from ..codec import Row
 from ..delivery.outcome import Outcome, RulesAnswer, Verdict
 from ..delivery.workers import Ended, Workers
+from ..events.codec import Row
 from ..models import AgentStatus, DynamicRules, SecurityEvent, SecurityMetric
-from ..once import log_once
 from ..queue.base import Batch, Kind
+from ..settings.once import log_once
 from .loop import LoopThread
 
 _logger = logging.getLogger(__name__)

@@ -14,17 +14,17 @@ from starlette.responses import JSONResponse, PlainTextResponse, RedirectRespons
 from starlette.staticfiles import StaticFiles
 
 from ..version import __version__
-from .contract import contract_router
-from .dashboard import STATIC_DIRECTORY, Pages, dashboard_router
-from .headers import SecurityHeaders
+from .dashboard.headers import SecurityHeaders
+from .dashboard.pages import STATIC_DIRECTORY, Pages, dashboard_router
+from .dashboard.visitors import SignInNeeded, Visitors
 from .hosts import LoopbackHostsOnly
+from .ingest.contract import contract_router
+from .ingest.patience import BodiesInTime
 from .local import local_router
 from .openapi import describe
-from .patience import BodiesInTime
 from .refusal import Refusal
 from .settings import BackendSettings
-from .store import Store
-from .visitors import SignInNeeded, Visitors
+from .storage.store import Store
 
 logger = logging.getLogger(__name__)
 

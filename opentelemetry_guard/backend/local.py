@@ -9,9 +9,9 @@ import orjson
 from fastapi import APIRouter, Depends, Query
 from starlette.responses import Response
 
+from .dashboard.visitors import Visitors
 from .openapi import answers
-from .store import Store, StoredRow
-from .visitors import Visitors
+from .storage.store import Store, StoredRow
 
 Limit = Annotated[int, Query(ge=1, le=10_000)]
 After = Annotated[int | None, Query(ge=0, le=2**63 - 1)]

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from ..models import AgentStatus, DynamicRules, EventBatch
-from .body import EncryptedEnvelope
+from .ingest.body import EncryptedEnvelope
 
 Document = dict[str, Any]
 

@@ -13,8 +13,8 @@ from types import FrameType
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from .connections import Doorkeeper, protocol
 from .hosts import is_loopback
+from .ingest.connections import Doorkeeper, protocol
 
 _GRACE_SECONDS = 3
 """How long a request that is under way may take after the signal to end: the process is gone within five seconds."""

@@ -6,9 +6,9 @@ import base64
 import binascii
 from dataclasses import dataclass, field
 
-from .keys import ApiKeys
-from .password import Password
-from .trace_link import TraceLink
+from .dashboard.password import Password
+from .dashboard.trace_link import TraceLink
+from .storage.keys import ApiKeys
 
 DEFAULT_PROJECT = "default"
 """The project id that senders use when none is configured."""

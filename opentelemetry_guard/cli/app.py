@@ -8,10 +8,10 @@ from typing import Annotated
 
 import typer
 
-from ..shown import visible
+from ..settings.shown import visible
 from ..version import __version__
 from .backend import backend_commands
-from .demo import demo
+from .demo.command import demo
 from .doctor import doctor
 from .help import examples
 from .queue import queue_commands

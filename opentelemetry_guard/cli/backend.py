@@ -17,9 +17,9 @@ from .help import examples
 from .output import print_columns, print_json
 
 if TYPE_CHECKING:
-    from ..backend.keys import KeyRecord
     from ..backend.settings import BackendSettings
-    from ..backend.store import Store
+    from ..backend.storage.keys import KeyRecord
+    from ..backend.storage.store import Store
 
 ENVIRONMENT_PREFIX = "OTEL_GUARD_BACKEND_"
 """Each option can come from the variable of this prefix and its own name; a secret is better placed there."""
@@ -133,9 +133,9 @@ def backend(
         return
     try:
         from ..backend.app import create_app
-        from ..backend.keys import generate_key
-        from ..backend.retention import Retention, RetentionThread
         from ..backend.server import ListenError, listen, serve, url_of
+        from ..backend.storage.keys import generate_key
+        from ..backend.storage.retention import Retention, RetentionThread
     except ModuleNotFoundError as error:
         _fail_without(error)
 
@@ -168,7 +168,7 @@ def _fail_without(error: ModuleNotFoundError) -> NoReturn:
 @contextmanager
 def _opened(db: Path | None) -> Iterator[Store]:
     """Open the database at `db`, or at its usual place, for the block."""
-    from ..backend.store import Store, StoreError
+    from ..backend.storage.store import Store, StoreError
 
     path = (db or default_database()).expanduser()
     try:
@@ -193,10 +193,10 @@ def _settings(
     trace_url: str | None,
     rate_limit: int,
 ) -> BackendSettings:
-    from ..backend.keys import ApiKeys
-    from ..backend.password import Password
+    from ..backend.dashboard.password import Password
+    from ..backend.dashboard.trace_link import TraceLink
     from ..backend.settings import BackendSettings, decode_encryption_key
-    from ..backend.trace_link import TraceLink
+    from ..backend.storage.keys import ApiKeys
 
     try:
         return BackendSettings(
@@ -243,7 +243,7 @@ def create_key(
     as_json: JsonOption = False,
 ) -> None:
     """Make a key for a project. It is shown once; a backend that runs takes it at once."""
-    from ..backend.keys import StoredKeys
+    from ..backend.storage.keys import StoredKeys
 
     with _opened(db) as store:
         try:
@@ -270,7 +270,7 @@ def list_keys(
     as_json: JsonOption = False,
 ) -> None:
     """List the keys; what a key reads is not known any more."""
-    from ..backend.keys import StoredKeys
+    from ..backend.storage.keys import StoredKeys
 
     with _opened(db) as store:
         records = StoredKeys(store.database).records(project)
@@ -303,7 +303,7 @@ def revoke_key(
     db: DatabaseOption = None,
 ) -> None:
     """Take a key back: a backend that runs refuses it from now on."""
-    from ..backend.keys import StoredKeys
+    from ..backend.storage.keys import StoredKeys
 
     with _opened(db) as store:
         revoked = StoredKeys(store.database).revoke(key_id)

@@ -9,8 +9,8 @@ from datetime import datetime, timezone
 
 import typer
 
-from .. import once  # noqa: F401  see `hush`
-from ..shown import visible
+from ..settings import once  # noqa: F401  see `hush`
+from ..settings.shown import visible
 
 
 def hush() -> None:

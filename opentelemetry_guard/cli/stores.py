@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import TypeVar
 
 from ..queue.base import DeliveryQueue, QueueOptions, QueueUnavailable
-from ..queue.redis import FleetStats, RedisQueue
-from ..queue.redis_url import parse_redis_url
-from ..queue.sqlite import SqliteQueue
+from ..queue.redis.store import FleetStats, RedisQueue
+from ..queue.redis.url import parse_redis_url
+from ..queue.sqlite.store import SqliteQueue
 from ..queue.url import default_queue_path, open_queue, sqlite_path
 from ..settings.delivery import PREFIX, GuardConfig
 from ..settings.setting import SettingError
-from ..urls import mask_url
+from ..settings.urls import mask_url
 from .failure import fail
 from .output import hush
 

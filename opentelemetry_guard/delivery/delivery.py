@@ -16,13 +16,13 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ..codec import Row
+from ..decision.unenforced import unenforced, watch
+from ..events.codec import Row
+from ..events.tally import SWITCHED_OFF, TALLY
 from ..queue.base import KINDS, Batch, DeliveryQueue, Kind, Lease, QueueOptions, QueueStats
 from ..queue.local import LocalQueue
 from ..queue.memory import MemoryQueue
 from ..settings.delivery import GuardConfig
-from ..tally import SWITCHED_OFF, TALLY
-from ..unenforced import unenforced, watch
 from .backoff import RetryPolicy
 from .breaker import BreakerPolicy, BreakerState
 from .calls import Call, tell

@@ -13,8 +13,8 @@ from typing import cast
 
 import orjson
 
-from ..codec import Row, format_nanoseconds
-from ..jsonsafe import json_safe
+from ..events.codec import Row, format_nanoseconds
+from ..events.jsonsafe import json_safe
 from ..queue.base import Batch, Kind
 from ..settings.delivery import Compression
 from ..version import __version__

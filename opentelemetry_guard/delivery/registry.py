@@ -9,11 +9,11 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
-from .. import process_end
-from ..once import log_once
-from ..process_end import CLOCK
+from ..process import end as process_end
+from ..process.end import CLOCK
 from ..queue.base import DeliveryQueue
 from ..settings.delivery import GuardConfig
+from ..settings.once import log_once
 from .delivery import Delivery
 
 _logger = logging.getLogger(__name__)

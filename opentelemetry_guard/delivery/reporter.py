@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 
-from ..once import log_once
+from ..settings.once import log_once
 from .control import Control
 from .outcome import Outcome, Verdict
 from .route import Route

@@ -6,8 +6,8 @@ import logging
 from collections.abc import Callable
 from typing import Literal
 
-from ..once import log_once
 from ..queue.base import Batch
+from ..settings.once import log_once
 from .breaker import BreakerPolicy, BreakerState, CircuitBreaker
 from .limiter import RateLimiter
 from .outcome import Outcome, Verdict

@@ -16,9 +16,9 @@ from dataclasses import dataclass, field, replace
 
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 
-from ..codec import Row
-from ..once import log_once
+from ..events.codec import Row
 from ..queue.base import KINDS, Batch, DeadLetter, DeliveryQueue, Kind, Lease
+from ..settings.once import log_once
 from .backoff import RetryPolicy
 from .encoder import Encoder
 from .outcome import Outcome, Verdict, as_unproven

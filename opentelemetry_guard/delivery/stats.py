@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from ..events.tally import TallyStats
 from ..queue.base import KINDS, Kind, Ledger, QueueStats
-from ..tally import TallyStats
 from .breaker import BreakerState
 from .route import Route, RouteName
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Literal
 
+from ..events.tally import SWITCHED_OFF
 from ..models import AgentState, AgentStatus
 from ..queue.base import DROPPED_PURGED, KINDS
-from ..tally import SWITCHED_OFF
 from .breaker import BreakerState
 from .route import RouteName
 from .stats import DeliveryStats, RouteStats

@@ -6,12 +6,12 @@ import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from ..once import log_once
 from ..queue.base import DeliveryQueue, QueueOptions, QueueUnavailable
 from ..queue.memory import MemoryQueue
-from ..queue.sqlite import SqliteQueue
+from ..queue.sqlite.store import SqliteQueue
 from ..queue.url import default_queue_file, open_queue
 from ..settings.delivery import GuardConfig
+from ..settings.once import log_once
 
 _logger = logging.getLogger(__name__)
 

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import requests
 
-from ..header_text import repaired
+from ..events.header_text import repaired
 from ..queue.base import Batch, Kind
 from ..settings.delivery import GuardConfig
-from ..shown import without
+from ..settings.shown import without
 from ..version import __version__
 from .deadline import DeadlineAdapter, remaining, set_deadline
 from .encoder import plain_body

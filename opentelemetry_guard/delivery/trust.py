@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import truststore
 
 from ..settings.delivery import PREFIX, GuardConfig
-from ..shown import quoted
+from ..settings.shown import quoted
 
 _BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 _OPENSSL = ("SSL_CERT_FILE", "SSL_CERT_DIR")

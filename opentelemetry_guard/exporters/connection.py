@@ -15,17 +15,17 @@ from itertools import count
 
 from opentelemetry.sdk.environment_variables import OTEL_SDK_DISABLED
 
-from .. import process_end
-from ..codec import Row
 from ..delivery import registry
 from ..delivery.delivery import Delivery
-from ..once import log_once
+from ..events.codec import Row
+from ..events.tally import DISABLED, TALLY
+from ..process import end as process_end
 from ..queue.base import DeliveryQueue, Kind
 from ..queue.url import check_queue_url
 from ..settings import late
 from ..settings.delivery import DEFAULT_ENDPOINT, GuardConfig
+from ..settings.once import log_once
 from ..settings.setting import SettingError
-from ..tally import DISABLED, TALLY
 from .self_metrics import SelfMetrics
 
 _logger = logging.getLogger(__name__)

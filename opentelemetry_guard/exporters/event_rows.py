@@ -9,9 +9,10 @@ from functools import partial
 from opentelemetry.sdk._logs import ReadableLogRecord
 from opentelemetry.sdk.trace import ReadableSpan
 
-from .. import codec, privacy, semconv
-from ..once import log_once
-from ..tally import INVALID, TALLY
+from .. import privacy, semconv
+from ..events import codec
+from ..events.tally import INVALID, TALLY
+from ..settings.once import log_once
 
 _logger = logging.getLogger(__name__)
 

@@ -13,9 +13,9 @@ from opentelemetry.sdk.metrics.export import AggregationTemporality, MetricExpor
 from opentelemetry.sdk.metrics.view import Aggregation
 
 from ..delivery.delivery import Delivery
-from ..http_metrics import HttpMetrics
+from ..events.http_metrics import HttpMetrics
+from ..events.tally import TALLY
 from ..queue.base import DeliveryQueue
-from ..tally import TALLY
 from .connection import Connection
 from .metric_rows import PREFERRED_AGGREGATION, PREFERRED_TEMPORALITY, MetricMapper
 

@@ -33,9 +33,10 @@ from opentelemetry.sdk.metrics.export import (
 from opentelemetry.sdk.metrics.view import Aggregation, ExponentialBucketHistogramAggregation
 from opentelemetry.util.types import AttributeValue
 
-from .. import http_metrics, privacy, semconv
-from ..codec import format_nanoseconds
-from ..jsonsafe import JSON, describe, safe_text
+from .. import privacy, semconv
+from ..events import http_metrics
+from ..events.codec import format_nanoseconds
+from ..events.jsonsafe import JSON, describe, safe_text
 from ..models import MetricType
 from .distribution import Distribution, distribution
 

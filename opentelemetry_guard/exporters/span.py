@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-from ..capture import is_captured
 from ..delivery.delivery import Delivery
-from ..once import log_once
+from ..events.capture import is_captured
 from ..queue.base import DeliveryQueue
+from ..settings.once import log_once
 from .connection import Connection
 from .event_rows import rows_of_spans
 

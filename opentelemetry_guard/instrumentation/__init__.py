@@ -20,7 +20,7 @@ application imports what it is about:
 - `resources`: CPU, memory and the event loop's lag, where that is switched on.
 - `termination`: SIGTERM shuts telemetry down before it ends the process. uvicorn needs this: it raises the signal again
   when it has stopped, and no ``atexit`` handler runs then. The ends of child processes are followed as well
-  (`opentelemetry_guard.process_end`), and an application's lifespan (`lifespan`).
+  (`opentelemetry_guard.process.end`), and an application's lifespan (`lifespan`).
 """
 
 from __future__ import annotations
@@ -35,10 +35,15 @@ from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type:
 from opentelemetry.metrics import get_meter_provider
 from opentelemetry.trace import get_tracer_provider
 
-from .. import process_end
-from ..once import log_once
+from ..privacy import logs as log_privacy
+from ..privacy import spans as span_privacy
+from ..process import end as process_end
+from ..process import signals as termination
 from ..settings.instrumentation import GuardOptions
-from . import fastapi_apps, fastapi_guard, log_privacy, resources, span_privacy, termination
+from ..settings.once import log_once
+from . import resources
+from .fastapi_guard import capture as fastapi_guard
+from .http import applications as fastapi_apps
 
 if TYPE_CHECKING:
     from ..emit import Emitter
@@ -47,7 +52,7 @@ __all__ = ["GuardInstrumentor"]
 
 _logger = logging.getLogger(__name__)
 
-_PRIVACY = "opentelemetry_guard.privacy"
+_PRIVACY = "opentelemetry_guard.privacy.process"
 _PROVIDERS = ("tracer_provider", "logger_provider", "meter_provider")
 
 

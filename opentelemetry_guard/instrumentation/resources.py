@@ -24,8 +24,8 @@ from typing import Protocol
 from opentelemetry.metrics import Histogram, MeterProvider, get_meter
 
 from .. import semconv
-from ..once import log_once
 from ..settings.instrumentation import GuardOptions
+from ..settings.once import log_once
 from ..version import __version__
 
 _logger = logging.getLogger(__name__)

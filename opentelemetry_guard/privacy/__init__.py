@@ -13,8 +13,30 @@ Example:
 
 from __future__ import annotations
 
-from ..settings.privacy import PrivacySettings
-from .cleaning import Privacy
-from .process import configure, current, reset
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..settings.privacy import PrivacySettings
+    from .cleaning import Privacy
+    from .process import configure, current, reset
+
+_HOME = {
+    "Privacy": ".cleaning",
+    "PrivacySettings": "..settings.privacy",
+    "configure": ".process",
+    "current": ".process",
+    "reset": ".process",
+}
+
+
+def __getattr__(name: str) -> object:
+    # Loaded when it is asked for: who masks spans alone needs no models.
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(import_module(_HOME[name], __name__), name)
+    globals()[name] = value
+    return value
+
 
 __all__ = ["Privacy", "PrivacySettings", "configure", "current", "reset"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from .mask import MASK
+from ..settings.mask import MASK
 
 _MAY_BE_CARD = re.compile(r"[0-9]{3}(?:(?:[ +-]|%20)?[0-9]){11}")
 _DIGITS = re.compile(

@@ -13,17 +13,17 @@ from typing import NamedTuple
 import orjson
 from opentelemetry.util.types import AnyValue
 
-from .. import codec
-from ..codec import Row
-from ..jsonsafe import JSON, MAX_DEPTH, describe, json_safe
+from ..events import codec
+from ..events.codec import Row
+from ..events.jsonsafe import JSON, MAX_DEPTH, describe, json_safe
+from ..events.tally import FILTERED, PRIVACY_ERROR, PROCESSOR_ERROR, TALLY
 from ..models import SecurityEvent
-from ..once import log_once
+from ..settings.mask import MASK
+from ..settings.once import log_once
 from ..settings.privacy import PrivacySettings, Processor
-from ..tally import FILTERED, PRIVACY_ERROR, PROCESSOR_ERROR, TALLY
 from .announced import VALUE_OF
 from .cards import is_card_number
 from .hashed_addresses import AddressHash, is_address_name, literals
-from .mask import MASK
 from .quoted_content import CONTENT_KEYS, CONTENT_KEYS_OF, MATCH_KEYS, without_content
 from .route_values import mask_route_values, names_secrets
 from .secrets_in_text import HASHED_ADDRESS, mask, mask_path, mask_query

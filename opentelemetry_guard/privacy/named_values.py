@@ -13,9 +13,9 @@ from __future__ import annotations
 import re
 from functools import cache
 
+from ..settings.mask import MASK, is_prose
 from .announced import BOUNDARY, ROLES, Announcements
 from .lookahead import Lookahead
-from .mask import MASK, is_prose
 from .sensitive_names import Names, canonical
 
 _ENCODED_DELIMITER = r"(?:25)*(?:3[ABDFabdf]|2[02367Ccf8F9]|0[ADad])"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from .mask import MASK
+from ..settings.mask import MASK
 from .sensitive_names import Names
 
 _PARAMETER = re.compile(r"\{(?P<name>[A-Za-z_]\w*)(?P<convertor>:[A-Za-z_]\w*)?\}")

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import re
 
+from ..settings.mask import MASK
+from ..settings.tokens import mask_tokens
 from .cards import mask_cards
 from .markup import mask_attributes, mask_elements, mask_form_fields
-from .mask import MASK
 from .named_values import mask_named_values
 from .sensitive_names import Names
 from .statements import mask_statements
-from .tokens import mask_tokens
 from .url_passwords import mask_url_passwords
 from .validation_errors import mask_inputs
 from .yaml_blocks import mask_yaml_blocks

@@ -10,8 +10,8 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple
 
+from ..settings.mask import MASK, is_prose
 from .lookahead import Lookahead
-from .mask import MASK, is_prose
 from .sensitive_names import Names
 
 _VALUE = re.compile(r"\"(?P<double>[^\"\r\n]*)|'(?P<single>(?:[^'\r\n]|'')*)|(?P<word>[^\s\"',;)][^\s\"',;]*)")

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import re
 
+from ..settings.mask import MASK
 from .lookahead import Lookahead
-from .mask import MASK
 
 _COLON, _SLASH, _AT = (
     rf"(?:{plain}|%(?:25){{0,8}}{code})" for plain, code in ((":", "3[Aa]"), ("/", "2[Ff]"), ("@", "40"))

@@ -17,7 +17,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from .mask import MASK
+from ..settings.mask import MASK
 from .sensitive_names import Names
 
 _NEW_LINE = re.compile(r"\r?\n|\\{1,16}n")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from .mask import MASK
+from ..settings.mask import MASK
 from .sensitive_names import Names
 
 _KEY = re.compile(

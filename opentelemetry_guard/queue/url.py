@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import Protocol, cast
 from urllib.parse import unquote, urlsplit
 
-from ..urls import mask_url
+from ..settings.urls import mask_url
 from .base import DeliveryQueue, QueueOptions, QueueUnavailable
-from .redis_url import FORMS, parse_redis_url
+from .redis.url import FORMS, parse_redis_url
 
 ENTRY_POINT_GROUP = "opentelemetry_guard_queue"
 """Entry points of this group are named after a URL scheme and load a class with `from_url`."""
 
 BUILT_IN = {
     "memory": "opentelemetry_guard.queue.memory:MemoryQueue",
-    "sqlite": "opentelemetry_guard.queue.sqlite:SqliteQueue",
-    **dict.fromkeys(FORMS, "opentelemetry_guard.queue.redis:RedisQueue"),
+    "sqlite": "opentelemetry_guard.queue.sqlite.store:SqliteQueue",
+    **dict.fromkeys(FORMS, "opentelemetry_guard.queue.redis.store:RedisQueue"),
 }
 """Our own stores, for frozen applications and source trees, which have no entry points."""
 

@@ -11,9 +11,9 @@ from ..delivery.identity import state_directory
 from ..delivery.outcome import Outcome
 from ..delivery.route import Route, RouteName
 from ..delivery.transport import HTTPTransport
-from ..once import log_once
 from ..queue.base import Batch
 from ..settings.delivery import GuardConfig
+from ..settings.once import log_once
 from ..settings.setting import SettingError
 from .client import Link
 

@@ -12,7 +12,7 @@ from uuid import uuid4
 import orjson
 
 from ..queue.base import QueueUnavailable
-from ..queue.private_file import prepare_directory, restrict_files
+from ..queue.sqlite.private_file import prepare_directory, restrict_files
 
 _logger = logging.getLogger(__name__)
 

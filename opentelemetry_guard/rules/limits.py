@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 
-from ..patterns import Patterns
+from ..decision.patterns import Patterns
 
 DEFAULT_WINDOW = 60
 """Seconds of a global limit that names no window, as in fastapi-guard."""

@@ -24,15 +24,15 @@ from typing import Any, cast
 from urllib.parse import quote
 
 from .. import rules as client
-from ..addresses import is_private, subscriber
-from ..client_address import Network, client_address, is_trusted
-from ..decision import LONGEST_USER_AGENT, CompiledRules, Decision
+from ..decision.addresses import is_private, subscriber
+from ..decision.compiled_rules import LONGEST_USER_AGENT, CompiledRules, Decision
+from ..decision.unenforced import Unenforced
 from ..emit import Emitter, emit_event
-from ..header_text import header_text
+from ..events.client_address import Network, client_address, is_trusted
+from ..events.header_text import header_text
 from ..models import DynamicRules
-from ..once import log_once
 from ..settings.instrumentation import GuardOptions
-from ..unenforced import Unenforced
+from ..settings.once import log_once
 from .bans import Bans
 from .limits import Limits, RateLimiter, Refusal
 

@@ -12,13 +12,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from ..once import log_once
-from ..shown import quoted
 from . import values
 from .delivery import DEFAULT_ENDPOINT, GuardConfig
 from .instrumentation import GuardOptions
+from .once import log_once
 from .privacy import DEFAULT_HEADERS, PrivacySettings
 from .setting import Group, Parser, Setting, SettingError
+from .shown import quoted
 from .table import SETTINGS
 
 _logger = logging.getLogger(__name__)

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..addresses import DEFAULT_IPV6_PREFIX
 from . import values
 from .setting import Group, setting
 from .values import Network
@@ -14,12 +13,14 @@ from .values import Network
 PROBES = ("/health", "/healthz", "/health/live", "/health/ready", "/livez", "/readyz", "/live", "/ready", "/ping")
 """Paths that load balancers and orchestrators usually probe."""
 
+DEFAULT_IPV6_PREFIX = 64
+"""Bits of an IPv6 address that tell one client from another."""
 PREFIX = "OTEL_PYTHON_GUARD_"
 """What the names of the variables begin with."""
 
 
 def _http_rules(value: object) -> Mapping[str, object]:
-    from ..instrumentation.http_rules import HttpRules
+    from ..instrumentation.http.rules import HttpRules
 
     changes = values.json_object(value)
     HttpRules.resolve(changes)
@@ -27,7 +28,7 @@ def _http_rules(value: object) -> Mapping[str, object]:
 
 
 def _behavior_rules(value: object) -> Mapping[str, object]:
-    from ..instrumentation.behavior_rules import BehaviorRules
+    from .behavior_rules import BehaviorRules
 
     changes = values.json_object(value)
     BehaviorRules.resolve(changes)

@@ -22,7 +22,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..once import log_once
+from .once import log_once
 from .setting import set_late
 from .table import BY_NAME
 

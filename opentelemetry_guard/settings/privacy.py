@@ -7,22 +7,19 @@ operator's mistake must neither end the application nor let anything out.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 from . import values
 from .instrumentation import PREFIX
 from .setting import Fallback, Group, setting
 
-if TYPE_CHECKING:
-    from ..models import SecurityEvent
-
 DEFAULT_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie", "set-cookie", "x-api-key"})
 """Headers whose values are masked; the setting `sensitive_headers` names others in their place."""
 
-Processor: TypeAlias = "Callable[[SecurityEvent], SecurityEvent | Mapping[str, object] | None]"
-"""A user's hook: an event in; it, another one or a mapping of fields out, or None to drop it."""
+Processor: TypeAlias = Callable[[Any], object]
+"""A user's hook: a `SecurityEvent` in; it, another one or a mapping of fields out, or None to drop it."""
 
 
 def _address_key(value: object) -> str:

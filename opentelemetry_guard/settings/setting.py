@@ -24,9 +24,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, ClassVar, TypeAlias, TypeVar
 
-from ..once import log_once
-from ..shown import quoted
-from ..urls import mask_url
+from .once import log_once
+from .shown import quoted
+from .urls import mask_url
 
 _logger = logging.getLogger(__name__)
 

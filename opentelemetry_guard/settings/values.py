@@ -20,7 +20,7 @@ from uuid import UUID
 
 import orjson
 
-from ..once import log_once
+from .once import log_once
 
 _logger = logging.getLogger(__name__)
 

@@ -37,13 +37,13 @@ from opentelemetry_guard.agent import pipeline as pipeline_module
 from opentelemetry_guard.agent.found import find
 from opentelemetry_guard.agent.held import MAX_HELD, NOT_STARTED
 from opentelemetry_guard.agent.processors import EventProcessor, SpanEventProcessor
-from opentelemetry_guard.codec import complete, to_row
 from opentelemetry_guard.delivery.delivery import Delivery
+from opentelemetry_guard.events.codec import complete, to_row
+from opentelemetry_guard.events.tally import TALLY
 from opentelemetry_guard.models import AgentStatus, DynamicRules
 from opentelemetry_guard.protocols import AgentHandlerProtocol
 from opentelemetry_guard.settings import late
 from opentelemetry_guard.settings.delivery import GuardConfig
-from opentelemetry_guard.tally import TALLY
 
 
 def event(reason: str = "") -> SecurityEvent:

@@ -14,9 +14,9 @@ from agent.conftest import MakeAgent
 from agent.serving import environment
 from support.guard_server import GuardServer
 
-from opentelemetry_guard import process_end
 from opentelemetry_guard.agent.ending import apart
-from opentelemetry_guard.instrumentation import termination
+from opentelemetry_guard.process import end as process_end
+from opentelemetry_guard.process import signals as termination
 
 
 @pytest.fixture(autouse=True)
@@ -126,7 +126,7 @@ def test_an_agent_that_is_never_started_says_what_it_loses_and_counts_it() -> No
     code = (
         "import atexit\n"
         "from opentelemetry_guard import AgentConfig, guard_agent\n"
-        "from opentelemetry_guard.tally import TALLY\n"
+        "from opentelemetry_guard.events.tally import TALLY\n"
         "atexit.register(lambda: print(TALLY.read()))\n"
         "agent = guard_agent(AgentConfig(api_key='k' * 20, project_id='p'))\n"
         "for number in range(3): agent.send_event({'event_type': 'ip_blocked', 'ip_address': '203.0.113.7'})\n"

@@ -11,13 +11,13 @@ import pytest
 import requests
 from support.backend import RunningBackend, running_backend
 
-from opentelemetry_guard.backend import sessions as sessions_module
-from opentelemetry_guard.backend.dashboard import own_path
+from opentelemetry_guard.backend.dashboard import sessions as sessions_module
+from opentelemetry_guard.backend.dashboard.pages import own_path
+from opentelemetry_guard.backend.dashboard.password import Password
+from opentelemetry_guard.backend.dashboard.sessions import SESSION_SECONDS, Sessions
+from opentelemetry_guard.backend.dashboard.trace_link import TraceLink
+from opentelemetry_guard.backend.dashboard.visitors import TRIES_PER_MINUTE
 from opentelemetry_guard.backend.hosts import network_of
-from opentelemetry_guard.backend.password import Password
-from opentelemetry_guard.backend.sessions import SESSION_SECONDS, Sessions
-from opentelemetry_guard.backend.trace_link import TraceLink
-from opentelemetry_guard.backend.visitors import TRIES_PER_MINUTE
 
 PASSWORD = "correct horse"
 PAGES = [

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from opentelemetry_guard.backend.app import create_app
-from opentelemetry_guard.backend.keys import ApiKeys
 from opentelemetry_guard.backend.settings import BackendSettings
-from opentelemetry_guard.backend.store import Store
+from opentelemetry_guard.backend.storage.keys import ApiKeys
+from opentelemetry_guard.backend.storage.store import Store
 
 schemathesis = pytest.importorskip("schemathesis", reason="needs schemathesis")
 from schemathesis import GenerationMode  # noqa: E402

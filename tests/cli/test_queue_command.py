@@ -16,9 +16,9 @@ from support.redis import redis_server
 
 from opentelemetry_guard.cli.output import one_line
 from opentelemetry_guard.cli.stores import OpenedStore
-from opentelemetry_guard.codec import complete, to_row
 from opentelemetry_guard.delivery.encoder import Encoder
 from opentelemetry_guard.delivery.envelope import Envelope
+from opentelemetry_guard.events.codec import complete, to_row
 from opentelemetry_guard.queue.base import DeadLetter, DeliveryQueue, QueueOptions, QueueUnavailable
 from opentelemetry_guard.queue.memory import MemoryQueue
 from opentelemetry_guard.queue.url import open_queue

@@ -17,8 +17,8 @@ from support.backend import running_backend  # noqa: E402
 from support.browser import WIDTHS, chromium, executable  # noqa: E402
 from support.seed import PROJECT, seed  # noqa: E402
 
-from opentelemetry_guard.backend.search import EventFilter, EventSearch  # noqa: E402
-from opentelemetry_guard.backend.store import Store  # noqa: E402
+from opentelemetry_guard.backend.storage.search import EventFilter, EventSearch  # noqa: E402
+from opentelemetry_guard.backend.storage.store import Store  # noqa: E402
 
 TRACE_URL = "http://127.0.0.1:16686/trace/{trace_id}"
 

@@ -18,7 +18,7 @@ from support.pipeline import pipeline
 from support.seed import PROJECT, seed
 from support.sending import batch, event, post
 
-from opentelemetry_guard.backend.store import Store
+from opentelemetry_guard.backend.storage.store import Store
 from opentelemetry_guard.exporters.log import GuardLogExporter
 from opentelemetry_guard.models import DynamicRules
 

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from opentelemetry_guard.process_end import CLOCK
+from opentelemetry_guard.process.end import CLOCK
 
 _VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR", "NETRC")
 

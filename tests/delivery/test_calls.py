@@ -8,10 +8,10 @@ import pytest
 from support.guard_server import guard_server
 from support.redis import eventually
 
-from opentelemetry_guard.codec import complete, to_row
 from opentelemetry_guard.delivery.calls import Call, observe
 from opentelemetry_guard.delivery.delivery import Delivery
 from opentelemetry_guard.delivery.outcome import Verdict
+from opentelemetry_guard.events.codec import complete, to_row
 from opentelemetry_guard.settings.delivery import GuardConfig
 
 WATCHDOG = 20.0

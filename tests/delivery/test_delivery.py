@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from support.guard_server import Answer, GuardServer, guard_server
 
-from opentelemetry_guard.codec import complete, to_row
 from opentelemetry_guard.delivery import registry
 from opentelemetry_guard.delivery.breaker import BreakerState
 from opentelemetry_guard.delivery.delivery import REMEMBERED_KEYS, Delivery
 from opentelemetry_guard.delivery.encoder import MAX_BODY
-from opentelemetry_guard.process_end import CLOCK
+from opentelemetry_guard.events.codec import complete, to_row
+from opentelemetry_guard.process.end import CLOCK
 from opentelemetry_guard.queue.base import Batch, QueueOptions, QueueUnavailable
 from opentelemetry_guard.queue.memory import MemoryQueue
 from opentelemetry_guard.settings.delivery import GuardConfig

@@ -9,9 +9,9 @@ import pytest
 from support.emitting_app import emitting_app
 from support.guard_server import guard_server
 
-from opentelemetry_guard.codec import complete, to_row
 from opentelemetry_guard.delivery.delivery import Delivery
-from opentelemetry_guard.process_end import CLOCK
+from opentelemetry_guard.events.codec import complete, to_row
+from opentelemetry_guard.process.end import CLOCK
 from opentelemetry_guard.settings.delivery import GuardConfig
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")

@@ -12,8 +12,8 @@ from support.backend import ROOT, running_backend
 from support.emitting_app import emitting_app
 from support.guard_server import guard_server
 
-from opentelemetry_guard.codec import complete, to_row
 from opentelemetry_guard.delivery.delivery import Delivery
+from opentelemetry_guard.events.codec import complete, to_row
 from opentelemetry_guard.settings.delivery import GuardConfig
 
 WATCHDOG = 60.0

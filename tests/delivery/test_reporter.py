@@ -12,12 +12,12 @@ from support.guard_server import Answer, GuardServer, guard_server
 from support.redis import eventually
 
 from opentelemetry_guard import DynamicRules
-from opentelemetry_guard.codec import complete, to_row
 from opentelemetry_guard.delivery.breaker import BreakerState
 from opentelemetry_guard.delivery.control import REPORTS, RULES
 from opentelemetry_guard.delivery.delivery import Delivery
 from opentelemetry_guard.delivery.outcome import Outcome, RulesAnswer, Verdict
 from opentelemetry_guard.delivery.transport import signature
+from opentelemetry_guard.events.codec import complete, to_row
 from opentelemetry_guard.models import AgentStatus
 from opentelemetry_guard.queue.base import Batch
 from opentelemetry_guard.settings.delivery import GuardConfig

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from support.guard_server import GuardServer, guard_server
 
-from opentelemetry_guard.codec import complete, to_row
 from opentelemetry_guard.delivery.backoff import MAX_BACKOFF, RetryPolicy
 from opentelemetry_guard.delivery.breaker import BreakerPolicy, CircuitBreaker
 from opentelemetry_guard.delivery.delivery import Delivery, breaker_policy
@@ -16,10 +15,11 @@ from opentelemetry_guard.delivery.encoder import Encoder
 from opentelemetry_guard.delivery.outcome import Outcome, RulesAnswer, Verdict
 from opentelemetry_guard.delivery.route import ROUTES
 from opentelemetry_guard.delivery.source import MERGE_ROWS
+from opentelemetry_guard.events.codec import complete, to_row
+from opentelemetry_guard.events.tally import SWITCHED_OFF, TALLY
 from opentelemetry_guard.models import AgentStatus
 from opentelemetry_guard.queue.base import Batch
 from opentelemetry_guard.settings.delivery import GuardConfig
-from opentelemetry_guard.tally import SWITCHED_OFF, TALLY
 
 WATCHDOG = 20.0
 

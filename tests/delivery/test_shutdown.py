@@ -14,7 +14,7 @@ from support.guard_server import guard_server
 from support.pipeline import pipeline
 
 from opentelemetry_guard import GuardLogExporter, GuardMetricExporter, GuardSpanExporter
-from opentelemetry_guard.process_end import CLOCK, ShutdownClock
+from opentelemetry_guard.process.end import CLOCK, ShutdownClock
 
 WATCHDOG = 30.0
 

@@ -21,8 +21,8 @@ from opentelemetry_guard.delivery.status import (
     Reading,
     assess,
 )
+from opentelemetry_guard.events.tally import TallyStats
 from opentelemetry_guard.queue.base import KINDS, Ledger
-from opentelemetry_guard.tally import TallyStats
 
 NOW = 1_800_000_000.0
 FINE = RouteStats(BreakerState.CLOSED, 0, 100.0, None)

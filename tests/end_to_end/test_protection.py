@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from support.backend import RunningBackend, running_backend
 
-from opentelemetry_guard.codec import Row, complete, to_row
 from opentelemetry_guard.delivery.delivery import Delivery
 from opentelemetry_guard.delivery.encoder import Encoder
 from opentelemetry_guard.delivery.envelope import Envelope
+from opentelemetry_guard.events.codec import Row, complete, to_row
 from opentelemetry_guard.settings.delivery import GuardConfig
 
 KEY = base64.urlsafe_b64encode(bytes(range(32))).decode()

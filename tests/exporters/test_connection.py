@@ -23,8 +23,8 @@ from support.guard_server import API_KEY, guard_server
 from support.pipeline import pipeline
 
 from opentelemetry_guard import GuardLogExporter, GuardMetricExporter, GuardSpanExporter
+from opentelemetry_guard.events.tally import DISABLED, TALLY
 from opentelemetry_guard.queue import url as queue_url
-from opentelemetry_guard.tally import DISABLED, TALLY
 
 EXPORTERS: list[type[Any]] = [GuardLogExporter, GuardSpanExporter, GuardMetricExporter]
 EVENT = {"event_type": "ip_blocked", "ip_address": "192.0.2.1"}

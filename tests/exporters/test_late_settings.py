@@ -19,7 +19,7 @@ from opentelemetry_guard import GuardLogExporter, GuardMetricExporter, GuardSpan
 from opentelemetry_guard.delivery import registry
 from opentelemetry_guard.queue.base import QueueOptions
 from opentelemetry_guard.queue.memory import MemoryQueue
-from opentelemetry_guard.queue.sqlite import SqliteQueue
+from opentelemetry_guard.queue.sqlite.store import SqliteQueue
 from opentelemetry_guard.settings import late
 from opentelemetry_guard.settings.delivery import GuardConfig
 

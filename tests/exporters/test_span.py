@@ -19,8 +19,9 @@ from support.guard_server import GuardServer, guard_server, same
 from support.pipeline import Pipeline, pipeline
 from support.strategies import events
 
-from opentelemetry_guard import GuardLogExporter, GuardSpanExporter, SecurityEvent, capture
-from opentelemetry_guard.tally import INVALID, TALLY
+from opentelemetry_guard import GuardLogExporter, GuardSpanExporter, SecurityEvent
+from opentelemetry_guard.events import capture
+from opentelemetry_guard.events.tally import INVALID, TALLY
 
 EVENT = {"event_type": "ip_blocked", "ip_address": "192.0.2.1"}
 

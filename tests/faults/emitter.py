@@ -29,9 +29,9 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 from opentelemetry_guard import GuardLogExporter, GuardMetricExporter, GuardSpanExporter, emit_event, record_metric
+from opentelemetry_guard.events.tally import TALLY
 from opentelemetry_guard.instrumentation import GuardInstrumentor
 from opentelemetry_guard.queue.base import Ledger
-from opentelemetry_guard.tally import TALLY
 
 
 @dataclass(frozen=True)

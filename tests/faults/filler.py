@@ -11,8 +11,8 @@ import sys
 import time
 from pathlib import Path
 
-from opentelemetry_guard.codec import Row, complete, to_row
 from opentelemetry_guard.delivery.delivery import Delivery
+from opentelemetry_guard.events.codec import Row, complete, to_row
 from opentelemetry_guard.settings.delivery import GuardConfig
 
 from .emitter import key_of

@@ -21,8 +21,9 @@ from opentelemetry.trace import SpanKind
 from support.hostile_texts import KNOWN, PARTS, grown, numbered, unit
 
 from opentelemetry_guard import privacy
-from opentelemetry_guard.instrumentation import log_privacy, span_privacy
 from opentelemetry_guard.privacy import Privacy, PrivacySettings
+from opentelemetry_guard.privacy import logs as log_privacy
+from opentelemetry_guard.privacy import spans as span_privacy
 
 pytestmark = pytest.mark.fuzz
 

@@ -29,9 +29,9 @@ from support.redis import redis_server
 from opentelemetry_guard.queue.base import KINDS, Batch, DeadLetter, DeliveryQueue, Kind, Overflow, QueueOptions
 from opentelemetry_guard.queue.local import LocalQueue
 from opentelemetry_guard.queue.memory import MemoryQueue
-from opentelemetry_guard.queue.redis import RedisQueue
-from opentelemetry_guard.queue.redis_url import parse_redis_url
-from opentelemetry_guard.queue.sqlite import SqliteQueue
+from opentelemetry_guard.queue.redis.store import RedisQueue
+from opentelemetry_guard.queue.redis.url import parse_redis_url
+from opentelemetry_guard.queue.sqlite.store import SqliteQueue
 
 MAX_BYTES, MAX_DEAD_LETTER_BYTES, LEASE = 250, 60, 20.0
 

@@ -19,9 +19,10 @@ from fastapi.testclient import TestClient
 from starlette.testclient import WebSocketDenialResponse
 from starlette.websockets import WebSocketDisconnect
 
-from opentelemetry_guard import GuardLogExporter, GuardRulesMiddleware, cloud, rules
+from opentelemetry_guard import GuardLogExporter, GuardRulesMiddleware, rules
+from opentelemetry_guard.decision import cloud
+from opentelemetry_guard.decision.unenforced import unenforced
 from opentelemetry_guard.models import DynamicRules
-from opentelemetry_guard.unenforced import unenforced
 
 
 class Recorder:

@@ -11,8 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from opentelemetry_guard import once
-from opentelemetry_guard.settings import environment_variables
+from opentelemetry_guard.settings import environment_variables, once
 from opentelemetry_guard.settings.delivery import DEFAULT_ENDPOINT, PREFIX, GuardConfig
 from opentelemetry_guard.settings.setting import SettingError
 from opentelemetry_guard.settings.values import base_url

@@ -48,7 +48,7 @@ class RunningApplication:
 @contextmanager
 def running_shop(settings: Mapping[str, str]) -> Iterator[RunningApplication]:
     """Run the shop of the demonstration with `settings` in its environment."""
-    with running_application("opentelemetry_guard.demo.shop:app", settings) as shop:
+    with running_application("opentelemetry_guard.cli.demo.shop:app", settings) as shop:
         yield shop
 
 

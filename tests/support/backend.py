@@ -16,7 +16,7 @@ from typing import Any
 
 import requests
 
-from opentelemetry_guard.backend.store import Store
+from opentelemetry_guard.backend.storage.store import Store
 from opentelemetry_guard.models import DynamicRules
 
 ROOT = Path(__file__).parents[2]

@@ -13,7 +13,7 @@ from concurrent.futures import ProcessPoolExecutor
 
 from support.pipelines import emit, set_up
 
-from opentelemetry_guard.instrumentation import termination
+from opentelemetry_guard.process import signals as termination
 
 CHILDREN = 3
 

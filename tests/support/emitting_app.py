@@ -88,7 +88,7 @@ def main(arguments: list[str]) -> None:
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
     from opentelemetry_guard import GuardLogExporter, GuardMetricExporter, GuardSpanExporter, emit_event, record_metric
-    from opentelemetry_guard.instrumentation import termination
+    from opentelemetry_guard.process import signals as termination
 
     spans, logs = TracerProvider(), LoggerProvider()
     spans.add_span_processor(BatchSpanProcessor(GuardSpanExporter()))

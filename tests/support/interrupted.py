@@ -19,8 +19,9 @@ from opentelemetry.sdk._logs.export import BatchLogRecordProcessor, SimpleLogRec
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 
-from opentelemetry_guard import GuardLogExporter, GuardMetricExporter, emit_event, process_end, record_metric
-from opentelemetry_guard.tally import TALLY
+from opentelemetry_guard import GuardLogExporter, GuardMetricExporter, emit_event, record_metric
+from opentelemetry_guard.events.tally import TALLY
+from opentelemetry_guard.process import end as process_end
 
 INTERRUPTIONS = 60
 MILLISECONDS = 3_600_000

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from uuid import UUID
 
-from opentelemetry_guard.backend.store import FIRST_TTL, Store
+from opentelemetry_guard.backend.storage.store import FIRST_TTL, Store
 from opentelemetry_guard.models import AgentStatus, DynamicRules, SecurityEvent, SecurityMetric
 
 PROJECT = "shop"

@@ -10,7 +10,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from opentelemetry_guard.codec import to_row
+from opentelemetry_guard.events.codec import to_row
 from opentelemetry_guard.models import SecurityEvent
 from opentelemetry_guard.privacy import Privacy
 

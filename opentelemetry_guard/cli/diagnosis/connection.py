@@ -18,7 +18,7 @@ from ...delivery.transport import ask, new_session
 from ...delivery.trust import CertificateError
 from ...delivery.workers import Workers
 from ...settings.delivery import PREFIX, GuardConfig
-from ...urls import mask_url
+from ...settings.urls import mask_url
 from ...version import __version__
 from .finding import Finding, ok, problem, warning
 

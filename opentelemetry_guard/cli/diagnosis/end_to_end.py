@@ -6,8 +6,8 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 
-from ...codec import complete, to_row
 from ...delivery.delivery import Delivery
+from ...events.codec import complete, to_row
 from ...queue.base import QueueOptions
 from ...queue.memory import MemoryQueue
 from ...settings.delivery import PREFIX, GuardConfig

@@ -11,7 +11,7 @@ from ...queue.url import check_queue_url
 from ...settings.delivery import PREFIX, GuardConfig
 from ...settings.setting import SettingError
 from ...settings.table import GROUPS, SETTINGS
-from ...urls import mask_url
+from ...settings.urls import mask_url
 from . import config_file
 from .config_file import Declared
 from .finding import Finding, ok, problem, warning

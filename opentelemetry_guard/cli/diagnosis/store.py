@@ -11,16 +11,16 @@ from uuid import uuid4
 
 from ...queue.base import Batch, DeliveryQueue, QueueOptions, QueueStats, QueueUnavailable
 from ...queue.memory import MemoryQueue
-from ...queue.redis import RedisQueue
-from ...queue.redis_client import connect
-from ...queue.redis_link import describe
-from ...queue.redis_scripts import keys_of
-from ...queue.redis_trouble import GRANTS, trouble_of
-from ...queue.redis_url import parse_redis_url
-from ...queue.sqlite import SqliteQueue
+from ...queue.redis.client import connect
+from ...queue.redis.link import describe
+from ...queue.redis.scripts import keys_of
+from ...queue.redis.store import RedisQueue
+from ...queue.redis.trouble import GRANTS, trouble_of
+from ...queue.redis.url import parse_redis_url
+from ...queue.sqlite.store import SqliteQueue
 from ...queue.url import default_queue_file, destination_path, open_queue, sqlite_path
 from ...settings.delivery import PREFIX, GuardConfig
-from ...urls import mask_url
+from ...settings.urls import mask_url
 from .finding import Finding, ok, problem, warning
 
 QUEUE_URL = PREFIX + "QUEUE_URL"

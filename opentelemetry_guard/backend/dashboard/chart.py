@@ -1,0 +1,120 @@
+"""The overview's chart as geometry: stacked bars in a box of 1000 by 200, without any drawing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+
+from ..storage.overview import OTHERS, Overview
+
+WIDTH, HEIGHT = 1000.0, 200.0
+_GAP = 0.18
+"""The share of a bar's place that is left free."""
+_LABELS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A rectangle of a bar; `series` numbers its colour."""
+
+    series: str
+    y: float
+    height: float
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A bar: where it stands, its pieces from the bottom up, and what it says in words."""
+
+    x: float
+    width: float
+    place: float
+    place_width: float
+    pieces: Sequence[Piece]
+    title: str
+    time: str
+    values: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """What is drawn: `top` is the value at the upper edge, `ticks` are times below, `legend` names the series."""
+
+    columns: Sequence[Column]
+    top: str
+    middle: str
+    ticks: Sequence[str]
+    legend: Sequence[tuple[str, str, int]]
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to draw."""
+        return not self.legend
+
+
+def chart_of(figures: Overview) -> Chart:
+    """Lay out the events per minute by type."""
+    highest = max((sum(bar.rates.values()) for bar in figures.bars), default=0.0)
+    top = nice_top(highest)
+    series = {kind: "other" if kind == OTHERS else str(number) for number, (kind, _) in enumerate(figures.types)}
+    place = WIDTH / len(figures.bars)
+    columns = []
+    for number, bar in enumerate(figures.bars):
+        pieces, level = [], HEIGHT
+        for kind in series:
+            height = bar.rates.get(kind, 0.0) / top * HEIGHT
+            if height:
+                level -= height
+                pieces.append(Piece(series[kind], round(level, 2), round(height, 2)))
+        time = time_text(bar.start, figures.window.minutes)
+        told = ", ".join(f"{kind} {number_text(bar.rates[kind])}" for kind in series if bar.rates.get(kind))
+        columns.append(
+            Column(
+                round(number * place + place * _GAP / 2, 2),
+                round(place * (1 - _GAP), 2),
+                round(number * place, 2),
+                round(place, 2),
+                pieces,
+                f"{time}: {told or 'nothing'}",
+                time,
+                [number_text(bar.rates.get(kind, 0.0)) for kind in series],
+            )
+        )
+    return Chart(
+        columns,
+        number_text(top),
+        number_text(top / 2),
+        [
+            tick_text(figures.bars[round(number * len(columns) / _LABELS)].start, figures.window.minutes)
+            for number in range(_LABELS)
+        ],
+        [(series[kind], kind, count) for kind, count in figures.types],
+    )
+
+
+def nice_top(highest: float) -> float:
+    """Return the next of 1, 2, 4, 5, 10, 20, 40, 50 ... that isn't below `highest`."""
+    unit = 1.0
+    while True:
+        for step in (1, 2, 4, 5):
+            if unit * step >= highest:
+                return unit * step
+        unit *= 10
+
+
+def number_text(number: float) -> str:
+    """Write a rate as short as it can be told."""
+    if number >= 100 or number == int(number):
+        return f"{number:,.0f}"
+    return f"{number:.1f}" if number >= 1 else f"{number:.2f}"
+
+
+def time_text(moment: int, window_minutes: int) -> str:
+    """Write when a bar begins: with the day where the window has several."""
+    return datetime.fromtimestamp(moment, timezone.utc).strftime("%d %b %H:%M" if window_minutes > 1440 else "%H:%M")
+
+
+def tick_text(moment: int, window_minutes: int) -> str:
+    """Write a place on the time axis: short, since five of them fit on a phone."""
+    return datetime.fromtimestamp(moment, timezone.utc).strftime("%d %b" if window_minutes > 1440 else "%H:%M")

@@ -1,0 +1,268 @@
+"""Stored rows as the pages show them: times, durations and figures as text. Escaping is the templates' part."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any
+
+import orjson
+
+from ..storage.search import FoundEvent
+from ..storage.store import Agent
+from .export import utc_text
+from .trace_link import TraceLink
+
+SILENT_SECONDS = 900.0
+"""An agent reports every five minutes unless told otherwise: after three that are missing it counts as silent."""
+
+SHOWN_AGENTS = 200
+"""Installations that the page lists."""
+
+_SHOWN_ERRORS = 20
+_LINE_CHARACTERS = 300
+"""Characters of a text that the table shows; the page of the event shows all of it."""
+
+_PAGE_CHARACTERS = 100_000
+"""Characters of one value, and of one list of values, on the page of an event."""
+
+_INDENTED_CHARACTERS = 20_000
+"""Up to this length JSON is indented."""
+
+_LISTED = 200
+"""Values of one list on the page of an event."""
+
+# Controls but for tab and line feed, and what Unicode has for turning the direction of text.
+_INVISIBLE = re.compile("[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069\\ufeff]")
+
+_FACTS = (
+    ("event_type", "Type"),
+    ("action_taken", "Action"),
+    ("reason", "Reason"),
+    ("ip_address", "Address"),
+    ("country", "Country"),
+    ("user_agent", "User agent"),
+    ("method", "Method"),
+    ("endpoint", "Endpoint"),
+    ("status_code", "Status"),
+    ("response_time", "Response time (s)"),
+    ("rule_type", "Rule type"),
+    ("decorator_type", "Decorator type"),
+    ("pattern_matched", "Pattern matched"),
+    ("handler_name", "Handler"),
+    ("idempotency_key", "Idempotency key"),
+)
+_NOT_FURTHER = {name for name, _ in _FACTS} | {"timestamp", "metadata"}
+
+
+@dataclass(frozen=True, slots=True)
+class EventView:
+    """An event as a line of the table."""
+
+    id: int
+    cursor: str
+    time: str
+    day: str
+    clock: str
+    event_type: str
+    address: str
+    method: str
+    endpoint: str
+    status: str
+    action: str
+    reason: str
+    trace_url: str | None
+    has_trace: bool
+
+
+@dataclass(frozen=True, slots=True)
+class EventDetail:
+    """All of an event: `facts` are the contract's fields that are set, `further` what else its sender put in."""
+
+    line: EventView
+    bannable: bool
+    received: str
+    batch_id: str
+    facts: Sequence[tuple[str, str]]
+    further: Sequence[tuple[str, str]]
+    metadata: Sequence[tuple[str, str]]
+    trace_id: str
+    span_id: str
+    raw: str
+
+
+@dataclass(frozen=True, slots=True)
+class AgentView:
+    """An installation: `state` is what it said, or ``silent`` when it no longer says anything."""
+
+    install_id: str
+    version: str
+    state: str
+    said: str
+    last_seen: str
+    seen_ago: str
+    uptime: str
+    sent: str
+    failed: str
+    buffered: str
+    last_flush: str
+    errors: Sequence[str]
+
+
+def event_view(found: FoundEvent, link: TraceLink | None) -> EventView:
+    """Return an event as a line of the table."""
+    return _line(found, orjson.loads(found.row), link)
+
+
+def _line(found: FoundEvent, event: Mapping[str, Any], link: TraceLink | None) -> EventView:
+    metadata = event.get("metadata") or {}
+    day, _, clock = utc_text(found.occurred_at).removesuffix("Z").partition("T")
+    status = event.get("status_code")
+    return EventView(
+        id=found.id,
+        cursor=str(found.cursor),
+        time=utc_text(found.occurred_at),
+        day=day,
+        clock=clock,
+        event_type=_short(event["event_type"]),
+        address=_short(event.get("ip_address")),
+        method=_short(event.get("method")),
+        endpoint=_short(event.get("endpoint")),
+        status=_short(None if status is None else str(status)),
+        action=_short(event.get("action_taken")),
+        reason=_short(event.get("reason")),
+        trace_url=link.url(metadata.get("trace_id"), metadata.get("span_id")) if link else None,
+        has_trace=bool(metadata.get("trace_id")),
+    )
+
+
+def _short(text: str | None) -> str:
+    text = text or ""
+    return visible(text if len(text) <= _LINE_CHARACTERS else f"{text[:_LINE_CHARACTERS]}…")
+
+
+def visible(text: str) -> str:
+    """Spell characters that show nothing, or turn the direction of what follows, by their code."""
+    return _INVISIBLE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def event_detail(found: FoundEvent, link: TraceLink | None) -> EventDetail:
+    """Return everything that is known of an event."""
+    event: dict[str, Any] = orjson.loads(found.row)
+    metadata: dict[str, Any] = event.get("metadata") or {}
+    return EventDetail(
+        line=_line(found, event, link),
+        bannable=_is_address(event.get("ip_address")),
+        received=utc_text(found.received_at),
+        batch_id=_short(found.batch_id),
+        facts=_listed((label, event[name]) for name, label in _FACTS if event.get(name) not in (None, "")),
+        further=_listed(item for item in event.items() if item[0] not in _NOT_FURTHER),
+        metadata=_listed(item for item in metadata.items() if item[0] not in ("trace_id", "span_id")),
+        trace_id=_short(_text(metadata.get("trace_id", ""))),
+        span_id=_short(_text(metadata.get("span_id", ""))),
+        raw=_text(event),
+    )
+
+
+def _is_address(text: str | None) -> bool:
+    """Whether a text is an address: senders may put anything there, a hash of it for example."""
+    try:
+        ipaddress.ip_address(text or "")
+    except ValueError:
+        return False
+    return True
+
+
+def _listed(items: Iterable[tuple[str, object]]) -> list[tuple[str, str]]:
+    """Return names and values as text, as many as a page has room for."""
+    told: list[tuple[str, str]] = []
+    room = _PAGE_CHARACTERS
+    for name, value in items:
+        if room <= 0 or len(told) == _LISTED:
+            told.append(("…", "and more: export the event to see all of it"))
+            break
+        told.append((_short(name), _text(value, room)))
+        room -= len(told[-1][0]) + len(told[-1][1])
+    return told
+
+
+def _text(value: object, room: int = _PAGE_CHARACTERS) -> str:
+    """Return a value as text of at most `room` characters, indented where there is room for it."""
+    if isinstance(value, str):
+        text = value
+    else:
+        text = orjson.dumps(value).decode()
+        if len(text) <= _INDENTED_CHARACTERS:
+            indented = orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()
+            text = indented if len(indented) <= room else text
+    if len(text) <= room:
+        return visible(text)
+    return f"{visible(text[:room])}… ({len(text) - room:,} more characters: export the event to see them)"
+
+
+def agent_view(agent: Agent, now: float) -> AgentView:
+    """Return an installation as the page shows it at `now` (Unix seconds)."""
+    status: dict[str, Any] = orjson.loads(agent.status)
+    said = "failed" if status["status"] == "error" else str(status["status"])
+    flushed = status.get("last_flush")
+    errors: list[str] = status.get("errors") or []
+    return AgentView(
+        install_id=agent.install_id,
+        version=agent.user_agent or "unknown",
+        state="silent" if now - agent.last_seen > SILENT_SECONDS else said,
+        said=said,
+        last_seen=utc_text(agent.last_seen),
+        seen_ago=ago(now - agent.last_seen),
+        uptime=duration(float(status["uptime"])),
+        sent=f"{status.get('events_sent', 0):,}",
+        failed=f"{status.get('events_failed', 0):,}",
+        buffered=f"{status.get('buffer_size', 0):,}",
+        last_flush=ago(now - datetime.fromisoformat(flushed.replace("Z", "+00:00")).timestamp())
+        if flushed
+        else "never",
+        errors=[*map(_short, errors[:_SHOWN_ERRORS]), *_left_out(len(errors) - _SHOWN_ERRORS)],
+    )
+
+
+def _left_out(count: int) -> list[str]:
+    return [f"and {count} more"] if count > 0 else []
+
+
+_UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
+
+
+def duration(seconds: float) -> str:
+    """Write a duration with its largest unit."""
+    for size, unit in _UNITS:
+        if seconds >= size:
+            return f"{seconds / size:,.0f} {unit}"
+    return "0 s"
+
+
+def ago(seconds: float) -> str:
+    """Write how long something is past."""
+    return "just now" if seconds < 5 else f"{duration(seconds)} ago"
+
+
+def milliseconds(seconds: float | None) -> str:
+    """Write a response time."""
+    if seconds is None:
+        return "–"  # noqa: RUF001 - a dash for what isn't known
+    if seconds >= 1:
+        return f"{seconds:,.1f} s"
+    return f"{seconds * 1000:.0f} ms" if seconds >= 0.01 else f"{seconds * 1000:.1f} ms"
+
+
+def percent(share: float | None) -> str:
+    """Write a share."""
+    if share is None:
+        return "–"  # noqa: RUF001 - as above
+    return f"{share * 100:.1f} %" if 0 < share < 0.1 else f"{share * 100:.0f} %"
+
+
+def day_and_time(moment: datetime) -> str:
+    """Write a moment to the second in UTC."""
+    return moment.astimezone(timezone.utc).strftime("%Y-%m-%d %H:%M:%S")

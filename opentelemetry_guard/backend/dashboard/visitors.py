@@ -1,0 +1,170 @@
+"""Who may look at the dashboard, and change the rules with it.
+
+Without a password everybody who reaches the backend may: it listens on
+loopback then. With one, a visitor signs in, and is known by a cookie. Either
+way a form is taken only from the page that the backend itself has shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from urllib.parse import parse_qs, quote
+
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import Response
+
+from ..hosts import network_of
+from ..ingest.rate import RateLimiter
+from ..refusal import Refusal
+from .password import Password
+from .sessions import SESSION_SECONDS, Session, Sessions
+
+FORM_TOKEN = "form_token"  # noqa: S105 - a field's name
+"""The field that a form carries its token in."""
+
+TRIES_PER_MINUTE = 5
+"""Passwords that one address, or one IPv6 network of 64 bits, may try in a minute."""
+
+_MAX_FORM_BYTES = 512 * 1024
+_MAX_FIELDS = 100
+
+
+class SignInNeeded(Exception):
+    """The page is for visitors who have signed in; `location` is where they can."""
+
+    def __init__(self, location: str) -> None:
+        """Send the visitor to `location`."""
+        super().__init__("Sign in first.")
+        self.location = location
+
+
+class Visitors:
+    """Tells visitors apart, and lets in those who know the password."""
+
+    def __init__(self, password: Password | None) -> None:
+        """Ask for `password`; None lets everybody in."""
+        self._password = password
+        self._sessions = Sessions()
+        self._tries = RateLimiter()
+
+    @property
+    def sign_in(self) -> bool:
+        """Whether visitors have to sign in."""
+        return self._password is not None
+
+    def session(self, request: HTTPConnection) -> Session:
+        """Return the visitor's session; a new one when there is none."""
+        return self._known(request) or self._sessions.start(signed_in=False)
+
+    def knows(self, request: HTTPConnection) -> bool:
+        """Whether the visitor has a session that still holds."""
+        return self._known(request) is not None
+
+    def may_see(self, request: HTTPConnection) -> bool:
+        """Whether the visitor may see what is stored."""
+        session = self._known(request)
+        return self._password is None or (session is not None and session.signed_in)
+
+    def required_for_data(self, request: Request) -> None:
+        """Refuse with 401 who may not see what is stored; a dependency of routes that programs ask."""
+        if not self.may_see(request):
+            raise Refusal(401, "Sign in first: this backend has a dashboard password.")
+
+    def required_for_page(self, request: Request) -> None:
+        """Send who may not see what is stored to the page that asks for the password.
+
+        Raises:
+            SignInNeeded: the visitor is to go there.
+        """
+        if not self.may_see(request):
+            asked = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+            raise SignInNeeded(f"/login?next={quote(asked, safe='')}" if request.method == "GET" else "/login")
+
+    def form_token(self, session: Session) -> str:
+        """Return the token for forms of this session."""
+        return self._sessions.form_token(session)
+
+    def set_cookie(self, request: HTTPConnection, response: Response, session: Session) -> None:
+        """Make the browser keep `session`."""
+        response.set_cookie(
+            _cookie_name(request),
+            self._sessions.cookie(session),
+            max_age=SESSION_SECONDS,
+            httponly=True,
+            # Strict would sign out whoever follows a link to a page of ours; forms have their token besides.
+            samesite="lax",
+            # A proxy's word is enough here: it concerns nobody but the browser that gets the cookie.
+            secure="https" in (request.url.scheme, request.headers.get("x-forwarded-proto")),
+        )
+
+    def sign_out(self, request: HTTPConnection, response: Response) -> None:
+        """End the visitor's session, and make the browser forget it."""
+        session = self._known(request)
+        if session is not None:
+            self._sessions.end(session)
+        response.delete_cookie(_cookie_name(request), httponly=True, samesite="lax")
+
+    def try_password(self, request: HTTPConnection, offered: str) -> Session | None:
+        """Return a signed-in session when `offered` is the password.
+
+        Raises:
+            Refusal: 429, when there were too many tries.
+        """
+        address = request.client.host if request.client else ""
+        # Nothing for all addresses together: whoever guesses from many would lock the owner out.
+        wait = self._tries.wait(network_of(address), TRIES_PER_MINUTE)
+        if wait:
+            raise Refusal(429, f"Too many tries: wait {wait} seconds.", {"Retry-After": str(wait)})
+        if self._password is not None and not self._password.matches(offered):
+            return None
+        return self._sessions.start(signed_in=True)
+
+    async def form(self, request: Request) -> Mapping[str, str]:
+        """Read a form that this backend's own page sends.
+
+        Raises:
+            Refusal: 403 when it comes from elsewhere, 413 or 422 when it is no form of ours.
+        """
+        _check_origin(request)
+        fields = await _fields(request)
+        session = self._known(request)
+        if session is None or not self._sessions.is_form_token(session, fields.get(FORM_TOKEN, "")):
+            raise Refusal(403, "This form is not valid any more: load the page again, and send it once more.")
+        return fields
+
+    def _known(self, request: HTTPConnection) -> Session | None:
+        cookie = request.cookies.get(_cookie_name(request))
+        return self._sessions.read(cookie) if cookie else None
+
+
+def _cookie_name(request: HTTPConnection) -> str:
+    """Name the cookie by the port: browsers send a host's cookies to all its ports, and each may be a backend."""
+    _, port = request.scope.get("server") or (None, None)
+    return f"guard_session_{port}"
+
+
+def _check_origin(request: Request) -> None:
+    """Refuse a form whose browser says that another site sends it; the token alone would do, this is a second lock."""
+    site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
+    foreign = site not in (None, "same-origin", "none")
+    # Compared as text: an origin is a scheme and what the browser sends as Host (RFC 6454, section 6.2).
+    if origin is not None and origin.partition("://")[2] != request.headers.get("host"):
+        foreign = True
+    if foreign:
+        raise Refusal(403, "This form comes from another site.")
+
+
+async def _fields(request: Request) -> dict[str, str]:
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/x-www-form-urlencoded":
+        raise Refusal(415, "A form must be sent as application/x-www-form-urlencoded.")
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > _MAX_FORM_BYTES:
+            raise Refusal(413, f"The form is larger than {_MAX_FORM_BYTES} bytes.")
+    try:
+        fields = parse_qs(body.decode("utf-8"), keep_blank_values=True, max_num_fields=_MAX_FIELDS)
+    except ValueError:
+        raise Refusal(422, "The form cannot be read.") from None
+    return {name: values[-1].replace("\r\n", "\n") for name, values in fields.items()}

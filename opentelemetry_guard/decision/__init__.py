@@ -1,0 +1,1 @@
+"""What dynamic rules say of a request: pure functions, without I/O."""

@@ -1,0 +1,315 @@
+"""A security event in its forms: the row on the wire, a log record's body, a span event's attributes.
+
+Both directions of each form stand side by side, because an event has to come
+out of OpenTelemetry as it went in.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime, timedelta, timezone
+from uuid import UUID, uuid4, uuid5
+
+import orjson
+from pydantic import BaseModel, TypeAdapter
+
+from .. import semconv
+from ..models import SecurityEvent
+from .header_text import repaired
+from .jsonsafe import JSON, describe, json_safe, key_text, safe_text
+
+Row = dict[str, JSON]
+"""One event or metric as the backend reads it."""
+
+Attributes = Mapping[str, object]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_MICROSECOND = timedelta(microseconds=1)
+_DATETIME = TypeAdapter(datetime)
+_MAX_NANOSECONDS = 2**63 - 1
+
+FIELDS: tuple[str, ...] = tuple(SecurityEvent.model_fields)
+"""The contract's fields of an event, in its order."""
+
+_KNOWN = frozenset(FIELDS)
+_TEXTS = _KNOWN - {"idempotency_key", "timestamp", "status_code", "response_time", "metadata"}
+_KEY_NAMESPACE = UUID("7f4b7c1e-0a5d-5c37-9d8e-3f6f6a3f2b10")
+
+DEFAULTS: Mapping[str, JSON] = {
+    name: "" if name in ("ip_address", "action_taken", "reason") else None for name in FIELDS if name != "metadata"
+}
+"""What an event that says nothing about a field has there; `metadata` is an empty object."""
+
+
+class NotAnEvent(ValueError):
+    """The value has no event type, so no row can be made of it."""
+
+
+def format_timestamp(value: datetime) -> str:
+    """Return an aware datetime as ISO 8601 in UTC with a ``Z``, to the microsecond."""
+    if value.tzinfo is not timezone.utc:
+        value = value.astimezone(timezone.utc)
+    return value.isoformat(timespec="microseconds")[:-6] + "Z"  # in the place of "+00:00"
+
+
+def format_nanoseconds(value: int) -> str:
+    """Return nanoseconds since 1970 as ISO 8601 in UTC, to the microsecond."""
+    return format_timestamp(_EPOCH + timedelta(microseconds=value // 1000))
+
+
+def parse_timestamp(value: object) -> datetime | None:
+    """Read a datetime (naive is UTC), ISO 8601 text or seconds since 1970; None where it is none of these."""
+    try:
+        if isinstance(value, str):
+            value = _DATETIME.validate_python(value.strip())
+        elif isinstance(value, (int, float)) and not isinstance(value, bool):
+            value = _EPOCH + timedelta(seconds=value)
+        if isinstance(value, datetime) and value.tzinfo is not timezone.utc:
+            value = value.replace(tzinfo=timezone.utc) if value.tzinfo is None else value.astimezone(timezone.utc)
+    except (ValueError, OverflowError):
+        return None
+    return value if isinstance(value, datetime) else None
+
+
+def to_nanoseconds(value: datetime) -> int | None:
+    """Return an aware datetime as nanoseconds since 1970; None where OTLP has no number for it (before 1970)."""
+    nanoseconds = (value - _EPOCH) // _MICROSECOND * 1000
+    return nanoseconds if 0 <= nanoseconds <= _MAX_NANOSECONDS else None
+
+
+def _text(value: object) -> str:
+    if type(value) is str:
+        return safe_text(value)
+    converted = json_safe(value)
+    return converted if isinstance(converted, str) else describe(value)
+
+
+def _uuid_key(key: object, invalid: Row) -> str:
+    """Return an idempotency key as the UUID that the contract wants, a new one where there is none.
+
+    Text that is no UUID becomes the same UUID wherever it comes up, so that it
+    still tells repetitions apart, and is kept in `invalid`.
+    """
+    text = "" if key is None else _text(key)
+    if not text:
+        return str(uuid4())
+    try:
+        return str(UUID(text))
+    except ValueError:
+        invalid["idempotency_key"] = text
+        return str(uuid5(_KEY_NAMESPACE, text))
+
+
+def _status_code(value: object) -> int | None:
+    try:
+        number = int(value)  # type: ignore[call-overload]
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return number if -(2**63) <= number < 2**63 else None
+
+
+def _seconds(value: object) -> float | None:
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+_COERCE: Mapping[str, Callable[[object], JSON]] = {
+    name: {"status_code": _status_code, "response_time": _seconds}.get(name, _text)
+    for name in FIELDS
+    if name not in ("idempotency_key", "timestamp", "metadata")
+}
+
+
+def fields_of(value: object, names: Iterable[str] = FIELDS) -> dict[str, object]:
+    """Read the fields of a SecurityEvent or a SecurityMetric of any origin, or of a mapping.
+
+    guard-core hands over objects whose fields are attributes of their class,
+    so fields are read by name where the value is neither a model nor a mapping.
+
+    Args:
+        value: a pydantic model, a mapping of fields, or an object with fields as attributes.
+        names: the attributes to read of such an object.
+    """
+    if isinstance(value, BaseModel):
+        return {**value.__dict__, **(value.__pydantic_extra__ or {})}
+    if isinstance(value, Mapping):
+        return {key_text(key): item for key, item in value.items()}
+    return {name: getattr(value, name) for name in names if hasattr(value, name)}
+
+
+def to_row(event: object) -> tuple[Row, int | None]:
+    """Return an event as a row, and its time in nanoseconds (None where OTLP can't carry it).
+
+    Fields that were not given are left out. A value of the wrong type is
+    converted; where there is nothing to convert it to, it is kept as text in
+    ``metadata["invalid_fields"]`` and the field is left out.
+
+    Args:
+        event: a SecurityEvent (ours, guard-agent's or guard-core's) or a mapping of its fields.
+
+    Raises:
+        NotAnEvent: there is no `event_type`.
+    """
+    row: Row = {}
+    key: object = None
+    metadata: object = None
+    timestamp: datetime | None = None
+    invalid: Row = {}
+    for name, value in fields_of(event).items():
+        if type(value) is str and name in _TEXTS:  # most fields of most events: spare them the questions below
+            row[name] = safe_text(value)
+        elif value is None and name in _KNOWN:
+            continue
+        elif name == "idempotency_key":
+            key = value
+        elif name == "metadata":
+            metadata = value
+        elif name == "timestamp":
+            timestamp = parse_timestamp(value)
+            if timestamp is None:
+                invalid[name] = describe(value)
+        elif coerce := _COERCE.get(name):
+            converted = coerce(value)
+            if converted is None:
+                invalid[name] = describe(value)
+            else:
+                row[name] = converted
+        else:
+            row[safe_text(name)] = json_safe(value)
+    if "event_type" not in row:
+        raise NotAnEvent(f"a security event needs an event_type, got {type(event).__name__} without one")
+    if type(agent := row.get("user_agent")) is str:
+        row["user_agent"] = repaired(agent)
+    row["idempotency_key"] = _uuid_key(key, invalid)
+    timestamp = timestamp or datetime.now(timezone.utc)
+    row["timestamp"] = format_timestamp(timestamp)
+    safe = {} if metadata is None else json_safe(metadata)
+    if not isinstance(safe, dict):
+        safe = {"value": safe} if safe else {}
+    if invalid:
+        safe["invalid_fields"] = dict(invalid)
+    if safe:
+        row["metadata"] = safe
+    return row, to_nanoseconds(timestamp)
+
+
+def nanoseconds_of(row: Row) -> int | None:
+    """Return a row's time in nanoseconds; None where OTLP can't carry it."""
+    timestamp = parse_timestamp(row["timestamp"])
+    return None if timestamp is None else to_nanoseconds(timestamp)
+
+
+def complete(row: Mapping[str, JSON], trace_id: int = 0, span_id: int = 0) -> Row:
+    """Return a row with every field of the contract, and the trace context in its metadata where there is one."""
+    metadata = row.get("metadata")
+    metadata = dict(metadata) if isinstance(metadata, Mapping) else {}
+    if trace_id:
+        metadata.setdefault("trace_id", f"{trace_id:032x}")
+        metadata.setdefault("span_id", f"{span_id:016x}")
+    return {**DEFAULTS, **row, "metadata": metadata}
+
+
+# The order is the order of importance, least first: an attribute count limit drops the oldest.
+_ATTRIBUTE_OF: Mapping[str, str] = {
+    "handler_name": semconv.GUARD_HANDLER_NAME,
+    "decorator_type": semconv.GUARD_DECORATOR_TYPE,
+    "rule_type": semconv.GUARD_RULE_TYPE,
+    "response_time": semconv.GUARD_RESPONSE_TIME,
+    "country": semconv.GEO_COUNTRY_ISO_CODE,
+    "pattern_matched": semconv.SECURITY_RULE_NAME,
+    "user_agent": semconv.USER_AGENT_ORIGINAL,
+    "status_code": semconv.HTTP_RESPONSE_STATUS_CODE,
+    "method": semconv.HTTP_REQUEST_METHOD,
+    "endpoint": semconv.URL_PATH,
+    "reason": semconv.GUARD_REASON,
+    "ip_address": semconv.CLIENT_ADDRESS,
+    "action_taken": semconv.GUARD_ACTION_TAKEN,
+    "idempotency_key": semconv.GUARD_IDEMPOTENCY_KEY,
+    "event_type": semconv.GUARD_EVENT_TYPE,
+}
+_FIELD_OF: Mapping[str, str] = {attribute: field for field, attribute in _ATTRIBUTE_OF.items()}
+
+
+def to_attributes(row: Row, *, exact_time: bool = True, logged: bool = False) -> dict[str, str | int | float | bool]:
+    """Return a row as a span event's flat attributes.
+
+    Args:
+        row: what `to_row` made.
+        exact_time: whether the span event's own timestamp says the event's time; where not, an attribute does.
+        logged: whether a log record carries the same event, so that the span exporter can leave it to the log exporter.
+    """
+    attributes: dict[str, str | int | float | bool] = {}
+    extra = {name: value for name, value in row.items() if name not in _KNOWN}
+    if extra:
+        attributes[semconv.GUARD_EXTRA] = orjson.dumps(extra).decode()
+    if metadata := row.get("metadata"):
+        attributes[semconv.GUARD_METADATA] = orjson.dumps(metadata).decode()
+    for field, attribute in _ATTRIBUTE_OF.items():
+        value = row.get(field)
+        if isinstance(value, (str, int, float)):
+            attributes[attribute] = value
+    if not exact_time:
+        attributes[semconv.GUARD_TIMESTAMP] = str(row["timestamp"])
+    if logged:
+        attributes[semconv.GUARD_LOGGED] = True
+    return attributes
+
+
+def from_attributes(attributes: Attributes, nanoseconds: int) -> Row:
+    """Return the row that `to_attributes` was given, from a span event's attributes and time in nanoseconds.
+
+    A JSON attribute that a length limit has cut is kept as text in the
+    metadata, which also names the fields that may have been cut; an attribute
+    that a count limit has dropped leaves its field out. A key that was cut is
+    replaced, because many events may share what is left of it, and events with
+    the same key are delivered once.
+    """
+    limit = getattr(attributes, "max_value_len", None)
+    row: Row = {}
+    metadata: Row = {}
+    invalid: Row = {}
+    cut: list[JSON] = []
+    key: object = None
+    timestamp: datetime | None = None
+    for attribute, value in attributes.items():
+        if attribute == semconv.GUARD_IDEMPOTENCY_KEY:
+            key = value
+        elif field := _FIELD_OF.get(attribute):
+            if isinstance(limit, int) and isinstance(value, str) and len(value) >= limit:
+                cut.append(field)
+            converted = None if value is None else _COERCE[field](value)
+            if converted is not None:
+                row[field] = converted
+        elif attribute == semconv.GUARD_METADATA:
+            loaded = _object(value)
+            metadata.update({"truncated_metadata": describe(value)} if loaded is None else loaded)
+        elif attribute == semconv.GUARD_EXTRA:
+            loaded = _object(value)
+            if loaded is None:
+                metadata["truncated_fields"] = describe(value)
+            else:
+                row.update(loaded)
+        elif attribute == semconv.GUARD_TIMESTAMP:
+            timestamp = parse_timestamp(value)
+    row["timestamp"] = format_nanoseconds(nanoseconds) if timestamp is None else format_timestamp(timestamp)
+    row.setdefault("event_type", "unknown")
+    row["idempotency_key"] = _uuid_key(key, invalid)
+    if invalid and isinstance(limit, int) and len(str(key)) >= limit:
+        row["idempotency_key"] = str(uuid4())
+    if cut:
+        metadata["possibly_truncated"] = cut
+    row["metadata"] = metadata
+    return row
+
+
+def _object(value: object) -> Row | None:
+    """Return the JSON object in an attribute, None where there is none (a limit has cut it)."""
+    try:
+        loaded = orjson.loads(describe(value))
+    except orjson.JSONDecodeError:
+        return None
+    return loaded if isinstance(loaded, dict) else None

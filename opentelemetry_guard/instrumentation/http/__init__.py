@@ -1,0 +1,1 @@
+"""FastAPI and Starlette applications: their requests are followed, and their answers become events."""

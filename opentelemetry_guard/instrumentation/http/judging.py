@@ -1,0 +1,229 @@
+"""Judge every answered request once: derive its events, feed the analysis of behaviour, measure what was blocked."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from inspect import isawaitable
+from typing import Protocol
+
+from opentelemetry import trace
+from opentelemetry._logs import SeverityNumber
+
+from ...emit import Emitter, severity_of
+from ...events.client_address import client_address
+from ...settings.instrumentation import GuardOptions
+from ...settings.once import log_once
+from .answered import AnsweredRequest
+from .following import FollowedRequest, Scope, user_agent
+from .noise import is_noise
+from .rules import Finding, HttpJudge, HttpRules, NotFoundBursts, threat_level
+
+_logger = logging.getLogger(__name__)
+
+USER_ATTRIBUTES = ("enduser.id", "user.id")
+"""Span attributes in which an application says who its user is; the second is the semantic conventions' newer name."""
+
+_LOGGED = "logged"
+"""How the action of an event begins that was told and stopped nothing."""
+
+
+class Analyzer(Protocol):
+    """What looks at a client's requests over time; `behavior.BehaviorAnalyzer` is one."""
+
+    def observe(self, answered: AnsweredRequest, now: float) -> Sequence[Mapping[str, object]]:
+        """Take one request and return the fields of the events that it makes."""
+
+
+class AnswerJudge:
+    """Judges the answers of one application's followed requests; call it as their observer."""
+
+    def __init__(
+        self,
+        options: GuardOptions,
+        emitter: Emitter,
+        analyzer: Analyzer | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Prepare for judging.
+
+        Args:
+            options: `http_events`, `http_rules`, `trusted_proxies` and `ipv6_prefix` of it.
+            emitter: where events and metrics go.
+            analyzer: sees every answered request; None where behaviour isn't analysed.
+            clock: tells seconds that never go back.
+
+        Raises:
+            ValueError: the rules of the options mean nothing.
+        """
+        self._rules = HttpRules.resolve(options.http_rules)
+        self._trusted = options.trusted_proxies
+        self._emitter = emitter
+        self._analyzer = analyzer
+        self._clock = clock
+        self._judge = HttpJudge(self._rules) if options.http_events else None
+        burst = self._rules.not_found_burst
+        self._bursts = NotFoundBursts(burst, options.ipv6_prefix) if burst is not None and options.http_events else None
+
+    def __call__(self, request: FollowedRequest) -> None:
+        """Judge one request whose answer has begun; what is emitted belongs to the current trace."""
+        route = request.route
+        if self._judge is not None or self._analyzer is not None:
+            try:
+                self._derive(request, route)
+            except Exception as error:  # noqa: BLE001  what is measured doesn't depend on what is derived
+                log_once(
+                    _logger,
+                    logging.ERROR,
+                    f"no event could be derived from an answer: {error!r}; please report this",
+                    cause="underived answer",
+                )
+        self._measure(request, route)
+
+    def _derive(self, request: FollowedRequest, route: str | None) -> None:
+        answered = self._answered(request, route)
+        now = self._clock()
+        finding = self._find(answered, now)
+        if finding is not None:
+            self._emit(request, answered, _fields(finding, self._rules, refused=_is_refusal(answered.status_code)))
+        if self._analyzer is not None:
+            for fields in self._analyzer.observe(answered, now):
+                self._emit(request, answered, fields)
+
+    def _answered(self, request: FollowedRequest, route: str | None) -> AnsweredRequest:
+        scope = request.scope
+        status_code = request.status_code or 0
+        if status_code == 403 and route is None and scope["type"] == "websocket":
+            status_code = 404  # nobody listens there, for which ASGI servers know no other answer than a refusal
+        return AnsweredRequest(
+            address=client_address(scope, self._trusted),
+            user=_user(request),
+            method=request.method,
+            path=request.path,
+            route=route,
+            status_code=status_code,
+            duration=request.duration,
+            user_agent=user_agent(scope) or "",
+            reported=bool(request.events) and any(_incidents(request.events)),
+            raw_path=str(scope.get("raw_path") or b"", "latin-1"),
+        )
+
+    def _find(self, answered: AnsweredRequest, now: float) -> Finding | None:
+        if self._judge is None:
+            return None
+        finding = self._judge.judge(answered)
+        if finding is not None or answered.reported or self._bursts is None:
+            return finding
+        # A burst is made of answers that are nothing by themselves.
+        return self._bursts.observe(answered, now) if self._judge.is_unexpected_not_found(answered) else None
+
+    def _emit(self, request: FollowedRequest, answered: AnsweredRequest, fields: Mapping[str, object]) -> None:
+        self._emitter.emit_event(
+            {
+                "ip_address": answered.address,
+                "user_agent": answered.user_agent or None,
+                "endpoint": answered.route or answered.path,
+                "method": answered.method,
+                "status_code": request.status_code,
+                "response_time": answered.duration,
+                **fields,
+            }
+        )
+
+    def _measure(self, request: FollowedRequest, route: str | None) -> None:
+        status_code = request.status_code or 0
+        incidents = list(_incidents(request.events)) if request.events else ()
+        blocked = status_code >= 400 and any(not _action(row).startswith(_LOGGED) for row in incidents)
+        self._emitter.record_metric(metric_type="block_rate", value=int(blocked), endpoint=route)
+        if incidents:
+            level = threat_level(self._rules, (str(row["event_type"]) for row in incidents))
+            self._emitter.record_metric(metric_type="threat_level", value=level, endpoint=route)
+        if status_code >= 500 and self._rules.server_errors and not (request.measured_by_http or request.guarded):
+            tags = {"method": request.method, "status_code": str(status_code)}
+            self._emitter.record_metric(metric_type="error_rate", value=1, endpoint=route, tags=tags)
+
+
+def _fields(finding: Finding, rules: HttpRules, *, refused: bool) -> Mapping[str, object]:
+    return {
+        "event_type": finding.event_type,
+        "action_taken": "blocked" if refused else _LOGGED,
+        "reason": finding.reason,
+        "rule_type": finding.rule,
+        "metadata": {
+            "rule": finding.rule,
+            **finding.evidence,
+            "threat_level": threat_level(rules, (finding.event_type,)),
+        },
+    }
+
+
+def _is_refusal(status_code: int) -> bool:
+    """Whether an answer kept the client from something that is there; a 404 only tells that nothing is."""
+    return 400 <= status_code < 500 and status_code not in (404, 405, 410)
+
+
+def _incidents(events: Iterable[Mapping[str, object]]) -> Iterable[Mapping[str, object]]:
+    """Yield the events that tell of the client's doing; guard-core's own working is no incident."""
+    for row in events:
+        event_type = str(row.get("event_type"))
+        routine = severity_of(event_type)[0] is SeverityNumber.INFO or is_noise(event_type)
+        if not routine and row.get("ip_address") != "system":
+            yield row
+
+
+def _action(row: Mapping[str, object]) -> str:
+    return str(row.get("action_taken", ""))
+
+
+def _user(request: FollowedRequest) -> str | None:
+    """Return whom the application has recognised: on its span, or in the scope as Starlette's authentication does."""
+    current = trace.get_current_span()
+    for span in (request.server_span, current) if current is not request.server_span else (current,):
+        if (user := _span_user(span)) is not None:
+            return user
+    return _scope_user(request.scope)
+
+
+def _span_user(span: trace.Span) -> str | None:
+    attributes = _said(span, "attributes")  # a span that isn't recorded has none
+    if not attributes:
+        return None
+    copy = _said(attributes, "copy")
+    # Looking up what isn't there costs the SDK's attributes more than a copy.
+    held = copy() if callable(copy) else attributes
+    if isinstance(held, Mapping):
+        for name in USER_ATTRIBUTES:
+            if (value := held.get(name)) is not None:
+                return _text(value)
+    return None
+
+
+def _scope_user(scope: Scope) -> str | None:
+    user = scope.get("user")
+    if user is None or _said(user, "is_authenticated") is not True:
+        return None
+    identity = _said(user, "identity")
+    if identity is None or callable(identity) or isawaitable(identity):
+        identity = _said(user, "display_name")  # Starlette's SimpleUser has a name only
+        return identity if isinstance(identity, str) else None
+    return _text(identity)
+
+
+def _said(owner: object, name: str) -> object:
+    """Return what an application's object says of itself, None where it doesn't or can't.
+
+    It may be of any class: a user that lacks the property, has it from Starlette's `BaseUser`, which raises, or asks a
+    database session that is closed.
+    """
+    try:
+        return getattr(owner, name, None)
+    except Exception:  # noqa: BLE001  one that can't say is the same as one that doesn't
+        return None
+
+
+def _text(identity: object) -> str | None:
+    try:
+        return str(identity)
+    except Exception:  # noqa: BLE001  as in `_said`
+        return None

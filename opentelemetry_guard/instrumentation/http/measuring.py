@@ -1,0 +1,156 @@
+"""What opentelemetry-instrumentation-asgi measures of a request is told to the Guard exporter once.
+
+Its middleware, which the instrumentations of FastAPI and Starlette use too,
+may be in a request's way several times: once for each application that is
+mounted in another one. All of them measure as before. The outermost one's
+measurements, which see the whole request, are told with the route that the
+request's events bear; `http_metrics` says to whom.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from contextvars import ContextVar
+from typing import Any
+
+from opentelemetry.util.types import AttributeValue
+
+from ... import semconv
+from ...events import http_metrics
+from ...settings.once import log_once
+from ..patching import AnyFunction, Patches
+from . import following as request_following
+from .following import Receive, Scope, Send
+from .routes import Route
+
+_logger = logging.getLogger(__name__)
+
+_KEY = "opentelemetry_guard.http_once"
+"""Key of a request's scope: its `_Measurements`."""
+
+_INSTRUMENTS = (
+    "duration_histogram_old",
+    "duration_histogram_new",
+    "server_request_size_histogram",
+    "server_request_body_size_histogram",
+    "server_response_size_histogram",
+    "server_response_body_size_histogram",
+)
+"""The attributes in which the middleware keeps its instruments; those of a convention that is off are None."""
+
+_OLD = frozenset({semconv.OLD_HTTP_METHOD, semconv.OLD_HTTP_STATUS_CODE})
+_STABLE = frozenset({semconv.HTTP_REQUEST_METHOD, semconv.HTTP_RESPONSE_STATUS_CODE, semconv.ERROR_TYPE})
+_KEPT = _OLD | _STABLE
+"""The attributes of which rows are made; others have as many values as clients like, such as the host."""
+
+_STABLE_INSTRUMENTS = frozenset(
+    {
+        semconv.HTTP_SERVER_REQUEST_DURATION,
+        semconv.HTTP_SERVER_REQUEST_BODY_SIZE,
+        semconv.HTTP_SERVER_RESPONSE_BODY_SIZE,
+    }
+)
+
+_patches = Patches()
+
+
+class _Measurements:
+    """What was measured of one request; the outermost middleware ends last, and what it says replaces the others'."""
+
+    __slots__ = ("_by_instrument", "_route")
+
+    def __init__(self, scope: Scope) -> None:
+        self._route = Route(scope)
+        self._by_instrument: dict[str, tuple[str, float, Mapping[str, AttributeValue]]] = {}
+
+    def put(self, name: str, unit: str, amount: float, attributes: Mapping[str, AttributeValue]) -> None:
+        self._by_instrument[name] = (unit, amount, attributes)
+
+    def tell(self, scope: Scope) -> None:
+        """Tell what was measured, under the route of the request."""
+        if not self._by_instrument:
+            return
+        followed = request_following.followed(scope)
+        route = self._route.template() if followed is None else followed.route
+        for name, (unit, amount, attributes) in self._by_instrument.items():
+            kept = {key: value for key, value in attributes.items() if key in _KEPT}
+            if route is not None:
+                kept[semconv.HTTP_ROUTE if name in _STABLE_INSTRUMENTS else semconv.OLD_HTTP_TARGET] = route
+            http_metrics.record(name, unit, amount, kept)
+
+
+_current: ContextVar[_Measurements | None] = ContextVar("opentelemetry_guard_measurements", default=None)
+
+
+class _Heard:
+    """An instrument of the middleware, which notes what is recorded with it."""
+
+    def __init__(self, instrument: Any) -> None:
+        self._instrument = instrument
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._instrument, name)
+
+    def record(
+        self, amount: float, attributes: Mapping[str, AttributeValue] | None = None, *more: Any, **named: Any
+    ) -> None:
+        """Record, and note it for the request under way."""
+        self._instrument.record(amount, attributes, *more, **named)
+        measurements = _current.get()
+        if measurements is not None:
+            _survive(self._note, measurements, amount, attributes or {})
+
+    def _note(self, measurements: _Measurements, amount: float, attributes: Mapping[str, AttributeValue]) -> None:
+        name, unit = getattr(self._instrument, "name", None), getattr(self._instrument, "unit", "")
+        if isinstance(name, str):  # an instrument without one records nothing either
+            measurements.put(name, unit, amount, attributes)
+
+
+def apply(module: Any) -> None:
+    """Listen to the middleware of the instrumentation's module, from the next request on; it never raises."""
+    _survive(_patches.wrap, module.OpenTelemetryMiddleware, "__call__", _listened)
+
+
+def remove() -> None:
+    """Undo `apply`; middlewares that live on measure as ever."""
+    _patches.undo()
+
+
+def _listened(call: AnyFunction) -> AnyFunction:
+    async def __call__(self: Any, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await call(self, scope, receive, send)
+            return
+        _survive(_listen, self)
+        outer = scope.get(_KEY)
+        measurements = scope[_KEY] = outer or _Measurements(scope)
+        token = _current.set(measurements)
+        try:
+            await call(self, scope, receive, send)
+        finally:
+            _current.reset(token)
+            if outer is None:
+                _survive(measurements.tell, scope)
+
+    return __call__
+
+
+def _listen(middleware: Any) -> None:
+    for name in _INSTRUMENTS:
+        instrument = getattr(middleware, name, None)
+        if instrument is not None and not isinstance(instrument, _Heard):
+            setattr(middleware, name, _Heard(instrument))
+
+
+def _survive(step: AnyFunction, *arguments: Any) -> None:
+    """Do one step; the request, and what others measure of it, don't depend on it."""
+    try:
+        step(*arguments)
+    except Exception as error:  # noqa: BLE001  other releases of the instrumentation have other parts
+        log_once(
+            _logger,
+            logging.ERROR,
+            f"what an HTTP instrumentation measures is delivered as it is, mounted applications twice: {error!r}",
+            cause="unheard HTTP instrumentation",
+        )

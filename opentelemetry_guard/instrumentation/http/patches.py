@@ -1,0 +1,188 @@
+"""What is changed in FastAPI and Starlette: a follower goes into every application's stack of middlewares.
+
+It goes inside of an application's outermost error middleware:
+opentelemetry-instrumentation-fastapi takes that one for granted, and wraps
+what is in it, so its server span is current when an answer begins.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+from ... import emit
+from ...emit import Emitter
+from ...events import incident
+from ...settings.instrumentation import GuardOptions
+from ...settings.once import log_once
+from .. import resources
+from ..behavior.analyzer import BehaviorAnalyzer
+from ..patching import AnyFunction, Patches
+from . import following as request_following
+from . import lifespan
+from .following import ASGIApp, Receive, Scope, Send
+from .judging import Analyzer, AnswerJudge
+
+_logger = logging.getLogger(__name__)
+
+_MAX_DEPTH = 100
+"""Middlewares that are looked through; a stack that refers to itself would have no end."""
+
+_patches = Patches()
+_judge: AnswerJudge | None = None
+
+
+class Follow:
+    """The middleware that follows requests; it lets them pass when nothing is installed."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+        # Whether an HTTP instrumentation was added as a middleware; it opens its span behind us.
+        self._measured = any(type(layer).__name__ == "OpenTelemetryMiddleware" for layer in _layers(app))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer by the application."""
+        if _judge is None:
+            await self.app(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self.app(scope, *lifespan.flushing(receive, send))
+        else:
+            resources.watch_loop()
+            await request_following.follow(
+                self.app, scope, receive, send, guarded=False, measured=self._measured and scope["type"] == "http"
+            )
+
+
+def apply(cls: Any, options: GuardOptions, emitter: Emitter | None) -> None:
+    """Follow and judge the requests of a class of applications; it never raises.
+
+    Args:
+        cls: FastAPI's or Starlette's class of applications, or Starlette's of routers.
+        options: what is derived, analysed and measured. With none of it, applications stay as they are, and only what
+            a guard follows is measured.
+        emitter: where events and metrics go; None is the global providers.
+    """
+    global _judge
+    try:
+        if _judge is None:
+            _judge = AnswerJudge(options, emitter or emit._global_emitter, _analyzer(options))
+            request_following.observe(_judge)
+            # Event loops hand work to a thread by this, and not with the context of the request.
+            _patches.wrap(ThreadPoolExecutor, "submit", _carrying)
+        wanted = options.http_events or options.behavior or options.resource_metrics
+        if wanted and "build_middleware_stack" in vars(cls):
+            _patches.wrap(cls, "build_middleware_stack", _followed)
+        elif wanted and not hasattr(cls, "build_middleware_stack"):
+            _patches.wrap(cls, "__call__", _followed_router)
+    except Exception as error:  # noqa: BLE001  raising here would make the application's import fail
+        _say_unfollowed(cls.__name__, error)
+
+
+def remove() -> None:
+    """Undo every change; followers in applications that live on let everything pass."""
+    global _judge
+    if _judge is not None:
+        request_following.ignore(_judge)
+        _judge = None
+    _patches.undo()
+
+
+def _carrying(submit: AnyFunction) -> AnyFunction:
+    """Have the events of a request noted that are emitted in the thread of a pool."""
+
+    def submit_carried(self: Any, fn: AnyFunction, /, *args: Any, **kwargs: Any) -> Any:
+        return submit(self, incident.carried(fn), *args, **kwargs)
+
+    return submit_carried
+
+
+def _followed_router(call: AnyFunction) -> AnyFunction:
+    """Follow a router's requests where it is served itself; within an application, that one's follower does."""
+
+    async def __call__(self: Any, scope: Scope, receive: Receive, send: Send) -> None:
+        if _judge is None or "app" in scope or scope["type"] == "lifespan":
+            await call(self, scope, receive, send)
+            return
+        scope.setdefault("router", self)  # as it would itself, but its middlewares may answer before
+        resources.watch_loop()
+        await request_following.follow(partial(call, self), scope, receive, send, guarded=False)
+
+    return __call__
+
+
+def _followed(build: AnyFunction) -> AnyFunction:
+    """Put a follower into what a class's method, or that of one application, builds."""
+
+    def build_middleware_stack(*application: object) -> ASGIApp:
+        stack: ASGIApp = build(*application)
+        if _judge is None:
+            return stack
+        try:
+            return _with_follower(stack)
+        except Exception as error:  # noqa: BLE001  an application answers, followed or not
+            _say_unfollowed("an application", error)
+            return stack
+
+    return build_middleware_stack
+
+
+def _with_follower(stack: Any) -> ASGIApp:
+    """Put a follower inside of the innermost of the error middlewares with which a stack begins."""
+    if any(isinstance(layer, Follow) for layer in _layers(stack)):
+        return stack  # type: ignore[no-any-return]
+    outermost = None
+    for layer in _layers(stack):
+        if type(layer).__name__ == "ServerErrorMiddleware":
+            outermost = layer
+        elif type(layer).__module__.partition(".")[0] not in ("opentelemetry", "starlette"):
+            break
+    if outermost is None:
+        return Follow(stack)
+    outermost.app = Follow(outermost.app)
+    return stack  # type: ignore[no-any-return]
+
+
+def _layers(stack: Any) -> Iterator[Any]:
+    """Yield a middleware and what it wraps, as far as each keeps it as `app`."""
+    for _ in range(_MAX_DEPTH):
+        if stack is None:
+            return
+        yield stack
+        stack = getattr(stack, "app", None)
+
+
+def adopt(cls: type) -> None:
+    """Follow applications that exist already, whose stack is built or will not be built by their class's method.
+
+    opentelemetry-instrumentation-fastapi gives each application a method of its own, which keeps the class's as it was
+    then.
+
+    Args:
+        cls: Starlette's class, which is FastAPI's base.
+    """
+    # By type, because asking a lazy object for its class may make it load.
+    for app in [candidate for candidate in gc.get_objects() if issubclass(type(candidate), cls)]:
+        try:
+            if (stack := getattr(app, "middleware_stack", None)) is not None:
+                app.middleware_stack = _with_follower(stack)
+            elif "build_middleware_stack" in vars(app):
+                _patches.wrap(app, "build_middleware_stack", _followed)
+        except Exception as error:  # noqa: BLE001  an application answers, followed or not
+            _say_unfollowed(type(app).__name__, error)
+
+
+def _say_unfollowed(what: str, error: Exception) -> None:
+    log_once(
+        _logger,
+        logging.ERROR,
+        f"requests to {what} can't be followed, so nothing is derived from its answers: {error!r}; please report this",
+        cause=f"unfollowed {what}",
+    )
+
+
+def _analyzer(options: GuardOptions) -> Analyzer | None:
+    return BehaviorAnalyzer(options.behavior_rules, options.ipv6_prefix) if options.behavior else None

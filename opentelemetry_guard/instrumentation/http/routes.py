@@ -1,0 +1,108 @@
+"""The template of the route that answers a request, for one name of many paths.
+
+Neither FastAPI nor Starlette is imported: what a request's scope and its
+application offer is enough.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ...settings.once import log_once
+
+_logger = logging.getLogger(__name__)
+
+Scope = Mapping[str, Any]
+
+_MOUNTED = "/{path}"
+"""How the template of a mount ends."""
+
+
+class Route:
+    """Finds the template of one request's route, with what its scope said before anybody answered."""
+
+    __slots__ = ("_app", "_path", "_root_path", "_scope")
+
+    def __init__(self, scope: Scope) -> None:
+        self._scope = scope
+        self._app = _router(scope)
+        # A mount moves these on.
+        self._path = scope.get("path", "")
+        self._root_path = scope.get("root_path", "")
+
+    def enters(self, scope: Scope) -> None:
+        """Learn of the application that the request enters, unless it is inside of one already."""
+        if self._app is None:
+            self._app = _router(scope)
+
+    def template(self) -> str | None:
+        """Return the template, as ``/items/{number}``; None where no route matches.
+
+        It is what the router has found, where it was asked already. A request that a middleware answers never gets
+        to the router, so the routes are asked here then; they only compare.
+        """
+        try:
+            return self._found() or self._asked()
+        except Exception as error:  # noqa: BLE001  routes may be anybody's classes
+            log_once(
+                _logger,
+                logging.DEBUG,
+                f"a route could not be told, its requests bear their path: {error!r}",
+                cause="untold route",
+            )
+            return None
+
+    def _found(self) -> str | None:
+        route = self._scope.get("route")
+        if route is None or hasattr(route, "routes") or self._scope.get("root_path", "") != self._root_path:
+            return None  # not asked yet, or it has found a mount and the template goes on
+        # FastAPI keeps the prefix of an included router beside the route.
+        included = self._scope.get("fastapi", {}).get("effective_route_context")
+        return _format(included if getattr(included, "original_route", None) is route else route)
+
+    def _asked(self) -> str | None:
+        app = self._app or _router(self._scope)
+        scope = {
+            "type": self._scope["type"],
+            "method": self._scope.get("method", "GET"),
+            "path": self._path,
+            "root_path": self._root_path,
+            "headers": self._scope.get("headers", ()),
+            "path_params": {},
+        }
+        return _match(getattr(app, "routes", ()), scope)
+
+
+def _router(scope: Scope) -> Any:
+    """Return who has the routes: the application, or the router that is served without one."""
+    return scope.get("app") or scope.get("router")
+
+
+def _match(routes: Iterable[Any], scope: Scope) -> str | None:
+    for route in _flat(routes):
+        match, child_scope = route.matches(scope)
+        if match.name != "FULL":
+            continue
+        inner_routes = getattr(route, "routes", None)
+        if inner_routes is None:
+            return _format(route)
+        template = _format(route) or ""
+        if not inner_routes:
+            return template or None  # files, or an application that is no router
+        inner = _match(inner_routes, {**scope, **child_scope})
+        return None if inner is None else template.removesuffix(_MOUNTED) + inner
+    return None
+
+
+def _flat(routes: Iterable[Any]) -> Iterable[Any]:
+    """Replace included routers, which FastAPI keeps as a tree since 0.137, by their routes."""
+    flatten = getattr(sys.modules.get("fastapi.routing"), "iter_route_contexts", None)
+    return routes if flatten is None else flatten(routes)
+
+
+def _format(route: object) -> str | None:
+    template = getattr(route, "path_format", None) or getattr(route, "path", None)
+    return template if isinstance(template, str) else None

@@ -1,0 +1,184 @@
+"""Keeps secrets out of the server spans of HTTP instrumentations, and of guard-core's own spans.
+
+Those spans go to every exporter of the application, not only to ours: the
+query string, the path, the user agent, captured headers and the messages of
+exceptions are masked before any exporter sees them. Only what the spans hold
+is changed; nothing is added or dropped, and only what is longer than anybody
+reads is shortened: a client chooses most of it, and all of it is searched
+while the request waits.
+
+The OpenTelemetry SDK offers a span to processors when it starts and, with all
+that was added since, when it ends (`SpanProcessor._on_ending`); after that it
+goes to the exporters. A processor can't be taken away from a provider, so
+one that was uninstalled does nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+from weakref import WeakKeyDictionary
+
+from opentelemetry import trace
+from opentelemetry.attributes import BoundedAttributes
+from opentelemetry.context import Context
+from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
+from opentelemetry.sdk.util import BoundedList
+from opentelemetry.trace import SpanKind, Status
+from opentelemetry.util.types import AnyValue
+
+from .. import semconv
+from ..settings.once import log_once
+
+if TYPE_CHECKING:
+    from . import Privacy
+
+_logger = logging.getLogger(__name__)
+
+MAX_TEXT = 8 * 1024
+"""Bytes of one attribute that are looked at; what is longer is shortened to them."""
+MAX_TRACE = 16 * 1024
+"""The same of an exception's message and stack trace, of which the end matters most."""
+
+_SCOPES = frozenset(
+    {
+        semconv.GUARD_CORE_SCOPE,
+        "fastapi",
+        *(f"opentelemetry.instrumentation.{name}" for name in ("asgi", "fastapi", "starlette")),
+    }
+)
+"""Scopes of which all spans are masked, also those of a request's parts; of other scopes it is the server spans."""
+
+
+class SpanPrivacy(SpanProcessor):
+    """Masks the secrets in the spans of HTTP servers; while it is not active it does nothing."""
+
+    def __init__(self) -> None:
+        self.active = True
+
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        """Mask what a server's span starts with, so that other processors don't see it either."""
+        if self.active and span.kind is SpanKind.SERVER and _is_concerned(span):
+            _survive(span)
+
+    def _on_ending(self, span: Span) -> None:
+        if self.active and _is_concerned(span):
+            _survive(span)
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Do nothing: what is masked here would come too late for the processors before this one."""
+
+    def shutdown(self) -> None:
+        """Do nothing: there is nothing to end."""
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Do nothing: there is nothing to flush."""
+        return True
+
+
+# What is installed, by provider; a provider that is gone takes its processor along.
+_installed: WeakKeyDictionary[trace.TracerProvider, SpanPrivacy] = WeakKeyDictionary()
+
+
+def install(tracer_provider: trace.TracerProvider | None = None) -> None:
+    """Mask the spans of a provider, the global one by default, from now on; a second call changes nothing.
+
+    A provider that is not the SDK's records nothing and is left alone.
+    """
+    provider = tracer_provider or trace.get_tracer_provider()
+    present = _installed.get(provider)
+    if present is not None:
+        present.active = True
+        return
+    add = getattr(provider, "add_span_processor", None)
+    if add is not None:
+        made = _installed[provider] = SpanPrivacy()
+        add(made)
+
+
+def uninstall() -> None:
+    """Leave the spans of all providers as they are."""
+    for processor in _installed.values():
+        processor.active = False
+
+
+def _is_concerned(span: ReadableSpan) -> bool:
+    if span.kind is SpanKind.SERVER:
+        return True
+    scope = span.instrumentation_scope
+    return scope is not None and scope.name in _SCOPES
+
+
+def _mask(span: Span) -> None:
+    # A span that ended refuses changes, but its exporters get these very objects; `_survive` knows what to do where
+    # another release of the SDK holds them differently.
+    clean, traces = cleaners()
+    _mask_attributes(clean, span._attributes)
+    if (name := clean.path(span._name)) != span._name:
+        span._name = name
+    description = span._status.description
+    if description and (masked := clean.message(description)) != description:
+        span._status = Status(span._status.status_code, masked)
+    if span._events:
+        for event in span._events:
+            if event.name != semconv.SECURITY_EVENT:
+                _mask_attributes(traces, event.attributes, quoting=True)
+
+
+def _mask_attributes(clean: Privacy, attributes: object, *, quoting: bool = False) -> None:
+    if attributes:
+        held: dict[str, AnyValue] = attributes._dict  # type: ignore[attr-defined]
+        if changes := clean.route_changes(held, held.get(semconv.HTTP_ROUTE)):
+            held.update(changes)
+        if changes := clean.changes(held, quoting=quoting):
+            held.update(changes)
+
+
+class Cleaners(NamedTuple):
+    """The privacy of the process with room for long texts: one for what clients choose, one for stack traces."""
+
+    texts: Privacy
+    traces: Privacy
+
+
+# What `cleaners` made, and of which privacy; replaced whole.
+_made: tuple[Privacy, Cleaners] | None = None
+_current: Callable[[], Privacy] | None = None
+
+
+def cleaners() -> Cleaners:
+    """Return the privacy of the process with room for long attributes."""
+    global _made, _current
+    if _current is None:
+        from .. import privacy  # here, since a process without requests is spared what it imports
+
+        _current = privacy.current
+    current = _current()
+    made = _made
+    if made is None or made[0] is not current:
+        made = _made = (current, Cleaners(current.with_limit(MAX_TEXT), current.with_limit(MAX_TRACE)))
+    return made[1]
+
+
+def _survive(span: Span) -> None:
+    """Mask a span; where that fails, everything goes that might hold a secret."""
+    try:
+        _mask(span)
+    except Exception as error:  # noqa: BLE001  a request must not fail for its telemetry's sake
+        _empty(span)
+        log_once(
+            _logger,
+            logging.ERROR,
+            f"server spans can't be cleaned of secrets, so they lose their names and attributes; the first failed with "
+            f"{type(error).__name__}",
+            cause="uncleanable spans",
+        )
+
+
+def _empty(span: Span) -> None:
+    ours = [event for event in span._events if event.name == semconv.SECURITY_EVENT]
+    span._attributes = BoundedAttributes(immutable=span._end_time is not None)
+    span._events = BoundedList.from_seq(max(len(ours), 1), ours)
+    span._status = Status(span._status.status_code)
+    span._name = span.kind.name

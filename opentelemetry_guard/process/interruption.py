@@ -1,0 +1,212 @@
+"""Emissions that interrupt other code on their own thread: put off until that code has gone on.
+
+The handler of a signal, a finalizer and a callback of the garbage collector
+run in the midst of anything, and so does a log handler, in the midst of what
+logs. What they interrupt may hold a lock of the SDK's or of ours, which are
+not made to be taken twice: an emission there would wait for itself for ever.
+
+- Within an emission of this thread it waits for that one's end, at most `MAX_INNER` of them.
+- Within other code that may hold such a lock (the application's own `counter.add`, an export) a thread that is there
+  for nothing else emits it, at most `MAX_LATER` at a time.
+- Beyond these numbers it is counted as dropped (`reentrant`), so that a log handler that emits what emission logs comes
+  to an end.
+"""
+
+from __future__ import annotations
+
+import _thread
+import contextvars
+import os
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from queue import SimpleQueue
+from types import FrameType
+
+from ..events.tally import EMISSION_ERROR, REENTRANT, TALLY
+from . import end as process_end
+
+MAX_INNER = 32
+"""Emissions that interrupt one emission, and are put off to its end."""
+MAX_LATER = 2048
+"""Emissions that wait for the thread that makes them, as many as a batch processor of the SDK takes."""
+MAX_FRAMES = 40
+"""Frames of the stack that are looked at: who holds a lock is near to what has interrupted it."""
+SETTLE_SECONDS = 30.0
+"""Seconds that a flush waits for emissions that were put off."""
+
+Emit = Callable[[object, dict[str, object]], None]
+
+_HOLDERS = tuple(
+    os.sep + part.replace("/", os.sep)
+    for part in (
+        "opentelemetry/sdk/",
+        "opentelemetry/attributes/",
+        "opentelemetry/metrics/_internal/",
+        "opentelemetry/util/_once.py",
+        "opentelemetry_guard/delivery/",
+        "opentelemetry_guard/exporters/",
+        "opentelemetry_guard/queue/",
+        "opentelemetry_guard/privacy/process.py",
+        "opentelemetry_guard/events/tally.py",
+    )
+)
+"""Parts of the names of source files that take a lock which an emission may want."""
+
+_MAX_NAMES = 10_000
+_known: dict[str, bool] = {}  # by a source file's name: whether it is a holder's
+
+
+@dataclass(frozen=True, slots=True)
+class _PutOff:
+    kind: str
+    context: contextvars.Context
+    emit: Emit
+    value: object
+    fields: dict[str, object]
+
+
+class _Here(threading.local):
+    """What this thread's emission has to make after itself; None outside of one."""
+
+    waiting: list[_PutOff] | None = None
+
+
+_here = _Here()
+# Its `put` may be called in the midst of another `put`, which no other queue allows.
+_later: SimpleQueue[_PutOff | _thread.LockType] = SimpleQueue()
+_served = False  # whether a thread takes what is in `_later`
+
+
+def emit(kind: str, emission: Emit, value: object, fields: dict[str, object]) -> None:
+    """Call `emission` with `value` and `fields`, now or, where it would interrupt another, soon.
+
+    Args:
+        kind: of the row, ``events`` or ``metrics``, for the count of what is dropped.
+        emission: emits; it doesn't raise.
+        value: an event or a metric, None where `fields` are all of it.
+        fields: of the event or metric; not changed by anybody else.
+    """
+    waiting = _here.waiting
+    if waiting is None and not may_hold_lock(sys._getframe(2)):
+        _emit_alone(emission, value, fields)
+        return
+    job = _PutOff(kind, contextvars.copy_context(), emission, *_as_of_now(value, fields))
+    if waiting is None:
+        _hand_over(job)
+    elif len(waiting) < MAX_INNER:
+        waiting.append(job)
+    else:
+        _drop(kind)
+
+
+def interrupts() -> bool:
+    """Whether this code may have interrupted what holds a lock, so that it must not wait for one."""
+    return _here.waiting is not None or may_hold_lock(sys._getframe(1))
+
+
+def may_hold_lock(frame: FrameType | None) -> bool:
+    """Whether code that may hold a lock which an emission wants is at work in `frame` or in what has called it."""
+    known = _known
+    for _ in range(MAX_FRAMES):
+        if frame is None:
+            return False
+        name = frame.f_code.co_filename
+        holder = known.get(name)
+        if holder is None:
+            holder = _note(name)
+        if holder:
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _note(name: str) -> bool:
+    if len(_known) >= _MAX_NAMES:
+        _known.clear()  # somebody compiles code under ever new names
+    holder = _known[name] = any(part in name for part in _HOLDERS)
+    return holder
+
+
+def _emit_alone(emission: Emit, value: object, fields: dict[str, object]) -> None:
+    waiting: list[_PutOff] = []
+    _here.waiting = waiting
+    done = 0
+    try:
+        emission(value, fields)
+        while done < len(waiting):  # it grows
+            done += 1
+            inner = waiting[done - 1]
+            inner.context.run(inner.emit, inner.value, inner.fields)
+    finally:
+        _here.waiting = None
+        # Came after the last look, or was left behind by what a signal's handler has raised.
+        for late in waiting[done:]:
+            _hand_over(late)
+
+
+def _as_of_now(value: object, fields: dict[str, object]) -> tuple[object, dict[str, object]]:
+    """Return what the emission is of, with the time and the contents that it has at this moment."""
+    now = datetime.now(timezone.utc)
+    try:
+        if value is None or isinstance(value, Mapping):
+            return None, {"timestamp": now, **(value or {}), **fields}
+    except Exception:  # noqa: BLE001  a stranger's mapping may raise anything: the emission will say so
+        return value, fields
+    return value, fields
+
+
+def _hand_over(job: _PutOff) -> None:
+    global _served
+    if not _served:
+        _served = True
+        try:
+            # A bare thread: `Thread.start` takes a lock of the threading module, which may be what is interrupted.
+            _thread.start_new_thread(_serve, (_later,))
+        except RuntimeError:
+            _served = False  # the interpreter ends, and gives no thread any more
+    if _served and _later.qsize() < MAX_LATER:
+        _later.put(job)
+    else:
+        _drop(job.kind)
+
+
+def _serve(jobs: SimpleQueue[_PutOff | _thread.LockType]) -> None:
+    while True:
+        job = jobs.get()
+        if not isinstance(job, _PutOff):
+            job.release()
+            continue
+        try:
+            job.context.run(_emit_alone, job.emit, job.value, job.fields)
+        except BaseException:  # noqa: BLE001  a processor's SystemExit must not end what serves everybody
+            TALLY.drop(job.kind, EMISSION_ERROR)
+
+
+def _drop(kind: str) -> None:
+    TALLY.emit(kind)
+    TALLY.drop(kind, REENTRANT)
+
+
+def settle() -> None:
+    """Wait until what was put off before this call is emitted."""
+    if _served:
+        done = _thread.allocate_lock()
+        done.acquire()
+        _later.put(done)
+        done.acquire(timeout=SETTLE_SECONDS)
+
+
+process_end.on_end(settle, process_end.Stage.EMISSION)
+
+
+def _after_fork_in_child() -> None:
+    # What waits is the parent's to emit, whose thread does not exist here.
+    global _later, _served
+    _later, _served = SimpleQueue(), False
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

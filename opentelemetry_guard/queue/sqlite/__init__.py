@@ -1,0 +1,1 @@
+"""The queue in an SQLite file, shared by the processes of a host."""

@@ -1,0 +1,253 @@
+"""Server spans carry no secret to anybody's exporter; other spans, and spans after `uninstall`, stay as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from fastapi import FastAPI, Response
+from fastapi.testclient import TestClient
+from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import NoOpTracerProvider, SpanKind
+from pydantic import BaseModel, Field, TypeAdapter
+
+from opentelemetry_guard import privacy
+from opentelemetry_guard.privacy import cleaning
+from opentelemetry_guard.privacy import spans as span_privacy
+
+SECRET = "hunter2-Zx81qT"
+KEY = "3f9d8a7b6c5e4d3c2b1a0f9e8d7c6b5a"
+CARD = "4111 1111 1111 1111"
+HTTP = "opentelemetry.instrumentation.asgi"
+
+
+class Traced:
+    """A provider that keeps its spans; its exporter comes before our processor."""
+
+    def __init__(self) -> None:
+        self.exporter = InMemorySpanExporter()
+        self.provider = TracerProvider(shutdown_on_exit=False)
+        self.provider.add_span_processor(SimpleSpanProcessor(self.exporter))
+
+    @property
+    def spans(self) -> tuple[ReadableSpan, ...]:
+        return self.exporter.get_finished_spans()
+
+    @property
+    def written(self) -> str:
+        return "".join(span.to_json() for span in self.spans)
+
+
+@pytest.fixture
+def traced() -> Iterator[Traced]:
+    privacy.reset()
+    made = Traced()
+    span_privacy.install(made.provider)
+    yield made
+    span_privacy.uninstall()
+    made.provider.shutdown()
+    privacy.reset()
+
+
+@pytest.mark.parametrize("convention", ["default", "http", "http/dup"])
+def test_a_request_leaves_no_secret_in_its_spans(
+    traced: Traced, convention: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "opentelemetry.instrumentation._semconv._OpenTelemetrySemanticConventionStability._initialized", False
+    )
+    monkeypatch.setenv("OTEL_SEMCONV_STABILITY_OPT_IN", convention)
+    for side in ("REQUEST", "RESPONSE"):
+        monkeypatch.setenv(f"OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SERVER_{side}", ".*")
+    app = FastAPI()
+
+    @app.get("/keys/{key}")
+    def key(key: str, response: Response) -> None:
+        response.set_cookie("session", SECRET)
+
+    @app.get("/fail")
+    def fail() -> None:
+        raise RuntimeError(f"password={SECRET}")
+
+    FastAPIInstrumentor.instrument_app(app, tracer_provider=traced.provider)
+    try:
+        client = TestClient(app, raise_server_exceptions=False)
+        headers = {"Authorization": f"Bearer {SECRET}", "X-Card": CARD, "User-Agent": f"agent token={SECRET}"}
+        client.get(f"/keys/{KEY}?password={SECRET}&page=2", headers=headers)
+        client.get(f"/nowhere/{KEY}?token={SECRET}", headers=headers)
+        client.get("/fail", headers=headers)
+    finally:
+        FastAPIInstrumentor.uninstrument_app(app)
+    assert len(traced.spans) >= 3
+    for planted in (SECRET, KEY, CARD):
+        assert planted not in traced.written
+    assert "page=2" in traced.written
+    assert "RuntimeError" in traced.written
+    assert "set_cookie" in traced.written
+
+
+@pytest.mark.parametrize("convention", ["default", "http/dup"])
+@pytest.mark.parametrize("template", ["/reset/{token}", "/api/{user}/{reset_token}/confirm", "/file/{secret:path}"])
+def test_the_values_of_a_path_that_its_route_names_as_secrets_are_masked(
+    traced: Traced, convention: str, template: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "opentelemetry.instrumentation._semconv._OpenTelemetrySemanticConventionStability._initialized", False
+    )
+    monkeypatch.setenv("OTEL_SEMCONV_STABILITY_OPT_IN", convention)
+    app = FastAPI()
+    app.get(template)(lambda: None)
+    FastAPIInstrumentor.instrument_app(app, tracer_provider=traced.provider)
+    try:
+        path = (
+            template.replace("{user}", "kept").replace("{secret:path}", "{token}").replace("{reset_token}", "{token}")
+        )
+        assert TestClient(app).get(path.replace("{token}", "abcdefgh"), params={"page": "2"}).status_code == 200
+    finally:
+        FastAPIInstrumentor.uninstrument_app(app)
+    assert "abcdefgh" not in traced.written
+    assert template in traced.written
+    assert path.replace("{token}", "[REDACTED]") in traced.written
+
+
+def test_the_validation_errors_of_pydantic_and_fastapi_leave_no_value_of_a_sensitive_field(traced: Traced) -> None:
+    class Login(BaseModel):
+        user: str
+        password: str = Field(max_length=5)
+
+    app = FastAPI()
+
+    @app.get("/response", response_model=list[Login])
+    def response() -> list[dict[str, str]]:
+        return [{"user": "bob", "password": SECRET}]
+
+    @app.get("/nested")
+    def nested() -> None:
+        TypeAdapter(dict[str, list[Login]]).validate_python({"logins": [{"user": "bob", "password": SECRET}]})
+
+    FastAPIInstrumentor.instrument_app(app, tracer_provider=traced.provider)
+    try:
+        client = TestClient(app, raise_server_exceptions=False)
+        assert [client.get(path).status_code for path in ("/response", "/nested")] == [500, 500]
+    finally:
+        FastAPIInstrumentor.uninstrument_app(app)
+    assert SECRET not in traced.written
+    assert "ResponseValidationError" in traced.written
+    assert "logins.0.password" in traced.written
+
+
+def test_what_is_set_at_the_start_is_masked_for_other_processors_at_once(traced: Traced) -> None:
+    span = traced.provider.get_tracer(HTTP).start_span(
+        f"GET /keys/{KEY}",
+        kind=SpanKind.SERVER,
+        attributes={"url.query": f"token={SECRET}", "url.path": f"/keys/{KEY}"},
+    )
+    assert dict(span.attributes) == {"url.query": "token=[REDACTED]", "url.path": "/keys/[REDACTED]"}  # type: ignore[attr-defined]
+    assert span.name == "GET /keys/[REDACTED]"  # type: ignore[attr-defined]
+    span.end()
+
+
+def test_what_holds_no_secret_stays_as_it_is_however_long(traced: Traced) -> None:
+    attributes = {
+        "url.path": "/items/7",
+        "note": "x" * 5000,
+        "http.status_code": 200,
+        "http.request.header.a": ("b", "c"),
+    }
+    traced.provider.get_tracer(HTTP).start_span("GET", kind=SpanKind.SERVER, attributes=attributes).end()
+    assert dict(traced.spans[0].attributes or {}) == attributes
+
+
+def test_addresses_are_hashed_where_a_key_is_set(traced: Traced) -> None:
+    privacy.configure(address_key="key")
+    attributes = {"client.address": "203.0.113.7", "http.request.header.x_forwarded_for": ("203.0.113.7",)}
+    traced.provider.get_tracer(HTTP).start_span("GET", kind=SpanKind.SERVER, attributes=attributes).end()
+    hashed = privacy.current().address("203.0.113.7")
+    assert dict(traced.spans[0].attributes or {}) == {
+        "client.address": hashed,
+        "http.request.header.x_forwarded_for": (hashed,),
+    }
+
+
+def test_guard_cores_own_spans_are_masked_and_the_applications_are_not(traced: Traced) -> None:
+    for scope in ("guard_core.otel", "the.application"):
+        traced.provider.get_tracer(scope).start_span("work", attributes={"guard.reason": f"token={SECRET}"}).end()
+    masked, left = traced.spans
+    assert dict(masked.attributes or {}) == {"guard.reason": "token=[REDACTED]"}
+    assert dict(left.attributes or {}) == {"guard.reason": f"token={SECRET}"}
+
+
+def test_a_second_installation_adds_nothing_and_an_uninstalled_one_does_nothing(traced: Traced) -> None:
+    span_privacy.install(traced.provider)
+    assert len(traced.provider._active_span_processor._span_processors) == 2
+    span_privacy.uninstall()
+    attributes = {"url.query": f"token={SECRET}"}
+    traced.provider.get_tracer(HTTP).start_span("GET", kind=SpanKind.SERVER, attributes=attributes).end()
+    span_privacy.install(traced.provider)
+    traced.provider.get_tracer(HTTP).start_span("GET", kind=SpanKind.SERVER, attributes=attributes).end()
+    assert [dict(span.attributes or {})["url.query"] for span in traced.spans] == [
+        f"token={SECRET}",
+        "token=[REDACTED]",
+    ]
+    assert len(traced.provider._active_span_processor._span_processors) == 2
+
+
+def test_a_provider_that_records_nothing_is_left_alone() -> None:
+    span_privacy.install(NoOpTracerProvider())
+
+
+def test_a_span_that_can_not_be_cleaned_loses_its_attributes_and_nothing_raises(
+    traced: Traced, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(text: str, names: object) -> str:
+        raise RuntimeError(text)
+
+    monkeypatch.setattr(cleaning, "mask", broken)
+    span = traced.provider.get_tracer(HTTP).start_span("GET", kind=SpanKind.SERVER)
+    span.set_attribute("url.query", f"token={SECRET}")
+    span.record_exception(RuntimeError(SECRET))
+    span.end()
+    assert len(traced.spans) == 1
+    assert SECRET not in traced.written
+    assert SECRET not in caplog.text
+    assert "server spans can't be cleaned of secrets" in caplog.text
+
+
+ADDRESSES = ("203.0.113.7", "2001:db8::7")
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("guard.ip_address", "guard.client_ip", "client.address", "network.peer.address", "net.peer.ip"),
+        *("net.sock.peer.addr", "http.client_ip", "client.socket.address", "http.request.header.x_forwarded_for"),
+        *("http.request.header.forwarded", "http.request.header.x-real-ip", "attackerIp", "X-Vercel-Forwarded-For"),
+    ],
+)
+@pytest.mark.parametrize("scope", ["guard_core.otel", HTTP])
+def test_a_client_address_is_hashed_under_every_name_and_in_the_texts_that_quote_it(
+    traced: Traced, scope: str, name: str, address: str
+) -> None:
+    privacy.configure(address_key="key")
+    value: str | tuple[str, ...] = (address,) if ".header." in name else address
+    with traced.provider.get_tracer(scope).start_as_current_span("GET /", kind=SpanKind.SERVER) as span:
+        span.set_attributes({name: value, "guard.reason": f"IP {address} is banned", "note": f"from {address}:80"})
+        span.set_attribute("user_agent.original", "Mozilla/5.0 Chrome/120.0.0.0 Safari/537.36")
+        span.record_exception(RuntimeError(f"{address} was refused"))
+    assert address not in traced.written
+    assert privacy.current().address(address) in traced.written
+    assert "Chrome/120.0.0.0" in traced.written
+
+
+@pytest.mark.parametrize(
+    "name", ["server.address", "net.host.ip", "network.local.address", "recipe", "membership", "zip"]
+)
+def test_the_addresses_of_the_servers_side_and_names_that_only_end_alike_stay(traced: Traced, name: str) -> None:
+    privacy.configure(address_key="key")
+    with traced.provider.get_tracer(HTTP).start_as_current_span("GET /", kind=SpanKind.SERVER) as span:
+        span.set_attribute(name, "198.51.100.1")
+    assert "198.51.100.1" in traced.written
