@@ -18,7 +18,8 @@ from opentelemetry_guard.settings.once import MAX_PRINTED, log_once
 APPLICATION = """
 import logging, sys
 from opentelemetry._logs import get_logger_provider
-from opentelemetry_guard import emit_event, process_end
+from opentelemetry_guard import emit_event
+from opentelemetry_guard.process import end as process_end
 
 if sys.argv[1] == "configured":
     logging.basicConfig(format="application: %(message)s")
