@@ -23,7 +23,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..exporters import connection
 from ..models import AgentStatus
 from . import registry
 from .stats import DeliveryStats
@@ -36,7 +35,7 @@ def statuses() -> list[AgentStatus]:
 
     A wrong variable that has switched Guard export off counts as a delivery that has failed.
     """
-    off = [AgentStatus(status="failed", uptime=0.0, errors=[problem]) for problem in connection.problems()]
+    off = [AgentStatus(status="failed", uptime=0.0, errors=[problem]) for problem in registry.problems()]
     return [*(delivery.status() for delivery in registry.everyone()), *off]
 
 

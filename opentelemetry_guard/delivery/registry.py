@@ -6,6 +6,7 @@ import logging
 import os
 import threading
 import time
+import weakref
 from collections import Counter
 from collections.abc import Callable
 
@@ -23,6 +24,7 @@ _lock = threading.Lock()
 _deliveries: dict[str, Delivery] = {}
 _users: dict[str, Counter[str]] = {}
 _watchers: list[Callable[[], None]] = []
+_problems: weakref.WeakKeyDictionary[object, str] = weakref.WeakKeyDictionary()  # by exporter; under _lock
 
 
 def acquire(config: GuardConfig, user: str, queue: DeliveryQueue | None = None) -> Delivery:
@@ -119,6 +121,21 @@ def watch(callback: Callable[[], None]) -> None:
 def _tell() -> None:
     for watcher in _watchers:
         watcher()
+
+
+def switched_off(exporter: object, problem: str | None) -> None:
+    """Note why an exporter has no delivery, for as long as it is in use; None when it is no more."""
+    with _lock:
+        if problem is None:
+            _problems.pop(exporter, None)
+        else:
+            _problems[exporter] = problem
+
+
+def problems() -> list[str]:
+    """Return why Guard export is switched off, each reason once; nothing where no exporter in use is."""
+    with _lock:
+        return list(dict.fromkeys(_problems.values()))
 
 
 def had_user(delivery: Delivery, user: str) -> bool:

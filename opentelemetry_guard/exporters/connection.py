@@ -41,8 +41,7 @@ class Connection:
 
     `delivery` is None where a wrong environment variable has switched Guard
     export off, or where the whole SDK is disabled: the exporter then takes
-    rows, counts them as dropped, and does nothing else. `problem` then says
-    which variable is wrong, None where nothing is.
+    rows, counts them as dropped, and does nothing else.
     """
 
     def __init__(self, user: str, queue: DeliveryQueue | None, settings: dict[str, object]) -> None:
@@ -57,7 +56,6 @@ class Connection:
         self._config: GuardConfig | None = None
         self._released = False
         self.delivery: Delivery | None = None
-        self.problem: str | None = None
         self._self_metrics = SelfMetrics(user, DEFAULT_ENDPOINT)
         process_end.follow_children()
         with _moving:
@@ -77,8 +75,9 @@ class Connection:
         except SettingError as error:
             if not error.from_environment:
                 raise
-            self.problem = f"Guard export is switched off: {error}"
-            log_once(_logger, logging.ERROR, self.problem)
+            problem = f"Guard export is switched off: {error}"
+            registry.switched_off(self, problem)
+            log_once(_logger, logging.ERROR, problem)
 
     def submit(self, kind: Kind, rows: Sequence[Row]) -> bool:
         """Hand rows to the delivery; return whether it has taken them."""
@@ -102,13 +101,9 @@ class Connection:
     def shutdown(self, timeout_millis: float) -> None:
         """Give the delivery back, within `timeout_millis` milliseconds; a second call does nothing."""
         released, self._released = self._released, True
+        registry.switched_off(self, None)
         if self.delivery is not None and not released:
             registry.release(self.delivery, self._user, timeout_millis / 1000)
-
-    @property
-    def released(self) -> bool:
-        """Whether the exporter was shut down."""
-        return self._released
 
     def destined(self) -> GuardConfig | None:
         """Return the settings that this connection has by now, None where it has no delivery."""
@@ -138,13 +133,6 @@ class Connection:
         self.settle(delivery, config)
         if former is not None:
             registry.leave(former, self._user)
-
-
-def problems() -> list[str]:
-    """Return why Guard export is switched off, each reason once; nothing where no exporter in use is."""
-    with _moving:
-        connections = list(_connections.values())
-    return list(dict.fromkeys(each.problem for each in connections if each.problem and not each.released))
 
 
 def _follow_late_settings() -> None:
