@@ -8,7 +8,7 @@ import tracemalloc
 from collections.abc import Callable, Sequence
 
 from opentelemetry_guard.instrumentation.behavior.analyzer import BehaviorAnalyzer
-from opentelemetry_guard.instrumentation.http.answered import AnsweredRequest
+from opentelemetry_guard.instrumentation.http.findings import AnsweredRequest
 
 from .timing import compare, show
 

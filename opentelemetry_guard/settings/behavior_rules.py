@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
-from typing import TypeVar
+from dataclasses import dataclass
 
-_Rule = TypeVar("_Rule")
+from . import values
+from .rules import changed, entries, group, rule
+
+_MANY = 1_000_000_000
+_DAY = 86_400
+_DISTINCT = 200
+"""What a bit map of 256 bits still counts well."""
+
+_status = values.whole(400, 599)
+
+
+def _word(value: object) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError("words must be text that isn't empty, like 'login'")
+    return value.lower()
+
+
+_LOGIN_WORDS = (
+    *("login", "logon", "signin", "sign-in", "sign_in"),
+    *("authenticate", "token", "session", "password"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,17 +44,14 @@ class FailedLogins:
         login_words: what such a segment has in it, in lower case.
     """
 
-    window: float = 300.0
-    failures: int = 10
-    users: int = 8
-    addresses: int = 5
-    share: float = 0.2
-    statuses: tuple[int, ...] = (401,)
-    login_statuses: tuple[int, ...] = (400, 403)
-    login_words: tuple[str, ...] = (
-        *("login", "logon", "signin", "sign-in", "sign_in"),
-        *("authenticate", "token", "session", "password"),
-    )
+    window: float = rule(300.0, values.number(1, _DAY))
+    failures: int = rule(10, values.whole(1, _MANY))
+    users: int = rule(8, values.whole(1, _DISTINCT))
+    addresses: int = rule(5, values.whole(1, _DISTINCT))
+    share: float = rule(0.2, values.number(0, 1))
+    statuses: tuple[int, ...] = entries((401,), _status)
+    login_statuses: tuple[int, ...] = entries((400, 403), _status)
+    login_words: tuple[str, ...] = entries(_LOGIN_WORDS, _word)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +65,10 @@ class Scanning:
         statuses: what means that a path doesn't exist.
     """
 
-    window: float = 300.0
-    paths: int = 20
-    share: float = 0.3
-    statuses: tuple[int, ...] = (404,)
+    window: float = rule(300.0, values.number(1, _DAY))
+    paths: int = rule(20, values.whole(1, _DISTINCT))
+    share: float = rule(0.3, values.number(0, 1))
+    statuses: tuple[int, ...] = entries((404,), _status)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +85,13 @@ class RequestRate:
         clients: the most clients behind one address (told apart by user id, else by user agent) that are allowed for.
     """
 
-    window: float = 60.0
-    requests: int = 600
-    times: float = 5.0
-    score: float = 6.0
-    warm_up: int = 100
-    own_warm_up: int = 3
-    clients: int = 32
+    window: float = rule(60.0, values.number(1, _DAY))
+    requests: int = rule(600, values.whole(1, _MANY))
+    times: float = rule(5.0, values.number(1, _MANY))
+    score: float = rule(6.0, values.number(0, _MANY))
+    warm_up: int = rule(100, values.whole(1, _MANY))
+    own_warm_up: int = rule(3, values.whole(1, _MANY))
+    clients: int = rule(32, values.whole(1, 64))
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +107,12 @@ class ErrorRatio:
         status: the least status that is an error.
     """
 
-    window: float = 60.0
-    requests: int = 50
-    share: float = 0.6
-    score: float = 6.0
-    others: int = 50
-    status: int = 400
+    window: float = rule(60.0, values.number(1, _DAY))
+    requests: int = rule(50, values.whole(1, _MANY))
+    share: float = rule(0.6, values.number(0, 1))
+    score: float = rule(6.0, values.number(0, _MANY))
+    others: int = rule(50, values.whole(1, _MANY))
+    status: int = rule(400, values.whole(1, 599))
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,12 +124,12 @@ class BehaviorRules:
         max_clients: addresses that are remembered; of user ids a quarter as many, and of suspects a sixteenth.
     """
 
-    cooldown: float = 300.0
-    max_clients: int = 100_000
-    failed_logins: FailedLogins | None = FailedLogins()
-    scanning: Scanning | None = Scanning()
-    request_rate: RequestRate | None = RequestRate()
-    error_ratio: ErrorRatio | None = ErrorRatio()
+    cooldown: float = rule(300.0, values.number(0, _DAY))
+    max_clients: int = rule(100_000, values.whole(16, 10_000_000))
+    failed_logins: FailedLogins | None = group(FailedLogins)
+    scanning: Scanning | None = group(Scanning)
+    request_rate: RequestRate | None = group(RequestRate)
+    error_ratio: ErrorRatio | None = group(ErrorRatio)
 
     @classmethod
     def resolve(cls, changes: Mapping[str, object] | None = None) -> BehaviorRules:
@@ -126,65 +141,4 @@ class BehaviorRules:
         Raises:
             ValueError: a rule or a value is not one that there is.
         """
-        return _changed(cls(), changes or {}, "")
-
-
-_LEAST: Mapping[str, float] = {"window": 1, "max_clients": 16, "times": 1}
-_MOST: Mapping[str, float] = {
-    "window": 86_400,
-    "cooldown": 86_400,
-    "max_clients": 10_000_000,
-    "share": 1,
-    # A bit map of 256 bits counts no more than these well.
-    "paths": 200,
-    "users": 200,
-    "addresses": 200,
-    "clients": 64,
-}
-
-
-def _changed(rule: _Rule, changes: object, where: str) -> _Rule:
-    names = [field.name for field in fields(rule)]  # type: ignore[arg-type]
-    if not isinstance(changes, Mapping):
-        raise ValueError(_refusal(where, changes, f"it must be an object with some of {', '.join(names)}, or null"))
-    values = {}
-    for name, value in changes.items():
-        if name not in names:
-            raise ValueError(_refusal(f"{where}{name}", value, f"there is no such rule; there are {', '.join(names)}"))
-        values[name] = _value(name, value, getattr(type(rule)(), name), f"{where}{name}")
-    return replace(rule, **values)  # type: ignore[type-var]
-
-
-def _value(name: str, value: object, default: object, where: str) -> object:
-    if isinstance(default, tuple):
-        return _items(value, type(default[0]), where)
-    if isinstance(default, int | float):
-        return _number(name, value, isinstance(default, int), where)
-    return None if value is None else _changed(default, value, f"{where}.")
-
-
-def _items(value: object, kind: type, where: str) -> tuple[object, ...]:
-    listed = isinstance(value, list | tuple)
-    if not listed or not all(_is_item(item, kind) for item in value):  # type: ignore[attr-defined]
-        what = "statuses from 400 to 599, like [401]" if kind is int else 'words in lower case, like ["login"]'
-        raise ValueError(_refusal(where, value, f"it must be a list of {what}"))
-    return tuple(value)  # type: ignore[arg-type]
-
-
-def _is_item(item: object, kind: type) -> bool:
-    return type(item) is kind and (kind is not int or item in range(400, 600))
-
-
-def _number(name: str, value: object, whole: bool, where: str) -> float:
-    least, most = _LEAST.get(name, 1 if whole else 0), _MOST.get(name, math.inf)
-    is_number = not isinstance(value, bool) and isinstance(value, int if whole else int | float)
-    # NaN compares with nothing, so it is refused as well.
-    if not is_number or not least <= value <= most or value == math.inf:  # type: ignore[operator]
-        kind = "a whole number" if whole else "a number"
-        bounds = f"from {least:g} to {most:g}" if most < math.inf else f"of at least {least:g}"
-        raise ValueError(_refusal(where, value, f"it must be {kind} {bounds}"))
-    return value  # type: ignore[return-value]
-
-
-def _refusal(where: str, value: object, remedy: str) -> str:
-    return f"behavior rule {where.rstrip('.') or '(all)'} is {value!r}, which can't be used: {remedy}"
+        return changed(cls, changes or {}, "behavior_rules")

@@ -20,7 +20,7 @@ PREFIX = "OTEL_PYTHON_GUARD_"
 
 
 def _http_rules(value: object) -> Mapping[str, object]:
-    from ..instrumentation.http.rules import HttpRules
+    from .http_rules import HttpRules
 
     changes = values.json_object(value)
     HttpRules.resolve(changes)

@@ -65,7 +65,7 @@ def whole(lowest: int, highest: int, unit: str = "") -> Callable[[object], int]:
         except (TypeError, ValueError):
             number = lowest - 1
         if not lowest <= number <= highest:
-            raise ValueError(f"it must be a whole number{unit and f' of {unit}'}, from {lowest} to {highest}")
+            raise ValueError(f"it must be a whole number{unit and f' of {unit},'} from {lowest} to {highest}")
         return int(number)
 
     return parse
@@ -88,6 +88,18 @@ def seconds(lowest: float, highest: float = 86_400, *, or_zero: str = "") -> Cal
             bounds = f"from {lowest:g} to {highest:g}" if lowest else f"more than 0 and at most {highest:g}"
             raise ValueError(f"it must be a number of seconds, {bounds}{or_zero and f', or 0 for {or_zero}'}")
         return number
+
+    return parse
+
+
+def number(lowest: float, highest: float) -> Callable[[object], float]:
+    """Return the parser of a number from `lowest` to `highest`."""
+
+    def parse(value: object) -> float:
+        found = _float(value)
+        if not lowest <= found <= highest:
+            raise ValueError(f"it must be a number from {lowest:g} to {highest:g}")
+        return found
 
     return parse
 

@@ -287,7 +287,7 @@ def test_the_environment_wins(make_agent: MakeAgent, server: GuardServer, monkey
 @pytest.mark.parametrize(
     ("field", "value", "text"),
     [
-        ("buffer_size", 0, "it is 0, which can't be used: it must be a whole number, from 1 to 100000"),
+        ("buffer_size", 0, "it is 0, which can't be used: it must be a whole number from 1 to 100000"),
         (
             "flush_interval",
             "soon",

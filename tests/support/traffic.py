@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from opentelemetry_guard.instrumentation.http.answered import AnsweredRequest
+from opentelemetry_guard.instrumentation.http.findings import AnsweredRequest
 
 Timed = tuple[float, AnsweredRequest]
 

@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 from ...settings.behavior_rules import BehaviorRules
 from ...settings.instrumentation import DEFAULT_IPV6_PREFIX
-from ..http.answered import AnsweredRequest
+from ..http.findings import AnsweredRequest
 from ..http.noise import FOLDED
 from .detectors import (
     DISTRIBUTED,

@@ -13,12 +13,13 @@ from opentelemetry._logs import SeverityNumber
 
 from ...emit import Emitter, severity_of
 from ...events.client_address import client_address
+from ...settings.http_rules import HttpRules
 from ...settings.instrumentation import GuardOptions
 from ...settings.once import log_once
-from .answered import AnsweredRequest
+from .bursts import NotFoundBursts
+from .findings import AnsweredRequest, Finding, HttpJudge
 from .following import FollowedRequest, Scope, user_agent
 from .noise import is_noise
-from .rules import Finding, HttpJudge, HttpRules, NotFoundBursts, threat_level
 
 _logger = logging.getLogger(__name__)
 
@@ -137,7 +138,7 @@ class AnswerJudge:
         blocked = status_code >= 400 and any(not _action(row).startswith(_LOGGED) for row in incidents)
         self._emitter.record_metric(metric_type="block_rate", value=int(blocked), endpoint=route)
         if incidents:
-            level = threat_level(self._rules, (str(row["event_type"]) for row in incidents))
+            level = self._rules.threat_level(str(row["event_type"]) for row in incidents)
             self._emitter.record_metric(metric_type="threat_level", value=level, endpoint=route)
         if status_code >= 500 and self._rules.server_errors and not (request.measured_by_http or request.guarded):
             tags = {"method": request.method, "status_code": str(status_code)}
@@ -153,7 +154,7 @@ def _fields(finding: Finding, rules: HttpRules, *, refused: bool) -> Mapping[str
         "metadata": {
             "rule": finding.rule,
             **finding.evidence,
-            "threat_level": threat_level(rules, (finding.event_type,)),
+            "threat_level": rules.threat_level((finding.event_type,)),
         },
     }
 

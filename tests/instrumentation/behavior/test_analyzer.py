@@ -18,7 +18,7 @@ from support.traffic import AGENTS, Timed, answered, normal_traffic
 from opentelemetry_guard import SecurityEvent
 from opentelemetry_guard.instrumentation.behavior.analyzer import EVENT_TYPE, BehaviorAnalyzer
 from opentelemetry_guard.instrumentation.behavior.keys import address_key, user_key
-from opentelemetry_guard.instrumentation.http.answered import AnsweredRequest
+from opentelemetry_guard.instrumentation.http.findings import AnsweredRequest
 
 Event = dict[str, Any]
 
@@ -446,15 +446,15 @@ def test_a_detector_can_be_switched_off_and_a_threshold_changed() -> None:
 @pytest.mark.parametrize(
     ("rules", "words"),
     [
-        ({"scaning": {}}, ("scaning", "failed_logins, scanning")),
-        ({"scanning": {"path": 3}}, ("scanning.path", "3", "window, paths")),
+        ({"scaning": {}}, ("'scaning'", "failed_logins, scanning")),
+        ({"scanning": {"path": 3}}, ("behavior_rules.scanning", "'path'", "window, paths")),
         ({"scanning": 3}, ("scanning", "3", "object")),
         ({"scanning": {"paths": "many"}}, ("scanning.paths", "'many'", "whole number from 1 to 200")),
         ({"scanning": {"paths": 2.5}}, ("scanning.paths", "2.5", "whole number")),
         ({"scanning": {"paths": True}}, ("scanning.paths", "True")),
-        ({"scanning": {"statuses": 404}}, ("scanning.statuses", "404", "[401]")),
+        ({"scanning": {"statuses": 404}}, ("scanning.statuses", "404", "[404]")),
         ({"scanning": {"statuses": [200]}}, ("scanning.statuses", "200", "from 400 to 599")),
-        ({"failed_logins": {"login_words": [1]}}, ("failed_logins.login_words", "[1]", "words")),
+        ({"failed_logins": {"login_words": [1]}}, ("failed_logins.login_words", "1", "words")),
         ({"failed_logins": {"share": 2}}, ("failed_logins.share", "2", "from 0 to 1")),
         ({"cooldown": float("nan")}, ("cooldown", "nan", "a number")),
         ({"request_rate": {"score": float("inf")}}, ("request_rate.score", "inf")),
@@ -465,7 +465,7 @@ def test_a_detector_can_be_switched_off_and_a_threshold_changed() -> None:
 def test_a_wrong_rule_is_refused_with_its_name_its_value_and_the_remedy(
     rules: Mapping[str, object], words: tuple[str, ...]
 ) -> None:
-    with pytest.raises(ValueError, match="behavior rule") as refused:
+    with pytest.raises(ValueError, match="behavior_rules") as refused:
         BehaviorAnalyzer(rules)
     for word in words:
         assert word in str(refused.value)

@@ -29,7 +29,7 @@ from opentelemetry_guard.agent.held import Held
 from opentelemetry_guard.instrumentation.http import applications as fastapi_apps
 from opentelemetry_guard.instrumentation.http import following as request_following
 from opentelemetry_guard.instrumentation.http import patches as application_patches
-from opentelemetry_guard.instrumentation.http.answered import AnsweredRequest
+from opentelemetry_guard.instrumentation.http.findings import AnsweredRequest
 from opentelemetry_guard.instrumentation.http.judging import AnswerJudge
 from opentelemetry_guard.settings.instrumentation import GuardOptions
 

@@ -10,18 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opentelemetry_guard.instrumentation.http.answered import AnsweredRequest
-from opentelemetry_guard.instrumentation.http.rules import (
+from opentelemetry_guard.instrumentation.http.bursts import NotFoundBursts
+from opentelemetry_guard.instrumentation.http.findings import AnsweredRequest, Finding, HttpJudge, climbs
+from opentelemetry_guard.settings.http_rules import (
     SCANNER_PATHS,
     SCANNER_USER_AGENTS,
     STATUSES,
     Burst,
-    Finding,
-    HttpJudge,
     HttpRules,
-    NotFoundBursts,
-    climbs,
-    threat_level,
 )
 from opentelemetry_guard.settings.instrumentation import GuardOptions
 
@@ -258,17 +254,17 @@ class TestChanges:
 
     def test_threat_levels(self) -> None:
         rules = HttpRules.resolve({"threat_levels": {"login_from_abroad": 0.2, "rate_limited": 1}})
-        assert threat_level(rules, ["login_from_abroad"]) == 0.2
-        assert threat_level(rules, ["login_from_abroad", "rate_limited"]) == 1
-        assert threat_level(rules, ["unheard_of"]) == 0.5
-        assert threat_level(rules, []) == 0
+        assert rules.threat_level(["login_from_abroad"]) == 0.2
+        assert rules.threat_level(["login_from_abroad", "rate_limited"]) == 1
+        assert rules.threat_level(["unheard_of"]) == 0.5
+        assert rules.threat_level([]) == 0
 
     @pytest.mark.parametrize(
         ("changes", "message"),
         [
             ({"status": {}}, "the key 'status', allowed are statuses, "),
-            ({"statuses": {"teapot": "x"}}, "http_rules.statuses has the status 'teapot', it must be a number"),
-            ({"statuses": {"200": "x"}}, "'200', it must be a number from 400 to 599"),
+            ({"statuses": {"teapot": "x"}}, "http_rules.statuses has the key 'teapot', it must be a whole number"),
+            ({"statuses": {"200": "x"}}, "'200', it must be a whole number from 400 to 599"),
             ({"statuses": {"401": 7}}, "http_rules.statuses.401 is 7, it must be an event type, or null"),
             ({"statuses": 401}, "http_rules.statuses is 401, it must be an object such as"),
             ({"path_traversal": "no"}, "http_rules.path_traversal is 'no', it must be true or false"),

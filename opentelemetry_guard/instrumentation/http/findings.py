@@ -1,0 +1,204 @@
+"""What one answered request means for security: the functions that apply `HttpRules` to it.
+
+It has one finding at most, the first of: a path that climbs out of its directory, a path that scanners ask for, a
+malformed request, the status of the answer, a client that calls itself a scanner. Nothing here remembers a request:
+runs of them are for `bursts` and `behavior` to judge.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
+from urllib.parse import unquote
+
+from ...settings.http_rules import HttpRules
+
+_REASONS: Mapping[int, str] = {
+    401: "authentication failed",
+    403: "access denied",
+    413: "oversized body",
+    414: "oversized URL",
+    429: "too many requests",
+    431: "oversized headers",
+}
+"""What a status tells a reader."""
+
+_DECODINGS = 3
+"""How often a path is decoded in search of dots; servers and proxies do it once or twice."""
+
+_OVERLONG = {"%c0%ae": ".", "%e0%80%ae": ".", "%c0%af": "/", "%e0%80%af": "/", "%c1%9c": "\\"}
+"""Encodings of ASCII that UTF-8 forbids and careless decoders accept."""
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_BROKEN_ESCAPE = re.compile(r"%(?![0-9a-fA-F]{2})")
+
+
+class AnsweredRequest(NamedTuple):
+    """What is known of a request when its answer begins.
+
+    Attributes:
+        address: the client's address, behind trusted proxies the one that they name; "" where it is unknown.
+        user: the user id that the application set (``enduser.id`` on the server span), None where there is none.
+        method: as sent.
+        path: as sent, without the query.
+        route: the template of the route that answers, None where there is none.
+        status_code: of the answer.
+        duration: seconds until the answer began.
+        user_agent: as sent, "" where there is none.
+        reported: whether the request has produced a security event already, so that its status derives none.
+        raw_path: the path as it was encoded on the wire, "" where the server doesn't tell.
+    """
+
+    address: str
+    user: str | None
+    method: str
+    path: str
+    route: str | None
+    status_code: int
+    duration: float
+    user_agent: str = ""
+    reported: bool = False
+    raw_path: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one request, or the latest of a burst, means.
+
+    Attributes:
+        event_type: of the contract.
+        rule: the key of the rule in `http_rules`.
+        reason: for a reader.
+        evidence: what the rule matched; nothing that quotes more of the request than its path and user agent.
+    """
+
+    event_type: str
+    rule: str
+    reason: str
+    evidence: Mapping[str, object]
+
+
+class HttpJudge:
+    """Applies rules to single answers; its patterns are compiled once."""
+
+    def __init__(self, rules: HttpRules) -> None:
+        self._rules = rules
+        self._scanner_path = _path_pattern(rules.scanner_paths)
+        self._expected = _path_pattern(rules.expected_not_found)
+        # Clients of one kind send one text, of which there are few; searching it again for each request is dear.
+        self._scanner_agent = lru_cache(maxsize=1024)(_agent_search(rules.scanner_user_agents))
+
+    def judge(self, answered: AnsweredRequest) -> Finding | None:
+        """Return what an answer means, None where it means nothing or the request has an event already."""
+        if answered.reported:
+            return None
+        refused = 400 <= answered.status_code < 500
+        return (
+            self._traversal(answered)
+            or (self._scanned(answered) if refused else None)
+            or (self._malformed(answered) if refused else None)
+            or self._status(answered)
+            or self._scanner(answered)
+        )
+
+    def is_unexpected_not_found(self, answered: AnsweredRequest) -> bool:
+        """Whether an answer is a 404 that may belong to a burst."""
+        return answered.status_code == 404 and not (self._expected and self._expected.search(answered.path.lower()))
+
+    def _traversal(self, answered: AnsweredRequest) -> Finding | None:
+        if not self._rules.path_traversal or not climbs(answered.path, answered.raw_path):
+            return None
+        return Finding("suspicious_request", "path_traversal", "the path climbs out of its directory", {})
+
+    def _scanned(self, answered: AnsweredRequest) -> Finding | None:
+        # A route that says no is the application's own page; one that finds nothing may be a catch-all.
+        if self._scanner_path is None or (answered.route is not None and answered.status_code != 404):
+            return None
+        found = self._scanner_path.search(answered.path.lower())
+        if found is None:
+            return None
+        return Finding(
+            "suspicious_request", "scanner_paths", "scanners ask for this path", {"matched": found.group()[:80]}
+        )
+
+    def _malformed(self, answered: AnsweredRequest) -> Finding | None:
+        if not self._rules.malformed or not is_malformed(answered.path, answered.raw_path, answered.status_code == 400):
+            return None
+        return Finding("suspicious_request", "malformed", "the path is malformed", {})
+
+    def _status(self, answered: AnsweredRequest) -> Finding | None:
+        status = answered.status_code
+        event_type = self._rules.statuses.get(status)
+        if event_type is None:
+            return None
+        return Finding(event_type, "statuses", _REASONS.get(status, f"the answer was {status}"), {"status": status})
+
+    def _scanner(self, answered: AnsweredRequest) -> Finding | None:
+        if not answered.user_agent or (matched := self._scanner_agent(answered.user_agent[:512])) is None:
+            return None
+        return Finding(
+            "suspicious_request", "scanner_user_agents", "the client calls itself a scanner", {"matched": matched}
+        )
+
+
+def climbs(path: str, raw_path: str = "") -> bool:
+    """Whether a path has a segment ``..`` in any encoding.
+
+    Args:
+        path: decoded once, as servers do.
+        raw_path: as it was on the wire, for encodings that decoding has destroyed.
+    """
+    if ".." not in path and "%" not in path and "\ufffd" not in path:
+        return False
+    lowered = raw_path.lower() or path.lower()
+    for encoded, meant in _OVERLONG.items():
+        lowered = lowered.replace(encoded, meant)
+    return any(map(_has_dots, _decodings(path))) or any(map(_has_dots, _decodings(lowered)))
+
+
+def is_malformed(path: str, raw_path: str, badly_encoded_too: bool) -> bool:
+    """Whether a path has characters that no path has.
+
+    Args:
+        path: decoded once, as servers do.
+        raw_path: as it was on the wire.
+        badly_encoded_too: whether broken escapes and what is not UTF-8 count; old links of a site have these as well.
+    """
+    if _CONTROL.search(path):
+        return True
+    return badly_encoded_too and ("\ufffd" in path or _BROKEN_ESCAPE.search(raw_path) is not None)
+
+
+def _decodings(path: str) -> Iterable[str]:
+    yield path
+    for _ in range(_DECODINGS):
+        decoded = unquote(path)
+        if decoded == path:
+            return
+        yield decoded
+        path = decoded
+
+
+def _has_dots(path: str) -> bool:
+    # "..;" is ".." to servlet containers behind a proxy that reads it literally.
+    return any(segment.partition(";")[0] == ".." for segment in path.replace("\\", "/").split("/"))
+
+
+def _path_pattern(paths: Iterable[str]) -> re.Pattern[str] | None:
+    # One search for all: they share their first character, and differ in the tree behind it.
+    alternatives = [
+        re.escape(path[:-1]) + "[^/]*" if path.endswith("*") else re.escape(path.rstrip("/")) + r"(?=/|$)"
+        for path in paths
+    ]
+    return re.compile("|".join(alternatives)) if alternatives else None
+
+
+def _agent_search(agents: tuple[str, ...]) -> Callable[[str], str | None]:
+    def search(user_agent: str) -> str | None:
+        lowered = user_agent.lower()
+        return next((agent for agent in agents if agent in lowered), None)
+
+    return search
