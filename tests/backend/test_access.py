@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
 import requests
+from starlette.requests import HTTPConnection
 from support.backend import RunningBackend, running_backend
 
 from opentelemetry_guard.backend.dashboard import sessions as sessions_module
+from opentelemetry_guard.backend.dashboard import visitors as visitors_module
 from opentelemetry_guard.backend.dashboard.pages import own_path
 from opentelemetry_guard.backend.dashboard.password import Password
 from opentelemetry_guard.backend.dashboard.sessions import SESSION_SECONDS, Sessions
 from opentelemetry_guard.backend.dashboard.trace_link import TraceLink
-from opentelemetry_guard.backend.dashboard.visitors import TRIES_PER_MINUTE
+from opentelemetry_guard.backend.dashboard.visitors import MOST_LATE, TRIES_PER_MINUTE, Visitors
 from opentelemetry_guard.backend.hosts import network_of
+from opentelemetry_guard.backend.refusal import Refusal
 
 PASSWORD = "correct horse"
 PAGES = [
@@ -140,14 +145,51 @@ def test_the_cookie_is_out_of_reach_for_scripts_and_other_sites(closed: RunningB
         assert "samesite=lax" in cookie
 
 
-def test_too_many_tries_are_429_even_with_the_right_password() -> None:
-    with running_backend(password=PASSWORD) as backend, visitor() as http:
-        tries = [sign_in(http, backend, "wrong").status_code for _ in range(TRIES_PER_MINUTE)]
+def test_too_many_wrong_tries_are_429_and_the_right_password_still_opens() -> None:
+    with running_backend(password=PASSWORD) as backend, visitor() as guesser, visitor() as owner:
+        tries = [sign_in(guesser, backend, "wrong").status_code for _ in range(TRIES_PER_MINUTE)]
         assert tries == [401] * TRIES_PER_MINUTE
-        late = sign_in(http, backend, PASSWORD)
+        late = sign_in(guesser, backend, "wrong")
         assert late.status_code == 429
         assert int(late.headers["Retry-After"]) >= 1
-        assert http.get(backend.url + DATA[0], timeout=10).status_code == 401
+        assert guesser.get(backend.url + DATA[0], timeout=10).status_code == 401
+        assert sign_in(owner, backend, PASSWORD).status_code == 303
+        assert owner.get(backend.url + DATA[0], timeout=10).status_code == 200
+
+
+def test_late_tries_are_checked_one_at_a_time_and_only_so_many_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(visitors_module, "LATE_TRY_SECONDS", 0.0)
+    checked: list[str] = []
+    at_once, most = 0, 0
+
+    class Slow:
+        def matches(self, offered: str) -> bool:
+            nonlocal at_once, most
+            at_once += 1
+            most = max(most, at_once)
+            checked.append(offered)
+            threading.Event().wait(0.02)  # long enough for another one to come in, if it may
+            at_once -= 1
+            return offered == PASSWORD
+
+    async def run() -> list[int]:
+        visitors = Visitors(Slow())  # type: ignore[arg-type]
+        request = HTTPConnection({"type": "http", "client": ("192.0.2.1", 1), "headers": []})
+
+        async def attempt(offered: str) -> int:
+            try:
+                return 303 if await visitors.try_password(request, offered) else 401
+            except Refusal as refusal:
+                return refusal.status
+
+        first = [await attempt("wrong") for _ in range(TRIES_PER_MINUTE)]
+        assert first == [401] * TRIES_PER_MINUTE
+        together = await asyncio.gather(*(attempt("wrong") for _ in range(MOST_LATE * 3)))
+        assert len(checked) == TRIES_PER_MINUTE + MOST_LATE
+        return [*together, await attempt(PASSWORD)]
+
+    assert asyncio.run(run()) == [429] * MOST_LATE * 3 + [303]
+    assert most == 1
 
 
 def test_a_form_without_the_visitors_own_token_changes_nothing(opened: RunningBackend) -> None:
@@ -174,6 +216,31 @@ def test_a_form_in_another_encoding_or_too_large_is_refused(opened: RunningBacke
         http.get(f"{opened.url}/rules", timeout=10)
         assert http.post(f"{opened.url}/rules", json={}, timeout=10).status_code == 415
         assert http.post(f"{opened.url}/rules", data={"message": "x" * 600_000}, timeout=10).status_code == 413
+
+
+@pytest.mark.parametrize("path", ["/login", "/logout", "/rules", "/rules/ban", "/rules/restore"])
+@pytest.mark.parametrize("headers", [{}, {"Origin": "https://other.example"}, {"Sec-Fetch-Site": "cross-site"}])
+def test_another_site_can_send_no_form_with_a_visitors_cookie(
+    closed: RunningBackend, path: str, headers: dict[str, str]
+) -> None:
+    with visitor() as http:
+        sign_in(http, closed, PASSWORD)
+        form_token = token(http.get(f"{closed.url}/rules", timeout=10))
+        # Where nothing but the origin tells, the token is there; where no browser tells, it is missing.
+        fields = {"form_token": form_token if headers else "", "address": "192.0.2.1", "version": "0"}
+        answer = http.post(closed.url + path, data=fields, headers=headers, timeout=10, allow_redirects=False)
+        assert answer.status_code == 403
+        assert http.get(closed.url + DATA[0], timeout=10).status_code == 200
+
+
+def test_a_cookie_that_somebody_planted_is_not_signed_in_with_its_bearer(closed: RunningBackend) -> None:
+    with visitor() as attacker, visitor() as victim:
+        attacker.get(f"{closed.url}/login", timeout=10)
+        victim.cookies.update(attacker.cookies)
+        assert sign_in(victim, closed, PASSWORD).status_code == 303
+        assert dict(victim.cookies) != dict(attacker.cookies)
+        assert victim.get(closed.url + DATA[0], timeout=10).status_code == 200
+        assert attacker.get(closed.url + DATA[0], timeout=10).status_code == 401
 
 
 @pytest.mark.parametrize("path", ["/", "/events", "/rules", "/static/dashboard.js", "/local/events", "/none"])

@@ -63,6 +63,12 @@ class RunningBackend:
         """The headers of a sender by hand."""
         return {"X-API-Key": self.api_key, "X-Project-ID": self.project}
 
+    @property
+    def pid(self) -> int:
+        """The number of the process."""
+        assert self._process is not None, "the backend is not running"
+        return self._process.pid
+
     def start(self) -> None:
         """Start the process and return when it listens; a second start takes the same port and database."""
         assert self._process is None, "the backend is running"

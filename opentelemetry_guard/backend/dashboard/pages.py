@@ -22,6 +22,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response, Stream
 
 from ...models import DynamicRules
 from ...version import __version__
+from ..bans import with_ban
 from ..refusal import Refusal
 from ..settings import DEFAULT_PROJECT, BackendSettings
 from ..storage.overview import WINDOWS, Window, overview
@@ -29,7 +30,7 @@ from ..storage.search import Cursor, EventFilter, EventSearch
 from ..storage.store import FIRST_TTL, RulesConflict, Store
 from .chart import chart_of, number_text
 from .export import csv_lines, json_lines
-from .rules_form import RulesForm, changes_between, form_of, read_form, with_ban
+from .rules_form import RulesForm, changes_between, form_of, read_form
 from .views import (
     SHOWN_AGENTS,
     AgentView,
@@ -172,7 +173,7 @@ def _sign_in_router(visitors: Visitors, pages: Pages) -> APIRouter:
             return RedirectResponse(own_path(fields.get("next")), 303)
         following, error, status, headers = own_path(fields.get("next")), "This is not the password.", 401, {}
         try:
-            session = await run_in_threadpool(visitors.try_password, request, fields.get("password", ""))
+            session = await visitors.try_password(request, fields.get("password", ""))
         except Refusal as refusal:
             session, error, status, headers = None, refusal.detail, refusal.status, dict(refusal.headers or {})
         if session is None:
@@ -475,7 +476,10 @@ def _rules_router(store: Store, visitors: Visitors, pages: Pages) -> APIRouter:
             if earlier is None:
                 raise Refusal(404, "There is no such version of the rules.")
             renewed = earlier.model_copy(update={"timestamp": datetime.now(timezone.utc)})
-            return saved(project, store.set_rules(project, renewed))
+            try:
+                return saved(project, store.set_rules(project, renewed))
+            except ValueError as error:
+                return editor(request, project, errors={"": str(error)}, status=422)
 
         return await run_in_threadpool(work)
 

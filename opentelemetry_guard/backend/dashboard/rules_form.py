@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,18 +12,12 @@ from typing import TypeVar
 from ...decision.compiled_rules import LONGEST_ENDPOINT, LONGEST_USER_AGENT
 from ...decision.patterns import refusal
 from ...models import DynamicRules
+from ..bans import check_bans, read_ban, read_network, shown
 
 ItemT = TypeVar("ItemT")
 
 MAX_LINES = 10_000
 """Lines of one list."""
-
-_WIDEST_V4 = 8
-_WIDEST_V6 = 16
-"""Prefix lengths of the widest ranges that can be banned: nobody was ever allocated more."""
-
-_MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")
-"""IPv4 within IPv6."""
 
 _MAX_PATTERN = 500
 _MAX_MESSAGE = 1_000
@@ -102,13 +95,13 @@ def read_form(form: RulesForm, base: DynamicRules) -> ReadForm:
         if not text and default is None:
             return None
         if not re.fullmatch(r"[0-9]{1,12}", text) or not lowest <= int(text) <= highest:
-            errors[name] = f"{_shown(text)} is no whole number from {lowest} to {highest}."
+            errors[name] = f"{shown(text)} is no whole number from {lowest} to {highest}."
             return default
         return int(text)
 
     bans = _unique(lines("ip_blacklist", read_ban))
     try:
-        refuse_too_wide(bans)
+        check_bans(bans)
     except ValueError as error:
         errors.setdefault("ip_blacklist", str(error))
     message = form["message"].strip()
@@ -140,69 +133,6 @@ def read_form(form: RulesForm, base: DynamicRules) -> ReadForm:
     return ReadForm(base.model_copy(update=changes), {})
 
 
-def with_ban(rules: DynamicRules, address: str) -> DynamicRules:
-    """Return `rules` with an address or range banned besides.
-
-    Raises:
-        ValueError: it is neither, or everybody's; the text names it.
-    """
-    banned = read_ban(address.strip())
-    refuse_too_wide([*_readable(rules.ip_blacklist), banned])
-    return rules.model_copy(
-        update={
-            "ip_blacklist": _unique([*rules.ip_blacklist, banned]),
-            "timestamp": datetime.now(timezone.utc),
-        }
-    )
-
-
-def read_network(text: str) -> str:
-    """Return an address, or a range in CIDR notation, in its usual spelling.
-
-    Raises:
-        ValueError: it is neither.
-    """
-    try:
-        network = ipaddress.ip_network(text, strict=False)
-    except ValueError:
-        raise ValueError(
-            f"{_shown(text)} is neither an IP address nor a range such as 192.0.2.0/24 or 2001:db8::/32."
-        ) from None
-    if network.version == 6 and network.subnet_of(_MAPPED):
-        # Applications judge a mapped address as the IPv4 address that it is (RFC 4291, section 2.5.5.2).
-        network = ipaddress.ip_network(f"{network.network_address.ipv4_mapped}/{network.prefixlen - 96}")
-    return str(network) if "/" in text else str(network.network_address)
-
-
-def read_ban(text: str) -> str:
-    """Return what is to be banned, as `read_network`; a range so wide that it can't be meant is refused."""
-    network = read_network(text)
-    wide = ipaddress.ip_network(network)
-    all_of_v4 = wide.version == 6 and _MAPPED.subnet_of(wide)
-    if all_of_v4 or wide.prefixlen < (_WIDEST_V4 if wide.version == 4 else _WIDEST_V6):
-        raise ValueError(
-            f"{_shown(text)} is every address, or a large part of all: /{_WIDEST_V4} is the widest range of IPv4, "
-            f"/{_WIDEST_V6} of IPv6. To let only some in, use the emergency mode and its whitelist."
-        )
-    return network
-
-
-def refuse_too_wide(bans: Sequence[str]) -> None:
-    """Refuse bans that together take half of IPv4, or half of the IPv6 addresses in use (2000::/3).
-
-    Raises:
-        ValueError: they do.
-    """
-    networks = [ipaddress.ip_network(read_network(ban), strict=False) for ban in bans]
-    v4 = ipaddress.collapse_addresses(one for one in networks if isinstance(one, ipaddress.IPv4Network))
-    v6 = ipaddress.collapse_addresses(one for one in networks if isinstance(one, ipaddress.IPv6Network))
-    if sum(one.num_addresses for one in v4) >= 2**31 or sum(one.num_addresses for one in v6) >= 2**124:
-        raise ValueError(
-            "Together these ranges are half of all addresses. To let only some in, use the emergency mode "
-            "and its whitelist."
-        )
-
-
 def read_pattern(text: str, longest: int) -> str:
     """Return a regular expression that applications look for in texts of up to `longest` characters.
 
@@ -215,13 +145,13 @@ def read_pattern(text: str, longest: int) -> str:
         compiled = re.compile(text, re.IGNORECASE)
     except (re.error, RecursionError, OverflowError) as error:
         raise ValueError(
-            f"{_shown(text)} is no regular expression ({error}). Escape special characters with \\."
+            f"{shown(text)} is no regular expression ({error}). Escape special characters with \\."
         ) from None
     if compiled.search("") is not None:
-        raise ValueError(f"{_shown(text)} matches everything.")
+        raise ValueError(f"{shown(text)} matches everything.")
     if refusal(text, longest) is not None:
         raise ValueError(
-            f"{_shown(text)} would be ignored: a hostile text could keep applications busy with it. "
+            f"{shown(text)} would be ignored: a hostile text could keep applications busy with it. "
             "Use fewer repeats, and none inside another."
         )
     return text
@@ -234,7 +164,7 @@ def read_country(text: str) -> str:
         ValueError: it is none.
     """
     if not re.fullmatch("[A-Za-z]{2}", text):
-        raise ValueError(f"{_shown(text)} is no country code of two letters, such as DE.")
+        raise ValueError(f"{shown(text)} is no country code of two letters, such as DE.")
     return text.upper()
 
 
@@ -246,7 +176,7 @@ def read_endpoint_limit(text: str) -> tuple[str, tuple[int, int]]:
     """
     match = re.fullmatch(r"(/\S*)\s+([0-9]{1,9})\s+([0-9]{1,9})", text)
     if match is None or not int(match[2]) or not int(match[3]):
-        raise ValueError(f"{_shown(text)} is not a path, a number of requests and a number of seconds: /login 5 60")
+        raise ValueError(f"{shown(text)} is not a path, a number of requests and a number of seconds: /login 5 60")
     return match[1], (int(match[2]), int(match[3]))
 
 
@@ -294,20 +224,5 @@ def _value_text(value: object) -> str:
     return str(value)
 
 
-def _readable(bans: Sequence[str]) -> list[str]:
-    """Return the bans that can be read: rules that were stored otherwise than by the form may have others."""
-    readable = []
-    for ban in bans:
-        try:
-            readable.append(read_network(ban))
-        except ValueError:
-            continue
-    return readable
-
-
 def _unique(items: Sequence[ItemT]) -> list[ItemT]:
     return list(dict.fromkeys(items))
-
-
-def _shown(text: str) -> str:
-    return f"“{text[:60]}…”" if len(text) > 60 else f"“{text}”"

@@ -7,9 +7,11 @@ way a form is taken only from the page that the backend itself has shown.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from urllib.parse import parse_qs, quote
 
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 
@@ -24,6 +26,15 @@ FORM_TOKEN = "form_token"  # noqa: S105 - a field's name
 
 TRIES_PER_MINUTE = 5
 """Passwords that one address, or one IPv6 network of 64 bits, may try in a minute."""
+
+LATE_TRY_SECONDS = 0.5
+"""The pause after a wrong one beyond these: it bounds the guesses of all such addresses together to two a second."""
+
+MOST_LATE = 10
+"""Such tries that wait for their turn; more are refused unseen, until there is room."""
+
+_CHECKS = 2
+"""Passwords that are hashed at once."""
 
 _MAX_FORM_BYTES = 512 * 1024
 _MAX_FIELDS = 100
@@ -46,6 +57,10 @@ class Visitors:
         self._password = password
         self._sessions = Sessions()
         self._tries = RateLimiter()
+        # Used on the event loop alone: hashing takes a processor and 16 MiB, which senders want too.
+        self._checks = asyncio.Semaphore(_CHECKS)
+        self._one_late_try = asyncio.Lock()
+        self._late = 0
 
     @property
     def sign_in(self) -> bool:
@@ -104,20 +119,39 @@ class Visitors:
             self._sessions.end(session)
         response.delete_cookie(_cookie_name(request), httponly=True, samesite="lax")
 
-    def try_password(self, request: HTTPConnection, offered: str) -> Session | None:
+    async def try_password(self, request: HTTPConnection, offered: str) -> Session | None:
         """Return a signed-in session when `offered` is the password.
 
+        An address that has used its tries up is not shut out, since the owner
+        may be behind the same proxy as who guesses: what comes from it is
+        checked one at a time, with a pause after each that is wrong.
+
         Raises:
-            Refusal: 429, when there were too many tries.
+            Refusal: 429, for a wrong password after too many tries, or where too many wait to be checked.
         """
         address = request.client.host if request.client else ""
-        # Nothing for all addresses together: whoever guesses from many would lock the owner out.
+        # Nothing is counted for all addresses together: whoever guesses from many would lock the owner out.
         wait = self._tries.wait(network_of(address), TRIES_PER_MINUTE)
-        if wait:
-            raise Refusal(429, f"Too many tries: wait {wait} seconds.", {"Retry-After": str(wait)})
-        if self._password is not None and not self._password.matches(offered):
-            return None
-        return self._sessions.start(signed_in=True)
+        if not wait:
+            return await self._checked(offered)
+        too_many = Refusal(429, f"Too many tries: wait {wait} seconds.", {"Retry-After": str(wait)})
+        if self._late == MOST_LATE:
+            raise too_many
+        self._late += 1
+        try:
+            async with self._one_late_try:
+                session = await self._checked(offered)
+                if session is None:
+                    await asyncio.sleep(LATE_TRY_SECONDS)
+                    raise too_many
+                return session
+        finally:
+            self._late -= 1
+
+    async def _checked(self, offered: str) -> Session | None:
+        async with self._checks:
+            right = self._password is None or await run_in_threadpool(self._password.matches, offered)
+        return self._sessions.start(signed_in=True) if right else None
 
     async def form(self, request: Request) -> Mapping[str, str]:
         """Read a form that this backend's own page sends.

@@ -14,6 +14,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from ...models import AgentStatus, DynamicRules, SecurityEvent, SecurityMetric
+from ..bans import check_bans
 from .database import Database, StoreError
 from .rollups import EventFacts, add_event_rollups, add_metric_rollups, event_facts, metric_facts
 from .schema import SCHEMA_VERSION
@@ -175,6 +176,7 @@ class Store:
 
         Raises:
             RulesConflict: `replacing` is given and is not the newest version.
+            ValueError: the rules ban everybody, or nearly so.
         """
 
         def replace(newest: DynamicRules) -> DynamicRules:
@@ -187,11 +189,12 @@ class Store:
     def change_rules(self, project_id: str, change: Callable[[DynamicRules], DynamicRules]) -> DynamicRules:
         """Make what `change` makes of the newest rules the next version; nobody comes in between.
 
-        What `change` raises leaves the rules as they are.
+        What `change` raises leaves the rules as they are, and so do bans of nearly everybody, by a ValueError.
         """
         with self.database.writing() as connection:
             newest = _newest_rules(connection, project_id)
             numbered = change(newest).model_copy(update={"version": newest.version + 1})
+            check_bans(numbered.ip_blacklist)
             connection.execute(
                 "INSERT INTO rules (project_id, version, rules) VALUES (?, ?, ?)",
                 (project_id, numbered.version, numbered.model_dump_json()),

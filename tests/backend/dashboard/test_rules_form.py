@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opentelemetry_guard.backend.dashboard.rules_form import RulesForm, changes_between, form_of, read_form, with_ban
+from opentelemetry_guard.backend.bans import with_ban
+from opentelemetry_guard.backend.dashboard.rules_form import RulesForm, changes_between, form_of, read_form
 from opentelemetry_guard.models import DynamicRules
 
 NETWORKS = st.one_of(

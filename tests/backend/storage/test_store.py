@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opentelemetry_guard.backend.dashboard.rules_form import with_ban
+from opentelemetry_guard.backend.bans import with_ban
 from opentelemetry_guard.backend.storage.overview import WINDOWS, overview
 from opentelemetry_guard.backend.storage.store import SCHEMA_VERSION, Store, StoreError, Summary
 from opentelemetry_guard.models import AgentStatus, DynamicRules, SecurityEvent, SecurityMetric
