@@ -9,6 +9,8 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.backend import running_backend
+from support.sending import batch, event, post
 
 from opentelemetry_guard.backend.dashboard.export import COLUMNS, csv_lines, json_lines, safe_cell
 from opentelemetry_guard.backend.storage.search import FoundEvent
@@ -50,3 +52,18 @@ def test_the_trace_has_columns_of_its_own() -> None:
     (line,) = csv.DictReader(io.StringIO("".join(csv_lines(found(event)))))
     assert tuple(line) == COLUMNS
     assert (line["trace_id"], line["span_id"]) == ("ttt", "s")
+
+
+def test_nothing_that_a_sender_chooses_becomes_a_formula_in_the_downloaded_file() -> None:
+    formula = '=HYPERLINK("http://attacker.example","x"),\n@SUM(1)\t'
+    texts = [name for name, field in SecurityEvent.model_fields.items() if field.annotation in (str, str | None)]
+    chosen = dict.fromkeys({*texts} - {"idempotency_key"}, formula)
+    with running_backend() as backend:
+        body = batch(events=[event(**chosen, metadata={"trace_id": formula, "span_id": "+1", formula: formula})])
+        body["batch_id"] = formula
+        assert post(backend, "/api/v1/events", body).status_code == 200
+        answer = backend.http.get(f"{backend.url}/events/export.csv", timeout=10)
+    assert answer.headers["Content-Disposition"].startswith("attachment;")
+    (line,) = csv.DictReader(io.StringIO(answer.content.decode(), newline=""))
+    assert sum(cell.startswith("'=HYPERLINK") for cell in line.values()) >= len(chosen)
+    assert not [name for name, cell in line.items() if cell.startswith(("=", "+", "-", "@", "\t", "\r", "\n"))]
