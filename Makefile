@@ -35,10 +35,11 @@ fuzz: $(INSTALLED)  ## Run the fuzzers longer, from a new seed; FUZZ_SEED=20 rep
 	FUZZ_SCALE=$(or $(FUZZ_SCALE),20) FUZZ_SEED=$(or $(FUZZ_SEED),$(shell date +%s)) \
 		$(BIN)/python -m pytest -m fuzz -s $(PYTEST_ARGS)
 
-lint: $(INSTALLED)  ## Check style and types
+lint: $(INSTALLED)  ## Check style, types and spelling
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/codespell
 
 format: $(INSTALLED)  ## Format the code
 	$(BIN)/ruff format .

@@ -1,7 +1,7 @@
 """What the three exporters have in common: settings, the shared delivery, and an export that never raises.
 
-Settings may arrive when the exporters exist already (`opentelemetry_guard.late`). All connections then move together:
-those that share a delivery go on sharing one, with what is in its queues.
+Settings may arrive when the exporters exist already (`opentelemetry_guard.settings.late`). All connections
+then move together: those that share a delivery go on sharing one, with what is in its queues.
 """
 
 from __future__ import annotations

@@ -28,8 +28,8 @@ class GuardLogExporter(LogRecordExporter):
 
         Args:
             queue: a store of your own instead of the one that `queue_url` names.
-            **settings: the attributes of `opentelemetry_guard.config.GuardConfig`; what is not given comes from the
-                environment (``OTEL_EXPORTER_GUARD_*``).
+            **settings: the attributes of `opentelemetry_guard.settings.delivery.GuardConfig`; what is not
+                given comes from the environment (``OTEL_EXPORTER_GUARD_*``).
 
         Raises:
             ValueError: a setting has a value that it can't have.

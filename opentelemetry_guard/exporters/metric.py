@@ -44,8 +44,8 @@ class GuardMetricExporter(MetricExporter):
             queue: a store of your own instead of the one that `queue_url` names.
             preferred_temporality: replaces single entries of our preference; cumulative points are refused and counted.
             preferred_aggregation: replaces single entries of our preference.
-            **settings: the attributes of `opentelemetry_guard.config.GuardConfig`; what is not given comes from the
-                environment (``OTEL_EXPORTER_GUARD_*``).
+            **settings: the attributes of `opentelemetry_guard.settings.delivery.GuardConfig`; what is not
+                given comes from the environment (``OTEL_EXPORTER_GUARD_*``).
 
         Raises:
             ValueError: a setting has a value that it can't have.

@@ -14,13 +14,13 @@ What it does, each part in a module of its own and none of it before the
 application imports what it is about:
 
 - `fastapi_guard`: what fastapi-guard reports becomes security events, and dynamic rules reach it.
-- `fastapi_apps`: the answers of FastAPI and Starlette applications become security events (`http_rules`), and clients
+- `http`: the answers of FastAPI and Starlette applications become security events (`http.rules`), and clients
   are watched over time (`behavior`).
-- `span_privacy`, `log_privacy`: secrets are masked in what the HTTP stack itself records, whoever exports it.
+- `privacy.spans`, `privacy.logs`: secrets are masked in what the HTTP stack itself records, whoever exports it.
 - `resources`: CPU, memory and the event loop's lag, where that is switched on.
-- `termination`: SIGTERM shuts telemetry down before it ends the process. uvicorn needs this: it raises the signal again
-  when it has stopped, and no ``atexit`` handler runs then. The ends of child processes are followed as well
-  (`opentelemetry_guard.process.end`), and an application's lifespan (`lifespan`).
+- `process.signals`: SIGTERM shuts telemetry down before it ends the process. uvicorn needs this: it raises the signal
+  again when it has stopped, and no ``atexit`` handler runs then. The ends of child processes are followed as well
+  (`opentelemetry_guard.process.end`), and an application's lifespan (`http.lifespan`).
 """
 
 from __future__ import annotations

@@ -1,0 +1,117 @@
+"""What documents and docstrings name exists: names of the package, files, links, modules to run, targets of make."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterable
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+SOURCES = sorted(ROOT.glob("opentelemetry_guard/**/*.py"))
+DECISIONS = ROOT / "docs" / "decisions"
+
+by_name = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+
+
+def missing_names(text: str) -> list[str]:
+    """Return the dotted names of this package in a text that are neither modules nor attributes."""
+    found = set(re.findall(r"\bopentelemetry_guard(?:\.[A-Za-z_]\w*)+", text))
+    return sorted(name for name in found if not resolves(name.split(".")))
+
+
+def resolves(parts: list[str]) -> bool:
+    """Whether a name is that of a module, or leads from one to an attribute."""
+    for length in range(len(parts), 0, -1):
+        try:
+            value: object = import_module(".".join(parts[:length]))
+        except ModuleNotFoundError:
+            continue
+        for part in parts[length:]:
+            if part not in getattr(value, "__annotations__", {}) and not hasattr(value, part):
+                return False
+            value = getattr(value, part, None)
+        return True
+    return False
+
+
+def examples(text: str) -> Iterable[ast.AST]:
+    """Yield the nodes of the Python examples in a document."""
+    for example in re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+        yield from ast.walk(ast.parse(example))
+
+
+@by_name
+def test_every_name_of_the_package_in_a_document_exists(document: Path) -> None:
+    assert missing_names(document.read_text()) == []
+
+
+def test_every_name_of_the_package_in_a_docstring_exists() -> None:
+    wrong = {
+        str(source.relative_to(ROOT)): names
+        for source in SOURCES
+        for node in ast.walk(ast.parse(source.read_text()))
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+        if (names := missing_names(node.value.value))
+    }
+    assert wrong == {}
+
+
+def test_a_name_that_is_gone_is_found() -> None:
+    assert missing_names("see `opentelemetry_guard.emit` and opentelemetry_guard.emit.gone.") == [
+        "opentelemetry_guard.emit.gone"
+    ]
+
+
+@by_name
+def test_what_the_examples_of_a_document_import_exists(document: Path) -> None:
+    wrong = [
+        f"{node.module}.{alias.name}"
+        for node in examples(document.read_text())
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "opentelemetry_guard"
+        for alias in node.names
+        if not resolves(f"{node.module}.{alias.name}".split("."))
+    ]
+    assert wrong == []
+
+
+@by_name
+def test_every_link_of_a_document_leads_to_a_file(document: Path) -> None:
+    links = re.findall(r"\]\(([^)\s]+)\)", document.read_text())
+    files = [link.partition("#")[0] for link in links if "://" not in link and not link.startswith("#")]
+    assert [file for file in files if not (document.parent / file).exists()] == []
+
+
+@by_name
+def test_every_path_that_a_document_names_exists(document: Path) -> None:
+    named = re.findall(r"`((?:opentelemetry_guard|tests|docs|benchmarks)/[\w./-]*)`", document.read_text())
+    assert [path for path in named if not (ROOT / path).exists()] == []
+
+
+@by_name
+def test_every_module_that_a_document_runs_exists(document: Path) -> None:
+    modules = re.findall(r"python -m (benchmarks[.\w]*|opentelemetry_guard[.\w]*)", document.read_text())
+    assert [module for module in modules if find_spec(module.rstrip(".")) is None] == []
+
+
+@by_name
+def test_every_target_of_make_that_a_document_names_exists(document: Path) -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = re.findall(r"(?:^|`)make ([a-z-]+)", document.read_text(), re.MULTILINE)
+    assert [target for target in named if target not in targets] == []
+
+
+def test_the_index_of_decisions_names_every_page_once() -> None:
+    index = re.findall(r"\]\(([\w-]+\.md)\)", (DECISIONS / "README.md").read_text())
+    assert sorted(index) == sorted(page.name for page in DECISIONS.glob("*.md") if page.name != "README.md")
+
+
+@pytest.mark.parametrize("page", sorted(DECISIONS.glob("[!R]*.md")), ids=lambda page: page.stem)
+def test_a_decision_has_its_three_parts(page: Path) -> None:
+    parts = re.findall(r"^\*\*(\w+)\.\*\*", page.read_text(), re.MULTILINE)
+    assert parts == ["Context", "Decision", "Consequence"]
