@@ -13,6 +13,7 @@ from collections.abc import Callable
 from ..process import end as process_end
 from ..process.end import CLOCK
 from ..queue.base import DeliveryQueue
+from ..settings import in_use
 from ..settings.delivery import GuardConfig
 from ..settings.once import log_once
 from .delivery import Delivery
@@ -142,6 +143,19 @@ def had_user(delivery: Delivery, user: str) -> bool:
     """Whether an exporter of the signal `user` has ever shared the delivery."""
     with _lock:
         return user in _users.get(delivery.config.destination, Counter())
+
+
+def _settings_of_events() -> list[GuardConfig]:
+    """Return the settings of the deliveries that exporters of events have ever shared."""
+    with _lock:
+        return [
+            delivery.config
+            for destination, delivery in _deliveries.items()
+            if _users[destination].keys() & {"logs", "traces"}
+        ]
+
+
+in_use.tell(_settings_of_events)
 
 
 def release(delivery: Delivery, user: str, timeout: float) -> None:

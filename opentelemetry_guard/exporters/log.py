@@ -9,11 +9,12 @@ from opentelemetry.sdk._logs.export import LogRecordExporter, LogRecordExportRes
 
 from ..delivery.delivery import Delivery
 from ..queue.base import DeliveryQueue
+from ..settings.in_use import EventExporter
 from .connection import Connection
 from .event_rows import rows_of_records
 
 
-class GuardLogExporter(LogRecordExporter):
+class GuardLogExporter(LogRecordExporter, EventExporter):
     """Delivers the security events among log records to a Guard backend.
 
     Log records are not sampled, so this exporter gets every event. All other

@@ -11,6 +11,7 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from ..delivery.delivery import Delivery
 from ..events.capture import is_captured
 from ..queue.base import DeliveryQueue
+from ..settings.in_use import EventExporter
 from ..settings.once import log_once
 from .connection import Connection
 from .event_rows import rows_of_spans
@@ -18,7 +19,7 @@ from .event_rows import rows_of_spans
 _logger = logging.getLogger(__name__)
 
 
-class GuardSpanExporter(SpanExporter):
+class GuardSpanExporter(SpanExporter, EventExporter):
     """Delivers the security events that spans carry to a Guard backend.
 
     Spans that have nothing to do with security are left alone. Events that

@@ -18,17 +18,14 @@ import importlib.util
 import logging
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from opentelemetry._logs import get_logger_provider
 from opentelemetry.sdk.environment_variables import OTEL_BLRP_SCHEDULE_DELAY, OTEL_BSP_SCHEDULE_DELAY
 from opentelemetry.trace import get_tracer_provider
 
-from ...delivery import registry
-from ...exporters.log import GuardLogExporter
-from ...exporters.span import GuardSpanExporter
-from ...settings import late
+from ...settings import in_use, late
 from ...settings.agent import says, settings_of_security
 from ...settings.delivery import GuardConfig
 from ...settings.once import log_once
@@ -80,7 +77,7 @@ def replaces_agent(config: Any) -> bool:
         endpoint = base_url(config.agent_endpoint)
     except ValueError:  # theirs to complain about
         return False
-    return any(ours.endpoint == endpoint and _is_same_project(config, ours) for ours in _destinations())
+    return any(ours.endpoint == endpoint and _is_same_project(config, ours) for ours in in_use.event_deliveries())
 
 
 def _is_same_project(config: Any, ours: GuardConfig) -> bool:
@@ -92,7 +89,7 @@ def _is_same_project(config: Any, ours: GuardConfig) -> bool:
 
 def is_delivered() -> bool:
     """Whether a Guard exporter delivers what fastapi-guard reports."""
-    return any(True for _ in _destinations())
+    return bool(in_use.event_deliveries())
 
 
 def is_installed(package: str) -> bool:
@@ -113,13 +110,6 @@ def rules_interval(config: Any, interval: float | None) -> float | None:
     return interval
 
 
-def _destinations() -> Iterator[GuardConfig]:
-    """Yield the settings of the deliveries of those Guard exporters that get events."""
-    for delivery in registry.everyone():
-        if registry.had_user(delivery, "logs") or registry.had_user(delivery, "traces"):
-            yield delivery.config
-
-
 def _shorten_delays(seconds: float) -> None:
     """Let nothing wait longer than `seconds` in the batch processors of the Guard exporters.
 
@@ -134,7 +124,11 @@ def _shorten_delays(seconds: float) -> None:
         for processor in _processors(provider):
             batch = getattr(processor, "_batch_processor", None)
             # The worker reads the delay whenever it begins to wait.
-            if batch is not None and _is_guards(batch) and 0 < seconds < getattr(batch, "_schedule_delay", 0):
+            if (
+                batch is not None
+                and isinstance(getattr(batch, "_exporter", None), in_use.EventExporter)
+                and 0 < seconds < getattr(batch, "_schedule_delay", 0)
+            ):
                 batch._schedule_delay = seconds
 
 
@@ -146,7 +140,3 @@ def _processors(provider: object) -> tuple[Any, ...]:
     logs = getattr(provider, "_multi_log_record_processor", None)
     spans = getattr(provider, "_active_span_processor", None)
     return tuple(getattr(logs, "_log_record_processors", ())) + tuple(getattr(spans, "_span_processors", ()))
-
-
-def _is_guards(batch: object) -> bool:
-    return isinstance(getattr(batch, "_exporter", None), (GuardLogExporter, GuardSpanExporter))
