@@ -1,72 +1,54 @@
 """How an agent that nobody stops still delivers what it holds when the process ends.
 
-`process_end` notices the end, and SIGTERM is handled where it has the system's
-default action. uvicorn takes the signal for itself while it serves, and raises
-it again afterwards with the action that it found: an agent that starts inside
-of uvicorn comes too late to change that, so it stops when the server has shut
-down.
+`process.end` notices the end, and the signals are handled where they have the
+system's default action. uvicorn takes them for itself while it serves, and
+raises them again afterwards with the action that it found: an agent that
+starts inside of uvicorn comes too late to change that, so it stops when the
+server has shut down.
 """
 
 from __future__ import annotations
 
 import asyncio
-import sys
 import threading
-import weakref
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Future
+from functools import cache
 from types import ModuleType
-from typing import Any, Protocol
+from typing import Any
 
 import wrapt
 
 from ..process import end as process_end
-from ..process import signals as termination
+from ..process import signals
 from ..settings.instrumentation import GuardOptions
 
-
-class Stoppable(Protocol):
-    """What has to be stopped before the process ends."""
-
-    def end(self) -> None:
-        """Stop; a second call does nothing."""
-        ...
+_stops: set[Callable[[], None]] = set()  # of the agents that run and may act on a signal; a change is one atomic step
 
 
-_running: weakref.WeakSet[Stoppable] = weakref.WeakSet()
+def follow(stop: Callable[[], None]) -> None:
+    """Have an agent stopped at the end of the process; `stop` does nothing at a second call."""
+    process_end.on_end(stop)
+    if GuardOptions.read("sigterm_handler"):
+        _stops.add(stop)
+        signals.install()
+        signals.follow_uvicorn()
+        _follow_shutdown()
 
 
-def follow(agent: Stoppable) -> None:
-    """Have `agent` stopped at the end of the process; a second time changes nothing."""
-    first = not _running
-    _running.add(agent)
-    if first:
-        process_end.on_end(_end_all)
-        # Else an agent that is told to leave signals alone would still act on one, through uvicorn.
-        if GuardOptions.read("sigterm_handler"):
-            termination.install()
-            termination.follow_uvicorn()
-            _hooks()
-
-
-def unfollow(agent: Stoppable) -> None:
+def unfollow(stop: Callable[[], None]) -> None:
     """Take back `follow`."""
-    _running.discard(agent)
-    if not _running:
-        process_end.forget(_end_all)
+    process_end.forget(stop)
+    _stops.discard(stop)
 
 
-def _hooks() -> None:
-    module = sys.modules.get("uvicorn.server")
-    if module is not None:
-        _wrap_shutdown(module)
-    else:
-        wrapt.register_post_import_hook(_wrap_shutdown, "uvicorn.server")
+@cache
+def _follow_shutdown() -> None:
+    wrapt.register_post_import_hook(_wrap_shutdown, "uvicorn.server")
 
 
 def _wrap_shutdown(module: ModuleType) -> None:
-    if getattr(vars(module.Server)["shutdown"], "_self_wrapper", None) is not _shutdown:
-        wrapt.wrap_function_wrapper(module, "Server.shutdown", _shutdown)
+    wrapt.wrap_function_wrapper(module, "Server.shutdown", _shutdown)
 
 
 async def _shutdown(
@@ -74,17 +56,10 @@ async def _shutdown(
 ) -> Any:
     result = await wrapped(*arguments, **keywords)
     # A server that was told to end in another way may not be the end of its process.
-    if _running and len(getattr(server, "_captured_signals", ())):
-        await asyncio.to_thread(_end_all)
+    if len(getattr(server, "_captured_signals", ())):
+        for stop in tuple(_stops):
+            await asyncio.to_thread(stop)
     return result
-
-
-def _end_all() -> None:
-    def end_each() -> None:
-        for agent in list(_running):
-            agent.end()
-
-    apart(end_each)
 
 
 def apart(work: Callable[[], object]) -> None:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
-import weakref
 from collections import Counter
 
 from ..settings.agent import ErrorHook
@@ -42,10 +40,10 @@ class ErrorReporter:
 
     def __init__(self, hook: ErrorHook | None) -> None:
         self._hook = hook
-        self._reset()
-        _all.add(self)
+        self.reset()
 
-    def _reset(self) -> None:
+    def reset(self) -> None:
+        """Begin anew, in the child of a fork: the lock may have been held by a thread that does not exist here."""
         self._lock = threading.RLock()  # a signal's handler may send in the midst of a report
         self._next: dict[str, float] = {}
         self._unreported: Counter[str] = Counter()
@@ -80,15 +78,3 @@ class ErrorReporter:
             )
         finally:
             self._inside.hook = False
-
-
-_all: weakref.WeakSet[ErrorReporter] = weakref.WeakSet()
-
-
-def _after_fork_in_child() -> None:
-    for reporter in _all:
-        reporter._reset()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import logging
-import os
 import threading
 import weakref
 from collections import deque
@@ -44,10 +43,11 @@ class Held:
     """
 
     def __init__(self) -> None:
-        self._reset()
+        self.reset()
         _all.add(self)
 
-    def _reset(self) -> None:
+    def reset(self) -> None:
+        """Hold nothing, in the child of a fork: the parent has the rows too, and sends them."""
         self._lock = threading.RLock()
         self._rows: deque[_Row] = deque()
 
@@ -116,13 +116,3 @@ def _give_up() -> None:
             f"{lost} events and metrics are lost: they were sent to an agent that was never started, or was stopped; "
             "call agent.start() before",
         )
-
-
-def _after_fork_in_child() -> None:
-    # The parent has the rows too and sends them; its lock may have been held by a thread that does not exist here.
-    for held in _all:
-        held._reset()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)

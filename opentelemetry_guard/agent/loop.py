@@ -6,9 +6,7 @@ import asyncio
 import concurrent.futures
 import logging
 import math
-import os
 import threading
-import weakref
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
@@ -28,10 +26,10 @@ class LoopThread:
     def __init__(self, name: str) -> None:
         """Make one; the thread starts with the first coroutine and is called `name`."""
         self._name = name
-        self._reset()
-        _all.add(self)
+        self.reset()
 
-    def _reset(self) -> None:
+    def reset(self) -> None:
+        """Forget the thread, in the child of a fork, where it does not exist: the next coroutine makes another."""
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -81,16 +79,3 @@ def _serve(loop: asyncio.AbstractEventLoop) -> None:
         _logger.error("a task on a loop of ours raised %s: %s; the next call has another loop", type(error), error)
     finally:
         loop.close()
-
-
-_all: weakref.WeakSet[LoopThread] = weakref.WeakSet()
-
-
-def _after_fork_in_child() -> None:
-    # The thread does not exist in the child, which makes its own when it needs one.
-    for thread in _all:
-        thread._reset()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)

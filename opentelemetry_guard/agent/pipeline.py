@@ -4,28 +4,48 @@ No global provider is ever set or replaced. The application's providers get
 our processors, once; where an exporter of ours is in a pipeline already,
 nothing is added to it. Metrics have a provider of their own, since a reader
 that is added to somebody else's is not flushed by it.
+
+The SDK tells nobody what a provider's processors and exporters are, so they
+are looked for in its attributes. Processors of other makers that wrap one of
+the SDK's, or an exporter, are looked into as well.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator
 from functools import cache
+from typing import Any, TypeVar
 
 from opentelemetry._logs import get_logger_provider
 from opentelemetry.metrics import NoOpMeterProvider, get_meter_provider
-from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry.sdk._logs import LoggerProvider, LogRecordProcessor
+from opentelemetry.sdk._logs.export import LogRecordExporter
+from opentelemetry.sdk._shared_internal import BatchProcessor
 from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.metrics.export import MetricExporter, MetricReader, PeriodicExportingMetricReader
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.export import SpanExporter
 from opentelemetry.trace import get_tracer_provider
 
 from ..delivery.delivery import Delivery
 from ..emit import Emitter
 from ..exporters import GuardLogExporter, GuardMetricExporter, GuardSpanExporter
 from ..settings.agent import AgentConfig
-from .bounds import export_interval
-from .found import find, ways_to
-from .processors import EventProcessor, SpanEventProcessor, Tap
+from .processors import EventProcessor, SpanEventProcessor, export_interval
+
+T = TypeVar("T")
+P = TypeVar("P", EventProcessor, SpanEventProcessor)
+
+_PARTS = (
+    LogRecordProcessor,
+    LogRecordExporter,
+    SpanProcessor,
+    SpanExporter,
+    MetricReader,
+    MetricExporter,
+    BatchProcessor,
+)
 
 
 class Pipeline:
@@ -33,9 +53,21 @@ class Pipeline:
 
     def __init__(self, config: AgentConfig) -> None:
         """Join, or make, pipelines."""
-        self._events, self._logs = _join_logs(config)
-        self._spans = _join_spans(config)
-        self._meters, self._own_meters = _join_metrics(config)
+        logs, spans, meters = get_logger_provider(), get_tracer_provider(), get_meter_provider()
+        self._logs = logs if isinstance(logs, LoggerProvider) else _private_logs()
+        self._events = _join(self._logs, config, EventProcessor, GuardLogExporter, self._logs.add_log_record_processor)
+        # A provider of our own would get no spans, since every event goes into a log record.
+        self._spans = (
+            _join(spans, config, SpanEventProcessor, GuardSpanExporter, spans.add_span_processor)
+            if isinstance(spans, TracerProvider)
+            else None
+        )
+        self._own_meters: MeterProvider | None = None
+        if not isinstance(meters, MeterProvider) or find(meters, GuardMetricExporter) is None:
+            interval = export_interval(config)
+            reader = PeriodicExportingMetricReader(GuardMetricExporter(), export_interval_millis=interval)
+            meters = self._own_meters = MeterProvider([reader])
+        self._meters = meters
         self._exporter = find(self._logs, GuardLogExporter)
         self._ended = False
         self.emitter = Emitter(logger_provider=self._logs, meter_provider=self._meters)
@@ -44,13 +76,6 @@ class Pipeline:
     def delivery(self) -> Delivery | None:
         """The delivery that the events go to; None while Guard export is off."""
         return None if self._exporter is None else self._exporter.delivery
-
-    def tap(self, tap: Tap) -> bool:
-        """Show `tap` the events that are written ahead; return False where the processor is not ours."""
-        if self._events is None:
-            return False
-        self._events.tap(tap)
-        return True
 
     @property
     def takes_metrics(self) -> bool:
@@ -71,14 +96,14 @@ class Pipeline:
         if self._events is not None:
             self._events.force_flush()
 
-    def flush(self, timeout: float) -> bool:
-        """Deliver what can be delivered within `timeout` seconds; return whether nothing is left."""
+    def flush(self, timeout: float) -> None:
+        """Deliver what can be delivered within `timeout` seconds."""
         deadline = time.monotonic() + timeout
         self._write_ahead_all()
-        for reader in ways_to(self._meters, GuardMetricExporter):
+        for reader in _ways_to(self._meters, GuardMetricExporter):
             reader.force_flush(max(1, int((deadline - time.monotonic()) * 1000)))
-        delivery = self.delivery
-        return delivery is None or delivery.flush(max(0.0, deadline - time.monotonic()))
+        if self.delivery is not None:
+            self.delivery.flush(max(0.0, deadline - time.monotonic()))
 
     def end(self) -> None:
         """Deliver what can be delivered within the shutdown timeout, and end what is ours."""
@@ -87,32 +112,31 @@ class Pipeline:
             # What is sent from now on is counted nowhere: a provider that was shut down gives no instrument any more.
             self.emitter = Emitter(logger_provider=self._logs, meter_provider=NoOpMeterProvider())
         self._write_ahead_all()
-        for part in (self._events, self._meters if self._own_meters else None, self._spans):
+        for part in (self._events, self._own_meters, self._spans):
             if part is not None:
                 part.shutdown()
 
     def _write_ahead_all(self) -> None:
         # Ours is one of them, unless the application has processors of its own that lead to our exporter.
-        for processor in ways_to(self._logs, GuardLogExporter):
+        for processor in _ways_to(self._logs, GuardLogExporter):
             processor.force_flush()
         if self._spans is not None:
             self._spans.force_flush()
 
 
-def _join_logs(config: AgentConfig) -> tuple[EventProcessor | None, LoggerProvider]:
-    provider = get_logger_provider()
-    if not isinstance(provider, LoggerProvider):
-        provider = _private_logs()
-    ours = find(provider, EventProcessor)
-    if ours is None:
-        if find(provider, GuardLogExporter) is not None:
-            return None, provider
-        ours = EventProcessor()
+def _join(
+    provider: object, config: AgentConfig, kind: type[P], exporter: type[object], add: Callable[[P], object]
+) -> P | None:
+    """Return our processor in a provider, which is added where neither it nor our exporter is there already."""
+    known = find(provider, kind)
+    if known is None and find(provider, exporter) is not None:
+        return None
+    ours = kind() if known is None else known
+    if not ours.running:
         ours.begin(config)
-        provider.add_log_record_processor(ours)
-    elif not ours.running:
-        ours.begin(config)
-    return ours, provider
+    if known is None:
+        add(ours)
+    return ours
 
 
 @cache
@@ -121,27 +145,25 @@ def _private_logs() -> LoggerProvider:
     return LoggerProvider()
 
 
-def _join_spans(config: AgentConfig) -> SpanEventProcessor | None:
-    """Join the application's spans; a provider of our own would get none, since every event goes into a log record."""
-    provider = get_tracer_provider()
-    if not isinstance(provider, TracerProvider):
-        return None
-    ours = find(provider, SpanEventProcessor)
-    if ours is None:
-        if find(provider, GuardSpanExporter) is not None:
-            return None
-        ours = SpanEventProcessor()
-        ours.begin(config)
-        provider.add_span_processor(ours)
-    elif not ours.running:
-        ours.begin(config)
-    return ours
+def find(provider: object, kind: type[T]) -> T | None:
+    """Return the first processor, reader or exporter of a `kind` in a provider's pipeline; None where there is none."""
+    return next((part for part in _parts(provider, set()) if isinstance(part, kind)), None)
 
 
-def _join_metrics(config: AgentConfig) -> tuple[MeterProvider, bool]:
-    """Return the provider to record with, and whether it is the agent's own."""
-    provider = get_meter_provider()
-    if isinstance(provider, MeterProvider) and find(provider, GuardMetricExporter) is not None:
-        return provider, False
-    reader = PeriodicExportingMetricReader(GuardMetricExporter(), export_interval_millis=export_interval(config))
-    return MeterProvider([reader]), True
+def _ways_to(provider: object, exporter: type[object]) -> list[Any]:
+    """Return the log processors, or metric readers, of a provider that lead to an exporter of a kind.
+
+    The others may wait long for a collector that is away, which is none of our business.
+    """
+    multi = getattr(provider, "_multi_log_record_processor", None)
+    ways = (*getattr(multi, "_log_record_processors", ()), *getattr(provider, "_metric_readers", ()))
+    return [way for way in ways if find(way, exporter) is not None]
+
+
+def _parts(owner: object, seen: set[int]) -> Iterator[object]:
+    for value in getattr(owner, "__dict__", {}).values():
+        for part in value if isinstance(value, (tuple, list)) else (value,):
+            if isinstance(part, _PARTS) and id(part) not in seen:
+                seen.add(id(part))
+                yield part
+                yield from _parts(part, seen)

@@ -2,16 +2,24 @@
 
 A provider gives no processor back. Ours stays in the application's provider
 when the agent stops, and works again when the agent starts again.
+
+How much they hold, and when they hand it on, is as the environment says, else
+as `AgentConfig` does. The SDK reads its variables itself, but a wrong one
+would raise into the application that starts the agent.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import logging
+import math
+import os
+from typing import Generic, Literal, TypedDict, TypeVar
 
 from opentelemetry._logs import SeverityNumber
 from opentelemetry.context import Context
-from opentelemetry.sdk._logs import LogRecordProcessor, ReadableLogRecord, ReadWriteLogRecord
-from opentelemetry.sdk._logs.export import BatchLogRecordProcessor, LogRecordExportResult, SimpleLogRecordProcessor
+from opentelemetry.sdk._logs import LogRecordProcessor, ReadWriteLogRecord
+from opentelemetry.sdk._logs.export import BatchLogRecordProcessor, SimpleLogRecordProcessor
+from opentelemetry.sdk.environment_variables import OTEL_METRIC_EXPORT_INTERVAL
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
@@ -19,26 +27,80 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from .. import semconv
 from ..exporters import GuardLogExporter, GuardSpanExporter
 from ..settings.agent import AgentConfig
-from .bounds import QUEUE_SIZE, bounds_of
+from ..settings.once import log_once
 
-Tap = Callable[[Sequence[ReadableLogRecord]], None]
-"""Sees the events that are written ahead, before they are."""
+_logger = logging.getLogger(__name__)
 
+B = TypeVar("B", BatchLogRecordProcessor, BatchSpanProcessor)
 
-class _TappedExporter(GuardLogExporter):
-    """A `GuardLogExporter` whose events somebody else sees too."""
-
-    tap: Tap | None = None
-
-    def export(self, batch: Sequence[ReadableLogRecord]) -> LogRecordExportResult:
-        """Write the events of `batch` ahead."""
-        if self.tap is not None:
-            # Before: a copy that is made after the delivery would be deleted by nobody.
-            self.tap(batch)
-        return super().export(batch)
+QUEUE_SIZE = 2048
+"""The SDK's default of how many records a batch processor holds."""
 
 
-class EventProcessor(LogRecordProcessor):
+class Bounds(TypedDict):
+    """Arguments of a batch processor: milliseconds until a batch goes out that is not full, and numbers of records."""
+
+    schedule_delay_millis: float
+    max_export_batch_size: int
+    max_queue_size: int
+
+
+def bounds_of(processor: Literal["BLRP", "BSP"], config: AgentConfig) -> Bounds:
+    """Return the bounds of a log or span processor; ``OTEL_<processor>_*`` wins over `config`."""
+    capacity = int(_positive(f"OTEL_{processor}_MAX_QUEUE_SIZE") or max(QUEUE_SIZE, 2 * config.buffer_size))
+    batch_size = int(_positive(f"OTEL_{processor}_MAX_EXPORT_BATCH_SIZE") or config.buffer_size)
+    return {
+        "schedule_delay_millis": _positive(f"OTEL_{processor}_SCHEDULE_DELAY") or config.flush_interval * 1000,
+        "max_export_batch_size": min(batch_size, capacity),
+        "max_queue_size": capacity,
+    }
+
+
+def export_interval(config: AgentConfig) -> float:
+    """Return the milliseconds between two exports of metrics; the environment wins over `config`."""
+    return _positive(OTEL_METRIC_EXPORT_INTERVAL) or config.flush_interval * 1000
+
+
+def _positive(variable: str) -> float | None:
+    """Return the number that a variable holds, from 1 on; None where it holds none, which is said where it is wrong."""
+    text = os.environ.get(variable, "").strip()
+    if not text:
+        return None
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if 1 <= number < math.inf:
+        return number
+    log_once(
+        _logger, logging.ERROR, f"{variable} is {text!r}, allowed is a number from 1; the agent goes by AgentConfig"
+    )
+    return None
+
+
+class _Restartable(Generic[B]):
+    """What both have in common: a batch processor of the SDK's while the agent runs, and none otherwise."""
+
+    _batches: B | None = None
+
+    @property
+    def running(self) -> bool:
+        """Whether it hands over batches."""
+        return self._batches is not None
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Write ahead what waits; it does not wait for the network."""
+        batches = self._batches
+        return batches is None or batches.force_flush(timeout_millis)
+
+    def shutdown(self) -> None:
+        """Deliver what can be delivered, and end; a second call does nothing."""
+        batches, self._batches = self._batches, None
+        if batches is not None:
+            batches.shutdown()  # type: ignore[no-untyped-call]
+
+
+class EventProcessor(_Restartable[BatchLogRecordProcessor], LogRecordProcessor):
     """Hands security events, and nothing else, to a `GuardLogExporter` in batches.
 
     Other log records of the application take no place in its buffer. After
@@ -47,38 +109,16 @@ class EventProcessor(LogRecordProcessor):
     """
 
     def __init__(self) -> None:
-        self._batches: BatchLogRecordProcessor | None = None
         self._at_once: SimpleLogRecordProcessor | None = None
-        self._exporter: _TappedExporter | None = None
         self._capacity = QUEUE_SIZE
-
-    @property
-    def running(self) -> bool:
-        """Whether it hands over batches."""
-        return self._batches is not None
-
-    @property
-    def exporter(self) -> GuardLogExporter | None:
-        """The exporter, of the last run where it has ended."""
-        return self._exporter
-
-    def tap(self, tap: Tap | None) -> None:
-        """Show `tap` what is written ahead from now on; None shows nobody."""
-        if self._exporter is not None:
-            self._exporter.tap = tap
 
     def begin(self, config: AgentConfig) -> None:
         """Begin to take events; `OTEL_BLRP_*` wins over `config`."""
         bounds = bounds_of("BLRP", config)
-        self._capacity = bounds.capacity
-        self._exporter = _TappedExporter()
-        self._at_once = SimpleLogRecordProcessor(self._exporter)
-        self._batches = BatchLogRecordProcessor(
-            self._exporter,
-            schedule_delay_millis=bounds.delay,
-            max_export_batch_size=bounds.batch_size,
-            max_queue_size=bounds.capacity,
-        )
+        self._capacity = bounds["max_queue_size"]
+        exporter = GuardLogExporter()
+        self._at_once = SimpleLogRecordProcessor(exporter)
+        self._batches = BatchLogRecordProcessor(exporter, **bounds)
 
     def on_emit(self, log_record: ReadWriteLogRecord) -> None:
         """Take a security event; every other record is left alone."""
@@ -110,38 +150,13 @@ class EventProcessor(LogRecordProcessor):
         # The SDK has no public reading of how many records a batch processor holds.
         return 0 if batches is None else len(batches._batch_processor._queue)
 
-    def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Write ahead what waits; it does not wait for the network."""
-        batches = self._batches
-        return batches is None or batches.force_flush(timeout_millis)
 
-    def shutdown(self) -> None:
-        """Deliver what can be delivered, and end; a second call does nothing."""
-        batches, self._batches = self._batches, None
-        if batches is not None:
-            batches.shutdown()  # type: ignore[no-untyped-call]
-
-
-class SpanEventProcessor(SpanProcessor):
+class SpanEventProcessor(_Restartable[BatchSpanProcessor], SpanProcessor):
     """Hands finished spans to a `GuardSpanExporter`, which finds the security events in them."""
-
-    def __init__(self) -> None:
-        self._batches: BatchSpanProcessor | None = None
-
-    @property
-    def running(self) -> bool:
-        """Whether it hands over batches."""
-        return self._batches is not None
 
     def begin(self, config: AgentConfig) -> None:
         """Begin to take spans; `OTEL_BSP_*` wins over `config`."""
-        bounds = bounds_of("BSP", config)
-        self._batches = BatchSpanProcessor(
-            GuardSpanExporter(),
-            schedule_delay_millis=bounds.delay,
-            max_export_batch_size=bounds.batch_size,
-            max_queue_size=bounds.capacity,
-        )
+        self._batches = BatchSpanProcessor(GuardSpanExporter(), **bounds_of("BSP", config))
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Do nothing: a span is of interest when it has ended."""
@@ -151,14 +166,3 @@ class SpanEventProcessor(SpanProcessor):
         batches = self._batches
         if batches is not None:
             batches.on_end(span)
-
-    def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Write ahead what waits; it does not wait for the network."""
-        batches = self._batches
-        return batches is None or batches.force_flush(timeout_millis)
-
-    def shutdown(self) -> None:
-        """Deliver what can be delivered, and end; a second call does nothing."""
-        batches, self._batches = self._batches, None
-        if batches is not None:
-            batches.shutdown()  # type: ignore[no-untyped-call]

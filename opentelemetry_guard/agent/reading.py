@@ -11,7 +11,7 @@ from opentelemetry.sdk.environment_variables import OTEL_SDK_DISABLED
 from ..delivery.delivery import Delivery
 from ..events.tally import TALLY
 from ..models import AgentStatus
-from ..queue.base import Ledger
+from ..queue.base import KINDS, Kind, Ledger
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,61 +37,47 @@ class Reading:
             held: rows that wait for the agent's start.
             waiting: events that wait to be written ahead.
         """
-        if delivery is None:
-            empty = _buffer(Ledger(), Ledger(), held, waiting)
-            status = _without_delivery(uptime is not None, uptime or 0.0, held + waiting)
-            return cls(status, _counts(Ledger(), Ledger()), empty)
-        stats = delivery.stats()
-        events, metrics = stats.ledger["events"], stats.ledger["metrics"]
-        status = delivery.status()
-        buffer = {
-            **_buffer(events, metrics, held, waiting),
-            "depth": stats.depth,
-            "bytes": stats.bytes,
-            "oldest": stats.oldest,
-            "last_flush_time": None if status.last_flush is None else status.last_flush.timestamp(),
-        }
-        buffered = events.queued + events.in_flight + metrics.queued + metrics.in_flight + held + waiting
+        stats = None if delivery is None else delivery.stats()
+        ledger = {kind: Ledger() for kind in KINDS} if stats is None else stats.ledger
+        status = _without_delivery(uptime is not None) if delivery is None else delivery.status()
+        buffered = sum(row.queued + row.in_flight for row in ledger.values()) + held + waiting
+        buffer = {"held_before_start": held, **_buffer("event", ledger["events"], waiting)}
+        buffer.update(_buffer("metric", ledger["metrics"], 0))
+        if stats is not None:
+            buffer.update(
+                depth=stats.depth,
+                bytes=stats.bytes,
+                oldest=stats.oldest,
+                last_flush_time=None if status.last_flush is None else status.last_flush.timestamp(),
+            )
         return cls(
             status.model_copy(update={"uptime": uptime or 0.0, "buffer_size": buffered}),
-            _counts(events, metrics),
+            {name: count for kind in KINDS for name, count in _counts(kind, ledger[kind]).items()},
             buffer,
         )
 
 
-def _counts(events: Ledger, metrics: Ledger) -> dict[str, int]:
+def _counts(kind: Kind, ledger: Ledger) -> dict[str, int]:
     return {
-        "events_sent": events.delivered,
-        "metrics_sent": metrics.delivered,
-        "events_failed": events.dead_lettered + sum(events.dropped.values()),
-        "metrics_failed": metrics.dead_lettered + sum(metrics.dropped.values()),
+        f"{kind}_sent": ledger.delivered,
+        f"{kind}_failed": ledger.dead_lettered + sum(ledger.dropped.values()),
     }
 
 
-def _buffer(events: Ledger, metrics: Ledger, held: int, waiting: int) -> dict[str, Any]:
-    lost = TALLY.read().dropped
+def _buffer(noun: str, ledger: Ledger, waiting: int) -> dict[str, Any]:
+    lost = TALLY.read().dropped.get(f"{noun}s", {})
     return {
-        "current_event_buffer_size": events.queued + events.in_flight + waiting,
-        "current_metric_buffer_size": metrics.queued + metrics.in_flight,
-        "held_before_start": held,
-        "events_buffered": events.accepted + waiting,
-        "metrics_buffered": metrics.accepted,
-        "events_flushed": events.delivered,
-        "metrics_flushed": metrics.delivered,
-        "events_dropped": sum(events.dropped.values()) + sum(lost.get("events", {}).values()),
-        "metrics_dropped": sum(metrics.dropped.values()) + sum(lost.get("metrics", {}).values()),
+        f"current_{noun}_buffer_size": ledger.queued + ledger.in_flight + waiting,
+        f"{noun}s_buffered": ledger.accepted + waiting,
+        f"{noun}s_flushed": ledger.delivered,
+        f"{noun}s_dropped": sum(ledger.dropped.values()) + sum(lost.values()),
     }
 
 
-def _without_delivery(running: bool, uptime: float, waiting: int) -> AgentStatus:
+def _without_delivery(running: bool) -> AgentStatus:
     if not running:
-        return AgentStatus(
-            status="degraded", uptime=uptime, buffer_size=waiting, errors=["the agent does not run: call agent.start()"]
-        )
+        return AgentStatus(status="degraded", uptime=0.0, errors=["the agent does not run: call agent.start()"])
     why = "OTEL_SDK_DISABLED is set" if os.environ.get(OTEL_SDK_DISABLED, "").strip() else "the log says why"
     return AgentStatus(
-        status="failed",
-        uptime=uptime,
-        buffer_size=waiting,
-        errors=[f"Guard export is switched off, and nothing is delivered: {why}"],
+        status="failed", uptime=0.0, errors=[f"Guard export is switched off, and nothing is delivered: {why}"]
     )

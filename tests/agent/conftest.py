@@ -52,5 +52,5 @@ def make_agent(server: GuardServer, monkeypatch: pytest.MonkeyPatch) -> Iterator
     forget()
     yield make
     for agent in made:
-        agent.end()
+        agent.sync.stop()
     forget()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import inspect
+import json
 import threading
 import warnings
 from collections.abc import Callable
@@ -26,6 +28,7 @@ from support.redis import eventually
 from opentelemetry_guard import (
     AgentConfig,
     BufferFullError,
+    GuardAgent,
     GuardLogExporter,
     GuardMetricExporter,
     GuardSpanExporter,
@@ -34,9 +37,10 @@ from opentelemetry_guard import (
     guard_agent,
 )
 from opentelemetry_guard.agent import pipeline as pipeline_module
-from opentelemetry_guard.agent.found import find
 from opentelemetry_guard.agent.held import MAX_HELD, NOT_STARTED
+from opentelemetry_guard.agent.pipeline import find
 from opentelemetry_guard.agent.processors import EventProcessor, SpanEventProcessor
+from opentelemetry_guard.agent.sync import SyncAgent
 from opentelemetry_guard.delivery.delivery import Delivery
 from opentelemetry_guard.events.codec import complete, to_row
 from opentelemetry_guard.events.tally import TALLY
@@ -57,12 +61,12 @@ def reasons(server: GuardServer) -> list[str]:
 def test_what_is_sent_before_the_start_is_sent_then_as_it_was(make_agent: MakeAgent, server: GuardServer) -> None:
     agent = make_agent()
     early = event("early")
-    agent.send_event(early)
+    agent.sync.send_event(early)
     early.reason = "changed since"
-    agent.send_metric(SecurityMetric(metric_type="request_count", value=2.0, endpoint="/a"))
+    agent.sync.send_metric(SecurityMetric(metric_type="request_count", value=2.0, endpoint="/a"))
     assert server.requests == []
-    agent.start()
-    agent.flush_buffer()
+    agent.sync.start()
+    agent.sync.flush_buffer()
     (row,) = server.events
     assert (row["reason"], row["idempotency_key"]) == ("early", early.idempotency_key)
     assert any(row["metric_type"] == "request_count" and row["value"] == 2.0 for row in server.metrics)
@@ -71,36 +75,36 @@ def test_what_is_sent_before_the_start_is_sent_then_as_it_was(make_agent: MakeAg
 def test_too_many_before_the_start_cost_the_oldest_which_are_counted(make_agent: MakeAgent) -> None:
     agent = make_agent()
     for number in range(MAX_HELD + 3):
-        agent.send_event(event(str(number)))
+        agent.sync.send_event(event(str(number)))
     assert TALLY.read().dropped["events"] == {NOT_STARTED: 3}
-    assert agent.get_status().buffer_size == MAX_HELD
+    assert agent.sync.get_status().buffer_size == MAX_HELD
 
 
 def test_what_is_sent_after_the_stop_waits_for_the_next_start(make_agent: MakeAgent, server: GuardServer) -> None:
     agent = make_agent()
-    agent.start()
-    agent.send_event(event("before"))
-    agent.stop()
+    agent.sync.start()
+    agent.sync.send_event(event("before"))
+    agent.sync.stop()
     assert reasons(server) == ["before"]
-    agent.send_event(event("after"))
-    agent.send_metric(SecurityMetric(metric_type="bandwidth_usage", value=5.0))
+    agent.sync.send_event(event("after"))
+    agent.sync.send_metric(SecurityMetric(metric_type="bandwidth_usage", value=5.0))
     stats = agent.get_stats()
     assert (stats["running"], stats["buffer_stats"]["current_event_buffer_size"]) == (False, 1)
-    agent.start()
-    agent.flush_buffer()
+    agent.sync.start()
+    agent.sync.flush_buffer()
     assert reasons(server) == ["after", "before"]
     assert any(row["metric_type"] == "bandwidth_usage" for row in server.metrics)
 
 
 def test_starting_and_stopping_twice_changes_nothing(make_agent: MakeAgent, server: GuardServer) -> None:
     agent = make_agent()
-    agent.stop()
+    agent.sync.stop()
     for _ in range(3):
-        agent.start()
-        agent.start()
-        agent.send_event(event("x"))
-        agent.stop()
-        agent.stop()
+        agent.sync.start()
+        agent.sync.start()
+        agent.sync.send_event(event("x"))
+        agent.sync.stop()
+        agent.sync.stop()
     assert reasons(server) == ["x", "x", "x"]
 
 
@@ -123,21 +127,21 @@ def test_after_a_close_there_is_another_agent_with_settings_of_its_own(
     make_agent: MakeAgent, server: GuardServer
 ) -> None:
     first = make_agent(project_id="first")
-    first.start()
-    first.close()
+    first.sync.start()
+    first.sync.close()
     second = make_agent(project_id="second")
     assert second is not first
-    second.start()
-    second.send_event(event())
-    second.flush_buffer()
+    second.sync.start()
+    second.sync.send_event(event())
+    second.sync.flush_buffer()
     assert server.requests[-1].document["project_id"] == "second"
 
 
 def test_a_close_forgets_the_agents_settings_and_nobody_elses(make_agent: MakeAgent) -> None:
     late.offer("SecurityConfig", guard_version="9.9")
-    make_agent(project_id="first").close()
+    make_agent(project_id="first").sync.close()
     agent = make_agent(project_id="second")
-    agent.start()
+    agent.sync.start()
     assert agent.delivery is not None
     assert (agent.delivery.config.project_id, agent.delivery.config.guard_version) == ("second", "9.9")
 
@@ -149,22 +153,22 @@ def test_only_an_agent_config_makes_an_agent() -> None:
 
 def test_events_that_wait_for_their_batch_are_in_the_buffers_size(make_agent: MakeAgent) -> None:
     agent = make_agent()
-    agent.start()
+    agent.sync.start()
     for _ in range(3):
-        agent.send_event(event())
+        agent.sync.send_event(event())
     buffer = agent.get_stats()["buffer_stats"]
-    assert (agent.get_status().buffer_size, buffer["current_event_buffer_size"]) == (3, 3)
-    agent.flush_buffer()
-    assert (agent.get_status().buffer_size, agent.get_status().events_sent) == (0, 3)
+    assert (agent.sync.get_status().buffer_size, buffer["current_event_buffer_size"]) == (3, 3)
+    agent.sync.flush_buffer()
+    assert (agent.sync.get_status().buffer_size, agent.sync.get_status().events_sent) == (0, 3)
 
 
 def test_an_agent_that_has_stopped_before_its_first_event_says_nothing_about_providers(
     make_agent: MakeAgent, caplog: pytest.LogCaptureFixture
 ) -> None:
     agent = make_agent()
-    agent.start()
-    agent.stop()
-    agent.send_event(event())
+    agent.sync.start()
+    agent.sync.stop()
+    agent.sync.send_event(event())
     assert [record.message for record in caplog.records if record.name.startswith("opentelemetry.")] == []
 
 
@@ -184,9 +188,9 @@ def test_a_variable_of_the_sdk_that_is_wrong_stops_no_agent(
 ) -> None:
     monkeypatch.setenv(variable, value)
     agent = make_agent()
-    agent.start()
-    agent.send_event(event("all the same"))
-    agent.flush_buffer()
+    agent.sync.start()
+    agent.sync.send_event(event("all the same"))
+    agent.sync.flush_buffer()
     assert reasons(server) == ["all the same"]
 
 
@@ -194,15 +198,15 @@ def test_an_agent_whose_export_is_switched_off_has_failed(
     make_agent: MakeAgent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     agent = make_agent()
-    assert agent.get_status().errors == ["the agent does not run: call agent.start()"]
+    assert agent.sync.get_status().errors == ["the agent does not run: call agent.start()"]
     monkeypatch.setenv("OTEL_EXPORTER_GUARD_TIMEOUT", "soon")
-    agent.start()
-    status = agent.get_status()
+    agent.sync.start()
+    status = agent.sync.get_status()
     assert (status.status, status.errors) == (
         "failed",
         ["Guard export is switched off, and nothing is delivered: the log says why"],
     )
-    assert not agent.health_check()
+    assert not agent.sync.health_check()
 
 
 def test_in_an_event_loop_everything_can_be_awaited(make_agent: MakeAgent, server: GuardServer) -> None:
@@ -214,7 +218,7 @@ def test_in_an_event_loop_everything_can_be_awaited(make_agent: MakeAgent, serve
         await agent.send_event(event("awaited"))
         await asyncio.gather(agent.send_event(event("gathered")), agent.send_metric({"metric_type": "x"}))
         await asyncio.create_task(agent.send_event(event("task")))
-        agent.send_event(event("dropped"))
+        agent.sync.send_event(event("dropped"))
         await agent.flush_buffer()
         rules = await agent.get_dynamic_rules()
         assert type(rules) is DynamicRules
@@ -241,7 +245,7 @@ def test_frameworks_that_ask_are_told_to_await(make_agent: MakeAgent, server: Gu
     @app.get("/", dependencies=[Depends(agent.get_status)])
     async def endpoint(tasks: BackgroundTasks) -> str:
         tasks.add_task(agent.send_event, event("background"))
-        return agent.get_status().status
+        return agent.sync.get_status().status
 
     with warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)
@@ -256,16 +260,13 @@ def test_without_an_event_loop_everything_is_done_when_it_returns(make_agent: Ma
     agent = make_agent(dynamic_rule_interval=60)
     asyncio.run(agent.start())
     asyncio.run(agent.send_event(event()))
-    agent.flush_buffer()
+    agent.sync.flush_buffer()
     assert len(server.events) == 1
-    rules = agent.get_dynamic_rules()
-    assert not rules
-    assert rules.ip_blacklist == []  # type: ignore[attr-defined]
+    assert agent.sync.get_dynamic_rules() is None
     assert asyncio.run(agent.get_dynamic_rules()) is None
-    assert agent.get_status().status == "healthy"
+    assert agent.sync.get_status().status == "healthy"
     assert asyncio.run(agent.get_status()).events_sent == 1
-    if not agent.health_check():
-        raise AssertionError("it delivers")
+    assert agent.sync.health_check() is True
     assert asyncio.run(agent.health_check()) is True
     loop = asyncio.new_event_loop()
     loop.run_until_complete(agent.send_event(event()))
@@ -273,14 +274,70 @@ def test_without_an_event_loop_everything_is_done_when_it_returns(make_agent: Ma
     loop.close()
 
 
+@pytest.mark.parametrize(
+    "name",
+    [name for name, method in vars(GuardAgent).items() if inspect.isfunction(method) and not name.startswith("_")],
+)
+def test_every_method_is_a_coroutine_function_with_a_plain_twin(name: str) -> None:
+    method, twin = getattr(GuardAgent, name), getattr(SyncAgent, name)
+    assert inspect.iscoroutinefunction(method) == (name != "get_stats")
+    assert not inspect.iscoroutinefunction(twin)
+    assert inspect.signature(method) == inspect.signature(twin)
+
+
+def test_what_an_agent_answers_is_what_json_knows(make_agent: MakeAgent) -> None:
+    agent = make_agent()
+    app = FastAPI()
+    app.router.add_event_handler("startup", agent.start)
+
+    @app.get("/")
+    async def answer() -> dict[str, Any]:
+        return {"healthy": await agent.health_check(), "rules": await agent.get_dynamic_rules()}
+
+    with TestClient(app) as client:
+        assert client.get("/").text == '{"healthy":true,"rules":null}'
+    assert json.dumps([agent.sync.health_check(), agent.sync.get_dynamic_rules()]) == "[true, null]"
+
+
+def test_python_warns_of_an_event_whose_coroutine_nobody_awaits(make_agent: MakeAgent) -> None:
+    agent = make_agent()
+    with pytest.warns(RuntimeWarning, match=r"'GuardAgent\.send_event' was never awaited"):
+        agent.send_event(event())
+
+
+@pytest.mark.parametrize("started", [False, True], ids=["before the start", "after the start"])
+def test_a_request_that_is_cancelled_loses_no_event_that_it_has_awaited(
+    make_agent: MakeAgent, server: GuardServer, started: bool
+) -> None:
+    agent = make_agent()
+    if started:
+        agent.sync.start()
+
+    async def main() -> None:
+        async def endpoint() -> None:
+            task.cancel()
+            await agent.send_event(event("of a client that is gone"))
+            await asyncio.Event().wait()
+
+        task = asyncio.create_task(endpoint())
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        asyncio.create_task(agent.send_event(event("last thing that the loop does")))  # noqa: RUF006
+
+    asyncio.run(main())
+    agent.sync.start()
+    agent.sync.flush_buffer()
+    assert reasons(server) == ["last thing that the loop does", "of a client that is gone"]
+
+
 def test_a_flush_that_waits_for_the_backend_leaves_the_event_loop_alone(
     make_agent: MakeAgent, server: GuardServer
 ) -> None:
     agent = make_agent()
-    agent.start()
+    agent.sync.start()
 
     async def main() -> None:
-        agent.send_event(event())
+        agent.sync.send_event(event())
         server.answer(delay=0.5)
         flush = asyncio.create_task(agent.flush_buffer())
         turns = 0
@@ -304,16 +361,16 @@ def test_threads_and_event_loops_send_side_by_side(make_agent: MakeAgent, server
 
     def from_a_thread(name: int) -> None:
         for number in range(25):
-            agent.send_event(event(f"{name}-{number}"))
+            agent.sync.send_event(event(f"{name}-{number}"))
 
     workers = [threading.Thread(target=from_a_thread, args=(name,)) for name in range(4)]
     workers += [threading.Thread(target=lambda name=name: asyncio.run(from_a_loop(name))) for name in range(4, 8)]
     for worker in workers:
         worker.start()
-    agent.start()
+    agent.sync.start()
     for worker in workers:
         worker.join()
-    agent.flush_buffer()
+    agent.sync.flush_buffer()
     assert reasons(server) == sorted(f"{name}-{number}" for name in range(8) for number in range(25))
 
 
@@ -336,9 +393,9 @@ def _processors(loggers: LoggerProvider, tracers: TracerProvider) -> tuple[int, 
 def test_where_the_application_has_no_providers_none_are_set(make_agent: MakeAgent, server: GuardServer) -> None:
     before = _logs.get_logger_provider(), trace.get_tracer_provider(), metrics.get_meter_provider()
     agent = make_agent()
-    agent.start()
-    agent.send_event(event())
-    agent.flush_buffer()
+    agent.sync.start()
+    agent.sync.send_event(event())
+    agent.sync.flush_buffer()
     assert len(server.events) == 1
     assert (_logs.get_logger_provider(), trace.get_tracer_provider(), metrics.get_meter_provider()) == before
 
@@ -352,11 +409,11 @@ def test_the_applications_providers_are_joined_at_the_start_and_once(
     agent = make_agent()
     assert _processors(*application) == (1, 0), "not at the construction"
     for run in range(3):
-        agent.start()
+        agent.sync.start()
         assert _processors(*application) == (2, 1)
         with tracers.get_tracer("app").start_as_current_span("request") as span:
-            agent.send_event(event(str(run)))
-        agent.stop()
+            agent.sync.send_event(event(str(run)))
+        agent.sync.stop()
         assert _processors(*application) == (2, 1)
         assert server.events[-1]["metadata"]["trace_id"] == f"{span.get_span_context().trace_id:032x}"
     assert reasons(server) == ["0", "1", "2"], "each once, though it is in a span and in a log record"
@@ -378,16 +435,16 @@ def test_where_our_exporters_are_already_nothing_is_added(
     )
     monkeypatch.setattr(pipeline_module, "get_meter_provider", lambda: meters)
     agent = make_agent()
-    agent.start()
+    agent.sync.start()
     assert _processors(*application) == (1, 1)
     assert find(loggers, EventProcessor) is None
     assert find(tracers, SpanEventProcessor) is None
-    agent.send_event(event("through yours"))
-    agent.send_metric(SecurityMetric(metric_type="request_count", value=1))
-    agent.flush_buffer()
+    agent.sync.send_event(event("through yours"))
+    agent.sync.send_metric(SecurityMetric(metric_type="request_count", value=1))
+    agent.sync.flush_buffer()
     assert reasons(server) == ["through yours"]
-    agent.stop()
-    agent.send_event(event("yours goes on"))
+    agent.sync.stop()
+    agent.sync.send_event(event("yours goes on"))
     loggers.force_flush()
     server.wait_for_events(2)
     for provider in (loggers, meters, tracers):
@@ -400,13 +457,13 @@ def test_other_log_records_of_the_application_are_left_alone(
 ) -> None:
     loggers, _ = application
     agent = make_agent(buffer_overflow_policy="raise")
-    agent.start()
+    agent.sync.start()
     logger = loggers.get_logger("app")
     assert not logger.enabled(), "nobody takes them"
     for number in range(5000):
         logger.emit(body=f"line {number}")
-    agent.send_event(event("not pushed out"))
-    agent.flush_buffer()
+    agent.sync.send_event(event("not pushed out"))
+    agent.sync.flush_buffer()
     assert reasons(server) == ["not pushed out"]
 
 
@@ -414,7 +471,7 @@ def _overflowing(make_agent: MakeAgent, monkeypatch: pytest.MonkeyPatch, policy:
     monkeypatch.setenv("OTEL_BLRP_MAX_QUEUE_SIZE", "10")
     monkeypatch.setenv("OTEL_BLRP_MAX_EXPORT_BATCH_SIZE", "10")
     agent = make_agent(buffer_overflow_policy=policy)
-    agent.start()
+    agent.sync.start()
     return agent
 
 
@@ -423,8 +480,8 @@ def test_block_stores_what_waits_before_it_takes_more(
 ) -> None:
     agent = _overflowing(make_agent, monkeypatch, "block")
     for number in range(500):
-        agent.send_event(event(str(number)))
-    agent.flush_buffer()
+        agent.sync.send_event(event(str(number)))
+    agent.sync.flush_buffer()
     assert len(reasons(server)) == 500
 
 
@@ -435,11 +492,11 @@ def test_raise_lets_the_caller_know(
     taken = 0
     for number in range(500):
         try:
-            agent.send_event(event(str(number)))
+            agent.sync.send_event(event(str(number)))
         except BufferFullError:
             continue
         taken += 1
-    agent.flush_buffer()
+    agent.sync.flush_buffer()
     assert len(reasons(server)) == taken
 
 
@@ -456,9 +513,9 @@ def test_on_error_is_told_of_sends_that_fail_and_may_fail_itself(
 
     server.answer(503, {"detail": "down"})
     agent = make_agent(on_error=hook)
-    agent.start()
-    agent.send_event(event("kept"))
-    agent.flush_buffer()
+    agent.sync.start()
+    agent.sync.send_event(event("kept"))
+    agent.sync.flush_buffer()
     assert told.wait(20)
     server.wait_for_events(1)
     stage, error, context = calls[0]
@@ -470,13 +527,13 @@ def test_on_error_is_told_of_sends_that_fail_and_may_fail_itself(
 
 def test_a_hook_that_sends_an_event_about_the_failure_comes_back(make_agent: MakeAgent, server: GuardServer) -> None:
     def hook(stage: str, error: BaseException, context: dict[str, Any]) -> None:
-        agent.send_event({"no": "type"})
-        agent.send_event(event(f"about {stage}"))
+        agent.sync.send_event({"no": "type"})
+        agent.sync.send_event(event(f"about {stage}"))
 
     agent = make_agent(on_error=hook)
-    agent.start()
-    agent.send_metric({"metric_type": "unknown", "value": 1})
-    agent.flush_buffer()
+    agent.sync.start()
+    agent.sync.send_metric({"metric_type": "unknown", "value": 1})
+    agent.sync.flush_buffer()
     assert reasons(server) == ["about emission"]
 
 
@@ -485,15 +542,15 @@ def test_an_open_breaker_is_seen_in_the_stats_the_status_and_the_health(
 ) -> None:
     server.answer(503, times=None)
     agent = make_agent()
-    agent.start()
+    agent.sync.start()
     for number in range(6):
-        agent.send_event(event(str(number)))
-        agent.flush_buffer()
+        agent.sync.send_event(event(str(number)))
+        agent.sync.flush_buffer()
     eventually(lambda: agent.transport.get_stats()["circuit_breaker_state"] == "OPEN")
     assert agent.get_stats()["transport_stats"]["requests_failed"] >= 5
-    assert agent.health_check() == False  # noqa: E712  a flag compares like the truth value it is
-    assert any("503" in error or "circuit breaker" in error for error in agent.get_status().errors)
-    assert agent.get_status().buffer_size == 6
+    assert agent.sync.health_check() is False
+    assert any("503" in error or "circuit breaker" in error for error in agent.sync.get_status().errors)
+    assert agent.sync.get_status().buffer_size == 6
 
 
 class Hostile:
@@ -513,15 +570,15 @@ def test_objects_of_any_make_are_events_and_none_raises(
 ) -> None:
     agent = make_agent(on_error=hook)
     if not early:
-        agent.start()
-    agent.send_event(type("SecurityEvent", (), {"event_type": "decoding_error", "reason": "attributes"})())
-    agent.send_event({"event_type": "decoding_error", "reason": "mapping"})
-    agent.send_event(None)
-    agent.send_event(Hostile())
-    agent.send_metric(object())
-    agent.send_metric(Hostile())
-    agent.start()
-    agent.flush_buffer()
+        agent.sync.start()
+    agent.sync.send_event(type("SecurityEvent", (), {"event_type": "decoding_error", "reason": "attributes"})())
+    agent.sync.send_event({"event_type": "decoding_error", "reason": "mapping"})
+    agent.sync.send_event(None)
+    agent.sync.send_event(Hostile())
+    agent.sync.send_metric(object())
+    agent.sync.send_metric(Hostile())
+    agent.sync.start()
+    agent.sync.flush_buffer()
     assert reasons(server) == ["attributes", "mapping"]
     assert TALLY.read().dropped == {"events": {"invalid": 2}, "metrics": {"invalid": 2}}
 
@@ -533,7 +590,7 @@ def test_it_is_what_fastapi_guard_takes_for_an_agent(make_agent: MakeAgent) -> N
     assert isinstance(agent, theirs.AgentHandlerProtocol)
 
 
-@pytest.mark.parametrize("begin", [lambda agent: None, lambda agent: agent.start()])
+@pytest.mark.parametrize("begin", [lambda agent: None, lambda agent: agent.sync.start()])
 def test_the_repr_tells_no_secret(make_agent: MakeAgent, begin: Callable[[Any], None]) -> None:
     agent = make_agent(project_encryption_key=None)
     begin(agent)
@@ -542,11 +599,11 @@ def test_the_repr_tells_no_secret(make_agent: MakeAgent, begin: Callable[[Any], 
 
 def test_a_start_and_a_stop_post_one_status_each(make_agent: MakeAgent, server: GuardServer) -> None:
     agent = make_agent(status_interval=300)
-    agent.start()
+    agent.sync.start()
     server.wait_until(lambda: len(server.statuses) == 1, "a status at the start")
-    agent.send_event(event("a"))
-    agent.flush_buffer()
-    agent.stop()
+    agent.sync.send_event(event("a"))
+    agent.sync.flush_buffer()
+    agent.sync.stop()
     assert len(server.statuses) == 2
     assert [status.document["events_sent"] for status in server.statuses] == [0, 1]
 
@@ -554,7 +611,7 @@ def test_a_start_and_a_stop_post_one_status_each(make_agent: MakeAgent, server: 
 def test_calls_of_its_own_destination_are_counted_and_no_others(make_agent: MakeAgent, server: GuardServer) -> None:
     failures: list[str] = []
     agent = make_agent(on_error=lambda stage, error, context: failures.append(stage))
-    agent.start()
+    agent.sync.start()
     with guard_server() as other:
         other.answer(503, times=None)
         elsewhere = Delivery(GuardConfig.resolve({}, **other.settings))
@@ -562,12 +619,12 @@ def test_calls_of_its_own_destination_are_counted_and_no_others(make_agent: Make
         elsewhere.flush(5.0)
         elsewhere.close(0.0)
         assert other.requests
-    agent.send_event(event("a"))
-    agent.flush_buffer()
+    agent.sync.send_event(event("a"))
+    agent.sync.flush_buffer()
     counts = agent.transport.get_stats()
     assert (counts["requests_sent"], counts["requests_failed"], failures) == (1, 0, [])
     assert counts["bytes_sent"] > 0
-    agent.stop()
+    agent.sync.stop()
     assert agent.transport.get_stats()["requests_sent"] == 1
 
 
@@ -579,7 +636,7 @@ def test_reports_and_rules_that_fail_are_told_to_on_error_under_their_stages(
     agent = make_agent(
         status_interval=300, dynamic_rule_interval=1, on_error=lambda stage, error, context: stages.add(stage)
     )
-    agent.start()
+    agent.sync.start()
     eventually(lambda: stages == {"status", "rules"})
 
 
@@ -589,11 +646,11 @@ def test_beside_an_exporter_that_reports_already_it_brings_no_report_about(
     exporter = GuardLogExporter(**{**server.settings, "status_interval": 300})
     server.wait_until(lambda: len(server.statuses) == 1, "the exporter's status")
     agent = make_agent(status_interval=300)
-    agent.start()
+    agent.sync.start()
     assert agent.delivery is exporter.delivery
-    agent.send_event(event("a"))
-    agent.flush_buffer()
-    agent.stop()
+    agent.sync.send_event(event("a"))
+    agent.sync.flush_buffer()
+    agent.sync.stop()
     assert reasons(server) == ["a"]
     exporter.shutdown()
     assert len(server.statuses) == 2

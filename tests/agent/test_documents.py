@@ -216,15 +216,3 @@ def test_under_opentelemetry_instrument_the_agent_adds_nothing_and_every_event_c
     events = backend.events("custom_rule_triggered")[before:]
     assert len(events) == 3
     assert all(len(event["metadata"]["trace_id"]) == 32 for event in events), "each in its request's trace"
-
-
-def test_another_machine_sends_what_one_that_is_gone_has_left_in_a_store_of_the_users(
-    backend: RunningBackend, settings: dict[str, str], tmp_path: Path
-) -> None:
-    store = str(tmp_path / "store")
-    unreachable = {**settings, "OTEL_EXPORTER_GUARD_ENDPOINT": "http://127.0.0.1:9"}
-    assert run_script("left_behind", unreachable, store, "disappear") == {"copies": 3}
-    elsewhere = {**settings, "XDG_STATE_HOME": str(tmp_path / "elsewhere")}
-    assert run_script("left_behind", elsewhere, store, "take over") == {"left": 0}
-    reasons = [f"left behind {number}" for number in range(3)]
-    assert sorted(_reasons(backend, *reasons)) == reasons

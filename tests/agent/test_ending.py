@@ -32,18 +32,18 @@ def _default_action() -> Iterator[None]:
 def test_a_running_agent_is_shut_down_by_the_signals_handler_and_a_stopped_one_is_not(make_agent: MakeAgent) -> None:
     before = len(process_end._ends)
     agent = make_agent()
-    agent.start()
+    agent.sync.start()
     assert signal.getsignal(signal.SIGTERM) is termination._terminate
     assert len(process_end._ends) == before + 1
-    agent.stop()
+    agent.sync.stop()
     assert len(process_end._ends) == before
 
 
 def test_uvicorn_is_wrapped_once_however_often_an_agent_starts(make_agent: MakeAgent) -> None:
     agent = make_agent()
     for _ in range(3):
-        agent.start()
-        agent.stop()
+        agent.sync.start()
+        agent.sync.stop()
     for name in ("serve", "shutdown"):
         assert not hasattr(vars(uvicorn.Server)[name].__wrapped__, "__wrapped__"), name
 
@@ -52,7 +52,7 @@ def test_signals_are_left_alone_where_the_environment_says_so(
     make_agent: MakeAgent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OTEL_PYTHON_GUARD_SIGTERM_HANDLER", "false")
-    make_agent().start()
+    make_agent().sync.start()
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
@@ -66,7 +66,7 @@ def test_work_that_a_signals_handler_may_wait_for_is_not_done_on_the_thread_that
 
 def test_a_signal_in_the_midst_of_a_stop_waits_for_its_end(make_agent: MakeAgent) -> None:
     agent = make_agent()
-    agent.start()
+    agent.sync.start()
     stopped: list[bool] = []
 
     class Interrupted:
@@ -81,7 +81,7 @@ def test_a_signal_in_the_midst_of_a_stop_waits_for_its_end(make_agent: MakeAgent
         def send_status(self, status: object) -> None: ...
 
     def handle(number: int, frame: object) -> None:
-        thread = threading.Thread(target=agent.end)
+        thread = threading.Thread(target=agent.sync.stop)
         thread.start()
         thread.join(30)
         stopped.append(not thread.is_alive())
@@ -90,8 +90,8 @@ def test_a_signal_in_the_midst_of_a_stop_waits_for_its_end(make_agent: MakeAgent
     before = signal.signal(signal.SIGUSR1, handle)
     try:
         agent.transport = Interrupted()
-        agent.send_event({"event_type": "custom_rule_triggered"})
-        agent.stop()
+        agent.sync.send_event({"event_type": "custom_rule_triggered"})
+        agent.sync.stop()
     finally:
         signal.signal(signal.SIGUSR1, before)
     assert stopped == [True]
@@ -102,8 +102,8 @@ import os, signal, sys
 from opentelemetry_guard import AgentConfig, guard_agent
 
 agent = guard_agent(AgentConfig(api_key=sys.argv[2], project_id="test-project", endpoint=sys.argv[1]))
-agent.start()
-agent.send_event({"event_type": "custom_rule_triggered", "reason": sys.argv[3]})
+agent.sync.start()
+agent.sync.send_event({"event_type": "custom_rule_triggered", "reason": sys.argv[3]})
 if sys.argv[3] == "signal":
     os.kill(os.getpid(), signal.SIGTERM)
     signal.pause()
@@ -129,8 +129,8 @@ def test_an_agent_that_is_never_started_says_what_it_loses_and_counts_it() -> No
         "from opentelemetry_guard.events.tally import TALLY\n"
         "atexit.register(lambda: print(TALLY.read()))\n"
         "agent = guard_agent(AgentConfig(api_key='k' * 20, project_id='p'))\n"
-        "for number in range(3): agent.send_event({'event_type': 'ip_blocked', 'ip_address': '203.0.113.7'})\n"
-        "agent.send_metric({'metric_type': 'request_count', 'value': 1})\n"
+        "for number in range(3): agent.sync.send_event({'event_type': 'ip_blocked', 'ip_address': '203.0.113.7'})\n"
+        "agent.sync.send_metric({'metric_type': 'request_count', 'value': 1})\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert "4 events and metrics are lost" in done.stderr

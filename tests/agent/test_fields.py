@@ -24,10 +24,10 @@ INSTALL = str(uuid4())
 
 
 def _send(agent: GuardAgent, count: int = 1, **fields: Any) -> None:
-    agent.start()
+    agent.sync.start()
     for number in range(count):
-        agent.send_event({"event_type": "custom_rule_triggered", "reason": str(number), **fields})
-    agent.flush_buffer()
+        agent.sync.send_event({"event_type": "custom_rule_triggered", "reason": str(number), **fields})
+    agent.sync.flush_buffer()
 
 
 def api_key(make: MakeAgent, server: GuardServer) -> None:
@@ -50,19 +50,19 @@ def project_id(make: MakeAgent, server: GuardServer) -> None:
 
 def buffer_size(make: MakeAgent, server: GuardServer) -> None:
     agent = make(buffer_size=2)
-    agent.start()
+    agent.sync.start()
     for number in range(5):
-        agent.send_event({"event_type": "custom_rule_triggered", "reason": str(number)})
+        agent.sync.send_event({"event_type": "custom_rule_triggered", "reason": str(number)})
     server.wait_for_events(4)  # full batches go out without a flush, whatever the interval
-    agent.flush_buffer()
+    agent.sync.flush_buffer()
     assert {len(request.document["events"]) for request in server.requests} == {1, 2}
 
 
 def flush_interval(make: MakeAgent, server: GuardServer) -> None:
     agent = make(flush_interval=0.05)
-    agent.start()
-    agent.send_event({"event_type": "custom_rule_triggered"})
-    agent.send_metric({"metric_type": "request_count", "value": 1})
+    agent.sync.start()
+    agent.sync.send_event({"event_type": "custom_rule_triggered"})
+    agent.sync.send_metric({"metric_type": "request_count", "value": 1})
     server.wait_for_events(1)
     server.wait_for_metrics(1)
 
@@ -74,8 +74,8 @@ def enable_events(make: MakeAgent, server: GuardServer) -> None:
 
 def enable_metrics(make: MakeAgent, server: GuardServer) -> None:
     agent = make(enable_metrics=False)
-    agent.start()
-    agent.send_metric({"metric_type": "request_count", "value": 1})
+    agent.sync.start()
+    agent.sync.send_metric({"metric_type": "request_count", "value": 1})
     _send(agent)
     assert (len(server.events), server.metrics) == (1, [])
 
@@ -85,7 +85,7 @@ def retry_attempts(make: MakeAgent, server: GuardServer) -> None:
     agent = make(retry_attempts=2)
     _send(agent)
     assert len(server.wait_for_requests(2)) == 2, "two partial failures, and no third try"
-    agent.flush_buffer()
+    agent.sync.flush_buffer()
     assert agent.delivery is not None
     assert agent.delivery.stats().ledger["events"].dead_lettered == 1
 
@@ -124,12 +124,12 @@ def max_payload_size(make: MakeAgent, server: GuardServer) -> None:
 
 
 def dynamic_rule_interval(make: MakeAgent, server: GuardServer) -> None:
-    make(dynamic_rule_interval=1).start()
+    make(dynamic_rule_interval=1).sync.start()
     server.wait_until(lambda: len(server.questions) >= 2, "a poll at the start and one a second later")
 
 
 def status_interval(make: MakeAgent, server: GuardServer) -> None:
-    make(status_interval=1).start()
+    make(status_interval=1).sync.start()
     server.wait_until(lambda: len(server.statuses) >= 2, "a status at the start and one a second later")
 
 
@@ -173,10 +173,10 @@ def guard_core_version(make: MakeAgent, server: GuardServer) -> None:
 def buffer_overflow_policy(make: MakeAgent, server: GuardServer) -> None:
     agent = make(buffer_overflow_policy="raise")
     for _ in range(MAX_HELD):
-        agent.send_event({"event_type": "x"})
+        agent.sync.send_event({"event_type": "x"})
     with pytest.raises(BufferFullError):
-        agent.send_event({"event_type": "x"})
-    agent.start()
+        agent.sync.send_event({"event_type": "x"})
+    agent.sync.start()
     assert agent.delivery is not None
     assert agent.delivery.config.queue_overflow == "drop_newest"
 
@@ -184,7 +184,7 @@ def buffer_overflow_policy(make: MakeAgent, server: GuardServer) -> None:
 def on_error(make: MakeAgent, server: GuardServer) -> None:
     calls: list[tuple[str, str]] = []
     agent = make(on_error=lambda stage, error, context: calls.append((stage, context["kind"])))
-    agent.send_event({"reason": "an event without a type"})
+    agent.sync.send_event({"reason": "an event without a type"})
     assert calls == [("emission", "events")]
 
 
@@ -267,8 +267,8 @@ def test_the_environment_wins_over_the_interval_of_the_rules(
 ) -> None:
     monkeypatch.setenv("OTEL_PYTHON_GUARD_RULES_INTERVAL", of_environment)
     agent = make_agent(dynamic_rule_interval=of_code)
-    agent.start()
-    agent.get_dynamic_rules()
+    agent.sync.start()
+    agent.sync.get_dynamic_rules()
     assert (len(server.questions) > 0) == bool(polls)
 
 
@@ -277,8 +277,8 @@ def test_the_environment_wins(make_agent: MakeAgent, server: GuardServer, monkey
     monkeypatch.setenv("OTEL_PYTHON_GUARD_MAX_PAYLOAD_SIZE", "30")
     monkeypatch.setenv("OTEL_BLRP_SCHEDULE_DELAY", "20")
     agent = make_agent(project_id="of-the-code", max_payload_size=500, flush_interval=3600)
-    agent.start()
-    agent.send_event({"event_type": "custom_rule_triggered", "reason": "word " * 100})
+    agent.sync.start()
+    agent.sync.send_event({"event_type": "custom_rule_triggered", "reason": "word " * 100})
     (event,) = server.wait_for_events(1)
     assert server.requests[0].document["project_id"] == "of-the-environment"
     assert len(event["reason"].encode()) <= 30

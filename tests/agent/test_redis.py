@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +12,10 @@ import redis
 import redis.asyncio
 from agent.conftest import MakeAgent
 from redis.credentials import UsernamePasswordCredentialProvider
-from support.guard_server import Answer, GuardServer
-from support.redis import RedisServer, eventually
+from support.guard_server import GuardServer
+from support.redis import RedisServer
 
 from opentelemetry_guard import RedisHandler
-from opentelemetry_guard.agent.copies import EVENTS
 from opentelemetry_guard.agent.redis_address import NoAddress, queue_url_of
 from opentelemetry_guard.protocols import RedisHandlerProtocol
 
@@ -79,7 +77,7 @@ def test_batches_wait_in_redis_from_then_on(
 ) -> None:
     agent = make_agent()
     if started:
-        agent.start()
+        agent.sync.start()
     handler = RedisHandler(package.Redis.from_url(redis_server.url.replace("/@", "%2F%40")))
 
     async def main() -> None:
@@ -88,8 +86,8 @@ def test_batches_wait_in_redis_from_then_on(
 
     asyncio.run(main())
     server.answer(503)
-    agent.send_event({"event_type": "x", "reason": "kept"})
-    agent.flush_buffer()
+    agent.sync.send_event({"event_type": "x", "reason": "kept"})
+    agent.sync.flush_buffer()
     with redis_server.client() as client:
         assert client.keys("*")
     server.wait_for_events(1)
@@ -135,56 +133,41 @@ def test_a_handler_wants_one_client(arguments: dict[str, Any]) -> None:
 class Store:
     """A store of values that tells no address."""
 
-    def __init__(self) -> None:
-        self.values: dict[str, Any] = {}
-        self.copied = threading.Event()
+    async def initialize(self) -> None: ...
 
-    def initialize(self) -> None:
-        """Nothing is to be opened."""
+    def get_connection(self) -> Any: ...
 
-    def get_connection(self) -> Any:
-        raise NotImplementedError
+    async def get_key(self, namespace: str, key: str) -> Any: ...
 
-    def get_key(self, namespace: str, key: str) -> Any:
-        return self.values.get(f"{namespace}:{key}")
+    async def set_key(self, namespace: str, key: str, value: Any, ttl: int | None = None) -> None: ...
 
-    def set_key(self, namespace: str, key: str, value: Any, ttl: int | None = None) -> bool:
-        self.values[f"{namespace}:{key}"] = value
-        if namespace == EVENTS:
-            self.copied.set()
-        return True
+    async def delete(self, namespace: str, key: str) -> None: ...
 
-    def delete(self, namespace: str, key: str) -> int:
-        return int(self.values.pop(f"{namespace}:{key}", None) is not None)
-
-    def keys(self, pattern: str) -> list[str]:
-        return [name for name in list(self.values) if name.startswith(pattern.rstrip("*"))]
+    async def keys(self, pattern: str) -> None: ...
 
 
-@pytest.mark.parametrize("answer", [200, 422], ids=["taken", "refused"])
-def test_a_copy_stays_while_its_event_waits_and_goes_when_that_is_settled(
-    make_agent: MakeAgent, server: GuardServer, monkeypatch: pytest.MonkeyPatch, answer: int
+@pytest.mark.parametrize(
+    ("handler", "said"),
+    [
+        (Store(), "a Store does not tell where its Redis is"),
+        (object(), "a object does not tell where its Redis is"),
+        (None, "a NoneType does not tell where its Redis is"),
+        (redis.Redis(unix_socket_path="/tmp/x"), "behind a Unix socket"),
+    ],
+)
+@pytest.mark.parametrize("started", [False, True], ids=["before the start", "after the start"])
+def test_a_handler_without_an_address_is_an_error_that_names_the_remedy(
+    make_agent: MakeAgent, server: GuardServer, handler: object, said: str, started: bool
 ) -> None:
-    store = Store()
-    judge = server.receive
-    copies: list[int] = []
-
-    def receive(path: str, headers: Mapping[str, str], raw: bytes) -> Answer:
-        assert store.copied.wait(20)
-        copies.append(len(store.keys(f"{EVENTS}:*")))
-        return judge(path, headers, raw)
-
     agent = make_agent()
-    agent.start()
-    agent.send_event({"event_type": "taken, so that it is the backend that refuses"})
-    agent.flush_buffer()
-    server.wait_for_events(1)
-    agent.initialize_redis(store)
-    monkeypatch.setattr(server, "receive", receive)
-    server.answer(503)
-    server.answer(answer, {"success": True} if answer == 200 else {"detail": "no"})
-    agent.send_event({"event_type": "x"})
-    agent.flush_buffer()
-    eventually(lambda: len(copies) == 2)
-    eventually(lambda: store.keys(f"{EVENTS}:*") == [])
-    assert copies == [1, 1]
+    if started:
+        agent.sync.start()
+    for call in (agent.sync.initialize_redis, lambda handler: asyncio.run(agent.initialize_redis(handler))):
+        with pytest.raises(TypeError, match=said) as caught:
+            call(handler)
+        assert "OTEL_EXPORTER_GUARD_QUEUE_URL" in str(caught.value)
+        assert "opentelemetry_guard_queue" in str(caught.value)
+    agent.sync.start()
+    agent.sync.send_event({"event_type": "x", "reason": "delivered all the same"})
+    agent.sync.flush_buffer()
+    assert [event["reason"] for event in server.events] == ["delivered all the same"]

@@ -113,13 +113,13 @@ def test_only_true_and_none_mean_that_a_batch_is_taken_and_nothing_ends_the_deli
     agent = make_agent(timeout=0.5)
     transport = make(answer() if answer is nothing else answer)  # type: ignore[operator]
     agent.transport = transport
-    agent.start()
-    agent.send_event(SecurityEvent(event_type="x"))
-    agent.flush_buffer()
+    agent.sync.start()
+    agent.sync.send_event(SecurityEvent(event_type="x"))
+    agent.sync.flush_buffer()
     eventually(lambda: _ledger(agent) == (1, 0))
     assert (len(transport.events), transport.calls) == (1, 2)
-    agent.send_event(SecurityEvent(event_type="y"))
-    agent.flush_buffer()
+    agent.sync.send_event(SecurityEvent(event_type="y"))
+    agent.sync.flush_buffer()
     eventually(lambda: _ledger(agent) == (2, 0))
     Plain.release.set()
 
@@ -136,9 +136,9 @@ def test_a_transport_that_always_misbehaves_is_said_once_and_told_by_the_status(
     agent = make_agent()
     transport = Misbehaving(*[answer] * 100)
     agent.transport = transport
-    agent.start()
-    agent.send_event(SecurityEvent(event_type="x"))
-    agent.flush_buffer()
+    agent.sync.start()
+    agent.sync.send_event(SecurityEvent(event_type="x"))
+    agent.sync.flush_buffer()
     eventually(lambda: transport.calls >= 3)
     status = agent.delivery.status()  # type: ignore[union-attr]
     assert status.status == "degraded"
@@ -154,9 +154,9 @@ def test_what_a_transport_raises_is_told_without_the_secrets_that_it_quotes(
     error = RuntimeError("https://bob:hunter2-Zx81qT@collector.example/x refused Authorization: Bearer hunter2-Zx81qT")
     transport = Collector(*[error] * 100)
     agent.transport = transport
-    agent.start()
-    agent.send_event(SecurityEvent(event_type="x"))
-    agent.flush_buffer()
+    agent.sync.start()
+    agent.sync.send_event(SecurityEvent(event_type="x"))
+    agent.sync.flush_buffer()
     eventually(lambda: transport.calls >= 2)
     shown = f"{agent.delivery.status().errors}{caplog.text}"  # type: ignore[union-attr]
     assert "collector.example" in shown
@@ -182,7 +182,7 @@ def test_statuses_and_rules_outlive_what_a_transport_raises(make_agent: MakeAgen
     agent = make_agent(dynamic_rule_interval=1, status_interval=1)
     transport = Raising()
     agent.transport = transport
-    agent.start()
+    agent.sync.start()
     eventually(lambda: transport.asked >= 2 and len(transport.statuses) >= 3)
 
 
@@ -196,9 +196,9 @@ def test_a_batch_that_is_not_taken_comes_again(make_agent: MakeAgent, server: Gu
     agent = make_agent(timeout=0.5)
     collector = Collector(answer)
     agent.transport = collector
-    agent.start()
-    agent.send_event(SecurityEvent(event_type="x", reason="kept", metadata={"n": 1}))
-    agent.flush_buffer()
+    agent.sync.start()
+    agent.sync.send_event(SecurityEvent(event_type="x", reason="kept", metadata={"n": 1}))
+    agent.sync.flush_buffer()
     eventually(lambda: _ledger(agent) == (1, 0))
     (event,) = collector.events
     assert (type(event), event.reason, event.metadata["n"]) == (SecurityEvent, "kept", 1)
@@ -209,9 +209,9 @@ def test_a_batch_that_is_not_taken_comes_again(make_agent: MakeAgent, server: Gu
 def test_a_transport_that_returns_nothing_has_taken_the_batch(make_agent: MakeAgent) -> None:
     agent = make_agent()
     agent.transport = Collector(None)
-    agent.start()
-    agent.send_event({"event_type": "x"})
-    agent.flush_buffer()
+    agent.sync.start()
+    agent.sync.send_event({"event_type": "x"})
+    agent.sync.flush_buffer()
     assert _ledger(agent) == (1, 0)
 
 
@@ -251,23 +251,23 @@ def test_it_is_opened_before_the_first_batch_and_closed_with_the_agent(make_agen
     agent = make_agent()
     transport = Opened()
     agent.transport = transport
-    agent.start()
-    agent.send_event({"event_type": "x"})
-    agent.stop()
+    agent.sync.start()
+    agent.sync.send_event({"event_type": "x"})
+    agent.sync.stop()
     assert len(transport.events) == 1
     assert transport.state == "closed"
 
 
 def test_it_may_be_changed_while_the_agent_runs_and_changed_back(make_agent: MakeAgent, server: GuardServer) -> None:
     agent = make_agent()
-    agent.start()
+    agent.sync.start()
     http = agent.transport
     first, second = Collector(), Collector()
     for transport in (first, second, http):
         agent.transport = transport
         assert agent.transport is transport
-        agent.send_event({"event_type": "x"})
-        agent.flush_buffer()
+        agent.sync.send_event({"event_type": "x"})
+        agent.sync.flush_buffer()
     assert (len(first.events), len(second.events), len(server.events)) == (1, 1, 1)
 
 
@@ -279,8 +279,8 @@ def test_statuses_and_rules_go_through_it_too(make_agent: MakeAgent, server: Gua
     agent = make_agent(dynamic_rule_interval=1, status_interval=1)
     transport = Ruling()
     agent.transport = transport
-    agent.start()
-    rules = agent.get_dynamic_rules()
+    agent.sync.start()
+    rules = agent.sync.get_dynamic_rules()
     assert (rules.version, rules.emergency_mode) == (4, True)  # type: ignore[attr-defined]
     eventually(lambda: bool(transport.statuses))
     assert server.questions == []
@@ -291,9 +291,9 @@ def test_encrypted_rows_are_opened_for_it(make_agent: MakeAgent) -> None:
     agent = make_agent(project_encryption_key="A" * 43 + "=")
     collector = Collector()
     agent.transport = collector
-    agent.start()
-    agent.send_event({"event_type": "x", "reason": "readable"})
-    agent.flush_buffer()
+    agent.sync.start()
+    agent.sync.send_event({"event_type": "x", "reason": "readable"})
+    agent.sync.flush_buffer()
     assert collector.events[0].reason == "readable"
 
 

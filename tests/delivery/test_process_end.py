@@ -42,11 +42,11 @@ class Transport:
 
 agent = guard_agent(AgentConfig(api_key="server-test-key-0123456789", status_interval=1))
 agent.transport = Transport()
-agent.start()
-agent.send_event({"event_type": "ip_blocked"})
-agent.get_dynamic_rules()
-agent.flush_buffer()
-agent.stop()
+agent.sync.start()
+agent.sync.send_event({"event_type": "ip_blocked"})
+agent.sync.get_dynamic_rules()
+agent.sync.flush_buffer()
+agent.sync.stop()
 """
 FLUSHED = EXPORTER + "provider.force_flush()\n"
 DELIVERED = FLUSHED + "from opentelemetry_guard.delivery import registry\nassert registry.everyone()[0].flush(20)\n"

@@ -13,7 +13,7 @@ agent = guard_agent(AgentConfig(api_key="your-api-key", project_id="your-project
 
 
 def send(reason: str) -> None:
-    agent.send_event(SecurityEvent(event_type="custom_rule_triggered", reason=reason))
+    agent.sync.send_event(SecurityEvent(event_type="custom_rule_triggered", reason=reason))
 
 
 def in_a_child(reason: str, start: bool) -> None:
@@ -21,16 +21,16 @@ def in_a_child(reason: str, start: bool) -> None:
     child = os.fork()
     if child == 0:
         if start:
-            agent.start()
+            agent.sync.start()
         send(reason)
-        agent.stop()
+        agent.sync.stop()
         os._exit(0)
     assert os.waitpid(child, 0)[1] == 0
 
 
 send("held by the parent")
 in_a_child("child of an agent that has not started", start=True)
-agent.start()
+agent.sync.start()
 send("parent before the fork")
 in_a_child("child of an agent that runs", start=False)
 process = multiprocessing.get_context("fork").Process(target=send, args=("child of multiprocessing",))
@@ -39,5 +39,5 @@ process.join()
 with multiprocessing.get_context("fork").Pool(1) as pool:  # whose workers are ended by SIGTERM
     pool.map(send, ["worker of a pool"])
 send("parent after the fork")
-agent.stop()
+agent.sync.stop()
 print(json.dumps({"running": agent.get_stats()["running"]}))

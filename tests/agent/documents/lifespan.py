@@ -36,5 +36,5 @@ async def report_event(number: str) -> dict[str, str]:
 
 @app.post("/report-blocking")
 def report_blocking(number: str) -> dict[str, str]:
-    agent.send_event(SecurityEvent(event_type="custom_rule_triggered", reason=number))
+    agent.sync.send_event(SecurityEvent(event_type="custom_rule_triggered", reason=number))
     return {"status": "event sent"}

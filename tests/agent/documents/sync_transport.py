@@ -46,12 +46,12 @@ async def shutdown_event() -> None:
 
 @app.post("/report-event")
 def report_event(number: str) -> dict[str, str]:
-    agent.send_event(SecurityEvent(event_type="custom_rule_triggered", reason=number))
-    agent.send_metric(SecurityMetric(metric_type="request_count", value=1, endpoint="/report"))
+    agent.sync.send_event(SecurityEvent(event_type="custom_rule_triggered", reason=number))
+    agent.sync.send_metric(SecurityMetric(metric_type="request_count", value=1, endpoint="/report"))
     return {"status": "event sent"}
 
 
 @app.get("/rules")
 def rules() -> dict[str, object]:
-    found = agent.get_dynamic_rules()
+    found = agent.sync.get_dynamic_rules()
     return {"version": found.version, "ip_blacklist": found.ip_blacklist} if found else {}

@@ -15,11 +15,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from .. import privacy
+from ..delivery.encoder import Encoder
+from ..delivery.envelope import Envelope
 from ..delivery.outcome import Outcome, RulesAnswer, Verdict
 from ..delivery.workers import Ended, Workers
 from ..events.codec import Row
 from ..models import AgentStatus, DynamicRules, SecurityEvent, SecurityMetric
 from ..queue.base import Batch, Kind
+from ..settings.delivery import GuardConfig
 from ..settings.once import log_once
 from .loop import LoopThread
 
@@ -37,20 +40,13 @@ class CustomTransport:
     Plain methods run on a thread that is left behind where they hang.
     """
 
-    def __init__(
-        self,
-        theirs: object,
-        rows: Callable[[Batch], Sequence[Row]],
-        loop: LoopThread,
-        limit: Callable[[], float] = lambda: math.inf,
-    ) -> None:
+    def __init__(self, theirs: object, loop: LoopThread, config: Callable[[], GuardConfig | None]) -> None:
         """Make an adapter.
 
         Args:
             theirs: the user's object.
-            rows: returns the rows of a batch, or raises ValueError.
             loop: where its coroutines run.
-            limit: returns the seconds that a call may take.
+            config: returns the settings of the delivery that calls; None where there is none.
 
         Raises:
             TypeError: `theirs` lacks a method, or is a class.
@@ -65,13 +61,17 @@ class CustomTransport:
                 f"a {type(theirs).__name__} can't be agent.transport: it has no {', '.join(missing)} "
                 "(see opentelemetry_guard.protocols.TransportProtocol)"
             )
-        self._theirs: Any = theirs
-        self._rows = rows
+        self.theirs: Any = theirs
+        self._name = type(theirs).__name__
+        self._config = config
         self._loop = loop
-        self._limit = limit
         self._workers = Workers("OtelGuardTransportCall", lambda: None)
-        self._opening = threading.Lock()  # held while `initialize` runs, which is once
         self._opened = False
+        self.reset()
+
+    def reset(self) -> None:
+        """Have a lock of its own, in the child of a fork: the parent's may be held."""
+        self._opening = threading.Lock()  # held while `initialize` runs, which is once
 
     def send(self, batch: Batch, timeout: float = math.inf) -> Outcome:
         """Hand a batch over as models; whatever is not True or None is a reason to try again."""
@@ -79,25 +79,24 @@ class CustomTransport:
             rows = _models(batch.kind, self._rows(batch))
         except ValueError as error:
             return Outcome(Verdict.REFUSED, reason=str(error))
-        call = self._theirs.send_events if batch.kind == "events" else self._theirs.send_metrics
-        return self._verdict(lambda: call(rows), timeout)
+        call = self.theirs.send_events if batch.kind == "events" else self.theirs.send_metrics
+        return self._handed_over(lambda: call(rows), timeout)
+
+    def send_status(self, status: AgentStatus, timeout: float = math.inf) -> Outcome:
+        """Hand a status over."""
+        return self._handed_over(lambda: self.theirs.send_status(status), timeout)
 
     def fetch_rules(self, etag: str | None, timeout: float = math.inf) -> RulesAnswer:
         """Ask for the rules; a hash of them stands for the version."""
-        found: list[object] = []
-        outcome = self._verdict(lambda: self._theirs.fetch_dynamic_rules(), timeout, found.append)
-        if outcome.verdict is not Verdict.ACCEPTED or not found or found[0] is None:
+        outcome, found = self._asked(lambda: self.theirs.fetch_dynamic_rules(), timeout)
+        if found is None:
             return RulesAnswer(outcome)
         try:
-            document = _document(found[0])
+            document = _document(found)
         except Exception as error:  # noqa: BLE001  their model's own methods may raise anything
             return RulesAnswer(Outcome(Verdict.RETRY, reason=_safe(f"{type(error).__name__}: {error}")))
         version = hashlib.sha256(document).hexdigest()
         return RulesAnswer(outcome) if version == etag else RulesAnswer(outcome, document, version)
-
-    def send_status(self, status: AgentStatus, timeout: float = math.inf) -> Outcome:
-        """Hand a status over."""
-        return self._verdict(lambda: self._theirs.send_status(status), timeout)
 
     def close(self) -> None:
         """End the idle thread; what is open is theirs, see `end`."""
@@ -105,58 +104,57 @@ class CustomTransport:
 
     def end(self, timeout: float) -> None:
         """Call their `close` where there is one, within `timeout` seconds."""
-        if self._opened and callable(getattr(self._theirs, "close", None)):
+        if self._opened and callable(getattr(self.theirs, "close", None)):
             self._opened = False
             try:
-                self._call(lambda: self._theirs.close(), timeout)
+                self._call(lambda: self.theirs.close(), timeout)
             except Exception as error:  # noqa: BLE001  a user's own transport may raise anything; a shutdown goes on
-                _logger.warning("the transport %s could not be closed: %r", type(self._theirs).__name__, error)
+                _logger.warning("the transport %s could not be closed: %r", self._name, error)
         self._workers.close()
 
-    def _verdict(
-        self, call: Callable[[], object], timeout: float, keep: Callable[[object], None] | None = None
-    ) -> Outcome:
-        name = type(self._theirs).__name__
+    def _rows(self, batch: Batch) -> list[Row]:
+        config = self._config()
+        key = None if config is None else config.encryption_key
+        return Encoder(None, "none", Envelope(key) if key else None).rows(batch)
+
+    def _handed_over(self, call: Callable[[], object], timeout: float) -> Outcome:
+        outcome, result = self._asked(call, timeout)
+        if result is None or result is True:
+            return outcome
+        kind = "False" if result is False else f"a value of type {type(result).__name__}"
+        if result is not False:
+            self._say(f"returned {kind}; only True, or None, says that it has taken what it was given")
+        if inspect.iscoroutine(result):
+            result.close()
+        return Outcome(Verdict.RETRY, reason=f"{self._name} returned {kind}")
+
+    def _asked(self, call: Callable[[], object], timeout: float) -> tuple[Outcome, object]:
+        """Make a call; return how it ended, and what it has returned, None where it has failed."""
         try:
-            self._open(timeout)
-            result = self._call(call, timeout)
+            with self._opening:
+                if not self._opened:
+                    if callable(getattr(self.theirs, "initialize", None)):
+                        self._call(lambda: self.theirs.initialize(), timeout)
+                    self._opened = True
+            return Outcome(Verdict.ACCEPTED), self._call(call, timeout)
+        except Ended as error:
+            self._say(f"raised {error}, which ended the call alone")
+            return Outcome(Verdict.RETRY, reason=_safe(f"{self._name} raised {error}")), None
         except Exception as error:  # noqa: BLE001  a user's own transport may raise anything; the batch is kept
-            if isinstance(error, Ended):
-                self._say(f"raised {error}, which ended the call alone")
-            raised = "" if isinstance(error, Ended) else f"{type(error).__name__}: "
-            return Outcome(
-                Verdict.RETRY,
-                reason=_safe(f"{name} raised {raised}{error}"),
-                timed_out=isinstance(error, TimeoutError),
-            )
-        if keep is not None:
-            keep(result)
-        elif result is not None and result is not True:
-            kind = "False" if result is False else f"a value of type {type(result).__name__}"
-            if result is not False:
-                self._say(f"returned {kind}; only True, or None, says that it has taken what it was given")
-            if inspect.iscoroutine(result):
-                result.close()
-            return Outcome(Verdict.RETRY, reason=f"{name} returned {kind}")
-        return Outcome(Verdict.ACCEPTED)
+            reason = _safe(f"{self._name} raised {type(error).__name__}: {error}")
+            return Outcome(Verdict.RETRY, reason=reason, timed_out=isinstance(error, TimeoutError)), None
 
     def _say(self, what: str) -> None:
         log_once(
             _logger,
             logging.ERROR,
-            f"the transport {type(self._theirs).__name__} {what}. Rows are kept, and come again",
-            cause=f"{type(self._theirs).__name__} {what[:60]}",
+            f"the transport {self._name} {what}. Rows are kept, and come again",
+            cause=f"{self._name} {what[:60]}",
         )
 
-    def _open(self, timeout: float) -> None:
-        with self._opening:
-            if not self._opened:
-                if callable(getattr(self._theirs, "initialize", None)):
-                    self._call(lambda: self._theirs.initialize(), timeout)
-                self._opened = True
-
     def _call(self, call: Callable[[], object], timeout: float) -> object:
-        seconds = min(timeout, self._limit())
+        config = self._config()
+        seconds = timeout if config is None else min(timeout, config.timeout)
         ends_at = time.monotonic() + seconds
         result = self._workers.call(call, seconds)
         if not inspect.isawaitable(result):
