@@ -6,20 +6,23 @@ import logging
 import sqlite3
 from collections.abc import Mapping
 
-from fastapi import FastAPI, Request
+from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..version import __version__
-from .dashboard.headers import SecurityHeaders
-from .dashboard.pages import STATIC_DIRECTORY, Pages, dashboard_router
+from .dashboard.event_pages import events_router
+from .dashboard.pages import STATIC_DIRECTORY, Pages, agents_router, overview_router, sign_in_router
+from .dashboard.rules_pages import rules_router
 from .dashboard.visitors import SignInNeeded, Visitors
 from .hosts import LoopbackHostsOnly
+from .ingest.connections import BodiesInTime
 from .ingest.contract import contract_router
-from .ingest.patience import BodiesInTime
 from .local import local_router
 from .openapi import describe
 from .refusal import Refusal
@@ -32,6 +35,44 @@ _FOR_PROGRAMS = ("/api/", "/local/", "/openapi.json")
 """Paths whose errors are JSON; elsewhere a person reads them."""
 
 
+SECURITY_HEADERS = {
+    # Everything comes from this server's own files: no inline script or style, nothing from elsewhere.
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    # With no-referrer a browser hides the origin of a form too, and the check of it would fail.
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "X-Frame-Options": "DENY",
+}
+"""Sent with every answer."""
+
+
+class SecurityHeaders:
+    """ASGI middleware that adds `SECURITY_HEADERS`, and keeps answers out of caches that said nothing about it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        """Stand before `app`."""
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, and add to the answer's headers."""
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in SECURITY_HEADERS.items():
+                    headers[name] = value
+                # The script and the style sheet may be kept, and asked for by their tag.
+                headers.setdefault("Cache-Control", "no-cache" if scope["path"].startswith("/static/") else "no-store")
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers)
+
+
 def create_app(store: Store, settings: BackendSettings) -> FastAPI:
     """Return the application that receives into `store` and reads back from it. Closing the store is the caller's."""
     # The documentation pages of FastAPI load their scripts from elsewhere.
@@ -40,7 +81,9 @@ def create_app(store: Store, settings: BackendSettings) -> FastAPI:
     pages = Pages(store, settings, visitors)
     app.include_router(contract_router(store, settings))
     app.include_router(local_router(store, visitors))
-    app.include_router(dashboard_router(store, settings, visitors, pages))
+    app.include_router(sign_in_router(pages), include_in_schema=False)
+    for inside in (overview_router, events_router, agents_router, rules_router):
+        app.include_router(inside(pages), include_in_schema=False, dependencies=[Depends(visitors.required_for_page)])
     app.mount("/static", StaticFiles(directory=STATIC_DIRECTORY), name="static")
     describe(app)
     app.add_middleware(BodiesInTime)

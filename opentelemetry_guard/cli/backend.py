@@ -193,9 +193,8 @@ def _settings(
     trace_url: str | None,
     rate_limit: int,
 ) -> BackendSettings:
-    from ..backend.dashboard.password import Password
-    from ..backend.dashboard.trace_link import TraceLink
-    from ..backend.settings import BackendSettings, decode_encryption_key
+    from ..backend.dashboard.sessions import Password
+    from ..backend.settings import BackendSettings, TraceLink, decode_encryption_key
     from ..backend.storage.keys import ApiKeys
 
     try:

@@ -17,12 +17,11 @@ from support.backend import RunningBackend, running_backend
 from opentelemetry_guard.backend.dashboard import sessions as sessions_module
 from opentelemetry_guard.backend.dashboard import visitors as visitors_module
 from opentelemetry_guard.backend.dashboard.pages import own_path
-from opentelemetry_guard.backend.dashboard.password import Password
-from opentelemetry_guard.backend.dashboard.sessions import SESSION_SECONDS, Sessions
-from opentelemetry_guard.backend.dashboard.trace_link import TraceLink
+from opentelemetry_guard.backend.dashboard.sessions import SESSION_SECONDS, Password, Sessions
 from opentelemetry_guard.backend.dashboard.visitors import MOST_LATE, TRIES_PER_MINUTE, Visitors
 from opentelemetry_guard.backend.hosts import network_of
 from opentelemetry_guard.backend.refusal import Refusal
+from opentelemetry_guard.backend.settings import TraceLink
 
 PASSWORD = "correct horse"
 PAGES = [

@@ -11,10 +11,10 @@ from typing import Any
 
 import orjson
 
+from ..settings import TraceLink
 from ..storage.search import FoundEvent
 from ..storage.store import Agent
 from .export import utc_text
-from .trace_link import TraceLink
 
 SILENT_SECONDS = 900.0
 """An agent reports every five minutes unless told otherwise: after three that are missing it counts as silent."""

@@ -18,8 +18,7 @@ from starlette.responses import Response
 from ..hosts import network_of
 from ..ingest.rate import RateLimiter
 from ..refusal import Refusal
-from .password import Password
-from .sessions import SESSION_SECONDS, Session, Sessions
+from .sessions import SESSION_SECONDS, Password, Session, Sessions
 
 FORM_TOKEN = "form_token"  # noqa: S105 - a field's name
 """The field that a form carries its token in."""

@@ -1,4 +1,4 @@
-"""Connections whose request is not complete: how long each may take, how many there are, and which one makes room.
+"""Connections whose request is not complete: how long head and body may take, how many there are, which makes room.
 
 Uvicorn waits for a request's head without an end, and its `limit_concurrency`
 answers 503 to everybody once enough clients dawdle. Here the longest waiting
@@ -12,12 +12,17 @@ import asyncio
 from collections import Counter
 
 import h11
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from ..hosts import network_of
+from ..refusal import Refusal
 
 HEAD_SECONDS = 10.0
 """Seconds that a connection may take to send the head of a request, from its start or from the head's first byte."""
+
+BODY_SECONDS = 30.0
+"""Seconds that a whole body may take; the largest one that is taken needs 170 kB/s."""
 
 MOST_CONNECTIONS = 400
 """Connections at once; a process may open 1,024 files on most systems."""
@@ -103,3 +108,34 @@ class PatientProtocol(H11Protocol):
 def protocol(doorkeeper: Doorkeeper) -> type[PatientProtocol]:
     """Return the protocol of a server whose connections `doorkeeper` counts."""
     return type("_GuardedProtocol", (PatientProtocol,), {"doorkeeper": doorkeeper})
+
+
+class BodiesInTime:
+    """ASGI middleware that refuses a request with 408 whose body isn't complete in time; senders try again.
+
+    Who drips bytes would keep the process from ending.
+    """
+
+    def __init__(self, app: ASGIApp, seconds: float = BODY_SECONDS) -> None:
+        """Stand before `app`, and give each body so many `seconds`."""
+        self._app = app
+        self._seconds = seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, and its body as long as it comes in time."""
+        now = asyncio.get_running_loop().time
+        deadline, complete = now() + self._seconds, False
+
+        async def receive_in_time() -> Message:
+            nonlocal complete
+            # After the body only the end of the connection comes, and that may take its time.
+            if complete:
+                return await receive()
+            try:
+                message = await asyncio.wait_for(receive(), deadline - now())
+            except asyncio.TimeoutError:
+                raise Refusal(408, f"The body did not come within {self._seconds:g} s: send it again.") from None
+            complete = not message.get("more_body", False)
+            return message
+
+        await self._app(scope, receive_in_time if scope["type"] == "http" else receive, send)

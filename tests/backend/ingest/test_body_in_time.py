@@ -9,7 +9,7 @@ import pytest
 from starlette.types import Message, Receive, Scope, Send
 from support.backend import running_backend
 
-from opentelemetry_guard.backend.ingest.patience import BodiesInTime
+from opentelemetry_guard.backend.ingest.connections import BodiesInTime
 from opentelemetry_guard.backend.refusal import Refusal
 
 HALF: Message = {"type": "http.request", "body": b"{", "more_body": True}

@@ -1,0 +1,158 @@
+"""The pages of events: the list, what comes to it while it is looked at, one event, and the exports."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timezone
+
+from fastapi import APIRouter, Request
+from starlette.responses import HTMLResponse, Response, StreamingResponse
+
+from ..refusal import Refusal
+from ..storage.search import Cursor, EventFilter
+from .export import csv_lines, json_lines
+from .pages import Pages, address
+from .views import event_detail, event_view
+
+PAGE_EVENTS = 50
+"""Lines of the table of events."""
+
+_LIVE_REACH = 5_000
+"""How many of the newest rows one look for new events goes through."""
+
+STRETCHES = {
+    "15m": ("Last 15 minutes", 900.0),
+    "1h": ("Last hour", 3_600.0),
+    "6h": ("Last 6 hours", 21_600.0),
+    "24h": ("Last 24 hours", 86_400.0),
+    "7d": ("Last 7 days", 604_800.0),
+}
+"""Times that the filter offers besides a beginning and an end."""
+
+
+_FILTERS = ("event_type", "address", "endpoint", "action", "within", "since", "until")
+
+
+def events_router(pages: Pages) -> APIRouter:
+    """Return the routes of events."""
+    router, search, link = APIRouter(prefix="/events"), pages.search, pages.settings.trace_link
+
+    @router.get("")
+    def show(request: Request) -> Response:
+        """List events, newest first."""
+        project, query = pages.project(request), request.query_params
+        before = _cursor(query)
+        # Read before the page: an event that comes meanwhile is shown twice to the script, which knows it by its id.
+        newest = search.newest_id()
+        page = search.page(read_filter(query, project, time.time()), before, PAGE_EVENTS)
+        filters = {name: query.get(name, "") for name in _FILTERS}
+        asked = {"project": project, **{name: value for name, value in filters.items() if value}}
+        return pages.page(
+            request,
+            "events.html",
+            here="events",
+            project=project,
+            events=[event_view(found, link) for found in page.events],
+            older=None if page.older is None else address("", **asked, before=str(page.older)),
+            cut_short=page.cut_short,
+            first_page=before is None,
+            newest=newest,
+            filters=filters,
+            filtered=any(filters.values()),
+            query=address("", **asked),
+            event_types=[(kind, kind) for kind in search.event_types(project)],
+            actions=[(action, action) for action in search.actions(project)],
+            stretches=[(name, label) for name, (label, _) in STRETCHES.items()],
+        )
+
+    @router.get("/rows")
+    def arrived(request: Request) -> Response:
+        """Give the lines that came after the id `after`: 204 when there are none."""
+        project, query = pages.project(request), request.query_params
+        known, newest = _id(query.get("after", "")), search.newest_id()
+        if known is None:
+            raise Refusal(422, "after must be the id of an event.")
+        if newest == known:
+            return Response(status_code=204)
+        if newest < known:
+            # The newest rows were deleted, or the file is another one: begin with what there is.
+            known = 0
+        wanted = read_filter(query, project, time.time())
+        found = search.arrived(wanted, max(known, newest - _LIVE_REACH), PAGE_EVENTS)
+        lines = pages.fragment("rows.html", project, events=[event_view(one, link) for one in found])
+        return HTMLResponse(lines, headers={"X-Newest-Id": str(newest)})
+
+    @router.get("/export.csv")
+    def export_csv(request: Request) -> Response:
+        """Give all events that match as CSV."""
+        wanted = read_filter(request.query_params, pages.project(request), time.time())
+        return _download(csv_lines(search.everything(wanted)), "text/csv; charset=utf-8", "csv")
+
+    @router.get("/export.json")
+    def export_json(request: Request) -> Response:
+        """Give all events that match as a JSON array."""
+        wanted = read_filter(request.query_params, pages.project(request), time.time())
+        return _download(json_lines(search.everything(wanted)), "application/json", "json")
+
+    @router.get("/{event_id}")
+    def detail(request: Request, event_id: str) -> Response:
+        """Show everything that is known of one event."""
+        project, number = pages.project(request), _id(event_id)
+        found = None if number is None else search.one(project, number)
+        if found is None:
+            raise Refusal(404, "There is no such event in this project: it may be older than what is kept.")
+        event = event_detail(found, link)
+        return pages.page(request, "event.html", here="events", project=project, event=event, linked=link is not None)
+
+    return router
+
+
+def _id(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 18 else None
+
+
+def read_filter(query: Mapping[str, str], project: str, now: float) -> EventFilter:
+    """Read a filter off the parameters of a URL; `now` is in Unix seconds.
+
+    Raises:
+        Refusal: 422 for a time that can't be read.
+    """
+    within = query.get("within", "")
+    if within and within not in STRETCHES:
+        raise Refusal(422, f"within must be one of {', '.join(STRETCHES)}.")
+    since, until = _moment(query, "since"), _moment(query, "until")
+    if within:
+        since = max(now - STRETCHES[within][1], since if since is not None else 0.0)
+    text = {name: query.get(name, "").strip()[:512] for name in ("event_type", "address", "endpoint", "action")}
+    return EventFilter(project, **text, since=since, until=until)
+
+
+def _moment(query: Mapping[str, str], name: str) -> float | None:
+    text = query.get(name, "")
+    if not text:
+        return None
+    try:
+        moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
+        return moment.replace(tzinfo=moment.tzinfo or timezone.utc).timestamp()
+    except (ValueError, OverflowError):
+        raise Refusal(422, f"{name} must be a time in UTC such as 2026-01-31T14:30.") from None
+
+
+def _cursor(query: Mapping[str, str]) -> Cursor | None:
+    text = query.get("before")
+    if text is None:
+        return None
+    try:
+        return Cursor.parse(text)
+    except ValueError:
+        raise Refusal(422, "This is no place in the list: begin with the newest events.") from None
+
+
+def _download(pieces: Iterator[str], media_type: str, suffix: str) -> Response:
+    name = f"events-{datetime.now(timezone.utc):%Y%m%d-%H%M%S}.{suffix}"
+    return StreamingResponse(
+        pieces,
+        media_type=media_type,
+        headers={"Content-Disposition": f'attachment; filename="{name}"'},
+    )
