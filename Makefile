@@ -8,7 +8,7 @@ PYTEST_ARGS ?=
 PARALLEL := --numprocesses 3 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-guard faults fuzz lint format tables wheel test-lowest benchmark screenshots clean
+.PHONY: help setup check demo test coverage test-guard faults fuzz lint format tables wheel test-lowest benchmark screenshots clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -25,6 +25,9 @@ demo: $(INSTALLED)  ## Run a backend, an instrumented app and real traffic; KEEP
 test: $(INSTALLED)  ## Run the whole test suite
 	$(BIN)/python -m pytest $(PARALLEL) $(PYTEST_ARGS)
 
+coverage: $(INSTALLED)  ## Run the whole test suite and count covered lines and branches; fails under what there was
+	$(BIN)/python -m pytest $(PARALLEL) --cov --cov-report=term $(PYTEST_ARGS)
+
 test-guard: $(INSTALLED)  ## Test with the oldest fastapi-guard, and with guard-agent installed
 	$(BIN)/nox --sessions guard_oldest guard_with_agent
 
@@ -35,10 +38,11 @@ fuzz: $(INSTALLED)  ## Run the fuzzers longer, from a new seed; FUZZ_SEED=20 rep
 	FUZZ_SCALE=$(or $(FUZZ_SCALE),20) FUZZ_SEED=$(or $(FUZZ_SEED),$(shell date +%s)) \
 		$(BIN)/python -m pytest -m fuzz -s $(PYTEST_ARGS)
 
-lint: $(INSTALLED)  ## Check style, types and spelling
+lint: $(INSTALLED)  ## Check style, types, the arrows between rooms, and spelling
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 	$(BIN)/codespell
 
 format: $(INSTALLED)  ## Format the code
