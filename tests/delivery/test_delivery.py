@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from support.guard_server import Answer, GuardServer, guard_server
+from support.redis import eventually
 
 from opentelemetry_guard.delivery import registry
 from opentelemetry_guard.delivery.breaker import BreakerState
@@ -150,7 +151,7 @@ def test_whoever_exports_after_an_outage_brings_its_own_rows_and_the_sender_the_
         queue.error = None
         made.submit("events", events("own"))
         assert not made.flush(WATCHDOG)
-        assert queue.stats().depth >= 300  # one may have been on its way meanwhile
+        eventually(lambda: queue.stats().depth >= 300)  # one may have been on its way meanwhile
         ours = threading.current_thread().name
         assert queue.threads.count(ours) == 1
         assert set(queue.threads) == {ours, "OtelGuardSender"}
