@@ -19,6 +19,11 @@ $(INSTALLED): pyproject.toml setup.cfg
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $@
 
+setup: $(INSTALLED)  ## Set up the environment and git's hooks
+	$(BIN)/pre-commit install
+
+check: lint test  ## Check all that a change has to pass; .ci/run checks more
+
 demo: $(INSTALLED)  ## Run a backend, an instrumented app and real traffic; KEEP=1 leaves them running
 	$(BIN)/opentelemetry-guard demo $(if $(KEEP),--keep)
 
@@ -34,7 +39,7 @@ test-guard: $(INSTALLED)  ## Test with the oldest fastapi-guard, and with guard-
 faults: $(INSTALLED)  ## Run the fault suite at full length, with its figures; CHAOS_SEED=1 replays a schedule
 	FAULTS_SCALE=1 $(BIN)/python -m pytest -m faults -s $(PYTEST_ARGS)
 
-fuzz: $(INSTALLED)  ## Run the fuzzers longer, from a new seed; FUZZ_SEED=20 replays one
+fuzz: $(INSTALLED)  ## Run the fuzzers FUZZ_SCALE (20) times as long, from a new seed; FUZZ_SEED=20 replays one
 	FUZZ_SCALE=$(or $(FUZZ_SCALE),20) FUZZ_SEED=$(or $(FUZZ_SEED),$(shell date +%s)) \
 		$(BIN)/python -m pytest -m fuzz -s $(PYTEST_ARGS)
 
@@ -52,9 +57,10 @@ format: $(INSTALLED)  ## Format the code
 tables: $(INSTALLED)  ## Write the tables of settings into the documents
 	$(BIN)/python docs/tables.py
 
-wheel: $(INSTALLED)  ## Build the wheel, install it into an empty environment and import it there
-	rm -rf dist .venv-wheel
+wheel: $(INSTALLED)  ## Build the wheel, list what is in it, install it into an empty environment and import it there
+	rm -rf build dist .venv-wheel
 	$(BIN)/python -m build --wheel --outdir dist .
+	$(BIN)/python tests/support/wheel.py dist/*.whl
 	$(PYTHON) -m venv .venv-wheel
 	.venv-wheel/bin/python -m pip install --quiet dist/*.whl
 	cd / && $(CURDIR)/.venv-wheel/bin/python -c "import opentelemetry_guard; print(opentelemetry_guard.__version__)"
