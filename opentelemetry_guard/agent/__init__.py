@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from .agent import GuardAgent, guard_agent
 from .errors import BufferFullError, DeliveryError, GuardAgentError
+from .sync import SyncAgent
 
-__all__ = ["BufferFullError", "DeliveryError", "GuardAgent", "GuardAgentError", "guard_agent"]
+__all__ = ["BufferFullError", "DeliveryError", "GuardAgent", "GuardAgentError", "SyncAgent", "guard_agent"]

@@ -61,8 +61,7 @@ class Held:
             self._rows.append(row)
             oldest = self._rows.popleft() if len(self._rows) > MAX_HELD else None
         if oldest is not None:
-            TALLY.emit(oldest.kind)
-            TALLY.drop(oldest.kind, NOT_STARTED)
+            _count_lost(oldest)
 
     def full(self) -> bool:
         """Whether the next row costs the oldest."""
@@ -94,9 +93,13 @@ class Held:
         with self._lock:
             rows, self._rows = self._rows, deque()
         for row in rows:
-            TALLY.emit(row.kind)
-            TALLY.drop(row.kind, NOT_STARTED)
+            _count_lost(row)
         return len(rows)
+
+
+def _count_lost(row: _Row) -> None:
+    TALLY.emit(row.kind)
+    TALLY.drop(row.kind, NOT_STARTED)
 
 
 _all: weakref.WeakSet[Held] = weakref.WeakSet()

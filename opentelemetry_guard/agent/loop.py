@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import logging
-import math
 import threading
 from collections.abc import Coroutine
 from typing import Any, TypeVar
@@ -34,7 +33,7 @@ class LoopThread:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
 
-    def run(self, coroutine: Coroutine[Any, Any, T], timeout: float = math.inf) -> T:
+    def run(self, coroutine: Coroutine[Any, Any, T], timeout: float) -> T:
         """Run a coroutine from another thread and return what it returns.
 
         Raises:
@@ -43,7 +42,7 @@ class LoopThread:
         """
         future = asyncio.run_coroutine_threadsafe(coroutine, self._running())
         try:
-            return future.result(None if math.isinf(timeout) else max(0.0, timeout))
+            return future.result(min(max(0.0, timeout), threading.TIMEOUT_MAX))
         except concurrent.futures.TimeoutError as error:
             if future.done():
                 raise  # its own
@@ -53,18 +52,19 @@ class LoopThread:
     def close(self, timeout: float) -> None:
         """End the loop and close it; a task that holds it up for more than `timeout` seconds is left behind."""
         with self._lock:
-            loop, thread, self._loop, self._thread = self._loop, self._thread, None, None
-        if loop is not None and thread is not None and not loop.is_closed():
-            try:
-                loop.call_soon_threadsafe(loop.stop)
-            except RuntimeError:
-                return  # it has ended just now
-            if thread is not threading.current_thread():
-                thread.join(timeout)
+            loop, thread, self._loop = self._loop, self._thread, None
+        if loop is None or thread is None:
+            return
+        try:
+            loop.call_soon_threadsafe(loop.stop)
+        except RuntimeError:
+            return  # it has ended already
+        if thread is not threading.current_thread():
+            thread.join(timeout)
 
     def _running(self) -> asyncio.AbstractEventLoop:
         with self._lock:
-            if self._loop is None or self._thread is None or not self._thread.is_alive():
+            if self._loop is None or self._loop.is_closed():
                 self._loop = asyncio.new_event_loop()
                 self._thread = threading.Thread(target=_serve, args=(self._loop,), name=self._name, daemon=True)
                 self._thread.start()

@@ -6,14 +6,20 @@ the servers with the application, not the client.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode
 
 from ..queue.redis.url import parse_redis_url
 
-_TLS_OPTIONS = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", "ssl_check_hostname")
-_TLS_DEFAULTS: Mapping[str, object] = {"ssl_cert_reqs": "required", "ssl_check_hostname": True}
+_TLS_DEFAULTS: Mapping[str, object] = {
+    "ssl_ca_certs": None,
+    "ssl_certfile": None,
+    "ssl_keyfile": None,
+    "ssl_cert_reqs": "required",
+    "ssl_check_hostname": True,
+}
+"""redis-py's options of TLS that a queue's URL has too, and what they are where nobody sets them."""
 
 
 class NoAddress(ValueError):
@@ -26,9 +32,7 @@ def queue_url_of(handler: object) -> str:
     Raises:
         NoAddress: the handler tells no address, or one that a queue can't use. The text shows no password.
     """
-    url = _configured_url(handler)
-    if url is None:
-        url = _url_of_client(_client_of(handler))
+    url = _configured_url(handler) or _url_of_client(_client_of(handler))
     try:
         parse_redis_url(url)
     except ValueError as error:
@@ -42,88 +46,64 @@ def _configured_url(handler: object) -> str | None:
     if not isinstance(url, str) or not url:
         return None
     base, _, query = url.partition("?")
-    return base + _query({name: value for name, value in parse_qsl(query) if name in _TLS_OPTIONS})
+    return base + _query({name: value for name, value in parse_qsl(query) if name in _TLS_DEFAULTS})
 
 
-def _client_of(handler: object) -> object:
-    for name in ("client", "redis", "_redis"):
-        client = getattr(handler, name, None)
-        if _is_client(client):
+def _client_of(handler: object) -> Any:
+    for client in (*(getattr(handler, name, None) for name in ("client", "redis", "_redis")), handler):
+        if hasattr(client, "connection_pool") or hasattr(client, "nodes_manager"):
             return client
-    if _is_client(handler):
-        return handler
     raise NoAddress(f"a {type(handler).__name__} does not tell where its Redis is")
 
 
-def _is_client(value: object) -> bool:
-    return hasattr(value, "connection_pool") or hasattr(value, "nodes_manager") or hasattr(value, "startup_nodes")
-
-
 def _url_of_client(client: Any) -> str:
-    pool = getattr(client, "connection_pool", None)
-    if pool is None or hasattr(client, "nodes_manager"):
-        return _url_of_cluster(client)
-    settings: Mapping[str, Any] = pool.connection_kwargs
+    manager = getattr(client, "nodes_manager", None)
+    if manager is not None:
+        settings: Mapping[str, Any] = getattr(manager, "connection_kwargs", {})
+        secure = bool(settings.get("ssl")) or "ssl_ca_certs" in settings
+        nodes = [(node.host, node.port) for node in manager.startup_nodes.values()]
+        return _url("redis+cluster", settings, nodes, "", {"ssl": "true", **_tls(settings)} if secure else {})
+    pool = client.connection_pool
+    settings = pool.connection_kwargs
+    secure = "SSL" in pool.connection_class.__name__
+    db = str(int(settings.get("db") or 0))
     if hasattr(pool, "sentinel_manager"):
-        return _url_of_sentinels(pool, settings)
+        each = [sentinel.connection_pool.connection_kwargs for sentinel in pool.sentinel_manager.sentinels]
+        options = {"ssl": "true", **_tls(settings)} if secure else {}
+        options.update(
+            {f"sentinel_{name}": str(each[0][name]) for name in ("username", "password") if each[0].get(name)}
+        )
+        sentinels = [(its["host"], its.get("port")) for its in each]
+        return _url("redis+sentinel", settings, sentinels, f"/{quote(str(pool.service_name), safe='')}/{db}", options)
     if "path" in settings or "host" not in settings:
         raise NoAddress("its Redis is behind a Unix socket, which the delivery queue can't use; give it a TCP address")
-    tls = _tls_options(settings) if _uses_tls(pool) else None
-    where = f"{_credentials(settings)}{_host(settings['host'], settings.get('port'))}/{int(settings.get('db') or 0)}"
-    return f"redis://{where}" if tls is None else f"rediss://{where}{_query(tls)}"
+    where = [(settings["host"], settings.get("port"))]
+    return _url("rediss" if secure else "redis", settings, where, f"/{db}", _tls(settings) if secure else {})
 
 
-def _url_of_cluster(client: Any) -> str:
-    manager = client.nodes_manager
-    settings: Mapping[str, Any] = getattr(manager, "connection_kwargs", {})
-    nodes = manager.startup_nodes.values()
-    hosts = ",".join(_host(node.host, node.port) for node in nodes)
-    secure = bool(settings.get("ssl")) or "ssl_ca_certs" in settings
-    tls = {"ssl": "true", **_tls_options(settings)} if secure else {}
-    return f"redis+cluster://{_credentials(settings)}{hosts}{_query(tls)}"
-
-
-def _url_of_sentinels(pool: Any, settings: Mapping[str, Any]) -> str:
-    pools = [sentinel.connection_pool for sentinel in pool.sentinel_manager.sentinels]
-    hosts = ",".join(_host(one.connection_kwargs["host"], one.connection_kwargs.get("port")) for one in pools)
-    own = pools[0].connection_kwargs
-    options = {"ssl": "true", **_tls_options(settings)} if _uses_tls(pool) else {}
-    for name in ("username", "password"):
-        if own.get(name):
-            options[f"sentinel_{name}"] = str(own[name])
-    service, db = quote(str(pool.service_name), safe=""), int(settings.get("db") or 0)
-    return f"redis+sentinel://{_credentials(settings)}{hosts}/{service}/{db}{_query(options)}"
-
-
-def _uses_tls(pool: Any) -> bool:
-    return "SSL" in pool.connection_class.__name__
-
-
-def _credentials(settings: Mapping[str, Any]) -> str:
+def _url(
+    scheme: str, settings: Mapping[str, Any], hosts: Iterable[tuple[Any, Any]], path: str, options: Mapping[str, str]
+) -> str:
     provider = settings.get("credential_provider")
     if provider is not None and not hasattr(provider, "password"):
         raise NoAddress("its password comes from a credential provider, which the delivery queue can't ask")
     source = settings if provider is None else vars(provider)
-    username, password = source.get("username") or "", source.get("password") or ""
-    return f"{quote(username, safe='')}:{quote(password, safe='')}@" if username or password else ""
+    username, password = (quote(source.get(name) or "", safe="") for name in ("username", "password"))
+    credentials = f"{username}:{password}@" if username or password else ""
+    servers = ",".join(
+        f"[{host}]:{port or 6379}" if ":" in str(host) else f"{host}:{port or 6379}" for host, port in hosts
+    )
+    return f"{scheme}://{credentials}{servers}{path}{_query(options)}"
 
 
-def _host(host: object, port: object) -> str:
-    name = f"[{host}]" if ":" in str(host) else str(host)
-    return f"{name}:{port or 6379}"
-
-
-def _tls_options(settings: Mapping[str, Any]) -> dict[str, str]:
+def _tls(settings: Mapping[str, Any]) -> dict[str, str]:
     """Return the options of TLS that were set to something of their own."""
+    found = {name: settings.get(name) for name in _TLS_DEFAULTS}
     return {
-        name: _option(settings[name])
-        for name in _TLS_OPTIONS
-        if settings.get(name) is not None and settings[name] != _TLS_DEFAULTS.get(name)
+        name: str(value).lower() if isinstance(value, bool) else str(value)
+        for name, value in found.items()
+        if value is not None and value != _TLS_DEFAULTS[name]
     }
-
-
-def _option(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _query(options: Mapping[str, str]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 from collections.abc import Callable
 from datetime import datetime, timezone
@@ -180,41 +179,41 @@ class BesideAgent:
     async def send_event(self, event: object) -> None:
         """Send an event to both; what the application's agent raises is guard-core's to handle, as without us."""
         await self._ours.send_event(event)
-        await _done(self._theirs.send_event(event))
+        await self._theirs.send_event(event)
 
     async def send_metric(self, metric: object) -> None:
         """Send a metric to both."""
         await self._ours.send_metric(metric)
-        await _done(self._theirs.send_metric(metric))
+        await self._theirs.send_metric(metric)
 
     async def start(self) -> None:
         """Start the application's agent."""
-        await _done(self._theirs.start())
+        await self._theirs.start()
 
     async def stop(self) -> None:
         """Stop the application's agent."""
         await self._ours.stop()
-        await _done(self._theirs.stop())
+        await self._theirs.stop()
 
     async def flush_buffer(self) -> None:
         """Flush both."""
         await self._ours.flush_buffer()
-        await _done(self._theirs.flush_buffer())
+        await self._theirs.flush_buffer()
 
     async def initialize_redis(self, redis_handler: object) -> None:
         """Give the application's agent its Redis."""
-        await _done(self._theirs.initialize_redis(redis_handler))
+        await self._theirs.initialize_redis(redis_handler)
 
     async def get_dynamic_rules(self) -> object | None:
         """Return the rules of the one agent that they come from."""
         if not self.rules_are_theirs:
             return await self._ours.get_dynamic_rules()
-        rules: object | None = await _done(self._theirs.get_dynamic_rules())
+        rules: object | None = await self._theirs.get_dynamic_rules()
         return rules
 
     async def health_check(self) -> bool:
         """Return whether the application's agent is well."""
-        return bool(await _done(self._theirs.health_check()))
+        return bool(await self._theirs.health_check())
 
     def get_stats(self) -> Any:
         """Return the counts of the application's agent."""
@@ -239,11 +238,6 @@ def _had(request: FollowedRequest, metric_type: object) -> bool:
     known = metric_type in taken
     taken.add(metric_type)
     return known
-
-
-async def _done(answer: Any) -> Any:
-    """Wait for what an agent's method returned; an application's own agent may have sync methods."""
-    return await answer if inspect.isawaitable(answer) else answer
 
 
 def _complain(kind: str, error: Exception) -> None:
