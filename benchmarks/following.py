@@ -20,7 +20,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
 
 from opentelemetry_guard import Emitter
-from opentelemetry_guard.instrumentation.http import applications as fastapi_apps
+from opentelemetry_guard.instrumentation import http as fastapi_apps
 from opentelemetry_guard.instrumentation.http import following as request_following
 from opentelemetry_guard.instrumentation.http import patches as application_patches
 from opentelemetry_guard.settings.instrumentation import GuardOptions

@@ -14,13 +14,13 @@ What it does, each part in a module of its own and none of it before the
 application imports what it is about:
 
 - `fastapi_guard`: what fastapi-guard reports becomes security events, and dynamic rules reach it.
-- `http`: the answers of FastAPI and Starlette applications become security events (`http.rules`), and clients
-  are watched over time (`behavior`).
-- `privacy.spans`, `privacy.logs`: secrets are masked in what the HTTP stack itself records, whoever exports it.
+- `http`: the answers of FastAPI and Starlette applications become security events, and clients are watched over time
+  (`behavior`). At the end of an application's lifespan, telemetry is flushed.
+- `opentelemetry_guard.privacy`: secrets are masked in what the HTTP stack itself records, whoever exports it.
 - `resources`: CPU, memory and the event loop's lag, where that is switched on.
-- `process.signals`: SIGTERM shuts telemetry down before it ends the process. uvicorn needs this: it raises the signal
-  again when it has stopped, and no ``atexit`` handler runs then. The ends of child processes are followed as well
-  (`opentelemetry_guard.process.end`), and an application's lifespan (`http.lifespan`).
+- `opentelemetry_guard.process`: SIGTERM shuts telemetry down before it ends the process. uvicorn needs this: it raises
+  the signal again when it has stopped, and no ``atexit`` handler runs then. The ends of child processes are followed
+  as well.
 """
 
 from __future__ import annotations
@@ -41,9 +41,7 @@ from ..process import end as process_end
 from ..process import signals as termination
 from ..settings.instrumentation import GuardOptions
 from ..settings.once import log_once
-from . import resources
-from .fastapi_guard import capture as fastapi_guard
-from .http import applications as fastapi_apps
+from . import fastapi_guard, http, resources
 
 if TYPE_CHECKING:
     from ..emit import Emitter
@@ -93,10 +91,10 @@ class GuardInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # the base is 
         log_privacy.install(providers["logger_provider"])
         resources.install(options, providers["meter_provider"])
         fastapi_guard.install(options, emitter)
-        fastapi_apps.install(options, emitter)
+        http.install(options, emitter)
 
     def _uninstrument(self, **kwargs: Any) -> None:
-        fastapi_apps.uninstall()
+        http.uninstall()
         fastapi_guard.uninstall()
         resources.uninstall()
         span_privacy.uninstall()

@@ -1,14 +1,77 @@
-"""Replace functions of somebody else's module or class in place, and put back what was there."""
+"""Change somebody else's modules in place, when they are imported, and in ways that can be undone.
+
+- `OnImport` makes the changes as soon as there is something to change.
+- `Patches` replaces functions and puts back what was there.
+- `unexpected` says that a change has failed: an application's requests and imports never depend on one.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+import sys
+from collections.abc import Callable, Iterable
 from functools import update_wrapper
+from importlib import import_module
+from types import ModuleType
 from typing import Any
+
+from wrapt import register_post_import_hook
+
+from ..settings.once import log_once
 
 AnyFunction = Callable[..., Any]
 
 _ABSENT = object()
+
+
+class OnImport:
+    """Changes that are made in modules when these are imported, or at once where they are, until `end`.
+
+    What makes them is a module that is imported no sooner, so that a process without the framework pays for nothing.
+    It has ``apply(module, *settings)``, which never raises, and ``remove()``, which undoes all of it.
+    """
+
+    def __init__(self, changes: str, modules: Iterable[str]) -> None:
+        """Prepare for changes.
+
+        Args:
+            changes: the name of the module that makes them.
+            modules: the names of those that are changed.
+        """
+        self._changes = changes
+        self._modules = tuple(modules)
+        self._hooked = False
+        self._settings: tuple[object, ...] | None = None
+
+    def begin(self, *settings: object) -> bool:
+        """Make the changes from now on, with `settings`; return False where they are made already."""
+        if self._settings is not None:
+            return False
+        self._settings = settings
+        if self._hooked:
+            for module in filter(None, map(sys.modules.get, self._modules)):
+                self._on_import(module)
+        else:
+            # An import hook can't be taken back; one that comes up while we are not active does nothing.
+            self._hooked = True
+            for name in self._modules:
+                register_post_import_hook(self._on_import, name)
+        return True
+
+    def end(self) -> None:
+        """Undo the changes."""
+        if self._settings is not None and (changes := sys.modules.get(self._changes)) is not None:
+            changes.remove()
+        self._settings = None
+
+    def _on_import(self, module: ModuleType) -> None:
+        if self._settings is not None:
+            import_module(self._changes).apply(module, *self._settings)
+
+
+def unexpected(logger: logging.Logger, what: str, error: Exception, level: int = logging.ERROR) -> None:
+    """Log, once for each `what`, that something failed which nothing of the application's depends on."""
+    log_once(logger, level, f"{what}: {error!r}; please report this", cause=what)
 
 
 class Patches:

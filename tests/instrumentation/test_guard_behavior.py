@@ -11,8 +11,8 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from support.recording import Recording, recording
 
-from opentelemetry_guard.instrumentation.fastapi_guard import capture as fastapi_guard
-from opentelemetry_guard.instrumentation.http import applications as fastapi_apps
+from opentelemetry_guard.instrumentation import fastapi_guard
+from opentelemetry_guard.instrumentation import http as fastapi_apps
 
 guard = pytest.importorskip("guard", reason="fastapi-guard is not installed; the extra `fastapi-guard` has it")
 

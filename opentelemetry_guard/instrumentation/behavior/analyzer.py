@@ -22,7 +22,7 @@ from typing import NamedTuple
 from ...settings.behavior_rules import BehaviorRules
 from ...settings.instrumentation import DEFAULT_IPV6_PREFIX
 from ..http.findings import AnsweredRequest
-from ..http.noise import FOLDED
+from ..http.reports import FOLDED
 from .detectors import (
     DISTRIBUTED,
     AddressLogins,

@@ -14,11 +14,10 @@ from ...emit import Emitter, emit_event, record_metric
 from ...events import capture, codec, incident
 from ...events.tally import TALLY
 from ...models import SecurityMetric
-from ...settings.once import log_once
 from ..http import following as request_following
 from ..http.following import FollowedRequest
-from ..http.noise import NoiseFilter, is_noise
-from ..http.reports import Report, is_about_request
+from ..http.reports import NoiseFilter, Report, is_about_request, is_noise
+from ..patching import unexpected
 from . import rules as guard_rules
 
 _logger = logging.getLogger(__name__)
@@ -241,9 +240,4 @@ def _had(request: FollowedRequest, metric_type: object) -> bool:
 
 
 def _complain(kind: str, error: Exception) -> None:
-    log_once(
-        _logger,
-        logging.ERROR,
-        f"a security {kind} of fastapi-guard could not be taken as it is: {error!r}",
-        cause=f"untakeable {kind} of fastapi-guard",
-    )
+    unexpected(_logger, f"a security {kind} of fastapi-guard could not be taken as it is", error)

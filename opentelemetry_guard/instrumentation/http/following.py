@@ -1,7 +1,7 @@
 """One request on its way through an application: what is reported about it waits for its answer, who judges it hears.
 
 Every followed request is one `FollowedRequest`, whoever began to follow it:
-the application (`fastapi_apps`) or the guard in it (`guard_patches`). When its
+the application (`http.patches`) or the guard in it (`fastapi_guard.patches`). When its
 answer begins, reports that were held are emitted, then the observers are
 called, both in the trace context of that moment.
 """
@@ -20,7 +20,7 @@ from opentelemetry.context import Context
 from ...emit import emit_event
 from ...events import incident
 from ...events.header_text import header_text
-from ...settings.once import log_once
+from ..patching import unexpected
 from .reports import Report, fold
 from .routes import Route
 
@@ -107,12 +107,7 @@ class FollowedRequest:
                 try:
                     observer(self)
                 except Exception as error:  # noqa: BLE001  the client gets its answer, whatever we make of it
-                    log_once(
-                        _logger,
-                        logging.ERROR,
-                        f"an answer could not be judged: {error!r}; please report this",
-                        cause="unjudged answer",
-                    )
+                    unexpected(_logger, "an answer could not be judged", error)
 
     def _tell_held(self) -> None:
         held, self._held = self._held, []
@@ -255,12 +250,8 @@ def _is_measured(scope: Scope, span: trace.Span) -> bool:
     try:
         return _shows_measurement(scope, span)
     except Exception as error:  # noqa: BLE001  applications and spans are of anybody's classes
-        log_once(
-            _logger,
-            logging.DEBUG,
-            f"whether an HTTP instrumentation measures a request could not be told: {error!r}",
-            cause="untold measurement",
-        )
+        what = "whether an HTTP instrumentation measures a request could not be told"
+        unexpected(_logger, what, error, logging.DEBUG)
         return False
 
 

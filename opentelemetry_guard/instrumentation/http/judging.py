@@ -15,11 +15,11 @@ from ...emit import Emitter, severity_of
 from ...events.client_address import client_address
 from ...settings.http_rules import HttpRules
 from ...settings.instrumentation import GuardOptions
-from ...settings.once import log_once
+from ..patching import unexpected
 from .bursts import NotFoundBursts
 from .findings import AnsweredRequest, Finding, HttpJudge
 from .following import FollowedRequest, Scope, user_agent
-from .noise import is_noise
+from .reports import is_noise
 
 _logger = logging.getLogger(__name__)
 
@@ -74,12 +74,7 @@ class AnswerJudge:
             try:
                 self._derive(request, route)
             except Exception as error:  # noqa: BLE001  what is measured doesn't depend on what is derived
-                log_once(
-                    _logger,
-                    logging.ERROR,
-                    f"no event could be derived from an answer: {error!r}; please report this",
-                    cause="underived answer",
-                )
+                unexpected(_logger, "no event could be derived from an answer", error)
         self._measure(request, route)
 
     def _derive(self, request: FollowedRequest, route: str | None) -> None:

@@ -18,8 +18,7 @@ from opentelemetry.util.types import AttributeValue
 
 from ... import semconv
 from ...events import http_metrics
-from ...settings.once import log_once
-from ..patching import AnyFunction, Patches
+from ..patching import AnyFunction, Patches, unexpected
 from . import following as request_following
 from .following import Receive, Scope, Send
 from .routes import Route
@@ -148,9 +147,4 @@ def _survive(step: AnyFunction, *arguments: Any) -> None:
     try:
         step(*arguments)
     except Exception as error:  # noqa: BLE001  other releases of the instrumentation have other parts
-        log_once(
-            _logger,
-            logging.ERROR,
-            f"what an HTTP instrumentation measures is delivered as it is, mounted applications twice: {error!r}",
-            cause="unheard HTTP instrumentation",
-        )
+        unexpected(_logger, "what an HTTP instrumentation measures is delivered as it is, mounted ones twice", error)

@@ -17,17 +17,25 @@ from typing import Any
 from ... import emit
 from ...emit import Emitter
 from ...events import incident
+from ...process import end as process_end
 from ...settings.instrumentation import GuardOptions
-from ...settings.once import log_once
 from .. import resources
 from ..behavior.analyzer import BehaviorAnalyzer
-from ..patching import AnyFunction, Patches
+from ..patching import AnyFunction, Patches, unexpected
 from . import following as request_following
-from . import lifespan
-from .following import ASGIApp, Receive, Scope, Send
+from .following import ASGIApp, Message, Receive, Scope, Send
 from .judging import Analyzer, AnswerJudge
 
 _logger = logging.getLogger(__name__)
+
+_CLASSES = {
+    "starlette.applications": "Starlette",
+    "fastapi.applications": "FastAPI",
+    "starlette.routing": "Router",
+}
+"""The class of each framework's application, by its module; a router may be served like one."""
+
+_OVER = ("lifespan.shutdown.complete", "lifespan.shutdown.failed")
 
 _MAX_DEPTH = 100
 """Middlewares that are looked through; a stack that refers to itself would have no end."""
@@ -49,7 +57,7 @@ class Follow:
         if _judge is None:
             await self.app(scope, receive, send)
         elif scope["type"] == "lifespan":
-            await self.app(scope, *lifespan.flushing(receive, send))
+            await self.app(scope, *_flushing(receive, send))
         else:
             resources.watch_loop()
             await request_following.follow(
@@ -57,17 +65,43 @@ class Follow:
             )
 
 
-def apply(cls: Any, options: GuardOptions, emitter: Emitter | None) -> None:
-    """Follow and judge the requests of a class of applications; it never raises.
+def _flushing(receive: Receive, send: Send) -> tuple[Receive, Send]:
+    """Return a lifespan's `receive` and `send` that flush telemetry at its shutdown, within the shutdown timeout.
+
+    That is often the last that a server lets a worker do: it may end it as soon as the application has said that its
+    shutdown is complete, in ways that no handler sees. Telemetry goes on, since a process may serve several
+    applications one after the other, as a test does.
+    """
+
+    async def listen() -> Message:
+        message = await receive()
+        if message["type"] == "lifespan.startup":
+            process_end.goes_on()
+        return message
+
+    async def tell(message: Message) -> None:
+        if message["type"] in _OVER:
+            # Imported here: it comes with Starlette, and works in whatever loop the server has.
+            from anyio import to_thread
+
+            await to_thread.run_sync(process_end.flush_before_end)
+        await send(message)
+
+    return listen, tell
+
+
+def apply(module: Any, options: GuardOptions, emitter: Emitter | None) -> None:
+    """Follow and judge the requests of one of the frameworks' classes of applications; it never raises.
 
     Args:
-        cls: FastAPI's or Starlette's class of applications, or Starlette's of routers.
+        module: has the class; one of `_CLASSES`.
         options: what is derived, analysed and measured. With none of it, applications stay as they are, and only what
             a guard follows is measured.
         emitter: where events and metrics go; None is the global providers.
     """
     global _judge
     try:
+        cls = getattr(module, _CLASSES[module.__name__])
         if _judge is None:
             _judge = AnswerJudge(options, emitter or emit._global_emitter, _analyzer(options))
             request_following.observe(_judge)
@@ -79,7 +113,7 @@ def apply(cls: Any, options: GuardOptions, emitter: Emitter | None) -> None:
         elif wanted and not hasattr(cls, "build_middleware_stack"):
             _patches.wrap(cls, "__call__", _followed_router)
     except Exception as error:  # noqa: BLE001  raising here would make the application's import fail
-        _say_unfollowed(cls.__name__, error)
+        _say_unfollowed(module.__name__, error)
 
 
 def remove() -> None:
@@ -176,12 +210,7 @@ def adopt(cls: type) -> None:
 
 
 def _say_unfollowed(what: str, error: Exception) -> None:
-    log_once(
-        _logger,
-        logging.ERROR,
-        f"requests to {what} can't be followed, so nothing is derived from its answers: {error!r}; please report this",
-        cause=f"unfollowed {what}",
-    )
+    unexpected(_logger, f"requests to {what} can't be followed, so nothing is derived from its answers", error)
 
 
 def _analyzer(options: GuardOptions) -> Analyzer | None:

@@ -1,16 +1,25 @@
-"""What guard-core reports about one request, folded to what happened: an incident is told once.
+"""What guard-core reports, folded to what happened.
 
-guard-core reports a detection where it matches and again where it decides,
-and a rate limit from the limiter and again from the rule that asked for it.
+- An incident is told once (`fold`): guard-core reports a detection where it matches and again where it decides, and a
+  rate limit from the limiter and again from the rule that asked for it.
+- What comes with every request and nobody has to act on is noise: one of a kind a minute, with a count (`NoiseFilter`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 Report = dict[str, object]
 """The fields of one event that guard-core sent."""
+
+PERIOD = 60.0
+"""Seconds in which one report of a kind passes."""
+
+FOLDED = "folded"
+"""Metadata key: how many reports of the same kind were left out since the last one that passed."""
 
 _DECISIONS = ("ip_banned", "penetration_attempt")
 _DETECTION = (*_DECISIONS, "pattern_detected")
@@ -126,3 +135,56 @@ def _rank(report: Report) -> tuple[int, bool]:
 def _metadata(report: Report) -> Mapping[str, object]:
     metadata = report.get("metadata")
     return metadata if isinstance(metadata, Mapping) else {}
+
+
+def is_noise(event_type: str) -> bool:
+    """Whether reports of this type come in floods that tell nothing new."""
+    return event_type == "security_headers_applied" or event_type.startswith("pattern_anomaly_")
+
+
+class NoiseFilter:
+    """Lets one report of a kind pass in each period; every other one is in the count of one that passes later.
+
+    The lock guards both dictionaries and is held for look-ups only. There are
+    as many entries as kinds of noise, and guard-core knows a handful.
+    """
+
+    def __init__(self, period: float = PERIOD, clock: Callable[[], float] = time.monotonic) -> None:
+        """Build a filter.
+
+        Args:
+            period: seconds.
+            clock: tells seconds that never go back.
+        """
+        self._period = period
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._passed_at: dict[str, float] = {}
+        self._held: dict[str, tuple[int, Report]] = {}  # how many are folded, and the latest of them
+
+    def admit(self, report: Report) -> Report | None:
+        """Return the report as it is to be told, or None where it is folded into a later one of its kind."""
+        kind = str(report.get("event_type"))
+        now = self._clock()
+        with self._lock:
+            passed_at = self._passed_at.get(kind)
+            folded, _ = self._held.get(kind, (0, report))
+            if passed_at is not None and now - passed_at < self._period:
+                self._held[kind] = (folded + 1, report)
+                return None
+            self._passed_at[kind] = now
+            self._held.pop(kind, None)
+        return _counted(report, folded)
+
+    def drain(self) -> list[Report]:
+        """Return what is still folded, for the end of an application: the latest of each kind counts the others."""
+        with self._lock:
+            held, self._held = self._held, {}
+        return [_counted(report, folded - 1) for folded, report in held.values()]
+
+
+def _counted(report: Report, folded: int) -> Report:
+    if not folded:
+        return report
+    metadata = report.get("metadata")
+    return {**report, "metadata": {**(metadata if isinstance(metadata, dict) else {}), FOLDED: folded}}

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ...settings.once import log_once
+from ..patching import unexpected
 
 _logger = logging.getLogger(__name__)
 
@@ -47,12 +47,7 @@ class Route:
         try:
             return self._found() or self._asked()
         except Exception as error:  # noqa: BLE001  routes may be anybody's classes
-            log_once(
-                _logger,
-                logging.DEBUG,
-                f"a route could not be told, its requests bear their path: {error!r}",
-                cause="untold route",
-            )
+            unexpected(_logger, "a route could not be told, its requests bear their path", error, logging.DEBUG)
             return None
 
     def _found(self) -> str | None:

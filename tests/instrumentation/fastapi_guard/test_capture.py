@@ -24,7 +24,7 @@ from support.pipeline import pipeline
 
 from opentelemetry_guard import SecurityEvent, emit, privacy
 from opentelemetry_guard.events import capture, incident
-from opentelemetry_guard.instrumentation.fastapi_guard import capture as fastapi_guard
+from opentelemetry_guard.instrumentation import fastapi_guard
 from opentelemetry_guard.instrumentation.http import following as request_following
 from opentelemetry_guard.settings.instrumentation import GuardOptions
 

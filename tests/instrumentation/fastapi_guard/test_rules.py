@@ -16,7 +16,7 @@ from support.redis import eventually
 
 from opentelemetry_guard import rules as rules_module
 from opentelemetry_guard.decision.unenforced import unenforced
-from opentelemetry_guard.instrumentation.fastapi_guard import capture as fastapi_guard
+from opentelemetry_guard.instrumentation import fastapi_guard
 from opentelemetry_guard.instrumentation.fastapi_guard import rules as guard_rules
 from opentelemetry_guard.instrumentation.fastapi_guard.handler import BesideAgent, GuardAgentHandler
 from opentelemetry_guard.models import DynamicRules

@@ -19,7 +19,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry_guard import privacy
 from opentelemetry_guard.exporters.log import GuardLogExporter
 from opentelemetry_guard.exporters.span import GuardSpanExporter
-from opentelemetry_guard.instrumentation.fastapi_guard import capture as fastapi_guard
+from opentelemetry_guard.instrumentation import fastapi_guard
 from opentelemetry_guard.instrumentation.fastapi_guard import settings as guard_settings
 from opentelemetry_guard.settings import late
 from opentelemetry_guard.settings.delivery import GuardConfig

@@ -22,7 +22,7 @@ from support.guarded import INJECTION, attack, configured, guarded, send, told
 from support.redis import eventually
 
 from opentelemetry_guard.exporters.log import GuardLogExporter
-from opentelemetry_guard.instrumentation.fastapi_guard import capture as fastapi_guard
+from opentelemetry_guard.instrumentation import fastapi_guard
 from opentelemetry_guard.settings import late
 from opentelemetry_guard.settings.instrumentation import GuardOptions
 

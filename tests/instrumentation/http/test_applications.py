@@ -26,7 +26,7 @@ from support.asgi import BROWSER, fetch, get
 from support.recording import Recording, recording
 
 from opentelemetry_guard.agent.held import Held
-from opentelemetry_guard.instrumentation.http import applications as fastapi_apps
+from opentelemetry_guard.instrumentation import http as fastapi_apps
 from opentelemetry_guard.instrumentation.http import following as request_following
 from opentelemetry_guard.instrumentation.http import patches as application_patches
 from opentelemetry_guard.instrumentation.http.findings import AnsweredRequest

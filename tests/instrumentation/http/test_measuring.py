@@ -19,7 +19,7 @@ from support.guard_server import GuardServer, guard_server
 from support.pipeline import Pipeline, pipeline
 
 from opentelemetry_guard import GuardMetricExporter
-from opentelemetry_guard.instrumentation.http import applications as fastapi_apps
+from opentelemetry_guard.instrumentation import http as fastapi_apps
 from opentelemetry_guard.settings.instrumentation import GuardOptions
 
 App = Callable[[Any, Any, Any], Any]

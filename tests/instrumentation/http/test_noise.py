@@ -5,8 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opentelemetry_guard.instrumentation.http.noise import FOLDED, NoiseFilter, is_noise
-from opentelemetry_guard.instrumentation.http.reports import Report
+from opentelemetry_guard.instrumentation.http.reports import FOLDED, NoiseFilter, Report, is_noise
 
 
 class Clock:
