@@ -2,14 +2,24 @@
 
 A label (``name``, ``key``, ``header``) says what ``value`` beside it is, and
 the ``loc`` of a validation error what its ``input`` is, in either order.
+pydantic's text of such an error (`pydantic_core.ValidationError.__str__`) has
+the place in a line of its own, and the value in the next one::
+
+    login.password
+      String should have at least 12 characters [type=string_too_short, input_value='short', input_type=str]
+
+It cuts a long value out of its middle, and the names in it with it, so that
+what is left can't be cleaned by names.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator
 
+from ..settings.mask import MASK
+from .scanning import Span
 from .sensitive_names import Names
-from .validation_errors import is_secret_place
 
 VALUE_OF = {
     "name": "value",
@@ -35,6 +45,50 @@ _NEXT = re.compile(r"\}\s{0,8},?\s{0,8}\{|\n[ \t]{0,64}- ")
 """What is between two objects of a list, in JSON or YAML."""
 BOUNDARY = re.compile(r"[{}]|\n[ \t]{0,64}- ")
 """What may be where one object ends or another begins."""
+_NEW_LINE = re.compile(r"\r?\n|\\{1,16}n")
+_INPUT = "input_value="
+_TYPE = ", input_type="
+_CUT = "..."
+_PARTS = re.compile(r"[\w$-]+")
+_LONGEST_PLACE = 512
+"""Characters of a line that may be the place of an error."""
+
+
+def is_secret_place(parts: Iterable[object], names: Names) -> bool:
+    """Whether a ``loc`` goes through a sensitive name; its parts are names, and indices, and types of a union."""
+    return any(
+        isinstance(part, str)
+        and (part in names or any(word in names for word in _PARTS.findall(part[:_LONGEST_PLACE])))
+        for part in parts
+    )
+
+
+def inputs(text: str, names: Names) -> Iterator[Span]:
+    """Find the values of sensitive fields in the text of a validation error, and structures that it cut."""
+    begin = 0
+    places: list[str] = []
+    while begin < len(text):
+        new_line = _NEW_LINE.search(text, begin)
+        end, following = new_line.span() if new_line else (len(text), len(text))
+        value = text.find(_INPUT, begin, end)
+        if value < 0:
+            places.append(text[begin : min(end, begin + _LONGEST_PLACE)])
+        else:
+            value += len(_INPUT)
+            value_end = _value_end(text, value, end)
+            if is_secret_place(places, names) or _is_cut_structure(text[value:value_end]):
+                yield value, value_end
+            places = []
+        begin = following
+
+
+def _value_end(text: str, begin: int, line_end: int) -> int:
+    end = text.rfind(_TYPE, begin, line_end)
+    return end if end >= 0 else line_end
+
+
+def _is_cut_structure(value: str) -> bool:
+    return _CUT in value and value[:1] not in ("'", '"', "\\") and value != MASK
 
 
 class Announcements:

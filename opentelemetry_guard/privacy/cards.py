@@ -1,10 +1,11 @@
-"""Find payment card numbers by their issuers' first digits, their lengths and the check digit, and mask them."""
+"""Find payment card numbers by their issuers' first digits, their lengths and the check digit."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator
 
-from ..settings.mask import MASK
+from .scanning import Span
 
 _MAY_BE_CARD = re.compile(r"[0-9]{3}(?:(?:[ +-]|%20)?[0-9]){11}")
 _DIGITS = re.compile(
@@ -41,25 +42,24 @@ def is_card_number(digits: str) -> bool:
     return (sum(values[-1::-2]) + sum(values[-2::-2].translate(_DOUBLED)) - 48 * len(values)) % 10 == 0
 
 
-def mask_cards(text: str) -> str:
-    """Return a text without the card numbers in it, also those with blanks or dashes; the same object where none is."""
-    return _DIGITS.sub(_mask_digits, text) if _MAY_BE_CARD.search(text) else text
+def cards(text: str) -> Iterable[Span]:
+    """Find the card numbers in a text, also those with blanks or dashes."""
+    return _cards(text) if _MAY_BE_CARD.search(text) else ()
 
 
-def _mask_digits(found: re.Match[str]) -> str:
-    run = found["digits"]
-    if run is None or len(run) < 14 or _is_part_of_hash(found):
-        return found[0]
-    groups = list(_GROUP.finditer(run))
-    parts: list[str] = []
-    done = first = 0
-    while first < len(groups):
-        last = _last_of_card(groups, first)
-        if last is not None:
-            parts += (run[done : groups[first].start()], MASK)
-            done, first = groups[last].end(), last
-        first += 1
-    return "".join((*parts, run[done:])) if parts else run
+def _cards(text: str) -> Iterator[Span]:
+    for found in _DIGITS.finditer(text):
+        run = found["digits"]
+        if run is None or len(run) < 14 or _is_part_of_hash(found):
+            continue
+        groups = list(_GROUP.finditer(run))
+        start, first = found.start(), 0
+        while first < len(groups):
+            last = _last_of_card(groups, first)
+            if last is not None:
+                yield start + groups[first].start(), start + groups[last].end()
+                first = last
+            first += 1
 
 
 def _last_of_card(groups: list[re.Match[str]], first: int) -> int | None:

@@ -113,7 +113,7 @@ def _survive(found: ReadWriteLogRecord) -> None:
         if isinstance(record.body, str):
             record.body = clean.message(record.body)
         elif record.body:
-            record.body = clean.value(record.body)
+            record.body = clean.body(record.body)
         if record.attributes:
             record.attributes = {**record.attributes, **traces.changes(record.attributes, quoting=True)}
     except Exception as error:  # noqa: BLE001  a request must not fail for its telemetry's sake

@@ -1,4 +1,4 @@
-"""Find the values of sensitive names in a text (``name=value``, ``name: value``, ``"name": "value"``), and mask them.
+"""Find the values of sensitive names in a text (``name=value``, ``name: value``, ``"name": "value"``).
 
 The text is read once from its beginning to its end: a name is looked at where
 it begins, and reading goes on behind the value that was found for it, so that
@@ -14,8 +14,9 @@ import re
 from functools import cache
 
 from ..settings.mask import MASK, is_prose
+from ..settings.tokens import BLANK
 from .announced import BOUNDARY, ROLES, Announcements
-from .lookahead import Lookahead
+from .scanning import Lookahead, Span
 from .sensitive_names import Names, canonical
 
 _ENCODED_DELIMITER = r"(?:25)*(?:3[ABDFabdf]|2[02367Ccf8F9]|0[ADad])"
@@ -43,8 +44,7 @@ _OPENING = re.compile(rf"b?({_QUOTE})")
 _ENCODED_QUOTED = re.compile(rf"(?P<quote>{_ENCODED_QUOTE})(?P<value>[^\s&\"']*?)(?=(?P=quote)|[\s&\"']|\Z)")
 _QUOTE_WITHIN = r"[\"'](?=[^\s,;:)\]}>&\\\"'])"
 """A quote that does not end anything: it is part of a value that began without one."""
-_BLANK = r"(?:\s|\+|%20)+"
-_SCHEME = rf"(?:(?:Bearer|Basic|Digest|Token|ApiKey|Negotiate){_BLANK})?"
+_SCHEME = rf"(?:(?:Bearer|Basic|Digest|Token|ApiKey|Negotiate){BLANK})?"
 _WORD = rf"(?=[^\s&])[^\s&\"']*(?:{_QUOTE_WITHIN}[^\s&\"']*)*"
 _PARAMETER = re.compile(_SCHEME + _WORD, re.IGNORECASE)
 _CLAUSE = re.compile(rf"{_WORD}(?:(?<![,;])[ \t]+[^\s,;&\"'=:]+={{0,2}}(?=[\s,;&\"']|\Z))*")
@@ -62,26 +62,15 @@ _DETECTION = re.compile(r"(?:Value matched|Semantic attack|Pattern exceeded|Thre
 _CONVERTOR = re.compile(r"(?:str|path|int|float|uuid)\}")
 """How a parameter in the template of a route ends: ``/files/{secret:path}``."""
 
-Span = tuple[int, int]
 
-
-def mask_named_values(text: str, names: Names) -> str:
-    """Return a text without the values that follow sensitive names in it; the same object where there are none."""
+def named_values(text: str, names: Names) -> list[Span]:
+    """Find the values that follow sensitive names in a text, ordered by where they begin."""
     if not _may_hold_pair(text):
-        return text
-    pattern = _PAIR if "%" in text else _PLAIN_PAIR
-    pair = pattern.search(text)
-    # Most texts have no such name, and are spared all else.
-    while pair is not None and pair["name"] not in names and pair["name"].lower() not in ROLES:
-        pair = pattern.search(text, pair.end())
-    return text if pair is None else _mask_from(pair, text, names)
-
-
-def _mask_from(pair: re.Match[str] | None, text: str, names: Names) -> str:
+        return []
     pattern = _PAIR if "%" in text else _PLAIN_PAIR
     spans: list[Span] = []
-    values, values_before = _Values(text), _Values(text)
-    announcements = Announcements(text, names)
+    values, values_before, announcements = _Values(text), _Values(text), Announcements(text, names)
+    pair = pattern.search(text)
     while pair is not None:
         end = pair.end()
         name = pair["name"]
@@ -94,26 +83,15 @@ def _mask_from(pair: re.Match[str] | None, text: str, names: Names) -> str:
             value = values.of(pair)
             end = _add(spans, text, value, pair, names) if value else end
         pair = pattern.search(text, end)
-    return _without(text, spans) if spans else text
+    return sorted(spans)
 
 
 def _add(spans: list[Span], text: str, value: Span, pair: re.Match[str], names: Names) -> int:
     """Add where the value of a pair is if it is a secret; return where it ends."""
     written = text[value[0] : value[1]]
-    if _is_secret(written, pair["separator"]) and not names.spares(pair["name"], written):
+    if written != MASK and _is_secret(written, pair["separator"]) and not names.spares(pair["name"], written):
         spans.append(value)
     return value[1]
-
-
-def _without(text: str, spans: list[Span]) -> str:
-    """Return a text with each span masked; they may lie within one another."""
-    parts: list[str] = []
-    done = 0
-    for begin, end in sorted(spans):
-        if begin >= done:
-            parts += (text[done:begin], MASK)
-        done = max(done, end)
-    return "".join((*parts, text[done:]))
 
 
 def _may_hold_pair(text: str) -> bool:

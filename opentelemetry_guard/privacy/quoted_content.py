@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from .lookahead import Lookahead
+from .scanning import Lookahead
 
 CONTENT_KEYS = frozenset(
     {

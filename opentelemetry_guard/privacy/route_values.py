@@ -5,16 +5,17 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from ..settings.mask import MASK
+from .scanning import mask_spans
 from .sensitive_names import Names
 
 _PARAMETER = re.compile(r"\{(?P<name>[A-Za-z_]\w*)(?P<convertor>:[A-Za-z_]\w*)?\}")
 """A parameter in the template of a route (`starlette.routing.compile_path`)."""
 
 
-def names_secrets(route: object, names: Names) -> bool:
+@lru_cache(maxsize=512)
+def names_secrets(route: str, names: Names) -> bool:
     """Whether a route is a template with a sensitive parameter."""
-    return isinstance(route, str) and "{" in route and any(name in names for name in _pattern(route)[1])
+    return "{" in route and any(name in names for name in _pattern(route)[1])
 
 
 def mask_route_values(path: str, route: str, names: Names) -> str:
@@ -30,14 +31,8 @@ def mask_route_values(path: str, route: str, names: Names) -> str:
     found = pattern.search(path) if secret else None
     if found is None:
         return path
-    parts: list[str] = []
-    done = 0
-    for number in secret:
-        begin, end = found.span(number)
-        if not names.spares(parameters[number - 1], path[begin:end]):
-            parts += (path[done:begin], MASK)
-            done = end
-    return "".join((*parts, path[done:]))
+    spans = (found.span(number) for number in secret if not names.spares(parameters[number - 1], found[number]))
+    return mask_spans(path, spans)
 
 
 @lru_cache(maxsize=512)

@@ -3,26 +3,35 @@
 Every rule is linear in the text's length, since a client may send the text:
 names and tokens are tried at the beginning of a word only, what was read for
 one rule's match is not read for its next one, and what ends a match far away
-is looked up in `lookahead`. Masked text holds nothing that a rule matches
-again.
+is looked up in a `Lookahead`. Masked text holds nothing that a rule matches
+again, and no sign by which a text is known to need a rule.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterable
 
 from ..settings.mask import MASK
 from ..settings.tokens import mask_tokens
-from .cards import mask_cards
-from .markup import mask_attributes, mask_elements, mask_form_fields
-from .named_values import mask_named_values
+from .announced import inputs
+from .cards import cards
+from .documents import elements, form_fields, tags, yaml_blocks
+from .named_values import named_values
+from .scanning import Span, mask_spans
 from .sensitive_names import Names
 from .statements import mask_statements
-from .url_passwords import mask_url_passwords
-from .validation_errors import mask_inputs
-from .yaml_blocks import mask_yaml_blocks
+from .url_passwords import url_passwords
 
 __all__ = ["HASHED_ADDRESS", "MASK", "mask", "mask_path", "mask_query"]
+
+_RULES: tuple[tuple[str, Callable[[str, Names], Iterable[Span]]], ...] = (
+    ("<", elements),
+    ("<", tags),
+    ("form-data", form_fields),
+    ("input_value=", inputs),
+)
+"""What a text has in it in small letters, and what finds the secrets of such a text."""
 
 
 def mask(text: str, names: Names) -> str:
@@ -35,16 +44,40 @@ def mask(text: str, names: Names) -> str:
     """
     if len(text) < _SHORTEST:
         return text
+    lower = text.lower()
+    announces = _announces(lower)
     text = mask_tokens(text)
-    text = mask_url_passwords(text)
-    text = mask_cards(text)
-    text = mask_elements(text, names)
-    text = mask_attributes(text, names)
-    text = mask_form_fields(text, names)
-    text = mask_inputs(text, names)
-    text = mask_statements(text, names)
-    text = mask_yaml_blocks(text, names)
-    return mask_named_values(text, names)
+    if announces and ("//" in text or "%" in text):
+        text = mask_spans(text, url_passwords(text))
+    text = mask_spans(text, cards(text))
+    if not announces:
+        return text
+    for sign, find in _RULES:
+        if sign in lower:
+            text = mask_spans(text, find(text, names))
+    text = mask_statements(text, lower, names)
+    if "\n" in lower:
+        text = mask_spans(text, yaml_blocks(text, names))
+    return mask_spans(text, named_values(text, names))
+
+
+def _announces(lower: str) -> bool:
+    """Whether a text, in small letters, has a sign in it that each announcement of a secret has.
+
+    Most texts have none, and are spared all rules but those that know a secret by its own form.
+    """
+    return (
+        "=" in lower
+        or ":" in lower
+        or "%" in lower
+        or "<" in lower
+        or "'" in lower
+        or '"' in lower
+        or "--" in lower
+        or "dentified" in lower
+        or "\uff1d" in lower
+        or "\uff1a" in lower
+    )
 
 
 def mask_path(text: str, names: Names) -> str:

@@ -122,17 +122,16 @@ def _mask(span: Span) -> None:
         span._status = Status(span._status.status_code, masked)
     if span._events:
         for event in span._events:
-            if event.name != semconv.SECURITY_EVENT:
+            if event.attributes and event.name != semconv.SECURITY_EVENT:
                 _mask_attributes(traces, event.attributes, quoting=True)
 
 
 def _mask_attributes(clean: Privacy, attributes: object, *, quoting: bool = False) -> None:
-    if attributes:
-        held: dict[str, AnyValue] = attributes._dict  # type: ignore[attr-defined]
-        if changes := clean.route_changes(held, held.get(semconv.HTTP_ROUTE)):
-            held.update(changes)
-        if changes := clean.changes(held, quoting=quoting):
-            held.update(changes)
+    held: dict[str, AnyValue] = attributes._dict  # type: ignore[attr-defined]
+    if (route := held.get(semconv.HTTP_ROUTE)) is not None:
+        held.update(clean.route_changes(held, route))
+    if changes := clean.changes(held, quoting=quoting):
+        held.update(changes)
 
 
 class Cleaners(NamedTuple):

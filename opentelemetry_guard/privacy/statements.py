@@ -1,4 +1,4 @@
-"""Mask secrets in command lines, in SQL, and in what database drivers say of it.
+"""Find secrets in command lines, in SQL, and in what database drivers say of it.
 
 Each rule has a pattern for what stands in front of a value, and one for the
 value; where the name in front is not sensitive, reading goes on behind it.
@@ -7,11 +7,11 @@ value; where the name in front is not sensitive, reading goes on behind it.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from ..settings.mask import MASK, is_prose
-from .lookahead import Lookahead
+from .scanning import Lookahead, Span, mask_spans
 from .sensitive_names import Names
 
 _VALUE = re.compile(r"\"(?P<double>[^\"\r\n]*)|'(?P<single>(?:[^'\r\n]|'')*)|(?P<word>[^\s\"',;)][^\s\"',;]*)")
@@ -23,6 +23,8 @@ _NO_SECRET = frozenset({"", "?", "%s", MASK})
 
 
 class _Rule(NamedTuple):
+    """What a text has in it in small letters; what stands in front of a value; the value; whether it is a secret."""
+
     sign: str
     opening: re.Pattern[str]
     value: re.Pattern[str]
@@ -63,7 +65,7 @@ _RULES = (
         _VALUE,
         _is_announced,
     ),
-    _Rule("Key (", re.compile(r"\bKey \((?P<columns>[^()\r\n]{1,256})\)=\("), _IN_BRACKETS, _has_secret_column),
+    _Rule("key (", re.compile(r"\bKey \((?P<columns>[^()\r\n]{1,256})\)=\("), _IN_BRACKETS, _has_secret_column),
     _Rule(
         "values",
         re.compile(r"\((?P<columns>[^()]{1,1024})\)\s{0,64}values\s{0,64}(?=\([^)]{0,256}['\"])", re.IGNORECASE),
@@ -78,64 +80,58 @@ _DUPLICATE = re.compile(r"\bDuplicate entry '")
 _FOR_KEY = re.compile(r"' for key [`']?([\w.$-]{1,128})")
 
 
-def mask_statements(text: str, names: Names) -> str:
-    """Return a text without the secrets of its command lines and SQL; the same object where there are none."""
-    lower = ""
+def mask_statements(text: str, lower: str, names: Names) -> str:
+    """Return a text without the secrets of its command lines and SQL; the same object where there are none.
+
+    Args:
+        text: the text.
+        lower: the same, or what it was before other secrets were masked, in small letters.
+        names: which names are sensitive.
+    """
     for rule in _RULES:
-        if rule.sign in text or (rule.sign.isalpha() and rule.sign in (lower := lower or text.lower())):
-            text = _apply(rule, text, names)
-    if "args=" in text or "param" in text:
-        text = _mask_parameters(text, names)
-    return _mask_duplicates(text, names) if "Duplicate entry '" in text else text
+        if rule.sign in lower:
+            text = mask_spans(text, _values(rule, text, names))
+    if "args=" in lower or "param" in lower:
+        text = mask_spans(text, _parameters(text, names))
+    return mask_spans(text, _duplicates(text, names)) if "duplicate entry '" in lower else text
 
 
 def _has_secret(sql: str, names: Names) -> bool:
     return any(name[0] in names for name in _IDENTIFIER.finditer(sql))
 
 
-def _apply(rule: _Rule, text: str, names: Names) -> str:
-    parts: list[str] = []
-    done = 0
+def _values(rule: _Rule, text: str, names: Names) -> Iterator[Span]:
     opening = rule.opening.search(text)
     while opening is not None:
         end = opening.end()
         found = rule.value.match(text, end)
         kind = (found and found.lastgroup) or 0
         if found and found[kind] not in _NO_SECRET and rule.is_secret(opening, found[kind], names):
-            begin, end = found.span(kind)
-            parts += (text[done:begin], MASK)
-            done = end
+            yield found.span(kind)
+            end = found.end(kind)
         opening = rule.opening.search(text, end)
-    return "".join((*parts, text[done:])) if parts else text
 
 
-def _mask_parameters(text: str, names: Names) -> str:
-    """Mask the positional parameters of statements that name a secret, as SQLAlchemy and Django show them."""
-    parts: list[str] = []
+def _parameters(text: str, names: Names) -> Iterator[Span]:
+    """Find the positional parameters of statements that name a secret, as SQLAlchemy and Django show them."""
     done = statement = 0
     for found in _PARAMETERS.finditer(text):
-        if found["given"] and statement >= 0 and found.start() >= done:
+        if found["given"] and found.start() >= done:
             sql = text[statement : found.start()]
-            if _SQL.search(sql) and _has_secret(sql, names):
-                begin = found.end() + 1
-                line = _REST_OF_LINE.match(text, begin)
-                end = line.end() if line else begin
-                parts += (text[done:begin], MASK)
-                done = end
+            line = _REST_OF_LINE.match(text, found.end() + 1)
+            if line and _SQL.search(sql) and _has_secret(sql, names):
+                yield line.span()
+                done = line.end()
         statement = found.end()
-    return "".join((*parts, text[done:])) if parts else text
 
 
-def _mask_duplicates(text: str, names: Names) -> str:
-    """Mask the value that MySQL says is there already, by the key behind it."""
-    parts: list[str] = []
+def _duplicates(text: str, names: Names) -> Iterator[Span]:
+    """Find the value that MySQL says is there already, by the key behind it."""
     done = 0
     ends = Lookahead(_FOR_KEY, text)
     while opening := _DUPLICATE.search(text, done):
-        key = _FOR_KEY.match(text, end := ends.after(opening.end()))
+        key = _FOR_KEY.match(text, done := ends.after(opening.end()))
         if key is None:
             break
-        secret = any(part in names for part in key[1].split("."))
-        parts += (text[done : opening.end()], MASK if secret else text[opening.end() : end])
-        done = end
-    return "".join((*parts, text[done:]))
+        if any(part in names for part in key[1].split(".")):
+            yield opening.end(), done

@@ -1,4 +1,4 @@
-"""Mask the passwords in URLs: what stands between ``//user:`` and the ``@`` in front of the host.
+"""Find the passwords in URLs: what stands between ``//user:`` and the ``@`` in front of the host.
 
 What a client, a driver or an operator wrote need not be a URL by RFC 3986: a
 password may hold ``/``, ``@``, quotes and blanks as they are, and the delimiters
@@ -8,9 +8,9 @@ may be percent-encoded, each for itself and more than once.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
-from ..settings.mask import MASK
-from .lookahead import Lookahead
+from .scanning import Lookahead, Span
 
 _COLON, _SLASH, _AT = (
     rf"(?:{plain}|%(?:25){{0,8}}{code})" for plain, code in ((":", "3[Aa]"), ("/", "2[Ff]"), ("@", "40"))
@@ -29,25 +29,17 @@ _SHORTEST_CUT = 64
 """Characters without an ``@`` up to the text's end that are taken for a password of which the rest was cut off."""
 
 
-def mask_url_passwords(text: str) -> str:
-    """Return a text without the passwords of the URLs in it; the same object where there are none."""
-    if "//" not in text and "%" not in text:
-        return text
+def url_passwords(text: str) -> Iterator[Span]:
+    """Find the passwords of the URLs in a text."""
     user = _USER.search(text)
-    if user is None:
-        return text
-    parts: list[str] = []
-    done = 0
     ends = _Ends(text)
     while user is not None:
         begin = position = user.end()
         if not _PORT.match(text, begin) and (end := ends.of(begin)) is not None:
             position = end
-            if text[begin:end] not in ("", MASK):
-                parts += (text[done:begin], MASK)
-                done = end
+            if end > begin:
+                yield begin, end
         user = _USER.search(text, position)
-    return "".join((*parts, text[done:])) if parts else text
 
 
 class _Ends:

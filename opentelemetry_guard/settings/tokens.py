@@ -18,19 +18,20 @@ def mask_tokens(text: str) -> str:
 _LONG_WORD = re.compile(r"(?<![A-Za-z0-9_=+-])[A-Za-z0-9_=+-]{16}")
 _BEGIN = r"(?:(?<![A-Za-z0-9])|(?<=%[0-9A-Fa-f]{2}))"
 """The beginning of a word, also after a percent-encoded character."""
-_BLANK = r"(?:\s|\+|%20)+"
+BLANK = r"(?:\s|\+|%20)+(?!(?<=[\r\n])[A-Za-z][\w-]{0,63}:)"
+"""What may be between a scheme and its credentials; they are not the name of the header in the next line."""
 _TOKEN = re.compile(
     rf"{_BEGIN}(?:{TOKEN}"
-    rf"|(?i:digest){_BLANK}(?P<digest>(?:username|realm|nonce|uri|response|algorithm)=[^\r\n]+)"
-    rf"|(?i:bearer){_BLANK}(?P<bearer>[A-Za-z0-9._~+/=-]{{4,}})"
-    rf"|(?i:basic){_BLANK}(?P<basic>[A-Za-z0-9+/=_%-]{{6,}}))"
+    rf"|(?i:digest){BLANK}(?P<digest>(?:username|realm|nonce|uri|response|algorithm)=[^\r\n]+)"
+    rf"|(?i:bearer){BLANK}(?P<bearer>[A-Za-z0-9._~+/=-]{{4,}})"
+    rf"|(?i:basic){BLANK}(?P<basic>[A-Za-z0-9+/=_%-]{{6,}}))"
     r"|-----BEGIN[A-Z0-9 +%]{0,40}PRIVATE[A-Z +%0-9]{1,20}-----(?s:.*?)(?:-----END[A-Z0-9 +%]{1,60}-----|\Z)"
 )
 
 
 def _may_hold_token(text: str) -> bool:
-    """Whether it is worth while to look for tokens: each has a long word in it, or an announcement in front."""
-    if _LONG_WORD.search(text) or "-----BEGIN" in text:
+    """Whether it is worth while to look for tokens: each has a long word in it, Slack's sign, or an announcement."""
+    if _LONG_WORD.search(text) or "-----BEGIN" in text or "xox" in text:
         return True
     lower = text.lower()
     return "bearer" in lower or "basic" in lower or "digest" in lower

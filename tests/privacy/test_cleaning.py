@@ -26,9 +26,9 @@ from opentelemetry_guard.events import codec, incident
 from opentelemetry_guard.events.codec import Row, to_row
 from opentelemetry_guard.events.tally import FILTERED, PRIVACY_ERROR, PROCESSOR_ERROR, TALLY
 from opentelemetry_guard.exporters.event_rows import rows_of_records, rows_of_spans
-from opentelemetry_guard.privacy import Privacy, PrivacySettings, cleaning
+from opentelemetry_guard.privacy import Privacy, PrivacySettings, texts
 from opentelemetry_guard.privacy.cards import is_card_number
-from opentelemetry_guard.privacy.shortening import shorten
+from opentelemetry_guard.privacy.texts import shorten
 from opentelemetry_guard.settings import late
 from opentelemetry_guard.settings.mask import MASK
 
@@ -582,10 +582,10 @@ def test_a_cut_never_shows_half_a_secret(position: int, secret: str, limit: int)
 
 def test_a_huge_string_costs_no_more_than_a_long_one(monkeypatch: pytest.MonkeyPatch) -> None:
     looked_at: list[int] = []
-    real = cleaning.mask
-    monkeypatch.setattr(cleaning, "mask", lambda value, names: looked_at.append(len(value)) or real(value, names))
+    real = texts.mask
+    monkeypatch.setattr(texts, "mask", lambda value, names: looked_at.append(len(value)) or real(value, names))
     text("password=x " * 1_000_000)
-    assert max(looked_at) <= 1024 + cleaning.LOOKAHEAD
+    assert max(looked_at) <= 1024 + texts.LOOKAHEAD
 
 
 def test_the_users_headers_take_the_place_of_the_default_ones_and_fields_stay_masked() -> None:
@@ -800,7 +800,7 @@ def test_an_event_that_can_not_be_cleaned_is_dropped_counted_and_said_once(
     def broken(value: str, names: object) -> str:
         raise RuntimeError(value)
 
-    monkeypatch.setattr(cleaning, "mask", broken)
+    monkeypatch.setattr(texts, "mask", broken)
     for _ in range(2):
         assert emitted({"event_type": "x", "reason": f"password={SECRET}"}) == ([], [])
     assert TALLY.read().dropped == {"events": {PRIVACY_ERROR: 2}}
@@ -812,7 +812,7 @@ def test_a_text_that_can_not_be_cleaned_is_masked_and_such_tags_are_left_out(mon
     def broken(value: str, names: object) -> str:
         raise RuntimeError(value)
 
-    monkeypatch.setattr(cleaning, "mask", broken)
+    monkeypatch.setattr(texts, "mask", broken)
     made = Privacy()
     assert [made.text(SECRET), made.path(SECRET), made.address(SECRET)] == [MASK] * 3
     assert made.tags({"a": SECRET}) == {}

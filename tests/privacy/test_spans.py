@@ -15,8 +15,8 @@ from opentelemetry.trace import NoOpTracerProvider, SpanKind
 from pydantic import BaseModel, Field, TypeAdapter
 
 from opentelemetry_guard import privacy
-from opentelemetry_guard.privacy import cleaning
 from opentelemetry_guard.privacy import spans as span_privacy
+from opentelemetry_guard.privacy import texts
 
 SECRET = "hunter2-Zx81qT"
 KEY = "3f9d8a7b6c5e4d3c2b1a0f9e8d7c6b5a"
@@ -205,7 +205,7 @@ def test_a_span_that_can_not_be_cleaned_loses_its_attributes_and_nothing_raises(
     def broken(text: str, names: object) -> str:
         raise RuntimeError(text)
 
-    monkeypatch.setattr(cleaning, "mask", broken)
+    monkeypatch.setattr(texts, "mask", broken)
     span = traced.provider.get_tracer(HTTP).start_span("GET", kind=SpanKind.SERVER)
     span.set_attribute("url.query", f"token={SECRET}")
     span.record_exception(RuntimeError(SECRET))

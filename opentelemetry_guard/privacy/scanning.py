@@ -1,8 +1,31 @@
-"""Where something comes next in a text: searched for once for each place, however often it is asked."""
+"""What all rules share that find secrets in a text: spans, and a look ahead that costs one pass."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from typing import TypeAlias
+
+from ..settings.mask import MASK
+
+Span: TypeAlias = tuple[int, int]
+"""Where a secret begins in a text, and where it ends."""
+
+
+def mask_spans(text: str, spans: Iterable[Span]) -> str:
+    """Return a text with the mask in the place of each span; the same object where there are none.
+
+    Args:
+        text: the text that was searched.
+        spans: ordered by where they begin; one that begins within another is part of it.
+    """
+    parts: list[str] = []
+    done = 0
+    for begin, end in spans:
+        if begin >= done:
+            parts += (text[done:begin], MASK)
+        done = max(done, end)
+    return "".join((*parts, text[done:])) if parts else text
 
 
 class Lookahead:
