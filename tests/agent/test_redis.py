@@ -11,6 +11,8 @@ import pytest
 import redis
 import redis.asyncio
 from agent.conftest import MakeAgent
+from hypothesis import given
+from hypothesis import strategies as st
 from redis.credentials import UsernamePasswordCredentialProvider
 from support.guard_server import GuardServer
 from support.redis import RedisServer
@@ -18,6 +20,7 @@ from support.redis import RedisServer
 from opentelemetry_guard import RedisHandler
 from opentelemetry_guard.agent.redis_address import NoAddress, queue_url_of
 from opentelemetry_guard.protocols import RedisHandlerProtocol
+from opentelemetry_guard.queue.redis.url import parse_redis_url
 
 
 @pytest.fixture
@@ -44,6 +47,19 @@ def test_the_address_is_learned_from_a_client_of_either_kind(package: Any, url: 
     assert queue_url_of(RedisHandler(client)) == URLS[url]
     assert queue_url_of(RedisHandler(redis=client)) == URLS[url]
     assert queue_url_of(client) == URLS[url]
+
+
+_texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
+
+
+@given(username=_texts, password=_texts, db=st.integers(0, 999), port=st.integers(1, 65535), tls=st.booleans())
+def test_whatever_the_credentials_are_the_queue_reads_what_the_client_was_given(
+    username: str, password: str, db: int, port: int, tls: bool
+) -> None:
+    client = redis.Redis(host="h", port=port, username=username, password=password, db=db, ssl=tls)
+    read = parse_redis_url(queue_url_of(client))
+    assert (read.hosts, read.db, read.tls) == ((("h", port),), db, {} if tls else None)
+    assert (read.username or "", read.password or "") == (username, password)
 
 
 def test_arguments_sentinels_clusters_and_credentials_are_understood() -> None:
