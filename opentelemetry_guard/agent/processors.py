@@ -15,14 +15,12 @@ import math
 import os
 from typing import Generic, Literal, TypedDict, TypeVar
 
-from opentelemetry._logs import SeverityNumber
 from opentelemetry.context import Context
 from opentelemetry.sdk._logs import LogRecordProcessor, ReadWriteLogRecord
 from opentelemetry.sdk._logs.export import BatchLogRecordProcessor, SimpleLogRecordProcessor
 from opentelemetry.sdk.environment_variables import OTEL_METRIC_EXPORT_INTERVAL
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from .. import semconv
 from ..exporters import GuardLogExporter, GuardSpanExporter
@@ -128,14 +126,7 @@ class EventProcessor(_Restartable[BatchLogRecordProcessor], LogRecordProcessor):
         if taker is not None:
             taker.on_emit(log_record)
 
-    def enabled(
-        self,
-        *,
-        context: Context | None = None,
-        instrumentation_scope: InstrumentationScope | None = None,
-        severity_number: SeverityNumber | None = None,
-        event_name: str | None = None,
-    ) -> bool:
+    def enabled(self, *, event_name: str | None = None, **_: object) -> bool:
         """Whether a record of that name is taken: for our sake an application need not make any other."""
         return event_name == semconv.SECURITY_EVENT
 

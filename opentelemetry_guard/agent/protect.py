@@ -93,9 +93,9 @@ class Guard:
                 connection = keywords.get(PARAMETER) if already else keywords.pop(PARAMETER, None)
                 request = connection or _request_among(arguments, keywords)
                 try:
-                    return await _call(endpoint, arguments, keywords)
+                    return await _outcome(endpoint, *arguments, **keywords)
                 except Exception as exception:
-                    answer = None if request is None else await _handled(handler, request, exception)
+                    answer = None if request is None else await _outcome(handler.handle, request, exception)
                     if isinstance(answer, Response) and isinstance(request, WebSocket):
                         if await _answered(request, answer):
                             return None
@@ -110,18 +110,12 @@ class Guard:
         return decorate
 
 
-async def _call(endpoint: Callable[..., Any], arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
-    if inspect.iscoroutinefunction(endpoint):
-        return await endpoint(*arguments, **keywords)
-    result = await run_in_threadpool(endpoint, *arguments, **keywords)
+async def _outcome(function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
+    """Return what a function returns, in a thread where it is a plain one."""
+    if inspect.iscoroutinefunction(function):
+        return await function(*arguments, **keywords)
+    result = await run_in_threadpool(function, *arguments, **keywords)
     return await result if inspect.isawaitable(result) else result
-
-
-async def _handled(handler: ExceptionHandler, request: HTTPConnection, exception: Exception) -> object:
-    if inspect.iscoroutinefunction(handler.handle):
-        return await handler.handle(request, exception)
-    answer = await run_in_threadpool(handler.handle, request, exception)
-    return await answer if inspect.isawaitable(answer) else answer
 
 
 async def _answered(websocket: WebSocket, answer: Response) -> bool:
