@@ -187,7 +187,7 @@ class Emitter:
         try:
             self._record(fields if metric is None else {**codec.fields_of(metric, _METRIC_FIELDS), **fields})
         except Exception as error:  # noqa: BLE001  reading a stranger's object may raise anything
-            self._refuse("metrics", f"a security metric could not be recorded ({error})")
+            self._refuse("metrics", f"a security metric could not be recorded ({describe(error)})")
 
     def _log(self, row: codec.Row, nanoseconds: int | None, event_type: str, action: str) -> bool:
         severity, severity_text = severity_of(event_type)
@@ -286,7 +286,8 @@ def _survive(step: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | Non
         log_once(
             _logger,
             logging.ERROR,
-            f"a telemetry pipeline fails to take security events; those that none takes are counted: {error!r}",
+            f"a telemetry pipeline fails to take security events; those that none takes are counted: "
+            f"{privacy.told(error)}",
             cause="failing telemetry pipeline",
         )
         return None

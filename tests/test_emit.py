@@ -263,8 +263,11 @@ def test_refusals_of_different_data_are_said_once(recorded: Recorded, caplog: py
 class FailingProcessor(LogRecordProcessor):
     """A processor of somebody else's that raises."""
 
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error = error or RuntimeError("out of order")
+
     def on_emit(self, log_record: Any) -> None:
-        raise RuntimeError("out of order")
+        raise self.error
 
     def shutdown(self) -> None:
         pass
@@ -290,6 +293,43 @@ def test_a_pipeline_that_raises_is_counted_and_the_caller_sees_nothing(caplog: p
         made.emitter.emit_event(EVENT)
     assert TALLY.read().dropped == {"events": {EMISSION_ERROR: 2}}
     assert [record.levelno for record in caplog.records] == [logging.ERROR]
+
+
+class UnreadableError(Exception):
+    """An exception of somebody else's that can't be shown."""
+
+    def __repr__(self) -> str:
+        raise self
+
+    __str__ = __repr__
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (RuntimeError("https://bob:hunter2@collector.example.com"), "https://bob:[REDACTED]@collector.example.com"),
+        (UnreadableError(), "UnreadableError"),
+    ],
+)
+def test_what_a_pipeline_raises_is_told_without_the_secrets_that_it_quotes(
+    error: Exception, told: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pipeline(sampler=ALWAYS_OFF) as made:
+        made.logs.add_log_record_processor(FailingProcessor(error))
+        made.emitter.emit_event(EVENT)
+    assert told in caplog.text
+    assert "hunter2" not in caplog.text
+
+
+def test_a_metric_whose_reading_raises_what_can_not_be_shown_is_counted(recorded: Recorded) -> None:
+    class Unreadable(RaisesWhenRead):
+        def __getitem__(self, name: str) -> object:
+            raise UnreadableError
+
+        __iter__ = keys = get = __getitem__  # type: ignore[assignment]
+
+    recorded.emitter.record_metric(Unreadable())  # type: ignore[arg-type]
+    assert TALLY.read().dropped == {"metrics": {INVALID: 1}}
 
 
 UNITS = {

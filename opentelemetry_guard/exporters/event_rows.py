@@ -147,7 +147,6 @@ def _refuse(error: Exception) -> None:
     log_once(
         _logger,
         logging.WARNING,
-        "security events in the pipeline that can't be read are dropped and counted; the first: "
-        f"{privacy.current().text(repr(error))}",
+        f"security events in the pipeline that can't be read are dropped and counted; the first: {privacy.told(error)}",
         cause="unreadable security events in the pipeline",
     )

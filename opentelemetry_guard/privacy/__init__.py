@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ..settings.privacy import PrivacySettings
     from .cleaning import Privacy
-    from .process import configure, current, reset
+    from .process import configure, current, reset, told
 
 _HOME = {
     "Privacy": ".cleaning",
@@ -27,6 +27,7 @@ _HOME = {
     "configure": ".process",
     "current": ".process",
     "reset": ".process",
+    "told": ".process",
 }
 
 
@@ -39,4 +40,4 @@ def __getattr__(name: str) -> object:
     return value
 
 
-__all__ = ["Privacy", "PrivacySettings", "configure", "current", "reset"]
+__all__ = ["Privacy", "PrivacySettings", "configure", "current", "reset", "told"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 
+from ..events.jsonsafe import safe_text
 from ..settings import late
 from ..settings.privacy import PrivacySettings
 from .cleaning import Privacy
@@ -46,6 +47,15 @@ def current() -> Privacy:
         with _lock:
             made = _current = _current or Privacy(PrivacySettings.resolve(**_keywords))
     return made
+
+
+def told(error: BaseException) -> str:
+    """Return somebody else's exception as it may be logged: without secrets, and whatever its own methods raise."""
+    try:
+        written = repr(error)
+    except Exception:  # noqa: BLE001  a stranger's __repr__ may raise anything, and there is a text for that case
+        written = type(error).__name__
+    return current().text(safe_text(written))
 
 
 def _settings_came_late() -> None:

@@ -18,6 +18,14 @@ _COLON, _SLASH, _AT = (
 _NO_DELIMITER = r"%(?!(?:25){0,8}(?:3[AaFf]|2[Ff3]|40))"
 _USER = re.compile(rf"(?<!file){_COLON}{_SLASH}{_SLASH}(?:[^\s/:@?#\"'<>\[\]&%]|{_NO_DELIMITER}){{0,200}}{_COLON}")
 _PORT = re.compile(r"[0-9]{1,5}(?=[/?#\s\"'`)\]}<>\\&|%]|[.,;:](?:\s|\Z)|\Z)")
+_STORE = re.compile(
+    r"(?:postgres(?:ql)?|cockroachdb|mysql|mariadb|mssql|sqlserver|oracle|db2|redis|rediss|valkey|mongodb|amqps?|nats|kafka"
+    r"|mqtts?|clickhouses?|cassandra|neo4j|bolt|couchbases?|memcached|snowflake|redshift|ldaps?|smtps?)(?:\+[\w.-]{1,32})?\Z",
+    re.IGNORECASE,
+)
+"""Schemes of what has no ``@`` behind its host, so that a password there may begin like a port: ``bob:123/S@db``."""
+_QUERY = re.compile(rf"(?:\?|%(?:25){{0,8}}3[Ff])[\w.-]{{1,64}}(?:=|%(?:25){{0,8}}3[Dd])|{_COLON}{_SLASH}{_SLASH}")
+_LONGEST_SCHEME = 48
 _END_OF_USERINFO = re.compile(_AT)
 _END_OF_WORD = re.compile(r"[\s\"'<>]|&[\w.-]{1,64}=")
 _END_OF_LINE = re.compile(r"[\r\n]")
@@ -35,7 +43,12 @@ def url_passwords(text: str) -> Iterator[Span]:
     ends = _Ends(text)
     while user is not None:
         begin = position = user.end()
-        if not _PORT.match(text, begin) and (end := ends.of(begin)) is not None:
+        if _PORT.match(text, begin):
+            scheme = text[max(0, user.start() - _LONGEST_SCHEME) : user.start()]
+            end = ends.near(begin) if _STORE.search(scheme) else None
+        else:
+            end = ends.of(begin)
+        if end is not None:
             position = end
             if end > begin:
                 yield begin, end
@@ -60,6 +73,13 @@ class _Ends:
             is_near = at - begin <= _LONGEST and at < self._line.after(begin)
             return at if is_near and not _USER.search(text, begin, at) else None
         return word if word == len(text) and word - begin >= _SHORTEST_CUT else None
+
+    def near(self, begin: int) -> int | None:
+        """Return the same for what may as well be a port: None where a path, a query or a text goes on behind it."""
+        at, word = self._at.after(begin), self._word.after(begin)
+        if at >= word or _QUERY.search(self._text, begin, at):
+            return None
+        return self._last_within_word(at, word)
 
     def _last_within_word(self, at: int, word: int) -> int:
         """Return the last ``@`` that may end the password, which may have some in it: a host has none."""

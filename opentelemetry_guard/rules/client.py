@@ -19,6 +19,7 @@ import orjson
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 from pydantic import ValidationError
 
+from .. import privacy
 from ..delivery.control import RULES, Control
 from ..delivery.outcome import RulesAnswer, Verdict
 from ..delivery.route import Route
@@ -319,8 +320,8 @@ class RulesClient:
                 old, subscriber.told = subscriber.told, rules
                 try:
                     subscriber.callback(old, DynamicRules() if rules is None else rules)
-                except Exception:
-                    _logger.exception("a callback for dynamic rules failed")
+                except Exception as error:  # noqa: BLE001  it is the application's code
+                    _logger.error("a callback for dynamic rules failed: %s", privacy.told(error))
 
 
 def _read(document: bytes, etag: str | None) -> _Known:

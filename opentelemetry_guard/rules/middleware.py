@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 from urllib.parse import quote
 
+from .. import privacy
 from .. import rules as client
 from ..decision.addresses import is_private, subscriber
 from ..decision.compiled_rules import LONGEST_USER_AGENT, CompiledRules, Decision
@@ -208,7 +209,7 @@ class GuardRulesMiddleware:
             log_once(
                 _logger,
                 logging.ERROR,
-                f"dynamic rules could not be enforced on a request, which passed: {error!r}",
+                f"dynamic rules could not be enforced on a request, which passed: {privacy.told(error)}",
                 cause="unenforced rules",
             )
             return None
@@ -264,7 +265,8 @@ class GuardRulesMiddleware:
             log_once(
                 _logger,
                 logging.ERROR,
-                f"the country_of of GuardRulesMiddleware fails, and rules on countries have no effect: {error!r}",
+                f"the country_of of GuardRulesMiddleware fails, and rules on countries have no effect: "
+                f"{privacy.told(error)}",
                 cause="failing country_of",
             )
             return None

@@ -200,6 +200,15 @@ DATABASE = f"postgres://bob:{SECRET}@db.example.com/shop"
             f"postgres://bob:{SECRET}{after}@db.example.com/shop"
             for after in ("/a", " b", "'", '"', "@", "12345" * 100)
         ),
+        *(
+            f"{scheme}://bob:{port}{sign}{SECRET}@db.example.com/shop"
+            for scheme, port, sign in (
+                *(("postgres", "123", sign) for sign in "/?#]"),
+                ("postgresql+asyncpg", "5432", "/"),
+                ("xpostgres", "123", "x/"),
+            )
+        ),
+        quote(f"postgres://bob:123/{SECRET}@db.example.com/shop", safe=""),
         quote(DATABASE),
         quote(DATABASE, safe=""),
         quote(quote(DATABASE, safe=""), safe=""),
@@ -464,6 +473,12 @@ ORDINARY = [
     "see http://localhost:8080, or write to bob@example.com",
     "http://[2001:db8::1]:8080/a@b",
     "http%3A%2F%2Fexample.com%3A8080%2Fa%40b",
+    "postgres://db:5432/shop?user=bob@example.com",
+    quote("postgres://db:5432/shop?user=bob@example.com", safe=""),
+    "redis://cache:6379/0 is down, write to bob@example.com",
+    "oci://registry:5000/shop@sha256:12",
+    "auth: Bearer\r\nHost: example.com\r\nAccept: */*",
+    "Proxy: basic\nHost: example.com",
     "[SQL: SELECT name FROM users WHERE id = ?]\n[parameters: (5,)]",
     "INSERT INTO users (name) VALUES ('bob')",
     "Duplicate entry 'bob' for key 'users.name'",
@@ -633,6 +648,14 @@ def test_addresses_are_hashed_under_the_key_wherever_they_are() -> None:
     for address in ("2001:db8::1", "198.51.100.2", "198.51.100.9"):
         assert address not in written
     assert Privacy(PrivacySettings(address_key="a key")).event(sent) == sent
+
+
+def test_the_name_of_the_next_header_is_no_token() -> None:
+    headers = "Host: example.com\r\nContent-Type: text/html\r\n"
+    for scheme in ("Bearer", "bearer", "Basic"):
+        for before in ("auth: ", "token=", "x-auth: ", ""):
+            assert text(f"{before}{scheme}\r\n{headers}").endswith(headers)
+    assert text(f"Proxy: Bearer\r\n {SECRET}\r\n{headers}") == f"Proxy: Bearer\r\n {MASK}\r\n{headers}"
 
 
 def test_any_address_of_a_log_message_is_hashed_where_a_key_is_set() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from fastapi import FastAPI
@@ -70,6 +71,24 @@ def test_a_body_and_attributes_that_are_no_texts_are_masked_at_any_depth(logged:
     logged.provider.get_logger("guard_core").emit(body=nested, attributes={"request": nested})
     assert SECRET not in logged.written
     assert logged.written.count("bob") == 2
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"text": "attack from 203.0.113.7", "note": "kept"},
+        {"outer": [{"text": "203.0.113.7 and 2001:db8::1"}], "note": "kept"},
+        ["kept", "attack from 203.0.113.7"],
+        "kept: attack from 203.0.113.7",
+    ],
+)
+def test_the_addresses_in_a_body_are_hashed_at_any_depth_where_a_key_is_set(logged: Logged, body: Any) -> None:
+    privacy.configure(address_key="key")
+    logged.provider.get_logger("guard_core").emit(body=body)
+    assert "ip-hmac-" in logged.written
+    assert "kept" in logged.written
+    assert "203.0.113.7" not in logged.written
+    assert "2001:db8::1" not in logged.written
 
 
 def test_other_loggers_are_the_applications(logged: Logged) -> None:

@@ -182,12 +182,13 @@ def test_what_fails_inside_the_rules_lets_the_request_pass(
     recorder: Recorder, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(*_: object) -> Any:
-        raise RuntimeError("broken")
+        raise RuntimeError("broken, password=hunter2")
 
     assert client(recorder, fail).get("/items/7").status_code == 200
     countries = client(recorder, DynamicRules(whitelist_countries=["DE"]), country_of=fail)
     assert countries.get("/items/7").status_code == 200
     assert [record.levelno for record in caplog.records] == [logging.ERROR] * 2
+    assert caplog.text.count("broken, password=[REDACTED]") == 2
 
 
 def test_what_rules_want_and_the_middleware_lacks_is_said_once(
