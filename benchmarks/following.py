@@ -1,7 +1,8 @@
 """What following and judging adds to one benign request: the same FastAPI application, with and without, in turn.
 
 Both have opentelemetry-instrumentation-fastapi around them with a recording
-span, as under ``opentelemetry-instrument``. The requests go through the ASGI
+span, as under ``opentelemetry-instrument``, and a Guard exporter hears what
+it measures. The requests go through the ASGI
 interface, so no server and no network is measured.
 """
 
@@ -13,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fastapi import FastAPI
+from opentelemetry.instrumentation import asgi
 from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk.metrics import MeterProvider
@@ -20,8 +22,10 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
 
 from opentelemetry_guard import Emitter
+from opentelemetry_guard.events.http_metrics import HttpMetrics
 from opentelemetry_guard.instrumentation import http as fastapi_apps
 from opentelemetry_guard.instrumentation.http import following as request_following
+from opentelemetry_guard.instrumentation.http import measuring
 from opentelemetry_guard.instrumentation.http import patches as application_patches
 from opentelemetry_guard.settings.instrumentation import GuardOptions
 
@@ -81,7 +85,11 @@ def _requests(app: FastAPI, loop: asyncio.AbstractEventLoop) -> Callable[[], Non
         }
         await app(scope, _receive, _send)
 
-    return lambda: loop.run_until_complete(one())
+    def several() -> None:
+        for _ in range(CALLS):
+            loop.run_until_complete(one())
+
+    return several
 
 
 def main() -> None:
@@ -89,6 +97,7 @@ def main() -> None:
     loop = asyncio.new_event_loop()
     tracers, meters = TracerProvider(shutdown_on_exit=False), MeterProvider([InMemoryMetricReader()])
     emitter = Emitter(LoggerProvider(shutdown_on_exit=False), tracers, meters)
+    exporter = HttpMetrics({}, {})
     judged = {}
     for name, options in (
         ("and derived events", GuardOptions(behavior=False)),
@@ -101,25 +110,28 @@ def main() -> None:
         fastapi_apps.uninstall()
     plain = _requests(_application(tracers, meters), loop)
     candidates = {"FastAPI and its instrumentation": plain, **judged}
-    seconds = compare(candidates, rounds=ROUNDS, calls=CALLS)
+    seconds = {name: each / CALLS for name, each in compare(candidates, rounds=ROUNDS).items()}
     show("one benign request, in process", seconds)
     first, *others = seconds.values()
     print("  added: " + ", ".join(f"{(other - first) * 1e6:.1f} us" for other in others))
+    assert exporter.read() is not None
     meters.shutdown()
     loop.close()
 
 
 def _judged(request: Callable[[], None], judge: Any) -> Callable[[], None]:
-    """Switch following on for the time of a request."""
+    """Switch following, judging and measuring on for the time of some requests."""
 
     def switched() -> None:
         application_patches._judge = judge
         request_following._observers = (judge,)
+        measuring.apply(asgi)
         try:
             request()
         finally:
             application_patches._judge = None
             request_following._observers = ()
+            measuring.remove()
 
     return switched
 

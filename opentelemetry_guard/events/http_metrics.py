@@ -15,7 +15,7 @@ import weakref
 from collections.abc import Mapping
 
 from opentelemetry.metrics import Histogram
-from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, MeterProvider
 from opentelemetry.sdk.metrics.export import AggregationTemporality, InMemoryMetricReader, MetricsData
 from opentelemetry.sdk.metrics.view import Aggregation
 from opentelemetry.sdk.resources import Resource
@@ -59,7 +59,12 @@ class HttpMetrics:
         with self._lock:
             if self._provider is None:
                 self._reader = InMemoryMetricReader(self._temporality, self._aggregation)
-                self._provider = MeterProvider([self._reader], resource=Resource.get_empty(), shutdown_on_exit=False)
+                self._provider = MeterProvider(
+                    [self._reader],
+                    resource=Resource.get_empty(),
+                    exemplar_filter=AlwaysOffExemplarFilter(),  # no row has one, and they cost every request
+                    shutdown_on_exit=False,
+                )
             if name not in self._instruments:
                 self._instruments[name] = self._provider.get_meter(SCOPE).create_histogram(name, unit)
             return self._instruments[name]
@@ -75,6 +80,11 @@ class HttpMetrics:
 
 _listening_lock = threading.Lock()
 _listening: tuple[weakref.ref[HttpMetrics], ...] = ()  # replaced whole under the lock, so that readers need none
+
+
+def is_heard() -> bool:
+    """Whether an exporter has listened, so that telling is worth a request's time."""
+    return bool(_listening)
 
 
 def record(name: str, unit: str, amount: float, attributes: Mapping[str, AttributeValue]) -> None:

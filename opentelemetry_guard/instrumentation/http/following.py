@@ -72,11 +72,17 @@ class FollowedRequest:
         self._began = time.perf_counter()
         self._held: list[_Held] = []
         self._answered = False
+        self._settled: tuple[str | None, ...] = ()
 
     @property
     def route(self) -> str | None:
         """The template of the route that answers, or would if no middleware had answered before; None without one."""
-        return self._route.template()
+        if not self._answered:
+            return self._route.template()
+        if not self._settled:
+            # Asking all routes is dear where none matches, and an answer that has begun comes from no other one.
+            self._settled = (self._route.template(),)
+        return self._settled[0]
 
     def enters(self, scope: Scope) -> None:
         """Learn of an application on the request's way; the first one has the whole route."""

@@ -25,8 +25,8 @@ from .routes import Route
 
 _logger = logging.getLogger(__name__)
 
-_KEY = "opentelemetry_guard.http_once"
-"""Key of a request's scope: its `_Measurements`."""
+_KEY = "opentelemetry_guard.measured"
+"""Key of a request's scope: whether a middleware around this one notes what is measured."""
 
 _INSTRUMENTS = (
     "duration_histogram_old",
@@ -51,42 +51,20 @@ _STABLE_INSTRUMENTS = frozenset(
     }
 )
 
+_Measured = dict[str, tuple[str, float, Mapping[str, AttributeValue]]]
+"""By an instrument's name: its unit, and the amount and attributes that it has recorded last."""
+
 _patches = Patches()
-
-
-class _Measurements:
-    """What was measured of one request; the outermost middleware ends last, and what it says replaces the others'."""
-
-    __slots__ = ("_by_instrument", "_route")
-
-    def __init__(self, scope: Scope) -> None:
-        self._route = Route(scope)
-        self._by_instrument: dict[str, tuple[str, float, Mapping[str, AttributeValue]]] = {}
-
-    def put(self, name: str, unit: str, amount: float, attributes: Mapping[str, AttributeValue]) -> None:
-        self._by_instrument[name] = (unit, amount, attributes)
-
-    def tell(self, scope: Scope) -> None:
-        """Tell what was measured, under the route of the request."""
-        if not self._by_instrument:
-            return
-        followed = request_following.followed(scope)
-        route = self._route.template() if followed is None else followed.route
-        for name, (unit, amount, attributes) in self._by_instrument.items():
-            kept = {key: value for key, value in attributes.items() if key in _KEPT}
-            if route is not None:
-                kept[semconv.HTTP_ROUTE if name in _STABLE_INSTRUMENTS else semconv.OLD_HTTP_TARGET] = route
-            http_metrics.record(name, unit, amount, kept)
-
-
-_current: ContextVar[_Measurements | None] = ContextVar("opentelemetry_guard_measurements", default=None)
+_current: ContextVar[_Measured | None] = ContextVar("opentelemetry_guard_measured", default=None)
 
 
 class _Heard:
-    """An instrument of the middleware, which notes what is recorded with it."""
+    """An instrument of the middleware, which notes what is recorded with it for the request under way."""
 
     def __init__(self, instrument: Any) -> None:
         self._instrument = instrument
+        self._name = getattr(instrument, "name", None)  # one that records nothing has none
+        self._unit = getattr(instrument, "unit", "")
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._instrument, name)
@@ -94,16 +72,12 @@ class _Heard:
     def record(
         self, amount: float, attributes: Mapping[str, AttributeValue] | None = None, *more: Any, **named: Any
     ) -> None:
-        """Record, and note it for the request under way."""
+        """Record, and note it."""
         self._instrument.record(amount, attributes, *more, **named)
-        measurements = _current.get()
-        if measurements is not None:
-            _survive(self._note, measurements, amount, attributes or {})
-
-    def _note(self, measurements: _Measurements, amount: float, attributes: Mapping[str, AttributeValue]) -> None:
-        name, unit = getattr(self._instrument, "name", None), getattr(self._instrument, "unit", "")
-        if isinstance(name, str):  # an instrument without one records nothing either
-            measurements.put(name, unit, amount, attributes)
+        measured = _current.get()
+        if measured is not None and self._name is not None:
+            # The outermost middleware ends last, and what it says replaces the others'.
+            measured[self._name] = (self._unit, amount, attributes or {})
 
 
 def apply(module: Any) -> None:
@@ -118,19 +92,21 @@ def remove() -> None:
 
 def _listened(call: AnyFunction) -> AnyFunction:
     async def __call__(self: Any, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] != "http" or not http_metrics.is_heard():
             await call(self, scope, receive, send)
             return
         _survive(_listen, self)
-        outer = scope.get(_KEY)
-        measurements = scope[_KEY] = outer or _Measurements(scope)
-        token = _current.set(measurements)
+        if _KEY in scope:
+            await call(self, scope, receive, send)
+            return
+        scope[_KEY] = True
+        route, measured = Route(scope), _Measured()
+        token = _current.set(measured)
         try:
             await call(self, scope, receive, send)
         finally:
             _current.reset(token)
-            if outer is None:
-                _survive(measurements.tell, scope)
+            _survive(_tell, scope, route, measured)
 
     return __call__
 
@@ -140,6 +116,19 @@ def _listen(middleware: Any) -> None:
         instrument = getattr(middleware, name, None)
         if instrument is not None and not isinstance(instrument, _Heard):
             setattr(middleware, name, _Heard(instrument))
+
+
+def _tell(scope: Scope, route: Route, measured: _Measured) -> None:
+    """Tell what was measured of a request, under its route."""
+    if not measured:
+        return
+    followed = request_following.followed(scope)
+    template = route.template() if followed is None else followed.route
+    for name, (unit, amount, attributes) in measured.items():
+        kept = {key: value for key, value in attributes.items() if key in _KEPT}
+        if template is not None:
+            kept[semconv.HTTP_ROUTE if name in _STABLE_INSTRUMENTS else semconv.OLD_HTTP_TARGET] = template
+        http_metrics.record(name, unit, amount, kept)
 
 
 def _survive(step: AnyFunction, *arguments: Any) -> None:
