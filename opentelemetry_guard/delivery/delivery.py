@@ -24,6 +24,7 @@ from ..queue.local import LocalQueue
 from ..queue.memory import MemoryQueue
 from ..settings.delivery import GuardConfig
 from .backoff import RetryPolicy
+from .body_limit import BodyLimit
 from .breaker import BreakerPolicy, BreakerState
 from .calls import Call, tell
 from .control import REPORTS
@@ -35,7 +36,7 @@ from .reporter import StatusReporter
 from .route import ROUTES, Route, RouteName
 from .sender import Equipment, Sender
 from .stats import DeliveryStats, sum_stats
-from .stores import distinct, earlier_stores, open_store, options_of, others, same_store
+from .stores import distinct, earlier_stores, file_beside, open_store, options_of, others, same_store
 from .transport import HTTPTransport, Transport
 
 if TYPE_CHECKING:
@@ -86,13 +87,14 @@ class Delivery:
         self._fallback = MemoryQueue(QueueOptions(config.destination, max_bytes=FALLBACK_BYTES))
         self._made_at = time.monotonic()
         self._flushed_at: float | None = None
+        self._rejection = (float("-inf"), "")  # when the backend last didn't keep what it took (monotonic), and why
         observed = weakref.WeakMethod(self._observed_stats)
         self._metrics = DeliveryMetrics(
             config.endpoint, config.destination, lambda: read() if (read := observed()) else None
         )
         self._custom_transport: Transport | None = None
         self._transport: Transport = HTTPTransport(config)
-        self._encoder = _encoder(config)
+        self._encoder = _encoder(config, self._queue)
         self._lease_seconds = options_of(config).lease_seconds
         self._routes = self._new_routes()
         self._is_known = False
@@ -147,7 +149,7 @@ class Delivery:
         # The shortest there was: the queues of before have theirs.
         self._lease_seconds = min(self._lease_seconds, options_of(config).lease_seconds)
         self._metrics.follow(config.endpoint, config.destination)
-        self._encoder = _encoder(config)
+        self._encoder = _encoder(config, self._queue)
         self._start_over()
 
     def use_transport(self, transport: Transport | None) -> None:
@@ -333,7 +335,7 @@ class Delivery:
     def status(self) -> AgentStatus:
         """Return how the delivery is doing, in the words of `AgentStatus`; `errors` says what a person can do."""
         # Imported here: pydantic is loaded for nobody who only delivers.
-        from .status import Reading, Trends, assess
+        from .status import LATELY_SECONDS, Reading, Trends, assess
 
         stats = self.stats()
         now = time.monotonic()
@@ -357,6 +359,7 @@ class Delivery:
                 lost,
                 unenforced(),
                 died,
+                self._rejection[1] if now - self._rejection[0] < LATELY_SECONDS else None,
             )
         )
 
@@ -365,6 +368,8 @@ class Delivery:
         self._metrics.observe(route, seconds, outcome)
         if route in KINDS and outcome.verdict is Verdict.ACCEPTED:
             self._flushed_at = time.time()
+            if outcome.rejected:
+                self._rejection = (time.monotonic(), outcome.reason)
         if route == "status" and outcome.verdict is Verdict.ACCEPTED:
             self._is_known = True
         state = (self._routes[route].breaker.state, outcome.verdict in (Verdict.RETRY, Verdict.MISCONFIGURED))
@@ -483,7 +488,7 @@ def breaker_policy(config: GuardConfig) -> BreakerPolicy:
     )
 
 
-def _encoder(config: GuardConfig) -> Encoder:
+def _encoder(config: GuardConfig, queue: DeliveryQueue) -> Encoder:
     envelope = Envelope(config.encryption_key) if config.encryption_key else None
     return Encoder(
         config.project_id,
@@ -493,4 +498,5 @@ def _encoder(config: GuardConfig) -> Encoder:
         config.batch_size,
         config.guard_version,
         config.guard_core_version,
+        BodyLimit(config.max_body_bytes, file_beside(queue, "body-limit")),
     )

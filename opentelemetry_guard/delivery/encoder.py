@@ -9,7 +9,6 @@ import zlib
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from typing import cast
 
 import orjson
 
@@ -18,14 +17,13 @@ from ..events.jsonsafe import json_safe
 from ..queue.base import Batch, Kind
 from ..settings.delivery import Compression
 from ..version import __version__
+from .body_limit import BodyLimit
 from .envelope import Envelope
 
 NO_PROJECT = "default"
 """The `project_id` of a body that was encoded when there was no project."""
 GZIP_LEVEL = 1
 """Level 6 takes two and a half times as long for rows like these and saves an eighth."""
-MAX_BODY = 1024 * 1024
-"""Bytes of an uncompressed body beyond which its rows are spread over several batches."""
 
 
 @cache
@@ -42,7 +40,11 @@ def new_batch_id() -> str:
 
 
 class Encoder:
-    """Makes batches for one project, and reads them again."""
+    """Makes batches for one project, and reads them again.
+
+    A body is a head, the rows as JSON, and a tail: rows are encoded once each,
+    and what a body has room for is known before it is put together.
+    """
 
     def __init__(
         self,
@@ -53,6 +55,7 @@ class Encoder:
         max_rows: int = 1000,
         guard_version: str | None = None,
         guard_core_version: str | None = None,
+        limit: BodyLimit | None = None,
     ) -> None:
         """Make an encoder.
 
@@ -64,42 +67,54 @@ class Encoder:
             max_rows: rows of one batch at most.
             guard_version: release of fastapi-guard that bodies name; None is the installed one.
             guard_core_version: release of guard-core that bodies name; None is the installed one.
+            limit: how large a body may be; the default's.
         """
         self._project_id = project_id or NO_PROJECT
         self._compression = compression
         self._envelope = envelope
         self._gzip_from = gzip_from
         self.max_rows = max_rows
-        self._guard_version = guard_version
-        self._guard_core_version = guard_core_version
+        self._versions = {
+            "agent_version": __version__,
+            "guard_version": guard_version or _installed("fastapi-guard"),
+            "guard_core_version": guard_core_version or _installed("guard-core"),
+        }
+        self.limit = limit or BodyLimit()
 
-    def encode(
-        self, kind: Kind, rows: Sequence[Row], max_body: int = MAX_BODY, created_at: float | None = None
-    ) -> list[Batch]:
-        """Return the batches for `rows`: one, or several where one body would pass `max_body` bytes.
+    def encode(self, kind: Kind, rows: Sequence[Row], created_at: float | None = None) -> list[Batch]:
+        """Return the batches for `rows`: as few as their number and the limit of a body allow.
 
-        Rows that come from older batches keep their age by `created_at` (Unix
-        seconds): their place in the queue, and its oldest entry, depend on it.
+        A single row that is larger than that is a batch of its own. Rows that
+        come from older batches keep their age by `created_at` (Unix seconds):
+        their place in the queue, and its oldest entry, depend on it.
         """
-        if not rows:
-            return []
-        if len(rows) > self.max_rows:
-            parts = [rows[start : start + self.max_rows] for start in range(0, len(rows), self.max_rows)]
-            return [batch for part in parts for batch in self.encode(kind, part, max_body, created_at)]
-        batch_id = new_batch_id()
-        now = time.time_ns()
-        body = self._body(kind, rows, batch_id, format_nanoseconds(now))
-        if len(body) > max_body and len(rows) > 1:
-            spread = _parts(rows, self._room(max_body))
-            return [batch for part in spread for batch in self.encode(kind, part, max_body, created_at)]
-        encoding = ""
-        # Ciphertext in base64 shrinks by a quarter at best, which is not worth its cost.
-        if self._compression == "gzip" and len(body) >= self._gzip_from and self._envelope is None:
-            body, encoding = gzip.compress(body, GZIP_LEVEL), "gzip"
-        encrypted = self._envelope is not None
-        return [
-            Batch(batch_id, kind, len(rows), body, encoding, encrypted, now / 1e9 if created_at is None else created_at)
-        ]
+        return self.join(kind, [(_dumps(row), 1) for row in rows], created_at)
+
+    def pieces(self, batch: Batch) -> list[Piece]:
+        """Return a batch's rows for `join`: as the JSON that they are already, where a body has room for all of them.
+
+        Raises:
+            ValueError: the body is not what `encode` makes, or was encrypted with a key that we don't have.
+        """
+        encoded = self._encoded_rows(batch)
+        if encoded is not None and len(encoded) <= self._room(batch.kind) and batch.rows <= self.max_rows:
+            return [(encoded, batch.rows)]
+        return [(_dumps(row), 1) for row in self.rows(batch)]
+
+    def join(self, kind: Kind, pieces: Sequence[Piece], created_at: float | None) -> list[Batch]:
+        """Return as few batches as have room for the pieces, in their order, that are as old as `created_at`."""
+        room = self._room(kind)
+        batches: list[Batch] = []
+        parts: list[bytes] = []
+        size = rows = 0
+        for piece, number in pieces:
+            if parts and (size + len(piece) > room or rows + number > self.max_rows):
+                batches.append(self._batch(kind, b",".join(parts), rows, created_at))
+                parts, size, rows = [], 0, 0
+            parts.append(piece)
+            size += len(piece) + 1
+            rows += number
+        return [*batches, self._batch(kind, b",".join(parts), rows, created_at)] if parts else batches
 
     def rows(self, batch: Batch) -> list[Row]:
         """Return the rows of a batch that was encoded here or by a sibling.
@@ -107,11 +122,7 @@ class Encoder:
         Raises:
             ValueError: the body is not what `encode` makes, or was encrypted with a key that we don't have.
         """
-        document = orjson.loads(plain_body(batch))
-        if batch.encrypted and isinstance(document, dict):
-            if self._envelope is None:
-                raise ValueError(f"batch {batch.batch_id} is encrypted, and there is no key")
-            document = orjson.loads(self._envelope.open(str(document.get("encrypted_payload"))))
+        document = orjson.loads(self._content(batch))
         rows = document.get(batch.kind) if isinstance(document, dict) else None
         if not isinstance(rows, list):
             raise ValueError(f"batch {batch.batch_id} holds no {batch.kind}")
@@ -119,34 +130,69 @@ class Encoder:
             raise ValueError(f"batch {batch.batch_id} holds {len(rows)} {batch.kind} and was stored as {batch.rows}")
         return rows
 
+    def _content(self, batch: Batch) -> bytes:
+        """Return the JSON that has a batch's rows."""
+        body = plain_body(batch)
+        if not batch.encrypted:
+            return body
+        if self._envelope is None:
+            raise ValueError(f"batch {batch.batch_id} is encrypted, and there is no key")
+        document = orjson.loads(body)
+        return self._envelope.open(str(document.get("encrypted_payload") if isinstance(document, dict) else None))
+
+    def _encoded_rows(self, batch: Batch) -> bytes | None:
+        """Return a batch's rows as the JSON between the brackets of their list; None where it is not as we make it."""
+        content, (before, after) = self._content(batch), _FRAMES[batch.kind]
+        _, found, rows = content.partition(before)
+        return rows.removesuffix(after) if found and rows.endswith(after) else None
+
     def is_current(self, batch: Batch) -> bool:
         """Whether a batch may be sent as it is.
 
-        Not so when it waited in plain text and is to be encrypted by now, or
-        waited for a project and there is one by now. (An encrypted body names no project: the header does.)
+        Not so when it is larger than a body may be by now, when it waited in
+        plain text and is to be encrypted, or waited for a project and there
+        is one. (An encrypted body names no project: the header does.)
         """
+        if batch.rows > 1 and plain_size(batch) >= self.limit.bound:
+            return False
         if batch.encrypted:
             return True
         return self._envelope is None and (self._project_id == NO_PROJECT or not _names_no_project(batch))
 
-    def _room(self, max_body: int) -> int:
-        """Return the bytes of rows that a body of `max_body` bytes has room for."""
-        room = max_body - 1024
-        return room if self._envelope is None else room * 3 // 4  # base64 makes four bytes of three
+    def _room(self, kind: Kind) -> int:
+        """Return the bytes of encoded rows that a body has room for."""
+        room = self.limit.bound - 1 - len(self._body(kind, new_batch_id(), time.time_ns(), b""))
+        # Base64 makes four bytes of three, and fills up the last four.
+        return room if self._envelope is None else (room - 4) * 3 // 4
 
-    def _body(self, kind: Kind, rows: Sequence[Row], batch_id: str, created_at: str) -> bytes:
-        content = {"events": rows if kind == "events" else [], "metrics": rows if kind == "metrics" else []}
-        versions = {
-            "agent_version": __version__,
-            "guard_version": self._guard_version or _installed("fastapi-guard"),
-            "guard_core_version": self._guard_core_version or _installed("guard-core"),
-        }
+    def _batch(self, kind: Kind, encoded: bytes, rows: int, created_at: float | None) -> Batch:
+        batch_id, now = new_batch_id(), time.time_ns()
+        body, encoding = self._body(kind, batch_id, now, encoded), ""
+        # Ciphertext in base64 shrinks by a quarter at best, which is not worth its cost.
+        if self._compression == "gzip" and len(body) >= self._gzip_from and self._envelope is None:
+            body, encoding = gzip.compress(body, GZIP_LEVEL), "gzip"
+        age = now / 1e9 if created_at is None else created_at
+        return Batch(batch_id, kind, rows, body, encoding, self._envelope is not None, age)
+
+    def _body(self, kind: Kind, batch_id: str, nanoseconds: int, encoded: bytes) -> bytes:
+        before, after = _FRAMES[kind]
+        content = before + encoded + after
         if self._envelope is not None:
-            sealed = self._envelope.seal(_dumps(content))
-            return orjson.dumps({"encrypted_payload": sealed, "batch_id": batch_id, **versions})
+            sealed = self._envelope.seal(b"{" + content)
+            return orjson.dumps({"encrypted_payload": sealed, "batch_id": batch_id, **self._versions})
+        created_at = format_nanoseconds(nanoseconds)
         head = {"project_id": self._project_id, "batch_id": batch_id, "created_at": created_at, "compressed": False}
-        return _dumps({**head, **versions, **content})
+        return _dumps({**head, **self._versions})[:-1] + b"," + content
 
+
+Piece = tuple[bytes, int]
+"""Rows as JSON, with commas between them, and how many they are."""
+
+_FRAMES: Mapping[Kind, tuple[bytes, bytes]] = {
+    "events": (b'"events":[', b'],"metrics":[]}'),
+    "metrics": (b'"events":[],"metrics":[', b"]}"),
+}
+"""What stands before and after the rows. No text can look like it: within a string a quote is escaped."""
 
 _HEAD_WITHOUT_PROJECT = orjson.dumps({"project_id": NO_PROJECT})[:-1]
 
@@ -177,33 +223,17 @@ def plain_body(batch: Batch) -> bytes:
         raise ValueError(f"batch {batch.batch_id} can't be decompressed: {error}") from error
 
 
-def _parts(rows: Sequence[Row], room: int) -> list[list[Row]]:
-    """Spread rows over as few parts as hold `room` bytes each; a larger row is a part of its own.
+def plain_size(batch: Batch) -> int:
+    """Return the bytes of a batch's body without its compression, without decompressing it.
 
-    Each row is encoded once here, and goes on as the JSON that it is.
+    The last four bytes of a gzip member tell it (RFC 1952, section 2.3.1).
     """
-    parts: list[list[Row]] = []
-    left = 0
-    for row in rows:
-        encoded = _dumps({"row": [row]})[len(b'{"row":[') : -len(b"]}")]
-        if not parts or len(encoded) >= left:
-            parts.append([])
-            left = room
-        left -= len(encoded) + 1
-        parts[-1].append(cast("Row", orjson.Fragment(encoded)))
-    return parts
+    return int.from_bytes(batch.body[-4:], "little") if batch.content_encoding == "gzip" else len(batch.body)
 
 
 def _dumps(document: Mapping[str, object]) -> bytes:
     try:
         return orjson.dumps(document)
     except (TypeError, orjson.JSONEncodeError):
-        # A record of somebody else's making carries a value that JSON has no form for. Row by row, since the bounds of
-        # `json_safe` are those of one row.
-        safe = {
-            key: [row if isinstance(row, orjson.Fragment) else json_safe(row) for row in value]
-            if isinstance(value, list)
-            else value
-            for key, value in document.items()
-        }
-        return orjson.dumps(safe)
+        # A record of somebody else's making carries a value that JSON has no form for.
+        return orjson.dumps(json_safe(document))

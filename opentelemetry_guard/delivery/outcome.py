@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from email.utils import parsedate_to_datetime
 from enum import Enum
 
 import orjson
@@ -44,6 +45,13 @@ class Outcome:
     bounded text that holds no secret; `retry_after` is in seconds. For a
     verdict of MISCONFIGURED, `remedy` says what a person can do, and
     `may_pass` that it may also pass by itself (a maintenance page).
+
+    Of an accepted batch the backend may not have kept every row:
+    `invalid_timestamps` counts the events that it has dropped for their
+    timestamps, `processed` the rows that it has kept, None where it does not
+    say. `server_time` is its clock in Unix seconds, None where it is not told.
+    `rejected` says what the sender has made of that: rows by the reason of
+    the ledger, with the cause in `reason`.
     """
 
     verdict: Verdict
@@ -53,6 +61,10 @@ class Outcome:
     timed_out: bool = False
     remedy: str = ""
     may_pass: bool = False
+    invalid_timestamps: int = 0
+    processed: int | None = None
+    server_time: float | None = None
+    rejected: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def text(self) -> str:
@@ -78,7 +90,7 @@ def judge(status: int, headers: Mapping[str, str], body: bytes) -> Outcome:
     if status in (201, 202, 204) and not body.strip():
         return Outcome(Verdict.ACCEPTED, status)
     if 200 <= status < 300:
-        return _judge_success(status, body, reason, retry_after)
+        return replace(_judge_success(status, body, reason, retry_after), server_time=_server_time(headers))
     if is_retryable(status):
         return Outcome(Verdict.RETRY, status, reason, retry_after)
     if status == 413:
@@ -126,9 +138,34 @@ def _judge_success(status: int, body: bytes, reason: str, retry_after: float | N
     except orjson.JSONDecodeError:
         # A captive portal or a proxy answers 200 as well: only JSON proves that the backend has the batch.
         return Outcome(Verdict.RETRY, status, f"the answer is not the backend's JSON: {reason[:120]!r}", retry_after)
-    if isinstance(answer, dict) and (answer.get("success") is False or answer.get("errors")):
+    if not isinstance(answer, dict):
+        return Outcome(Verdict.ACCEPTED, status)
+    dropped = _count(answer, "events_dropped_invalid_timestamp") or 0
+    received = _total(answer, "events_received", "metrics_received")
+    processed = _total(answer, "events_processed", "metrics_processed")
+    # Errors that only explain what was dropped ask for no other try: it would bring what was processed twice.
+    explained = dropped > 0 and processed is not None and processed + dropped == received
+    if answer.get("success") is False or (answer.get("errors") and not explained):
         return Outcome(Verdict.PARTIAL, status, reason, retry_after)
-    return Outcome(Verdict.ACCEPTED, status)
+    return Outcome(Verdict.ACCEPTED, status, invalid_timestamps=dropped, processed=processed)
+
+
+def _total(answer: Mapping[str, object], *names: str) -> int | None:
+    """Return the sum of the counts that an answer has under these names, None where it has none."""
+    counts = [count for name in names if (count := _count(answer, name)) is not None]
+    return sum(counts) if counts else None
+
+
+def _count(answer: Mapping[str, object], name: str) -> int | None:
+    count = answer.get(name)
+    return count if isinstance(count, int) and not isinstance(count, bool) and count >= 0 else None
+
+
+def _server_time(headers: Mapping[str, str]) -> float | None:
+    try:
+        return parsedate_to_datetime(headers["date"]).timestamp()
+    except (LookupError, ValueError, TypeError, OverflowError):
+        return None
 
 
 _CUT_VERDICT = re.compile(rb'\s*\{\s*"(?:detail|errors)"\s*:\s*[\[{"]')

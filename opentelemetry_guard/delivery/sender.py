@@ -11,17 +11,19 @@ import heapq
 import logging
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 
 from ..events.codec import Row
-from ..queue.base import KINDS, Batch, DeadLetter, DeliveryQueue, Kind, Lease
+from ..queue.base import DROPPED_TIMESTAMP, KINDS, Batch, DeadLetter, DeliveryQueue, Kind, Lease
 from ..settings.once import log_once
 from .backoff import RetryPolicy
-from .encoder import Encoder
+from .encoder import Encoder, Piece, plain_size
 from .outcome import Outcome, Verdict, as_unproven
+from .rejection import untimely, with_rejections
 from .route import Route
 from .source import Source
 from .transport import Transport
@@ -34,10 +36,10 @@ TURN_SECONDS = 0.2
 """Seconds in which a turn ends that makes no request."""
 UNAVAILABLE_SECONDS = 1.0
 """Seconds after which a queue that failed is tried again."""
+REMEMBERED_BATCHES = 1000
+"""Batches without an answer that are remembered, since they may have arrived."""
 BACKLOG_TURN = 4
 """Every fourth batch is the oldest instead of the newest, and may be one that a dead process left behind."""
-MERGE_BODY = 4 * 1024 * 1024
-"""Bytes of the uncompressed body of a merged request at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,7 @@ class Sender:
     def _reset(self) -> None:
         self._renewed_at = 0.0
         self._turns = 1
+        self._unanswered: OrderedDict[str, None] = OrderedDict()  # batches that may have arrived
         self._due: list[float] = []  # a heap of the times (monotonic) at which deferred batches come due
         self._give_up_at = float("inf")  # monotonic; a request that is begun ends by then
         self._condition = threading.Condition()
@@ -240,6 +243,7 @@ class Sender:
         """Send at most one batch. Return 0 to be called again at once, seconds to wait, or None to wait for `wake`."""
         self._take_equipment()
         self._hurry_once()
+        self._equipment.encoder.limit.refresh()
         busy = self._equipment.upkeep()
         sources = [source for source in self._sources if source.open()]
         now = time.monotonic()
@@ -314,10 +318,14 @@ class Sender:
             self._pass_on(error)
 
     def _deliver(self, source: Source, route: Route, lease: Lease) -> None:
-        batch = lease.batch
+        batch, limit = lease.batch, self._equipment.encoder.limit
+        size = plain_size(batch)
+        if batch.rows == 1 and limit.refuses(size):
+            self._bury(source, batch, Outcome(Verdict.TOO_LARGE, 413, f"its body has {size} bytes, more than is taken"))
+            return
         route.begin(time.monotonic())
         outcome = self._send(batch)
-        answered_at = time.monotonic()
+        answered_at, text = time.monotonic(), outcome.reason
         if batch.encrypted and outcome.reason:
             # An answer may quote the rows that it refuses, and what is encrypted is not to be found in clear anywhere.
             outcome = replace(outcome, reason="the answer's text is not kept where rows are encrypted")
@@ -326,7 +334,9 @@ class Sender:
         match outcome.verdict:
             case Verdict.ACCEPTED:
                 self._has_delivered = True
-                source.acknowledge(batch)
+                limit.taken(size)
+                outcome = with_rejections(outcome, batch, batch.batch_id in self._unanswered)
+                self._acknowledge(source, batch, outcome)
             case Verdict.RETRY:
                 # The batch steps aside for a while, so that one that the backend chokes on can't hold up the others.
                 self._defer(source, batch, self._delay(lease.attempts + 1), lease.refusals)
@@ -335,12 +345,55 @@ class Sender:
             case Verdict.PARTIAL if lease.refusals + 1 < self._equipment.retry.attempts:
                 pause = max(self._delay(lease.refusals + 1), outcome.retry_after or 0.0)
                 self._defer(source, batch, pause, lease.refusals + 1)
-            case Verdict.TOO_LARGE | Verdict.REFUSED if batch.rows > 1:
-                self._split(source, batch, outcome)
-            case _:
+            case Verdict.TOO_LARGE | Verdict.REFUSED:
+                if outcome.verdict is Verdict.TOO_LARGE:
+                    limit.refused(size, text)
+                if batch.rows > 1:
+                    self._split(source, batch, outcome)
+                else:
+                    self._bury(source, batch, outcome)
+            case Verdict.PARTIAL:
                 self._bury(source, batch, outcome)
+        self._remember(batch, outcome)
         # Last, since it tells the application's own instruments: whatever they do, the batch has been dealt with.
         route.settle(outcome, answered_at, batch)
+
+    def _remember(self, batch: Batch, outcome: Outcome) -> None:
+        """Note whether a batch may have arrived although nobody said so."""
+        if outcome.verdict is Verdict.PARTIAL or (
+            outcome.verdict is Verdict.RETRY and outcome.status not in (429, 503)
+        ):
+            self._unanswered[batch.batch_id] = None
+            while len(self._unanswered) > REMEMBERED_BATCHES:
+                self._unanswered.popitem(last=False)
+        else:
+            self._unanswered.pop(batch.batch_id, None)
+
+    def _acknowledge(self, source: Source, batch: Batch, outcome: Outcome) -> None:
+        """Say that a batch is delivered; of the rows that the backend has not kept, those that are known die."""
+        rejected = dict(outcome.rejected)
+        letters: list[DeadLetter] = []
+        if rejected:
+            log_once(
+                _logger,
+                logging.WARNING,
+                f"the Guard backend does not keep all {batch.kind} that it takes: {outcome.reason}",
+                cause=f"the backend rejects {batch.kind} as {', '.join(rejected)}",
+            )
+        if dropped := rejected.get(DROPPED_TIMESTAMP):
+            now = time.time() if outcome.server_time is None else outcome.server_time
+            if found := untimely(self._rows(batch), dropped, now):
+                del rejected[DROPPED_TIMESTAMP]
+                parts = self._equipment.encoder.encode(batch.kind, found, batch.created_at)
+                letters = [DeadLetter(part, outcome.status, outcome.reason, time.time()) for part in parts]
+        source.acknowledge(batch, rejected, letters)
+
+    def _rows(self, batch: Batch) -> list[Row]:
+        """Return a batch's rows, none where they can't be read."""
+        try:
+            return self._equipment.encoder.rows(batch)
+        except ValueError:
+            return []
 
     def _send(self, batch: Batch) -> Outcome:
         try:
@@ -365,11 +418,12 @@ class Sender:
 
     def _encode_again(self, source: Source, route: Route, leases: Sequence[Lease]) -> None:
         """Put one batch in the place of several small ones never sent, or of one that is not as it is to be sent."""
-        rows: list[Row] = []
+        encoder = self._equipment.encoder
+        pieces: list[Piece] = []
         readable: list[Batch] = []
         for lease in leases:
             try:
-                rows += self._equipment.encoder.rows(lease.batch)
+                pieces += encoder.pieces(lease.batch)
                 readable.append(lease.batch)
             except ValueError as error:
                 if len(leases) == 1:
@@ -379,31 +433,37 @@ class Sender:
                     self._defer(source, lease.batch, 0.0, lease.refusals)
         if not readable:
             return
-        oldest = min(batch.created_at for batch in readable)
-        merged = self._equipment.encoder.encode(readable[0].kind, rows, MERGE_BODY, oldest)
+        merged = encoder.join(readable[0].kind, pieces, min(batch.created_at for batch in readable))
         # They stay in flight and go out in this turn: put back, they would wait behind whatever has come meanwhile.
         if source.replace(readable, merged, in_flight=True):
             for batch in merged:
                 now = time.monotonic()
-                if route.ready_at(now) <= now:
+                if route.ready_at(now) > now:
+                    self._defer(source, batch, 0.0, 0)
+                elif encoder.is_current(batch):
                     self._deliver(source, route, Lease(batch))
                 else:
-                    self._defer(source, batch, 0.0, 0)
+                    # What came back for one of them has taught that the others are too large as well.
+                    self._encode_again(source, route, [Lease(batch)])
 
     def _split(self, source: Source, batch: Batch, outcome: Outcome) -> None:
-        """Put two halves in the place of a batch, each with a `batch_id` of its own."""
+        """Put in the place of a batch those that its rows make under the limit, each with a `batch_id` of its own.
+
+        Where it is within the limit, they are its two halves.
+        """
+        encoder = self._equipment.encoder
         try:
-            rows = self._equipment.encoder.rows(batch)
+            rows = encoder.rows(batch)
         except ValueError as error:
             self._bury(source, batch, Outcome(outcome.verdict, outcome.status, f"{outcome.reason} ({error})"))
             return
-        middle = len(rows) // 2
-        halves = [
-            half
-            for part in (rows[:middle], rows[middle:])
-            for half in self._equipment.encoder.encode(batch.kind, part, MERGE_BODY, batch.created_at)
+        middle = len(rows) if plain_size(batch) >= encoder.limit.bound else len(rows) // 2
+        parts = [
+            part
+            for half in (rows[:middle], rows[middle:])
+            for part in encoder.encode(batch.kind, half, batch.created_at)
         ]
-        source.replace([batch], halves)
+        source.replace([batch], parts)
 
     def _bury(self, source: Source, batch: Batch, outcome: Outcome) -> None:
         log_once(

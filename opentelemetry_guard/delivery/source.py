@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 from ..queue.base import Batch, DeadLetter, DeliveryQueue, Kind, Lease
@@ -69,9 +69,11 @@ class Source:
         if not self.failing:
             self._attempt(lambda: self._queue.renew(time.time()), None)
 
-    def acknowledge(self, batch: Batch) -> None:
-        """Say that a batch is delivered."""
-        self._move(lambda: self._queue.acknowledge(batch.batch_id))
+    def acknowledge(self, batch: Batch, rejected: Mapping[str, int], letters: Sequence[DeadLetter]) -> None:
+        """Say that a batch is delivered, but for rows that were rejected for a reason or are dead letters."""
+        # A user's own store needs to know of rejected rows only where there are some.
+        more = (rejected, letters) if rejected or letters else ()
+        self._move(lambda: self._queue.acknowledge(batch.batch_id, *more))
 
     def defer(self, batch: Batch, seconds: float, refusals: int) -> None:
         """Put a batch back for so many seconds, from the moment when the store takes it."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Literal
 
 from ..events.tally import SWITCHED_OFF
 from ..models import AgentState, AgentStatus
-from ..queue.base import DROPPED_PURGED, KINDS
+from ..queue.base import DROPPED_PURGED, DROPPED_REJECTED, DROPPED_TIMESTAMP, KINDS
 from .breaker import BreakerState
 from .route import RouteName
 from .stats import DeliveryStats, RouteStats
@@ -49,6 +49,7 @@ class Reading:
         lost_lately: rows that this process lost before the queue in that time.
         unenforced: what of dynamic rules is not enforced, in words.
         sender_died: whether the thread that sends had ended although nobody ended it.
+        rejection: why the backend has lately not kept rows that it took, None where it has kept all.
     """
 
     stats: DeliveryStats
@@ -63,6 +64,7 @@ class Reading:
     lost_lately: int = 0
     unenforced: tuple[str, ...] = ()
     sender_died: bool = False
+    rejection: str | None = None
 
 
 class Lately:
@@ -98,15 +100,19 @@ class Trends:
         """Return by how many rows those that were dropped, dead-lettered and lost before the queue have risen."""
         ledgers = stats.ledger.values()
         return (
-            self._dropped.rise(sum(_rows(ledger.dropped, but=DROPPED_PURGED) for ledger in ledgers), now),
+            self._dropped.rise(sum(_rows(ledger.dropped, _TOLD_OTHERWISE) for ledger in ledgers), now),
             self._refused.rise(sum(ledger.dead_lettered for ledger in ledgers), now),
-            self._lost.rise(sum(_rows(lost, but=SWITCHED_OFF) for lost in stats.process.dropped.values()), now),
+            self._lost.rise(sum(_rows(lost, {SWITCHED_OFF}) for lost in stats.process.dropped.values()), now),
         )
 
 
-def _rows(reasons: Mapping[str, int], but: str) -> int:
-    """Add up the rows of all reasons but one, which is what somebody wanted."""
-    return sum(rows for reason, rows in reasons.items() if reason != but)
+_TOLD_OTHERWISE = frozenset({DROPPED_PURGED, DROPPED_TIMESTAMP, DROPPED_REJECTED})
+"""Reasons that are no loss of ours: what somebody wanted, and what the backend has decided."""
+
+
+def _rows(reasons: Mapping[str, int], but: Set[str]) -> int:
+    """Add up the rows of all reasons but some."""
+    return sum(rows for reason, rows in reasons.items() if reason not in but)
 
 
 def assess(reading: Reading) -> AgentStatus:
@@ -127,7 +133,7 @@ def assess(reading: Reading) -> AgentStatus:
         status=state,
         uptime=reading.uptime,
         events_sent=events.delivered,
-        events_failed=events.dead_lettered + sum(events.dropped.values()) + _rows(lost, but=SWITCHED_OFF),
+        events_failed=events.dead_lettered + sum(events.dropped.values()) + _rows(lost, {SWITCHED_OFF}),
         buffer_size=sum(ledger.queued + ledger.in_flight for ledger in reading.stats.ledger.values()),
         last_flush=None if reading.last_flush is None else datetime.fromtimestamp(reading.last_flush, timezone.utc),
         errors=[text[:MAX_ERROR] for _, text in problems[:MAX_ERRORS]],
@@ -146,6 +152,8 @@ def _problems(reading: Reading) -> Iterator[Problem]:
             "degraded",
             f"the backend has refused {reading.refused_lately} rows lately; they are dead letters, with its answer",
         )
+    if reading.rejection is not None:
+        yield "degraded", f"the backend does not keep all rows that it takes: {reading.rejection}"
     for problem in reading.unenforced:
         yield "degraded", f"dynamic rules: {problem}"
     if reading.lost_lately:

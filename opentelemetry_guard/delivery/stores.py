@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from pathlib import Path
 
 from ..queue.base import DeliveryQueue, QueueOptions, QueueUnavailable
 from ..queue.memory import MemoryQueue
@@ -80,8 +81,18 @@ def others(queues: Iterable[DeliveryQueue], than: Iterable[DeliveryQueue]) -> It
     return (queue for queue in queues if _store(queue) not in known)
 
 
+def file_beside(queue: DeliveryQueue, name: str) -> Path | None:
+    """Return the path of a small file that goes with a queue; None where the queue has no file itself."""
+    local = _local(queue)
+    return local.path.with_name(f"{local.path.name}.{name}") if isinstance(local, SqliteQueue) else None
+
+
+def _local(queue: DeliveryQueue) -> object:
+    # Redis's store has one on this machine; named so, since importing it is left to who uses it.
+    return getattr(queue, "local", queue)
+
+
 def _store(queue: DeliveryQueue) -> object:
     """Return what two queues of one store have in common: the file, else the object itself."""
-    # Redis's store has one on this machine; named so, since importing it is left to who uses it.
-    local = getattr(queue, "local", queue)
+    local = _local(queue)
     return local.path if isinstance(local, SqliteQueue) else id(local)

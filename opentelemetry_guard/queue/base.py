@@ -43,6 +43,10 @@ DROPPED_STORE_REMOVED = "store_removed"
 """Reason of rows whose store somebody removed or replaced while they were in it."""
 DROPPED_CORRUPT = "corrupt"
 """Reason of batches whose stored bytes no longer match their checksum."""
+DROPPED_TIMESTAMP = "invalid_timestamp"
+"""Reason of events that the backend has dropped for their timestamps, where it can't be told which ones they are."""
+DROPPED_REJECTED = "rejected_by_backend"
+"""Reason of rows that the backend says it has not processed, without saying which and why."""
 
 
 class QueueUnavailable(Exception):
@@ -201,8 +205,14 @@ class DeliveryQueue(Protocol):
         """
         ...
 
-    def acknowledge(self, batch_id: str) -> bool:
-        """Remove a batch that is in flight; its rows are delivered."""
+    def acknowledge(
+        self, batch_id: str, rejected: Mapping[str, int] | None = None, letters: Sequence[DeadLetter] = ()
+    ) -> bool:
+        """Remove a batch that is in flight; its rows are delivered, but for those that the backend has not kept.
+
+        `rejected` says how many of them are dropped for which reason;
+        `letters` have further ones of its rows, under a `batch_id` of their own.
+        """
         ...
 
     def defer(self, batch_id: str, until: float, refusals: int = 0) -> bool:

@@ -210,6 +210,16 @@ class QueueConformance:
         stats = self.balanced_stats(queue)
         assert (stats.ledger["events"].delivered, stats.depth, stats.bytes) == (4, 0, 0)
 
+    def test_what_the_backend_has_not_kept_is_not_delivered(self) -> None:
+        """It is dropped for the reasons that are told, or a dead letter."""
+        queue = self.filled(make_batch("a", rows=9))
+        self.taken(queue)
+        letter = DeadLetter(make_batch("b", rows=1), 200, "too late", 3.0)
+        assert queue.acknowledge("a", {"late": 2, "odd": 1}, [letter])
+        ledger = self.balanced_stats(queue).ledger["events"]
+        assert (ledger.delivered, ledger.dead_lettered, ledger.dropped) == (5, 1, {"late": 2, "odd": 1})
+        assert queue.dead_letters() == [letter]
+
     def test_only_what_is_in_flight_can_be_moved(self) -> None:
         """A queued or unknown batch is not acknowledged, deferred or replaced."""
         queue = self.filled(make_batch("a"))

@@ -1,9 +1,9 @@
-"""What `DeliveryQueue.replace` may exchange: the same rows in other batches."""
+"""What `DeliveryQueue.replace` and `acknowledge` may exchange: the same rows in other places."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from .base import Batch, DeadLetter, Kind
 
@@ -23,6 +23,11 @@ def check_ids(batch_ids: Sequence[str]) -> None:
     for batch_id, count in Counter(batch_ids).items():
         if count > 1:
             raise ValueError(f"batch {batch_id!r} is named {count} times in one replacement; name it once")
+
+
+def delivered_rows(rows: int, rejected: Mapping[str, int] | None, letters: Sequence[DeadLetter]) -> int:
+    """Return how many of `rows` are delivered where the backend has not kept the others."""
+    return rows - sum((rejected or {}).values()) - sum(letter.batch.rows for letter in letters)
 
 
 def _rows_by_kind(batches: Sequence[Batch]) -> Counter[Kind]:

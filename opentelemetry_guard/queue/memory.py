@@ -6,7 +6,7 @@ import threading
 import time
 from bisect import bisect_left, insort
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from .base import (
@@ -23,7 +23,7 @@ from .base import (
     QueueStats,
     WaitingBatch,
 )
-from .exchange import check_exchange
+from .exchange import check_exchange, delivered_rows
 from .local import Holding
 from .overflow import End, eviction_order, room_can_be_made
 from .process import PerProcess
@@ -159,15 +159,22 @@ class MemoryQueue:
                 entry.attempts += 1
             return leases
 
-    def acknowledge(self, batch_id: str) -> bool:
-        """Count a batch that is in flight as delivered."""
+    def acknowledge(
+        self, batch_id: str, rejected: Mapping[str, int] | None = None, letters: Sequence[DeadLetter] = ()
+    ) -> bool:
+        """Count a batch that is in flight as delivered, but for what `DeliveryQueue.acknowledge` takes out."""
         rows = self._rows()
         with rows.lock:
             entry = _land(rows, batch_id)
             if entry is None:
                 return False
             rows.ids.discard(batch_id)
-            rows.ledger[entry.batch.kind].delivered += entry.batch.rows
+            ledger = rows.ledger[entry.batch.kind]
+            ledger.delivered += delivered_rows(entry.batch.rows, rejected, letters)
+            for reason, number in (rejected or {}).items():
+                ledger.dropped[reason] = ledger.dropped.get(reason, 0) + number
+            for letter in letters:
+                self._bury(rows, letter)
             return True
 
     def defer(self, batch_id: str, until: float, refusals: int = 0) -> bool:

@@ -17,6 +17,8 @@ from .setting import Group, setting
 PREFIX = "OTEL_EXPORTER_GUARD_"
 """What the names of the variables begin with."""
 DEFAULT_ENDPOINT = "https://api.fastapi-guard.com"
+MAX_BODY_BYTES = 256_000
+"""Bytes that a body stays below by default: the hosted platform refuses more than 262,144."""
 
 Compression = Literal["gzip", "none"]
 Overflow = Literal["drop_oldest", "drop_newest"]
@@ -81,6 +83,11 @@ class GuardConfig(Group):
         agent="compression_threshold",
     )
     batch_size: int = setting(1000, values.whole(1, 100_000), "rows of one request at most", agent="buffer_size")
+    max_body_bytes: int = setting(
+        MAX_BODY_BYTES,
+        values.whole(4096, 1_000_000_000, "bytes"),
+        "bytes that the body of several rows stays below, before compression; less for a backend that refuses it",
+    )
     queue_url: str | None = setting(
         None,
         values.queue_url,

@@ -14,12 +14,11 @@ from support.redis import eventually
 from opentelemetry_guard.delivery import registry
 from opentelemetry_guard.delivery.breaker import BreakerState
 from opentelemetry_guard.delivery.delivery import REMEMBERED_KEYS, Delivery
-from opentelemetry_guard.delivery.encoder import MAX_BODY
 from opentelemetry_guard.events.codec import complete, to_row
 from opentelemetry_guard.process.end import CLOCK
 from opentelemetry_guard.queue.base import Batch, QueueOptions, QueueUnavailable
 from opentelemetry_guard.queue.memory import MemoryQueue
-from opentelemetry_guard.settings.delivery import GuardConfig
+from opentelemetry_guard.settings.delivery import MAX_BODY_BYTES, GuardConfig
 
 WATCHDOG = 20.0
 
@@ -181,7 +180,7 @@ def test_a_store_that_fails_is_asked_once_a_submit() -> None:
         queue = Unreliable(QueueOptions("x"))
         queue.error = QueueUnavailable("locked")
         made = delivery(server, queue, api_key=None)
-        made.submit("events", events(*["x" * MAX_BODY] * 4))
+        made.submit("events", events(*["x" * MAX_BODY_BYTES] * 4))
         assert queue.appends == 1
         made.close(0.0)
 

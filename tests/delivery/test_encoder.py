@@ -14,7 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.strategies import json_values
 
-from opentelemetry_guard.delivery.encoder import Encoder, plain_body
+from opentelemetry_guard.delivery.body_limit import BodyLimit
+from opentelemetry_guard.delivery.encoder import Encoder, plain_body, plain_size
+from opentelemetry_guard.delivery.envelope import Envelope
 from opentelemetry_guard.models import EventBatch
 
 rows_of_json = st.lists(st.dictionaries(st.text(max_size=8), json_values, max_size=4), min_size=1, max_size=8)
@@ -37,13 +39,44 @@ def test_rows_come_back_as_they_went_in(rows: list[Any], kind: Any, compression:
     assert encoder.rows(batch) == rows
 
 
-@given(rows_of_json, st.integers(1, 2000))
-def test_a_split_keeps_every_row_in_order(rows: list[Any], max_body: int) -> None:
-    encoder = Encoder("p", "gzip")
-    batches = encoder.encode("events", rows, max_body)
+KEY = "A" * 43
+envelopes = st.sampled_from([None, Envelope(KEY)])
+kinds = st.sampled_from(["events", "metrics"])
+
+
+@given(rows_of_json, st.integers(1, 2000), st.sampled_from(["gzip", "none"]), envelopes, kinds, st.integers(1, 9))
+def test_bodies_stay_below_the_limit_and_keep_every_row_in_order(
+    rows: list[Any], limit: int, compression: Any, envelope: Any, kind: Any, max_rows: int
+) -> None:
+    encoder = Encoder("p", compression, envelope, max_rows=max_rows, limit=BodyLimit(limit))
+    batches = encoder.encode(kind, rows)
     assert [row for batch in batches for row in encoder.rows(batch)] == rows
-    assert all(len(plain_body(batch)) <= max_body or batch.rows == 1 for batch in batches)
+    for batch in batches:
+        assert plain_size(batch) == len(plain_body(batch))
+        assert (plain_size(batch) < limit and batch.rows <= max_rows) or batch.rows == 1
+        assert encoder.is_current(batch)
     assert len({batch.batch_id for batch in batches}) == len(batches)
+
+
+@given(st.lists(rows_of_json, min_size=1, max_size=5), st.integers(1, 3000), envelopes, kinds)
+def test_batches_that_are_joined_keep_every_row_in_order(
+    parts: list[list[Any]], limit: int, envelope: Any, kind: Any
+) -> None:
+    before = Encoder("p", "gzip", envelope)
+    encoder = Encoder("q", "gzip", envelope, max_rows=12, limit=BodyLimit(limit))
+    batches = [batch for rows in parts for batch in before.encode(kind, rows)]
+    joined = encoder.join(kind, [piece for batch in batches for piece in encoder.pieces(batch)], 12.5)
+    assert [row for batch in joined for row in encoder.rows(batch)] == [row for rows in parts for row in rows]
+    assert all((plain_size(batch) < limit and batch.rows <= 12) or batch.rows == 1 for batch in joined)
+    assert {batch.created_at for batch in joined} == {12.5}
+
+
+def test_a_batch_is_as_full_as_the_limit_allows() -> None:
+    encoder = Encoder("p", "none", limit=BodyLimit(10_000))
+    first, *_, last = encoder.encode("events", [event(number) for number in range(300)])
+    row = len(json.dumps(event(1), separators=(",", ":"))) + 1
+    assert 10_000 - row <= plain_size(first) < 10_000
+    assert last.rows <= first.rows
 
 
 def test_a_body_is_the_contracts() -> None:
@@ -81,7 +114,7 @@ def test_a_row_that_json_cannot_take_costs_neither_itself_nor_the_others(value: 
 
 
 def test_rows_of_older_batches_keep_their_age() -> None:
-    batches = Encoder("p", "none").encode("events", [event(n) for n in range(4)], max_body=1, created_at=12.5)
+    batches = Encoder("p", "none", limit=BodyLimit(1)).encode("events", [event(n) for n in range(4)], created_at=12.5)
     assert [batch.created_at for batch in batches] == [12.5] * 4
 
 

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from opentelemetry_guard.delivery import route as route_module
 from opentelemetry_guard.delivery import sender as sender_module
 from opentelemetry_guard.delivery.backoff import RetryPolicy
+from opentelemetry_guard.delivery.body_limit import BodyLimit
 from opentelemetry_guard.delivery.breaker import BreakerPolicy, BreakerState
 from opentelemetry_guard.delivery.encoder import Encoder
 from opentelemetry_guard.delivery.outcome import Outcome, RulesAnswer, Verdict
@@ -111,11 +112,13 @@ def sending(
     policy: BreakerPolicy = NO_PAUSE,
     retry: RetryPolicy = RETRY_POLICY,
     known: bool = True,
+    limit: BodyLimit | None = None,
 ) -> Iterator[Sender]:
     routes = {kind: Route(kind, policy) for kind in KINDS}
     equipment = Equipment(queues, script, ENCODER, routes, lease_seconds=20.0, retry=retry, is_known=lambda: known)
     sender = Sender("test", equipment)
     with (
+        patch.object(ENCODER, "limit", limit or BodyLimit()),
         patch.object(route_module, "REFUSED_PAUSE", 0.0),
         patch.object(RetryPolicy, "delay", lambda policy, failures: pause),
         patch.object(sender_module, "UNAVAILABLE_SECONDS", 0.11),
@@ -227,7 +230,7 @@ def test_a_merge_that_was_cut_in_two_stops_at_the_first_answer_that_holds_the_ro
     queue, script = new_queue(), Script(always=UNKNOWN_KEY)
     for name in range(4):
         append(queue, name)
-    with patch.object(sender_module, "MERGE_BODY", 1), sending(script, queue) as sender:
+    with sending(script, queue, limit=BodyLimit(1)) as sender:
         sender.flush(WATCHDOG)
     assert len(script.sent) == 1
     assert queue.stats().ledger["events"].queued == 4
@@ -550,9 +553,9 @@ class Failing(MemoryQueue):
         self._maybe_fail("exists")
         return super().exists()
 
-    def acknowledge(self, batch_id: str) -> bool:
+    def acknowledge(self, *args: Any) -> bool:
         self._maybe_fail("acknowledge")
-        return super().acknowledge(batch_id)
+        return super().acknowledge(*args)
 
     def defer(self, *args: Any) -> bool:
         self._maybe_fail("defer")

@@ -48,6 +48,7 @@ VALID: dict[str, tuple[str, object]] = {
     "backoff_factor": ("1.5", 1.5),
     "compression_threshold": ("0", 0),
     "batch_size": ("100", 100),
+    "max_body_bytes": ("200000", 200_000),
     "guard_version": ("8.1.2", "8.1.2"),
     "guard_core_version": ("4.4.0", "4.4.0"),
 }
@@ -97,6 +98,7 @@ WRONG: list[tuple[str, str]] = [
     ("backoff_factor", "-1"),
     ("compression_threshold", "1KiB"),
     ("batch_size", "0"),
+    ("max_body_bytes", "4095"),
 ]
 
 

@@ -62,7 +62,8 @@ class GuardServer:
 
     `requests` and `answer` are about rows. Status reports and questions for
     rules are kept apart, in `statuses` and `questions`; `control` says how
-    both are answered, None as the contract says.
+    both are answered, None as the contract says. `decide` answers requests
+    that keep the contract, in the place of `answer`.
     """
 
     def __init__(self, api_key: str) -> None:
@@ -79,6 +80,7 @@ class GuardServer:
         self._questions: list[Request] = []
         self._rules: bytes | None = None
         self.control: Answer | None = None
+        self.decide: Callable[[bytes, Json], Answer] | None = None
 
     @property
     def settings(self) -> dict[str, object]:
@@ -192,6 +194,8 @@ class GuardServer:
             if self._bodies.setdefault(batch_id, body) != body:
                 problem = f"batch {batch_id} came again with another body"
             answer = self._answers.pop(0) if self._answers else self._always
+            if problem is None and self.decide is not None:
+                answer = self.decide(body, document)
             if problem is not None:
                 self.violations.append(f"{path}: {problem}")
                 answer = Answer(422, json.dumps({"detail": problem}).encode())
@@ -323,6 +327,11 @@ def guard_server(api_key: str = API_KEY, port: int = 0) -> Iterator[GuardServer]
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
+            if self.headers["Content-Length"] is None:
+                server.violations.append(f"{self.path}: no Content-Length")
+                self._give(Answer(411))
+                self.close_connection = True
+                return
             raw = self.rfile.read(int(self.headers["Content-Length"]))
             headers = {name.lower(): value for name, value in self.headers.items()}
             receive = server.receive_status if self.path == STATUS_PATH else server.receive
@@ -339,7 +348,9 @@ def guard_server(api_key: str = API_KEY, port: int = 0) -> Iterator[GuardServer]
                 self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 return
             try:
-                self.send_response(answer.status)
+                self.send_response_only(answer.status)
+                if "Date" not in answer.headers:
+                    self.send_header("Date", self.date_time_string())
                 for name, value in {"Content-Length": str(len(answer.body)), **answer.headers}.items():
                     self.send_header(name, value)
                 self.end_headers()

@@ -235,14 +235,16 @@ class RedisQueue:
                 return []
             claimed = not found
 
-    def acknowledge(self, batch_id: str) -> bool:
-        """Count a batch that is in flight as delivered and remove it and its copy."""
+    def acknowledge(
+        self, batch_id: str, rejected: Mapping[str, int] | None = None, letters: Sequence[DeadLetter] = ()
+    ) -> bool:
+        """Remove a batch that is in flight and its copy, delivered but for what the protocol takes out."""
         session = self._session.get()
         # Redis first: whoever takes over after a crash in between finds it done and does not send it again.
         if session.book.let_go(batch_id):
             self._end(session, [batch_id])
-            return self._local.acknowledge(batch_id)
-        acknowledged = self._local.acknowledge(batch_id)
+            return self._local.acknowledge(batch_id, rejected, letters)
+        acknowledged = self._local.acknowledge(batch_id, rejected, letters)
         if acknowledged:
             self._end(session, [batch_id])
         return acknowledged

@@ -8,7 +8,7 @@ import sqlite3
 import time
 import zlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar, cast
@@ -31,7 +31,7 @@ from ..base import (
     QueueUnavailable,
     WaitingBatch,
 )
-from ..exchange import check_exchange, check_ids
+from ..exchange import check_exchange, check_ids, delivered_rows
 from ..local import Holding
 from ..overflow import End, eviction_order, room_can_be_made
 from ..process import PerProcess
@@ -222,8 +222,10 @@ class SqliteQueue:
 
         return self._write(work)
 
-    def acknowledge(self, batch_id: str) -> bool:
-        """Count a batch that is in flight as delivered and remove it."""
+    def acknowledge(
+        self, batch_id: str, rejected: Mapping[str, int] | None = None, letters: Sequence[DeadLetter] = ()
+    ) -> bool:
+        """Remove a batch that is in flight, delivered but for what `DeliveryQueue.acknowledge` takes out."""
 
         def work(tx: _Transaction) -> bool:
             held = tx.held(batch_id)
@@ -231,7 +233,11 @@ class SqliteQueue:
                 return False
             tx.remove(held)
             tx.remember(held.batch_id, self._remembers)
-            tx.count(held.kind, "delivered", held.rows)
+            tx.count(held.kind, "delivered", delivered_rows(held.rows, rejected, letters))
+            for reason, rows in (rejected or {}).items():
+                tx.count_dropped(held.kind, reason, rows)
+            for letter in letters:
+                tx.bury(letter, self._options.max_dead_letter_bytes)
             return True
 
         return self._write(work)

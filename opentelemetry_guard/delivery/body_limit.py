@@ -1,0 +1,123 @@
+"""How large a request's body may be, before compression: a setting, and what a destination has refused.
+
+One answer of 413 is enough. The bound falls at once to what the answer names, to the largest body that was taken
+lately, or to a quarter of the refused one; it is kept in a file beside the queue, for the other processes and the next
+start, and doubles every day up to the setting, since a limit may be raised.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+import orjson
+
+from ..settings.delivery import MAX_BODY_BYTES
+
+_logger = logging.getLogger(__name__)
+
+LEAST = 16 * 1024
+"""Bytes below which the bound falls only where the answer names it: what refuses so little has another reason, which
+may pass. Batches are then halved."""
+GROWTH_SECONDS = 86_400.0
+"""Seconds after which the bound is twice as large, and what was refused may be tried again."""
+
+_NAMED = re.compile(r"(?<![\w.])(\d{4,10}) ?bytes\b", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """What a refusal taught at a time (Unix seconds): bodies of `refused` bytes don't go, those below `bound` do."""
+
+    bound: int
+    refused: int
+    at: float
+
+
+class BodyLimit:
+    """The bound of one destination's bodies. Any thread may call any method: what changes is replaced as a whole."""
+
+    def __init__(
+        self,
+        most: int = MAX_BODY_BYTES,
+        path: Path | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Make a limit.
+
+        Args:
+            most: the setting; bodies stay below so many bytes.
+            path: where a lesson is kept; None keeps it in this process.
+            clock: returns Unix seconds.
+        """
+        self._most = most
+        self._path = path
+        self._clock = clock
+        self._largest_taken = 0
+        self._lesson: Lesson | None = None
+        self._read_at: int | None = None  # the file's time of change
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Read what another process has learned since the last time."""
+        if self._path is None:
+            return
+        try:
+            changed_at = self._path.stat().st_mtime_ns
+            if changed_at != self._read_at:
+                found = orjson.loads(self._path.read_bytes())
+                bound, refused, at = int(found["bound"]), int(found["refused"]), float(found["at"])
+                # Within reason, whatever is in the file; and a clock that was set back keeps the bound no longer.
+                self._lesson = Lesson(max(1024, bound), max(LEAST, refused), min(at, self._clock()))
+                self._read_at = changed_at
+        except FileNotFoundError:
+            pass
+        except (OSError, ValueError, LookupError, TypeError, OverflowError) as error:
+            _logger.debug("what was learned of the largest body can't be read: %s", error)
+
+    @property
+    def bound(self) -> int:
+        """Bytes that a body of several rows stays below."""
+        lesson = self._lesson
+        return self._most if lesson is None else min(self._most, lesson.bound << self._periods_since(lesson))
+
+    def refuses(self, size: int) -> bool:
+        """Whether a body of `size` bytes would be refused, to go by the last refusal of less than a day ago."""
+        lesson = self._lesson
+        return lesson is not None and size >= lesson.refused and not self._periods_since(lesson)
+
+    def taken(self, size: int) -> None:
+        """Note that a body of `size` bytes was taken."""
+        self._largest_taken = max(self._largest_taken, size)
+
+    def refused(self, size: int, answer: str) -> None:
+        """Learn from the refusal of a body of `size` bytes; `answer` may name the limit ("262144 bytes")."""
+        if size <= self._largest_taken:
+            self._largest_taken = 0
+        named = max((number for text in _NAMED.findall(answer) if (number := int(text)) < size), default=0)
+        bound = named or max(LEAST, size // 4, self._largest_taken)
+        self._lesson = Lesson(min(bound, self.bound), max(LEAST, named + 1 if named else size), self._clock())
+        self._keep(self._lesson)
+
+    def _periods_since(self, lesson: Lesson) -> int:
+        return min(32, max(0, int((self._clock() - lesson.at) / GROWTH_SECONDS)))
+
+    def _keep(self, lesson: Lesson) -> None:
+        if self._path is None:
+            return
+        draft = self._path.with_name(f"{self._path.name}.{uuid4().hex}")
+        try:
+            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(orjson.dumps({"bound": lesson.bound, "refused": lesson.refused, "at": lesson.at}))
+            self._read_at = draft.stat().st_mtime_ns
+            draft.replace(self._path)
+        except OSError as error:
+            _logger.debug("what was learned of the largest body can't be kept: %s", error)
+            draft.unlink(missing_ok=True)
