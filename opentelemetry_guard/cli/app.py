@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from typing import Annotated
 
@@ -11,9 +12,10 @@ import typer
 from ..settings.shown import visible
 from ..version import __version__
 from .backend import backend_commands
-from .demo.command import demo
+from .demo.tour import demo
 from .doctor import doctor
-from .help import examples
+from .drain import drain
+from .output import examples
 from .queue import queue_commands
 from .run import run
 
@@ -69,6 +71,12 @@ app.command(
         "OTEL_EXPORTER_GUARD_API_KEY=... opentelemetry-guard doctor --json",
     ),
 )(doctor)
+queue_commands.command(
+    short_help="Deliver what a service that is gone has left behind.",
+    epilog=examples(
+        "opentelemetry-guard queue drain", "opentelemetry-guard queue drain --url redis://host:6379/0 --timeout 60"
+    ),
+)(drain)
 app.add_typer(queue_commands, name="queue")
 app.add_typer(
     backend_commands,
@@ -88,6 +96,9 @@ def call() -> int:
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a variable may hold what no encoding has
+    if len(sys.argv) > 2 and sys.argv[1] in ("--show-completion", "--install-completion"):
+        # Typer's options take the name of a shell then; without it they guess from the processes above, and ignore it.
+        os.environ["_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION"] = "1"
     try:
         status = typer.main.get_command(app).main(prog_name=NAME, standalone_mode=False)
     except typer.Abort:

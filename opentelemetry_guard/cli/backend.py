@@ -8,16 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from .failure import fail
-from .help import examples
-from .output import print_columns, print_json
+from .output import AsJson, examples, fail, print_columns, print_json
 
 if TYPE_CHECKING:
-    from ..backend.settings import BackendSettings
     from ..backend.storage.keys import KeyRecord
     from ..backend.storage.store import Store
 
@@ -42,88 +39,62 @@ def default_database() -> Path:
     return Path(state) / "opentelemetry-guard" / "backend.db"
 
 
-DatabaseOption = Annotated[
+def _option(name: str, meaning: str, **more: Any) -> Any:
+    """Return an option that comes from the variable `name` too."""
+    return typer.Option(envvar=ENVIRONMENT_PREFIX + name, help=meaning, **more)
+
+
+Database = Annotated[
     Path | None,
-    typer.Option(
-        envvar=ENVIRONMENT_PREFIX + "DB",
-        help="The SQLite file.",
-        show_default="$XDG_STATE_HOME/opentelemetry-guard/backend.db",
+    _option("DB", "The SQLite file.", show_default="$XDG_STATE_HOME/opentelemetry-guard/backend.db"),
+]
+Host = Annotated[str, _option("HOST", "The address to listen on; any but a loopback one needs a password.")]
+Port = Annotated[int, _option("PORT", "0 takes a free one.", min=0, max=65535)]
+DashboardPassword = Annotated[str | None, _option("PASSWORD", "Ask for this password before showing the dashboard.")]
+ApiKey = Annotated[
+    str | None, _option("API_KEY", "The key that senders must have.", show_default="a new one at every start")
+]
+Project = Annotated[str, _option("PROJECT", "The project that the key belongs to.")]
+SigningSecret = Annotated[str | None, _option("SIGNING_SECRET", "Accept only bodies signed with this secret.")]
+EncryptionKey = Annotated[
+    str | None, _option("ENCRYPTION_KEY", "Accept encrypted batches: urlsafe base64 of 32 bytes.")
+]
+RateLimit = Annotated[
+    int, _option("RATE_LIMIT", "Requests a minute of each key that has no limit of its own; 0 is no limit.", min=0)
+]
+KeepDays = Annotated[float | None, _option("KEEP_DAYS", "Delete rows after so many days.", min=0, show_default="never")]
+KeepRows = Annotated[
+    int | None,
+    _option(
+        "KEEP_ROWS",
+        "Keep no more than so many events, and as many metrics; the oldest go.",
+        min=1,
+        show_default="all",
     ),
 ]
+TraceUrl = Annotated[
+    str | None,
+    _option("TRACE_URL", "Link events to their traces: http://localhost:16686/trace/{trace_id}, also with {span_id}."),
+]
+Verbose = Annotated[bool, typer.Option("--verbose", help="Log every request.")]
 
 
 @backend_commands.callback(invoke_without_command=True)
 def backend(
     context: typer.Context,
-    host: Annotated[
-        str,
-        typer.Option(
-            envvar=ENVIRONMENT_PREFIX + "HOST",
-            help="The address to listen on; any but a loopback one needs a password.",
-        ),
-    ] = "127.0.0.1",
-    port: Annotated[
-        int, typer.Option(envvar=ENVIRONMENT_PREFIX + "PORT", min=0, max=65535, help="0 takes a free one.")
-    ] = 8317,
-    db: DatabaseOption = None,
-    password: Annotated[
-        str | None,
-        typer.Option(
-            envvar=ENVIRONMENT_PREFIX + "PASSWORD", help="Ask for this password before showing the dashboard."
-        ),
-    ] = None,
-    api_key: Annotated[
-        str | None,
-        typer.Option(
-            envvar=ENVIRONMENT_PREFIX + "API_KEY",
-            help="The key that senders must have.",
-            show_default="a new one at every start",
-        ),
-    ] = None,
-    project: Annotated[
-        str, typer.Option(envvar=ENVIRONMENT_PREFIX + "PROJECT", help="The project that the key belongs to.")
-    ] = "default",
-    signing_secret: Annotated[
-        str | None,
-        typer.Option(envvar=ENVIRONMENT_PREFIX + "SIGNING_SECRET", help="Accept only bodies signed with this secret."),
-    ] = None,
-    encryption_key: Annotated[
-        str | None,
-        typer.Option(
-            envvar=ENVIRONMENT_PREFIX + "ENCRYPTION_KEY", help="Accept encrypted batches: urlsafe base64 of 32 bytes."
-        ),
-    ] = None,
-    rate_limit: Annotated[
-        int,
-        typer.Option(
-            envvar=ENVIRONMENT_PREFIX + "RATE_LIMIT",
-            min=0,
-            help="Requests a minute of each key that has no limit of its own; 0 is no limit.",
-        ),
-    ] = 6000,
-    keep_days: Annotated[
-        float | None,
-        typer.Option(
-            envvar=ENVIRONMENT_PREFIX + "KEEP_DAYS", min=0, help="Delete rows after so many days.", show_default="never"
-        ),
-    ] = None,
-    keep_rows: Annotated[
-        int | None,
-        typer.Option(
-            envvar=ENVIRONMENT_PREFIX + "KEEP_ROWS",
-            min=1,
-            help="Keep no more than so many events, and as many metrics; the oldest go.",
-            show_default="all",
-        ),
-    ] = None,
-    trace_url: Annotated[
-        str | None,
-        typer.Option(
-            envvar=ENVIRONMENT_PREFIX + "TRACE_URL",
-            help="Link events to their traces: http://localhost:16686/trace/{trace_id}, also with {span_id}.",
-        ),
-    ] = None,
-    verbose: Annotated[bool, typer.Option("--verbose", help="Log every request.")] = False,
+    host: Host = "127.0.0.1",
+    port: Port = 8317,
+    db: Database = None,
+    password: DashboardPassword = None,
+    api_key: ApiKey = None,
+    project: Project = "default",
+    signing_secret: SigningSecret = None,
+    encryption_key: EncryptionKey = None,
+    rate_limit: RateLimit = 6000,
+    keep_days: KeepDays = None,
+    keep_rows: KeepRows = None,
+    trace_url: TraceUrl = None,
+    verbose: Verbose = False,
 ) -> None:
     """Run a Guard backend on this machine, with a dashboard.
 
@@ -133,28 +104,32 @@ def backend(
         return
     try:
         from ..backend.app import create_app
+        from ..backend.dashboard.sessions import Password
         from ..backend.server import ListenError, listen, serve, url_of
-        from ..backend.storage.keys import generate_key
+        from ..backend.settings import BackendSettings, TraceLink, decode_encryption_key
+        from ..backend.storage.keys import ApiKeys, generate_key
         from ..backend.storage.retention import Retention, RetentionThread
     except ModuleNotFoundError as error:
         _fail_without(error)
 
     key = api_key or generate_key()
-    settings = _settings(key, project, signing_secret, encryption_key, password, trace_url, rate_limit)
     try:
+        settings = BackendSettings(
+            keys=ApiKeys({key: project}),
+            signing_secret=signing_secret.encode() if signing_secret else None,
+            encryption_key=decode_encryption_key(encryption_key) if encryption_key else None,
+            requests_per_minute=rate_limit,
+            password=Password(password) if password else None,
+            trace_link=TraceLink(trace_url) if trace_url else None,
+        )
         listener = listen(host, port, beyond_loopback=settings.password is not None)
-    except ListenError as error:
+    except (ValueError, ListenError) as error:
         fail(str(error))
     with listener, _opened(db) as store:
-        url = url_of(listener)
+        told = _told(url_of(listener), store.path, project, None if api_key else key)
         retention = RetentionThread(store.database, Retention(keep_days, keep_rows))
         try:
-            serve(
-                create_app(store, settings),
-                listener,
-                lambda: _announce(url, store.path, project, None if api_key else key),
-                verbose,
-            )
+            serve(create_app(store, settings), listener, lambda: typer.echo(told), verbose)
         finally:
             retention.stop()
 
@@ -184,34 +159,8 @@ def _opened(db: Path | None) -> Iterator[Store]:
         store.close()
 
 
-def _settings(
-    key: str,
-    project: str,
-    signing_secret: str | None,
-    encryption_key: str | None,
-    password: str | None,
-    trace_url: str | None,
-    rate_limit: int,
-) -> BackendSettings:
-    from ..backend.dashboard.sessions import Password
-    from ..backend.settings import BackendSettings, TraceLink, decode_encryption_key
-    from ..backend.storage.keys import ApiKeys
-
-    try:
-        return BackendSettings(
-            keys=ApiKeys({key: project}),
-            signing_secret=signing_secret.encode() if signing_secret else None,
-            encryption_key=decode_encryption_key(encryption_key) if encryption_key else None,
-            requests_per_minute=rate_limit,
-            password=Password(password) if password else None,
-            trace_link=TraceLink(trace_url) if trace_url else None,
-        )
-    except ValueError as error:
-        fail(str(error))
-
-
-def _announce(url: str, database: Path, project: str, generated_key: str | None) -> None:
-    """Print where the backend is and, when its key is new, what a sender needs. A key that was given is not shown."""
+def _told(url: str, database: Path, project: str, generated_key: str | None) -> str:
+    """Say where the backend is and, when its key is new, what a sender needs. A key that was given is not shown."""
     lines = [f"listening on {url}", f"storing in {database}"]
     if generated_key is not None:
         lines += [
@@ -221,10 +170,7 @@ def _announce(url: str, database: Path, project: str, generated_key: str | None)
             f"  export OTEL_EXPORTER_GUARD_PROJECT_ID={shlex.quote(project)}",
             "  export OTEL_TRACES_EXPORTER=guard OTEL_LOGS_EXPORTER=guard OTEL_METRICS_EXPORTER=guard",
         ]
-    typer.echo("\n".join(lines))
-
-
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+    return "\n".join(lines)
 
 
 @keys_commands.command(
@@ -238,8 +184,8 @@ def create_key(
         int | None,
         typer.Option(min=1, help="Requests a minute that the key may send.", show_default="the backend's setting"),
     ] = None,
-    db: DatabaseOption = None,
-    as_json: JsonOption = False,
+    db: Database = None,
+    as_json: AsJson = False,
 ) -> None:
     """Make a key for a project. It is shown once; a backend that runs takes it at once."""
     from ..backend.storage.keys import StoredKeys
@@ -265,8 +211,8 @@ def create_key(
 )
 def list_keys(
     project: Annotated[str | None, typer.Option(help="Only the keys of this project.")] = None,
-    db: DatabaseOption = None,
-    as_json: JsonOption = False,
+    db: Database = None,
+    as_json: AsJson = False,
 ) -> None:
     """List the keys; what a key reads is not known any more."""
     from ..backend.storage.keys import StoredKeys
@@ -299,7 +245,7 @@ def list_keys(
 )
 def revoke_key(
     key_id: Annotated[int, typer.Argument(help="The number of the key, as the list shows it.")],
-    db: DatabaseOption = None,
+    db: Database = None,
 ) -> None:
     """Take a key back: a backend that runs refuses it from now on."""
     from ..backend.storage.keys import StoredKeys

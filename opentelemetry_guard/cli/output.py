@@ -1,4 +1,4 @@
-"""What commands print: aligned columns for people, JSON for programs."""
+"""What commands print: aligned columns for people, JSON for programs, one line where they fail, examples in help."""
 
 from __future__ import annotations
 
@@ -6,11 +6,25 @@ import json
 import logging
 from collections.abc import Sequence
 from datetime import datetime, timezone
+from typing import Annotated, NoReturn
 
 import typer
 
 from ..settings import once  # noqa: F401  see `hush`
 from ..settings.shown import visible
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def fail(message: str) -> NoReturn:
+    """Print `message`, which names the thing and the remedy, on standard error, and leave with exit code 1."""
+    typer.echo(f"Error: {one_line(message)}", err=True)
+    raise typer.Exit(1)
+
+
+def examples(*lines: str) -> str:
+    """Return the end of a command's help with a line for each example, never wrapped, so that each can be copied."""
+    return "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines)])
 
 
 def hush() -> None:

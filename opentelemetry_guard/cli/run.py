@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from .failure import fail
+from .output import fail
 
 DEFAULTS: Mapping[str, str] = {
     "OTEL_TRACES_EXPORTER": "guard",

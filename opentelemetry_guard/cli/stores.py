@@ -20,8 +20,7 @@ from ..queue.url import default_queue_path, open_queue, sqlite_path
 from ..settings.delivery import PREFIX, GuardConfig
 from ..settings.setting import SettingError
 from ..settings.urls import mask_url
-from .failure import fail
-from .output import hush
+from .output import fail, hush
 
 Answer = TypeVar("Answer")
 

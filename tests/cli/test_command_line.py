@@ -81,3 +81,34 @@ def test_shells_complete_commands(tmp_path: Path) -> None:
         "COMP_CWORD": "2",
     }
     assert run(tmp_path, **variables).stdout.split() == ["drain", "dead-letters"]
+
+
+@pytest.mark.parametrize(
+    ("shell", "part"),
+    [
+        ("bash", "complete -o default -F"),
+        ("zsh", "#compdef opentelemetry-guard"),
+        ("fish", "complete --command opentelemetry-guard"),
+        ("powershell", "Register-ArgumentCompleter"),
+    ],
+)
+def test_the_completion_of_a_shell_that_is_named_is_shown(tmp_path: Path, shell: str, part: str) -> None:
+    # Whatever shell the command is started from.
+    result = run(tmp_path, "--show-completion", shell)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert part in result.stdout
+    assert "_OPENTELEMETRY_GUARD_COMPLETE" in result.stdout
+
+
+def test_the_completion_of_a_shell_that_is_named_is_installed(tmp_path: Path) -> None:
+    result = run(tmp_path, "--install-completion", "fish")
+    assert result.returncode == 0, result.stderr
+    script = tmp_path / ".config" / "fish" / "completions" / "opentelemetry-guard.fish"
+    assert "complete --command opentelemetry-guard" in script.read_text()
+
+
+def test_a_shell_that_nobody_knows_is_one_line(tmp_path: Path) -> None:
+    result = run(tmp_path, "--show-completion", "zch")
+    assert result.returncode == 2
+    assert "zch" in result.stderr
+    assert result.stderr.count("\n") == 1

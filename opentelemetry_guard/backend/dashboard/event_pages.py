@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import datetime, timezone
 
 from fastapi import APIRouter, Request
@@ -33,6 +33,8 @@ STRETCHES = {
 
 _FILTERS = ("event_type", "address", "endpoint", "action", "within", "since", "until")
 
+_EXPORTS = {"csv": (csv_lines, "text/csv; charset=utf-8"), "json": (json_lines, "application/json")}
+
 
 def events_router(pages: Pages) -> APIRouter:
     """Return the routes of events."""
@@ -41,30 +43,7 @@ def events_router(pages: Pages) -> APIRouter:
     @router.get("")
     def show(request: Request) -> Response:
         """List events, newest first."""
-        project, query = pages.project(request), request.query_params
-        before = _cursor(query)
-        # Read before the page: an event that comes meanwhile is shown twice to the script, which knows it by its id.
-        newest = search.newest_id()
-        page = search.page(read_filter(query, project, time.time()), before, PAGE_EVENTS)
-        filters = {name: query.get(name, "") for name in _FILTERS}
-        asked = {"project": project, **{name: value for name, value in filters.items() if value}}
-        return pages.page(
-            request,
-            "events.html",
-            here="events",
-            project=project,
-            events=[event_view(found, link) for found in page.events],
-            older=None if page.older is None else address("", **asked, before=str(page.older)),
-            cut_short=page.cut_short,
-            first_page=before is None,
-            newest=newest,
-            filters=filters,
-            filtered=any(filters.values()),
-            query=address("", **asked),
-            event_types=[(kind, kind) for kind in search.event_types(project)],
-            actions=[(action, action) for action in search.actions(project)],
-            stretches=[(name, label) for name, (label, _) in STRETCHES.items()],
-        )
+        return _list(pages, request)
 
     @router.get("/rows")
     def arrived(request: Request) -> Response:
@@ -83,17 +62,16 @@ def events_router(pages: Pages) -> APIRouter:
         lines = pages.fragment("rows.html", project, events=[event_view(one, link) for one in found])
         return HTMLResponse(lines, headers={"X-Newest-Id": str(newest)})
 
-    @router.get("/export.csv")
-    def export_csv(request: Request) -> Response:
-        """Give all events that match as CSV."""
+    @router.get("/export.{suffix}")
+    def export(request: Request, suffix: str) -> Response:
+        """Give all events that match as a file."""
+        if suffix not in _EXPORTS:
+            raise Refusal(404, "Events are exported as events/export.csv and events/export.json.")
+        written, media_type = _EXPORTS[suffix]
         wanted = read_filter(request.query_params, pages.project(request), time.time())
-        return _download(csv_lines(search.everything(wanted)), "text/csv; charset=utf-8", "csv")
-
-    @router.get("/export.json")
-    def export_json(request: Request) -> Response:
-        """Give all events that match as a JSON array."""
-        wanted = read_filter(request.query_params, pages.project(request), time.time())
-        return _download(json_lines(search.everything(wanted)), "application/json", "json")
+        name = f"events-{datetime.now(timezone.utc):%Y%m%d-%H%M%S}.{suffix}"
+        headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+        return StreamingResponse(written(search.everything(wanted)), media_type=media_type, headers=headers)
 
     @router.get("/{event_id}")
     def detail(request: Request, event_id: str) -> Response:
@@ -106,6 +84,33 @@ def events_router(pages: Pages) -> APIRouter:
         return pages.page(request, "event.html", here="events", project=project, event=event, linked=link is not None)
 
     return router
+
+
+def _list(pages: Pages, request: Request) -> Response:
+    project, query, search = pages.project(request), request.query_params, pages.search
+    before = _cursor(query)
+    # Read before the page: an event that comes meanwhile is shown twice to the script, which knows it by its id.
+    newest = search.newest_id()
+    page = search.page(read_filter(query, project, time.time()), before, PAGE_EVENTS)
+    filters = {name: query.get(name, "") for name in _FILTERS}
+    asked = {"project": project, **{name: value for name, value in filters.items() if value}}
+    return pages.page(
+        request,
+        "events.html",
+        here="events",
+        project=project,
+        events=[event_view(found, pages.settings.trace_link) for found in page.events],
+        older=None if page.older is None else address("", **asked, before=str(page.older)),
+        cut_short=page.cut_short,
+        first_page=before is None,
+        newest=newest,
+        filters=filters,
+        filtered=any(filters.values()),
+        query=address("", **asked),
+        event_types=[(kind, kind) for kind in search.event_types(project)],
+        actions=[(action, action) for action in search.actions(project)],
+        stretches=[(name, label) for name, (label, _) in STRETCHES.items()],
+    )
 
 
 def _id(text: str) -> int | None:
@@ -147,12 +152,3 @@ def _cursor(query: Mapping[str, str]) -> Cursor | None:
         return Cursor.parse(text)
     except ValueError:
         raise Refusal(422, "This is no place in the list: begin with the newest events.") from None
-
-
-def _download(pieces: Iterator[str], media_type: str, suffix: str) -> Response:
-    name = f"events-{datetime.now(timezone.utc):%Y%m%d-%H%M%S}.{suffix}"
-    return StreamingResponse(
-        pieces,
-        media_type=media_type,
-        headers={"Content-Disposition": f'attachment; filename="{name}"'},
-    )

@@ -13,7 +13,7 @@ from starlette.responses import RedirectResponse, Response
 from ...models import DynamicRules
 from ..bans import with_ban
 from ..refusal import Refusal
-from ..storage.store import FIRST_TTL, RulesConflict
+from ..storage.store import FIRST_TTL, RulesConflict, Store
 from .pages import Pages, address
 from .rules_form import RulesForm, changes_between, form_of, read_form
 from .views import ago, day_and_time
@@ -22,18 +22,21 @@ _HISTORY = 20
 """Versions of the rules that are listed."""
 
 
+_Change = Callable[[Store, str, Mapping[str, str]], DynamicRules]
+
+
 def rules_router(pages: Pages) -> APIRouter:
     """Return the routes of the rules."""
-    router, store = APIRouter(prefix="/rules"), pages.store
+    router = APIRouter(prefix="/rules")
 
-    async def changed(request: Request, change: Callable[[str, Mapping[str, str]], DynamicRules]) -> Response:
+    async def changed(request: Request, change: _Change) -> Response:
         """Let `change` make a project's rules out of a form, and show the new version, or what is wrong."""
         fields = await pages.visitors.form(request)
 
         def work() -> Response:
             project = pages.project(request)
             try:
-                version = change(project, fields).version
+                version = change(pages.store, project, fields).version
             except _NotSaved as mistake:
                 return _editor(pages, request, project, mistake)
             except ValueError as error:
@@ -41,30 +44,6 @@ def rules_router(pages: Pages) -> APIRouter:
             return RedirectResponse(address("/rules", project=project, saved=version), 303)
 
         return await run_in_threadpool(work)
-
-    def saved(project: str, fields: Mapping[str, str]) -> DynamicRules:
-        form, base = RulesForm(fields), _version(fields)
-        read = read_form(form, store.rules(project))
-        if read.rules is None:
-            raise _NotSaved(read.errors, form)
-        try:
-            return store.set_rules(project, read.rules, replacing=base)
-        except RulesConflict as late:
-            told = f"Somebody saved version {late.newest} meanwhile. Look at it below, and save again to replace it."
-            raise _NotSaved({"": told}, form, status=409) from None
-
-    def banned(project: str, fields: Mapping[str, str]) -> DynamicRules:
-        ban = fields.get("address", "")
-        try:
-            return store.change_rules(project, lambda newest: with_ban(newest, ban))
-        except ValueError as error:
-            raise _NotSaved({"ban": str(error)}, ban=ban) from None
-
-    def restored(project: str, fields: Mapping[str, str]) -> DynamicRules:
-        earlier = store.rules_version(project, _version(fields))
-        if earlier is None:
-            raise Refusal(404, "There is no such version of the rules.")
-        return store.set_rules(project, earlier.model_copy(update={"timestamp": datetime.now(timezone.utc)}))
 
     @router.get("")
     def show(request: Request) -> Response:
@@ -74,19 +53,46 @@ def rules_router(pages: Pages) -> APIRouter:
     @router.post("")
     async def save(request: Request) -> Response:
         """Make what the form says the newest version."""
-        return await changed(request, saved)
+        return await changed(request, _saved)
 
     @router.post("/ban")
     async def ban(request: Request) -> Response:
         """Ban one more address or range."""
-        return await changed(request, banned)
+        return await changed(request, _banned)
 
     @router.post("/restore")
     async def restore(request: Request) -> Response:
         """Make an earlier version the newest."""
-        return await changed(request, restored)
+        return await changed(request, _restored)
 
     return router
+
+
+def _saved(store: Store, project: str, fields: Mapping[str, str]) -> DynamicRules:
+    form, base = RulesForm(fields), _version(fields)
+    read = read_form(form, store.rules(project))
+    if read.rules is None:
+        raise _NotSaved(read.errors, form)
+    try:
+        return store.set_rules(project, read.rules, replacing=base)
+    except RulesConflict as late:
+        told = f"Somebody saved version {late.newest} meanwhile. Look at it below, and save again to replace it."
+        raise _NotSaved({"": told}, form, status=409) from None
+
+
+def _banned(store: Store, project: str, fields: Mapping[str, str]) -> DynamicRules:
+    ban = fields.get("address", "")
+    try:
+        return store.change_rules(project, lambda newest: with_ban(newest, ban))
+    except ValueError as error:
+        raise _NotSaved({"ban": str(error)}, ban=ban) from None
+
+
+def _restored(store: Store, project: str, fields: Mapping[str, str]) -> DynamicRules:
+    earlier = store.rules_version(project, _version(fields))
+    if earlier is None:
+        raise Refusal(404, "There is no such version of the rules.")
+    return store.set_rules(project, earlier.model_copy(update={"timestamp": datetime.now(timezone.utc)}))
 
 
 class _NotSaved(Exception):

@@ -19,7 +19,7 @@ from ...models import AgentStatus, EventBatch
 from ..openapi import Accepted, Success, handing_out_rules, receiving
 from ..refusal import Refusal
 from ..settings import BackendSettings
-from ..storage.keys import Grant, StoredKeys
+from ..storage.keys import StoredKeys
 from ..storage.store import Store, Stored
 from .body import EncryptedEnvelope, EncryptedRows, check_signature, decompress, decrypt, parse, too_large
 from .rate import RateLimiter
@@ -32,119 +32,48 @@ _PARSERS = 2
 _MOST_HELD = 64 * 1024 * 1024
 """Bytes of bodies that are held at once, complete or not."""
 
+_SOON = {"Retry-After": "1"}
+
 _READ_ON = 16
 """Up to this multiple of the limit a body that is too large is read to its end."""
 
 
-def contract_router(store: Store, settings: BackendSettings) -> APIRouter:
-    """Return the routes that senders use. Each of them wants a key, and works for that key's project alone."""
-    router = APIRouter(prefix="/api/v1")
-    stored_keys, limiter = StoredKeys(store.database), RateLimiter()
-    parsers, memory = asyncio.Semaphore(_PARSERS), _Memory(max(_MOST_HELD, 2 * settings.max_body_bytes))
+class _Desk:
+    """Who may send, and how much is taken at once. Used on the event loop, but for the work on bodies."""
 
-    async def authorized(request: Request) -> str:
+    def __init__(self, store: Store, settings: BackendSettings) -> None:
+        self._settings = settings
+        self._stored_keys, self._limiter = StoredKeys(store.database), RateLimiter()
+        self._parsers = asyncio.Semaphore(_PARSERS)
+        self._most, self._held = max(_MOST_HELD, 2 * settings.max_body_bytes), 0
+
+    async def project_of(self, request: Request) -> str:
         """Return the project that the request's key is for: 401, 403 or 429 when it is not for sending now."""
         key = request.headers.get("x-api-key")
         if not key:
             raise Refusal(401, "X-API-Key is missing.")
         # A key of the database costs a look into the file, which is nothing for the event loop's thread.
-        grant = settings.keys.grant(key) or await run_in_threadpool(stored_keys.grant, key)
+        grant = self._settings.keys.grant(key) or await run_in_threadpool(self._stored_keys.grant, key)
         if grant is None:
             raise Refusal(401, "X-API-Key is not a key of this backend.")
         if request.headers.get("x-project-id", grant.project_id) != grant.project_id:
             raise _wrong_project("X-Project-ID")
-        _check_rate(limiter, grant, settings.requests_per_minute)
+        per_minute = self._settings.requests_per_minute if grant.per_minute is None else grant.per_minute
+        if per_minute and (wait := self._limiter.wait(grant.digest, per_minute)):
+            detail = f"This key may send {per_minute} requests a minute: wait {wait} s."
+            raise Refusal(429, detail, {"Retry-After": str(wait)})
         return grant.project_id
 
-    def receive_batch(request: Request, project_id: str, body: bytes) -> Stored:
-        batch = parse(EventBatch, _opened(request, body, settings))
-        # A batch that names no project is the key's own.
-        if "project_id" in batch.model_fields_set and batch.project_id != project_id:
-            raise _wrong_project("project_id")
-        return store.add(project_id, batch.batch_id, batch.events, batch.metrics, time.time())
-
-    def receive_encrypted(request: Request, project_id: str, body: bytes) -> Stored:
-        envelope = parse(EncryptedEnvelope, _opened(request, body, settings))
-        rows = parse(EncryptedRows, decrypt(envelope, settings.encryption_key))
-        return store.add(project_id, envelope.batch_id, rows.events, rows.metrics, time.time())
-
-    def receive_status(request: Request, project_id: str, body: bytes) -> None:
-        status = parse(AgentStatus, _opened(request, body, settings))
-        install_id = request.headers.get("x-agent-install-id")
-        if not install_id:
-            raise Refusal(422, "X-Agent-Install-Id is missing: send the UUID of the installation.")
-        store.set_status(project_id, install_id, repaired(request.headers.get("user-agent", "")), status, time.time())
-
-    async def received(request: Request, project_id: str, work: Callable[[Request, str, bytes], ResultT]) -> ResultT:
-        """Read the body, and let `work` make rows of it on a thread."""
-        with memory.borrowed() as loan:
-            body = await _read(request, settings.max_body_bytes, loan)
-            async with parsers:
-                return await run_in_threadpool(work, request, project_id, body)
-
-    @router.post("/events", **receiving(EventBatch, Accepted))
-    @router.post("/metrics", **receiving(EventBatch, Accepted))
-    async def post_batch(request: Request) -> Response:
-        """Store a batch of events and metrics."""
-        project_id = await authorized(request)
-        return _success(await received(request, project_id, receive_batch))
-
-    @router.post("/events/encrypted", **receiving(EncryptedEnvelope, Accepted))
-    async def post_encrypted(request: Request) -> Response:
-        """Store a batch whose rows are encrypted."""
-        project_id = await authorized(request)
-        return _success(await received(request, project_id, receive_encrypted))
-
-    @router.post("/status", **receiving(AgentStatus, Success, installation=True))
-    async def post_status(request: Request) -> Response:
-        """Keep the latest status of an installation."""
-        project_id = await authorized(request)
-        await received(request, project_id, receive_status)
-        return JSONResponse({"success": True})
-
-    @router.get("/rules", **handing_out_rules())
-    async def get_rules(request: Request) -> Response:
-        """Hand out the project's dynamic rules."""
-        rules = await run_in_threadpool(store.rules, await authorized(request))
-        body = rules.model_dump_json().encode()
-        etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
-        headers = {"ETag": etag, "Cache-Control": "no-cache"}
-        if matches_etag(request.headers.get("if-none-match", ""), etag):
-            return Response(status_code=304, headers=headers)
-        return Response(body, media_type="application/json", headers=headers)
-
-    return router
-
-
-def matches_etag(if_none_match: str, etag: str) -> bool:
-    """Whether an `If-None-Match` header names `etag`, compared weakly (RFC 9110, section 13.1.2)."""
-    offered = {tag.strip().removeprefix("W/") for tag in if_none_match.split(",")}
-    return etag in offered or "*" in offered
-
-
-def _check_rate(limiter: RateLimiter, grant: Grant, default: int) -> None:
-    per_minute = default if grant.per_minute is None else grant.per_minute
-    if not per_minute:
-        return
-    wait = limiter.wait(grant.digest, per_minute)
-    if wait:
-        raise Refusal(
-            429, f"This key may send {per_minute} requests a minute: wait {wait} s.", {"Retry-After": str(wait)}
-        )
-
-
-def _wrong_project(name: str) -> Refusal:
-    return Refusal(403, f"{name} is not the project of this API key: configure the project that the key was made for.")
-
-
-class _Memory:
-    """Bytes of bodies that are held, up to a bound; used on the event loop alone."""
-
-    def __init__(self, most: int) -> None:
-        self._most, self._held = most, 0
+    async def received(self, request: Request, work: Callable[[str, bytes], ResultT]) -> ResultT:
+        """Read the body, and let `work` make rows of it for the key's project, on a thread."""
+        project_id = await self.project_of(request)
+        with self._borrowed() as take:
+            body = await _read(request, self._settings.max_body_bytes, take)
+            async with self._parsers:
+                return await run_in_threadpool(lambda: work(project_id, _opened(request, body, self._settings)))
 
     @contextmanager
-    def borrowed(self) -> Iterator[Callable[[int], None]]:
+    def _borrowed(self) -> Iterator[Callable[[int], None]]:
         """Give a function that takes so many bytes more, until the end of the block."""
         mine = 0
 
@@ -161,7 +90,69 @@ class _Memory:
             self._held -= mine
 
 
-_SOON = {"Retry-After": "1"}
+def contract_router(store: Store, settings: BackendSettings) -> APIRouter:
+    """Return the routes that senders use. Each of them wants a key, and works for that key's project alone."""
+    router, desk = APIRouter(prefix="/api/v1"), _Desk(store, settings)
+
+    def store_batch(project_id: str, body: bytes) -> Stored:
+        batch = parse(EventBatch, body)
+        # A batch that names no project is the key's own.
+        if "project_id" in batch.model_fields_set and batch.project_id != project_id:
+            raise _wrong_project("project_id")
+        return store.add(project_id, batch.batch_id, batch.events, batch.metrics, time.time())
+
+    def store_encrypted(project_id: str, body: bytes) -> Stored:
+        envelope = parse(EncryptedEnvelope, body)
+        rows = parse(EncryptedRows, decrypt(envelope, settings.encryption_key))
+        return store.add(project_id, envelope.batch_id, rows.events, rows.metrics, time.time())
+
+    @router.post("/events", **receiving(EventBatch, Accepted))
+    @router.post("/metrics", **receiving(EventBatch, Accepted))
+    async def post_batch(request: Request) -> Response:
+        """Store a batch of events and metrics."""
+        return _success(await desk.received(request, store_batch))
+
+    @router.post("/events/encrypted", **receiving(EncryptedEnvelope, Accepted))
+    async def post_encrypted(request: Request) -> Response:
+        """Store a batch whose rows are encrypted."""
+        return _success(await desk.received(request, store_encrypted))
+
+    @router.post("/status", **receiving(AgentStatus, Success, installation=True))
+    async def post_status(request: Request) -> Response:
+        """Keep the latest status of an installation."""
+
+        def store_status(project_id: str, body: bytes) -> None:
+            status, install_id = parse(AgentStatus, body), request.headers.get("x-agent-install-id")
+            if not install_id:
+                raise Refusal(422, "X-Agent-Install-Id is missing: send the UUID of the installation.")
+            agent = repaired(request.headers.get("user-agent", ""))
+            store.set_status(project_id, install_id, agent, status, time.time())
+
+        await desk.received(request, store_status)
+        return JSONResponse({"success": True})
+
+    @router.get("/rules", **handing_out_rules())
+    async def get_rules(request: Request) -> Response:
+        """Hand out the project's dynamic rules."""
+        rules = await run_in_threadpool(store.rules, await desk.project_of(request))
+        body = rules.model_dump_json().encode()
+        etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+        headers = {"ETag": etag, "Cache-Control": "no-cache"}
+        if matches_etag(request.headers.get("if-none-match", ""), etag):
+            return Response(status_code=304, headers=headers)
+        return Response(body, media_type="application/json", headers=headers)
+
+    return router
+
+
+def matches_etag(if_none_match: str, etag: str) -> bool:
+    """Whether an `If-None-Match` header names `etag`, compared weakly (RFC 9110, section 13.1.2)."""
+    offered = {tag.strip().removeprefix("W/") for tag in if_none_match.split(",")}
+    return etag in offered or "*" in offered
+
+
+def _wrong_project(name: str) -> Refusal:
+    return Refusal(403, f"{name} is not the project of this API key: configure the project that the key was made for.")
 
 
 async def _read(request: Request, max_bytes: int, take: Callable[[int], None]) -> bytes:

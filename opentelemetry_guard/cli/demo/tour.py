@@ -1,7 +1,8 @@
-"""The whole road on one machine: a local Guard backend, the instrumented shop, real traffic, and what arrived."""
+"""``opentelemetry-guard demo``: a local Guard backend, the instrumented shop, real traffic, and what arrived."""
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import signal
 import socket
@@ -12,13 +13,38 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-import requests
+import typer
+
+from ..output import fail
+
+if TYPE_CHECKING:
+    import requests
 
 BIN = Path(sys.executable).parent
 EXPECTED = {"authentication_failed", "penetration_attempt", "rate_limited"}
 PATIENCE = 60.0
 """Seconds after which something that should have happened is called a failure."""
+
+
+def demo(
+    keep: Annotated[bool, typer.Option("--keep", help="Leave backend and shop running, until Ctrl+C.")] = False,
+) -> None:
+    """Run a local backend and an instrumented shop, attack the shop, and show what has arrived.
+
+    Everything listens on loopback, on free ports, and nothing stays behind.
+    """
+    for package, extra in (
+        ("uvicorn", "backend"),
+        ("fastapi", "backend"),
+        ("jinja2", "backend"),
+        ("opentelemetry.distro", "auto"),
+    ):
+        if importlib.util.find_spec(package) is None:
+            fail(f"The demonstration needs {package}: pip install 'opentelemetry-guard[{extra}]'.")
+    if wrong := run(keep):
+        fail(f"The demonstration went wrong: {'; '.join(wrong)}.")
 
 
 def run(keep: bool) -> list[str]:
@@ -27,6 +53,8 @@ def run(keep: bool) -> list[str]:
     Args:
         keep: leave backend and shop running, until Ctrl+C or SIGTERM.
     """
+    import requests  # here, since every other command would load it too
+
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the children end with us
     http = requests.Session()
     http.trust_env = False
