@@ -6,9 +6,10 @@ Usage::
     for fields in analyzer.observe(answered, time.monotonic()):
         emit_event(**fields)
 
-The rules are data (`behavior_rules`), the detectors (`behavior_detectors`)
-count in tables of bounded size (`sliding`), and this module gives each client
-its detectors and makes one event of each incident.
+The rules are data (`settings.behavior_rules`), the detectors count in tables
+of bounded size (`sliding`), and this module gives each client its detectors
+and makes one event of each incident: what goes on, or is explained by another
+incident, is folded and counted.
 """
 
 from __future__ import annotations
@@ -25,16 +26,18 @@ from ..http.findings import AnsweredRequest
 from ..http.reports import FOLDED
 from .detectors import (
     DISTRIBUTED,
-    AddressLogins,
+    ERROR_RATIO,
+    FAILED_LOGINS,
+    REQUEST_RATE,
+    SCANNING,
     ErrorDetector,
     Explanation,
     Finding,
+    LoginDetector,
     RateDetector,
     ScanDetector,
     Sighting,
-    UserLogins,
 )
-from .incidents import Incidents, explaining, incident
 from .keys import address_key, fingerprint, is_ipv6, is_login_name, mark, resource, user_key
 from .sliding import Clock, Table
 
@@ -42,6 +45,10 @@ EVENT_TYPE = "behavioral_violation"
 
 _USER_SHARE = 4
 _INCIDENT_SHARE = 16
+
+_SPECIFIC_FIRST = (FAILED_LOGINS, SCANNING, REQUEST_RATE, ERROR_RATIO)
+_SUFFIXES = {detector: b"!" + detector.encode() for detector in _SPECIFIC_FIRST}
+_BEHIND_ERRORS = _SPECIFIC_FIRST[:-1]
 
 
 class BehaviorAnalyzer:
@@ -68,7 +75,7 @@ class BehaviorAnalyzer:
         self._addresses = _Detectors(self.rules, self._clock, self.rules.max_clients, of_users=False)
         self._users = _Detectors(self.rules, self._clock, users, of_users=True)
         incidents = max(self.rules.max_clients // _INCIDENT_SHARE, 16)
-        self._incidents = Incidents(self.rules.cooldown, self._clock, incidents)
+        self._incidents = _Incidents(self.rules.cooldown, self._clock, incidents)
         _analyzers.add(self)
 
     def observe(self, answered: AnsweredRequest, now: float) -> Sequence[dict[str, object]]:
@@ -117,10 +124,10 @@ class BehaviorAnalyzer:
     def _tell(self, told: list[_Told], finding: Finding, client: _Client) -> None:
         """Add a finding to what is told, unless it belongs to an incident that was told within the cool-down."""
         address = None if finding.pattern == DISTRIBUTED else client.address
-        for other in explaining(client.key, finding.detector, address):
+        for other in _explaining(client.key, finding.detector, address):
             if self._incidents.fold(other):
                 return
-        folded = self._incidents.admit(incident(client.key, finding.detector))
+        folded = self._incidents.admit(_incident(client.key, finding.detector))
         if folded is not None:
             told.append(_Told(finding, finding.explain(), client, folded))
 
@@ -147,12 +154,11 @@ class _Detectors:
 
     def __init__(self, rules: BehaviorRules, clock: Clock, max_clients: int, *, of_users: bool) -> None:
         self._clients = Table(max_clients)
-        self._of_suspects: list[AddressLogins | UserLogins | ScanDetector] = []
+        self._of_suspects: list[LoginDetector | ScanDetector] = []
         self._rate: RateDetector | None = None
         self._errors: ErrorDetector | None = None
         if rules.failed_logins:
-            logins = UserLogins if of_users else AddressLogins
-            self._of_suspects.append(logins(rules.failed_logins, clock, max_clients))
+            self._of_suspects.append(LoginDetector(rules.failed_logins, clock, max_clients, of_users=of_users))
         if rules.scanning:
             self._of_suspects.append(ScanDetector(rules.scanning, clock, max_clients))
         if rules.request_rate:
@@ -181,6 +187,60 @@ class _Detectors:
         ):
             findings.append(finding)
         return findings
+
+
+class _Incidents:
+    """The incidents that were told lately."""
+
+    def __init__(self, cooldown: float, clock: Clock, max_incidents: int) -> None:
+        """Build a memory of at most `max_incidents` that lasts `cooldown` seconds after each event."""
+        self._cooldown = cooldown
+        self._clock = clock
+        self._table = Table(max_incidents)
+        self._until = self._table.reals("d")
+        self._folded = self._table.integers()
+
+    def admit(self, incident: bytes) -> int | None:
+        """Return how many were folded since the event before, or None where this one is folded too."""
+        row = self._table.row(incident)
+        if self._clock.now < self._until[row]:
+            self._folded[row] += 1
+            return None
+        self._until[row] = self._clock.now + self._cooldown
+        folded = self._folded[row]
+        self._folded[row] = 0
+        return folded
+
+    def fold(self, incident: bytes) -> bool:
+        """Count one more of an incident where it was told within the cool-down, and return whether it was."""
+        row = self._table.find(incident)
+        if row is None or self._clock.now >= self._until[row]:
+            return False
+        self._folded[row] += 1
+        return True
+
+
+def _incident(client: bytes, detector: str) -> bytes:
+    """Return the key of what one detector finds in one client."""
+    return client + _SUFFIXES[detector]
+
+
+def _explaining(client: bytes, detector: str, address: bytes | None) -> Sequence[bytes]:
+    """Return the keys of the incidents that explain a finding, so that it tells nothing new.
+
+    Errors are what failed logins, scans and floods leave behind, and what a user id does from an address is known
+    where the address was told.
+
+    Args:
+        client: the key of the client with the finding.
+        detector: that found it.
+        address: the key of the address, where the client is a user id and all that it did can be that address's.
+    """
+    same = () if address is None else (_incident(address, detector),)
+    if detector != ERROR_RATIO:
+        return same
+    clients = (client,) if address is None else (client, address)
+    return *same, *(_incident(one, other) for one in clients for other in _BEHIND_ERRORS)
 
 
 def _fields(answered: AnsweredRequest, told: _Told, cooldown: float, ipv6_prefix: int) -> dict[str, object]:

@@ -1,6 +1,14 @@
 """The detectors of behavioural analysis: each keeps one kind of count per client and says when it is conspicuous.
 
-None of them has a lock: `behavior` calls them one at a time, and moves the clock that they share.
+What holds for all of them:
+
+- None has a lock: `analyzer` calls them one at a time, and moves the clock that they share.
+- What a client costs is one row in tables of bounded size, whatever it sends: counts, and bit maps of hashes. Texts are
+  never kept.
+- Who has never failed has no row with the detectors of failures (`suspects`), so that a flood of harmless clients
+  pushes out no suspect.
+- A count is compared as an estimate that rounds to its threshold (`least`), and an upper bound of it is asked first.
+- A finding is a fact of this request; whether it is told or folded into an incident is `analyzer`'s to decide.
 """
 
 from __future__ import annotations
@@ -11,7 +19,6 @@ from functools import partial
 from typing import NamedTuple
 
 from ...settings.behavior_rules import ErrorRatio, FailedLogins, RequestRate, Scanning
-from .baseline import Usual, learned, score
 from .sliding import Clock, Share, Table, Windows
 
 FAILED_LOGINS = "failed_logins"
@@ -69,25 +76,19 @@ def least(threshold: float) -> float:
     return threshold - 0.5
 
 
-class FailureCount(NamedTuple):
-    """The failed logins of one suspect in the window, as estimated, and their share of its latest requests."""
-
-    failures: float
-    peers: float
-    share: float
-
-
-class FailureTable:
-    """Counts failed logins per key; a key has no row before its first failure.
+class LoginDetector:
+    """Failed logins of one address (of many users: credential stuffing), or against one user id, from one or many.
 
     The first failure at each resource is free unless its name says that it is a login: when a session ends, a page
-    gets one 401 from everything that it loads.
+    gets one 401 from everything that it loads. Of an address, failures are conspicuous among enough other requests
+    only, so that many users behind it may mistype; of a user id they always are.
     """
 
-    def __init__(self, rule: FailedLogins, max_peers: int, clock: Clock, max_clients: int) -> None:
-        """Build a table that tells of keys with as many failures as the rule says, or with failures of `max_peers`."""
-        self._least_failures = least(rule.failures)
-        self._least_peers = least(max_peers)
+    def __init__(self, rule: FailedLogins, clock: Clock, max_clients: int, *, of_users: bool) -> None:
+        """Build a detector that knows nobody; `peers` of a user are addresses, and of an address users."""
+        self._rule = rule
+        self._of_users = of_users
+        self._max_peers = rule.addresses if of_users else rule.users
         self._table = Table(_suspects(max_clients))
         self.suspects = self._table.keys
         self._windows = Windows(self._table, clock.beat(rule.window))
@@ -96,11 +97,8 @@ class FailureTable:
         self._peers = self._windows.distinct()
         self._places = self._windows.distinct(64)
 
-    def count(self, key: bytes, seen: Sighting, peer: int | None) -> FailureCount | None:
-        """Count a request; where it is a failure that may be one too many, return what `key` has come to.
-
-        `peer` is the user that failed from an address, or the address from which a user failed.
-        """
+    def judge(self, key: bytes, seen: Sighting) -> Finding | None:
+        """Count a request and say whether the client is conspicuous with it."""
         row = self._table.row(key) if seen.failed_login else self._table.find(key)
         if row is None:
             return None
@@ -111,90 +109,36 @@ class FailureTable:
         is_first = self._places.add(row, seen.place)
         if seen.is_login or not is_first:
             self._failures.current[row] += 1
+        peer = seen.address if self._of_users else seen.user
         if peer is not None:
             self._peers.add(row, peer)
-        if self._failures.at_most(row) < self._least_failures and self._peers.at_most(row) < self._least_peers:
+        least_failures, least_peers = least(self._rule.failures), least(self._max_peers)
+        if self._failures.at_most(row) < least_failures and self._peers.at_most(row) < least_peers:
             return None
-        return FailureCount(self._failures.value(row), self._peers.value(row), self._share.value[row])
-
-
-class AddressLogins:
-    """Failed logins from one address: credential stuffing where many users failed, otherwise brute force."""
-
-    def __init__(self, rule: FailedLogins, clock: Clock, max_clients: int) -> None:
-        self._rule = rule
-        self._least_failures = least(rule.failures)
-        self._least_users = least(rule.users)
-        self._table = FailureTable(rule, rule.users, clock, max_clients)
-        self.suspects = self._table.suspects
-
-    def judge(self, key: bytes, seen: Sighting) -> Finding | None:
-        """Count a request and say whether the address is conspicuous with it."""
-        counted = self._table.count(key, seen, seen.user)
-        if counted is None:
+        failures, peers = self._failures.value(row), self._peers.value(row)
+        if peers < least_peers and failures < least_failures:
             return None
-        stuffing = counted.peers >= self._least_users
-        if not stuffing and counted.failures < self._least_failures:
+        share = self._share.value[row]
+        if not self._of_users and share < self._rule.share:
             return None
-        if counted.share < self._rule.share:
-            return None
-        pattern = STUFFING if stuffing else BRUTE_FORCE
-        return Finding(FAILED_LOGINS, pattern, partial(self._explain, counted, stuffing))
+        pattern = (DISTRIBUTED if self._of_users else STUFFING) if peers >= least_peers else BRUTE_FORCE
+        return Finding(FAILED_LOGINS, pattern, partial(self._explain, pattern, failures, peers, share))
 
-    def _explain(self, counted: FailureCount, stuffing: bool) -> Explanation:
+    def _explain(self, pattern: str, failures: float, peers: float, share: float) -> Explanation:
         rule = self._rule
-        if stuffing:
-            reason = f"logins of about {counted.peers:.0f} users failed from one address within {rule.window:g} s"
+        failed = "of one user failed" if self._of_users else "failed from one address"
+        reasons = {
+            STUFFING: f"logins of about {peers:.0f} users failed from one address",
+            DISTRIBUTED: f"logins of one user failed from about {peers:.0f} addresses",
+            BRUTE_FORCE: f"{failures:.0f} logins {failed}",
+        }
+        evidence: dict[str, object] = {"window": rule.window, "count": round(failures)}
+        if self._of_users:
+            evidence["distinct_addresses"] = round(peers)
         else:
-            reason = f"{counted.failures:.0f} logins failed from one address within {rule.window:g} s"
-        return Explanation(
-            reason,
-            {
-                "window": rule.window,
-                "count": round(counted.failures),
-                "distinct_users": round(counted.peers),
-                "share": round(counted.share, 3),
-                "threshold": rule.users if stuffing else rule.failures,
-            },
-        )
-
-
-class UserLogins:
-    """Failed logins against one user id, from one address or from many."""
-
-    def __init__(self, rule: FailedLogins, clock: Clock, max_clients: int) -> None:
-        self._rule = rule
-        self._least_failures = least(rule.failures)
-        self._least_addresses = least(rule.addresses)
-        self._table = FailureTable(rule, rule.addresses, clock, max_clients)
-        self.suspects = self._table.suspects
-
-    def judge(self, key: bytes, seen: Sighting) -> Finding | None:
-        """Count a request and say whether the attempts against this user are conspicuous with it."""
-        counted = self._table.count(key, seen, seen.address)
-        if counted is None:
-            return None
-        distributed = counted.peers >= self._least_addresses
-        if not distributed and counted.failures < self._least_failures:
-            return None
-        pattern = DISTRIBUTED if distributed else BRUTE_FORCE
-        return Finding(FAILED_LOGINS, pattern, partial(self._explain, counted, distributed))
-
-    def _explain(self, counted: FailureCount, distributed: bool) -> Explanation:
-        rule = self._rule
-        if distributed:
-            reason = f"logins of one user failed from about {counted.peers:.0f} addresses within {rule.window:g} s"
-        else:
-            reason = f"{counted.failures:.0f} logins of one user failed within {rule.window:g} s"
-        return Explanation(
-            reason,
-            {
-                "window": rule.window,
-                "count": round(counted.failures),
-                "distinct_addresses": round(counted.peers),
-                "threshold": rule.addresses if distributed else rule.failures,
-            },
-        )
+            evidence |= {"distinct_users": round(peers), "share": round(share, 3)}
+        evidence["threshold"] = rule.failures if pattern == BRUTE_FORCE else self._max_peers
+        return Explanation(f"{reasons[pattern]} within {rule.window:g} s", evidence)
 
 
 class ScanDetector:
@@ -380,6 +324,36 @@ class ErrorDetector:
                 "threshold": rule.score,
             },
         )
+
+
+class Usual(NamedTuple):
+    """A usual number: its mean, and the mean absolute deviation from it."""
+
+    mean: float = 0.0
+    deviation: float = 0.0
+
+
+def spread(usual: Usual) -> float:
+    """Return the standard deviation that goes with it: never less than what pure chance gives counts of this size."""
+    # 1.25 is the ratio of a normal distribution's standard deviation to its mean absolute one.
+    return max(1.25 * usual.deviation, math.sqrt(max(usual.mean, 0.0)), 1.0)
+
+
+def score(value: float, usual: Usual) -> float:
+    """Return how many standard deviations `value` lies above the mean."""
+    return (value - usual.mean) / spread(usual)
+
+
+def learned(usual: Usual, value: float, gain: float) -> Usual:
+    """Return what is usual after one more value, which gets the weight `gain`, from above 0 to 1 for the first.
+
+    A value far above counts as three deviations above: a flood takes many windows to become usual. The first value
+    leaves half of itself as the deviation, as TCP begins to estimate its round trip (RFC 6298).
+    """
+    if gain >= 1:
+        return Usual(value, value / 2)
+    error = min(value, usual.mean + 3 * spread(usual)) - usual.mean
+    return Usual(usual.mean + gain * error, usual.deviation + gain * (abs(error) - usual.deviation))
 
 
 def share_score(share: float, number: float, usual: float, others: float) -> float:

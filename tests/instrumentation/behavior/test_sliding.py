@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opentelemetry_guard.instrumentation.behavior.baseline import Usual, learned, score
+from opentelemetry_guard.instrumentation.behavior.detectors import Usual, learned, score
 from opentelemetry_guard.instrumentation.behavior.sliding import Clock, Share, Table, Windows, estimated
 
 
