@@ -118,10 +118,12 @@ def _parameters(text: str, names: Names) -> Iterator[Span]:
     for found in _PARAMETERS.finditer(text):
         if found["given"] and found.start() >= done:
             sql = text[statement : found.start()]
-            line = _REST_OF_LINE.match(text, found.end() + 1)
-            if line and _SQL.search(sql) and _has_secret(sql, names):
-                yield line.span()
-                done = line.end()
+            if _SQL.search(sql) and _has_secret(sql, names):
+                # Only now, since it is read to its end, and not read again.
+                line = _REST_OF_LINE.match(text, found.end() + 1)
+                if line:
+                    yield line.span()
+                    done = line.end()
         statement = found.end()
 
 
