@@ -23,10 +23,10 @@ from ...settings.instrumentation import GuardOptions
 from ...settings.once import log_once
 from ..http import following as request_following
 from ..patching import AnyFunction, Patches
+from . import enforcement, unguarded
 from . import release as guard_release
 from . import rules as guard_rules
 from . import settings as guard_settings
-from . import unguarded
 from .handler import LIBRARY, BesideAgent, GuardAgentHandler
 
 _logger = logging.getLogger(__name__)
@@ -84,7 +84,7 @@ def _change_middleware(module: Any) -> None:
             guard_release.core("handlers.dynamic_rule_handler"),
             "DynamicRuleManager",
             "_apply_rules",
-            guard_rules.apply_from_base,
+            enforcement.apply_from_base,
         )
 
 
@@ -273,7 +273,7 @@ def _equip_middleware(middleware: Any) -> None:
     rules_are_theirs = theirs is not None and guard_rules.says(config)
     if not guard_rules.says(config) and guard_rules.wants_rules(config, _options.rules_interval):
         guard_rules.turn_on(config)
-    guard_rules.enforced_by(middleware)
+    enforcement.enforced_by(middleware)
     _equip(middleware, _holders(middleware), rules_are_theirs=rules_are_theirs)
     if not hasattr(middleware, "_ensure_initialized"):
         # Nobody hands the handler on in these releases.
@@ -286,7 +286,7 @@ def _equip_decorator(decorator: Any) -> None:
 
 
 def _equip_detection(detection: Any) -> None:
-    guard_rules.enforced_by(detection)
+    enforcement.enforced_by(detection)
     _equip(detection, [detection.event_bus])
 
 
