@@ -66,7 +66,7 @@ class Pipeline:
         if not isinstance(meters, MeterProvider) or find(meters, GuardMetricExporter) is None:
             interval = export_interval(config)
             reader = PeriodicExportingMetricReader(GuardMetricExporter(), export_interval_millis=interval)
-            meters = self._own_meters = MeterProvider([reader])
+            meters = self._own_meters = MeterProvider([reader], shutdown_on_exit=False)
         self._meters = meters
         self._exporter = find(self._logs, GuardLogExporter)
         self._ended = False

@@ -116,9 +116,14 @@ def test_a_script_that_never_stops_its_agent_delivers_all_the_same(
 ) -> None:
     settings = environment({"XDG_STATE_HOME": f"{tmp_path}/state"})
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, server.url, server.api_key, end], env=settings, timeout=60, check=False
+        [sys.executable, "-c", SCRIPT, server.url, server.api_key, end],
+        env=settings,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
-    assert done.returncode == code
+    assert (done.returncode, done.stderr) == (code, "")
     assert [event["reason"] for event in server.events] == [end]
 
 
