@@ -12,6 +12,7 @@ import threading
 import weakref
 from collections.abc import Sequence
 from itertools import count
+from typing import Any
 
 from opentelemetry.sdk.environment_variables import OTEL_SDK_DISABLED
 
@@ -133,6 +134,28 @@ class Connection:
         self.settle(delivery, config)
         if former is not None:
             registry.leave(former, self._user)
+
+
+class GuardExporter:
+    """What the three exporters do alike with their connection."""
+
+    _connection: Connection
+
+    @property
+    def delivery(self) -> Delivery | None:
+        """The delivery that this exporter shares, with its `stats()` and its `queue`; None while export is off."""
+        return self._connection.delivery
+
+    def force_flush(self, timeout_millis: float = 30_000) -> bool:
+        """Send what can be sent within `timeout_millis` milliseconds; return whether nothing is left to send."""
+        return self._connection.flush(timeout_millis)
+
+    def shutdown(self, timeout_millis: float = 30_000, **kwargs: Any) -> None:
+        """Flush, and leave the rest in the queue for the next start.
+
+        The SDK's readers name their time limit `timeout` (milliseconds too).
+        """
+        self._connection.shutdown(min(timeout_millis, kwargs.get("timeout", timeout_millis)))
 
 
 def _follow_late_settings() -> None:

@@ -19,6 +19,10 @@ from dataclasses import dataclass
 
 from opentelemetry.sdk.metrics.export import ExponentialHistogramDataPoint, HistogramDataPoint
 
+_QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
+STATISTICS = frozenset({"count", "sum", "min", "max", *_QUANTILES})
+"""The names that a distribution's figures may have."""
+
 
 def _shift(counts: Mapping[int, int], change: int) -> dict[int, int]:
     """Return bucket counts with the scale lowered by `change`: 2**change neighbours become one bucket."""
@@ -222,6 +226,13 @@ class Distribution:
         if self.largest is not None:
             estimate = min(estimate, self.largest)
         return estimate / self.divisor
+
+    def statistics(self) -> dict[str, str]:
+        """Return the figures by name, as text; one that the SDK was told not to keep is missing."""
+        figures = {"sum": self.sum, "min": self.min, "max": self.max}
+        figures.update((name, self.quantile(q)) for name, q in _QUANTILES.items())
+        known = {name: repr(figure) for name, figure in figures.items() if figure is not None}
+        return {"count": str(self.count), **known}
 
 
 def _of_both(choose: Callable[[float, float], float], one: float | None, two: float | None) -> float | None:

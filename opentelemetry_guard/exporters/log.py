@@ -7,14 +7,13 @@ from collections.abc import Sequence
 from opentelemetry.sdk._logs import ReadableLogRecord
 from opentelemetry.sdk._logs.export import LogRecordExporter, LogRecordExportResult
 
-from ..delivery.delivery import Delivery
 from ..queue.base import DeliveryQueue
 from ..settings.in_use import EventExporter
-from .connection import Connection
+from .connection import Connection, GuardExporter
 from .event_rows import rows_of_records
 
 
-class GuardLogExporter(LogRecordExporter, EventExporter):
+class GuardLogExporter(GuardExporter, LogRecordExporter, EventExporter):
     """Delivers the security events among log records to a Guard backend.
 
     Log records are not sampled, so this exporter gets every event. All other
@@ -38,22 +37,9 @@ class GuardLogExporter(LogRecordExporter, EventExporter):
         """
         self._connection = Connection("logs", queue, settings)
 
-    @property
-    def delivery(self) -> Delivery | None:
-        """The delivery that this exporter shares, with its `stats()` and its `queue`; None while export is off."""
-        return self._connection.delivery
-
     def export(self, batch: Sequence[ReadableLogRecord]) -> LogRecordExportResult:
         """Write the security events of `batch` ahead to the queue, and return."""
         rows = rows_of_records(batch)
         if not rows or self._connection.submit("events", rows):
             return LogRecordExportResult.SUCCESS
         return LogRecordExportResult.FAILURE
-
-    def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Send what can be sent within `timeout_millis` milliseconds; return whether nothing is left to send."""
-        return self._connection.flush(timeout_millis)
-
-    def shutdown(self, timeout_millis: float = 30_000) -> None:
-        """Flush, and leave the rest in the queue for the next start."""
-        self._connection.shutdown(timeout_millis)

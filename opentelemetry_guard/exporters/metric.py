@@ -12,17 +12,16 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import AggregationTemporality, MetricExporter, MetricExportResult, MetricsData
 from opentelemetry.sdk.metrics.view import Aggregation
 
-from ..delivery.delivery import Delivery
 from ..events.http_metrics import HttpMetrics
 from ..events.tally import TALLY
 from ..queue.base import DeliveryQueue
-from .connection import Connection
+from .connection import Connection, GuardExporter
 from .metric_rows import PREFERRED_AGGREGATION, PREFERRED_TEMPORALITY, MetricMapper
 
 _logger = logging.getLogger(__name__)
 
 
-class GuardMetricExporter(MetricExporter):
+class GuardMetricExporter(GuardExporter, MetricExporter):
     """Delivers security metrics and HTTP server metrics to a Guard backend.
 
     The SDK aggregates; what is sent is one row per series and interval.
@@ -60,11 +59,6 @@ class GuardMetricExporter(MetricExporter):
         _exporters.add(self)
         _register_fork_hook()
 
-    @property
-    def delivery(self) -> Delivery | None:
-        """The delivery that this exporter shares, with its `stats()` and its `queue`; None while export is off."""
-        return self._connection.delivery
-
     def export(self, metrics_data: MetricsData, timeout_millis: float = 10_000, **kwargs: Any) -> MetricExportResult:
         """Write the security and request metrics of `metrics_data` ahead to the queue, and return."""
         mapped = self._mapper.rows(metrics_data)
@@ -73,17 +67,6 @@ class GuardMetricExporter(MetricExporter):
         if not mapped.rows or self._connection.submit("metrics", mapped.rows):
             return MetricExportResult.SUCCESS
         return MetricExportResult.FAILURE
-
-    def force_flush(self, timeout_millis: float = 10_000) -> bool:
-        """Send what can be sent within `timeout_millis` milliseconds; return whether nothing is left to send."""
-        return self._connection.flush(timeout_millis)
-
-    def shutdown(self, timeout_millis: float = 30_000, **kwargs: Any) -> None:
-        """Flush, and leave the rest in the queue for the next start.
-
-        The SDK's readers name their time limit `timeout` (milliseconds too).
-        """
-        self._connection.shutdown(min(timeout_millis, kwargs.get("timeout", timeout_millis)))
 
 
 _exporters: weakref.WeakSet[GuardMetricExporter] = weakref.WeakSet()

@@ -15,9 +15,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
-from enum import IntEnum
 from typing import NamedTuple
 
 from opentelemetry.sdk import metrics
@@ -26,19 +25,16 @@ from opentelemetry.sdk.metrics.export import (
     ExponentialHistogramDataPoint,
     Gauge,
     HistogramDataPoint,
-    Metric,
     MetricsData,
     NumberDataPoint,
 )
 from opentelemetry.sdk.metrics.view import Aggregation, ExponentialBucketHistogramAggregation
-from opentelemetry.util.types import AttributeValue
 
-from .. import privacy, semconv
-from ..events import http_metrics
 from ..events.codec import format_nanoseconds
-from ..events.jsonsafe import JSON, describe, safe_text
+from ..events.jsonsafe import JSON
 from ..models import MetricType
 from .distribution import Distribution, distribution
+from .measured import HEARD_SCOPES, OVERFLOW, Labels, Measured, Source, failed, labels_of, readable
 
 PREFERRED_TEMPORALITY: dict[type, AggregationTemporality] = {
     metrics.Counter: AggregationTemporality.DELTA,
@@ -62,79 +58,6 @@ INVALID_VALUE = "invalid_value"
 """Reason: a value or a sum is NaN, infinite or beyond what a float holds."""
 UNSUPPORTED_AGGREGATION = "unsupported_aggregation"
 """Reason: a view aggregates one of our instruments so that what was recorded can't be told from it."""
-
-MAX_METHOD_LENGTH = 32
-"""Characters of the tag `method`: it comes from the client where an instrumentation passes every method."""
-MAX_ROUTE_LENGTH = 512
-"""Characters of an `endpoint` that comes from an instrumentation."""
-
-_HEARD_SCOPES = frozenset(f"opentelemetry.instrumentation.{name}" for name in ("asgi", "fastapi", "starlette"))
-"""Scopes of the middleware whose measurements `http_metrics` has, once for each request, where it is listened to."""
-
-_TEMPLATE_TARGET_SCOPES = _HEARD_SCOPES | {http_metrics.SCOPE}
-"""Scopes whose old metrics carry a route template in `http.target`; others may carry the raw path.
-
-The template is as good as the instrumentation makes it: it lacks the prefix of an included router, and starts with the
-path below which a sub-application is mounted as it was requested. The new convention has the mount alone, or lacks it;
-where an application routes by host, its `http.route` is the requested path. What `http_metrics` has is the whole route.
-"""
-
-_QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
-_STATISTICS = frozenset({"count", "sum", "min", "max", *_QUANTILES})
-
-
-class _Source(IntEnum):
-    """Who measured. The request sources are in ascending order of preference."""
-
-    USER = 0
-    GUARD_CORE = 1
-    OLD_HTTP = 2
-    HTTP = 3
-
-
-class _Reading(NamedTuple):
-    """What an instrument means.
-
-    `spread` tells whether a row has a mean and statistics instead of a total,
-    `requests` whether each value is one request, `divisor` how many of the
-    instrument's units make one of the row's.
-    """
-
-    source: _Source
-    metric_type: MetricType
-    spread: bool = False
-    requests: bool = False
-    divisor: float = 1.0
-    direction: str | None = None
-
-
-_USER_READINGS: Mapping[str, _Reading] = {
-    semconv.GUARD_REQUEST_COUNT: _Reading(_Source.USER, "request_count"),
-    semconv.GUARD_ERROR_RATE: _Reading(_Source.USER, "error_rate"),
-    semconv.GUARD_BANDWIDTH_USAGE: _Reading(_Source.USER, "bandwidth_usage"),
-    semconv.GUARD_RESPONSE_TIME_METRIC: _Reading(_Source.USER, "response_time", spread=True),
-    semconv.GUARD_THREAT_LEVEL: _Reading(_Source.USER, "threat_level", spread=True),
-    semconv.GUARD_BLOCK_RATE: _Reading(_Source.USER, "block_rate", spread=True),
-    semconv.GUARD_CACHE_HIT_RATE: _Reading(_Source.USER, "cache_hit_rate", spread=True),
-}
-
-_GUARD_CORE_READINGS: Mapping[str, _Reading] = {
-    semconv.GUARD_CORE_REQUEST_DURATION: _Reading(_Source.GUARD_CORE, "response_time", spread=True),
-    semconv.GUARD_CORE_REQUEST_COUNT: _Reading(_Source.GUARD_CORE, "request_count"),
-    semconv.GUARD_CORE_ERROR_COUNT: _Reading(_Source.GUARD_CORE, "error_rate"),
-}
-
-_HTTP_READINGS: Mapping[str, _Reading] = {
-    semconv.HTTP_SERVER_REQUEST_DURATION: _Reading(_Source.HTTP, "response_time", spread=True, requests=True),
-    semconv.HTTP_SERVER_REQUEST_BODY_SIZE: _Reading(_Source.HTTP, "bandwidth_usage", direction="request"),
-    semconv.HTTP_SERVER_RESPONSE_BODY_SIZE: _Reading(_Source.HTTP, "bandwidth_usage", direction="response"),
-    # The old convention measures in milliseconds.
-    semconv.OLD_HTTP_SERVER_DURATION: _Reading(
-        _Source.OLD_HTTP, "response_time", spread=True, requests=True, divisor=1000.0
-    ),
-    semconv.OLD_HTTP_SERVER_REQUEST_SIZE: _Reading(_Source.OLD_HTTP, "bandwidth_usage", direction="request"),
-    semconv.OLD_HTTP_SERVER_RESPONSE_SIZE: _Reading(_Source.OLD_HTTP, "bandwidth_usage", direction="response"),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,15 +87,15 @@ class MetricMapper:
         self._max_rows = max_rows
         self._http = http
         self._heard: frozenset[str] = frozenset()
-        self._request_source = _Source.USER
+        self._request_source = Source.USER
 
     def rows(self, metrics_data: MetricsData) -> Mapped:
         """Return one row per series that has values in `metrics_data`; it never raises for odd values."""
-        found = self._once(list(_readable(metrics_data)))
+        found = self._once(list(readable(metrics_data)))
         # The better source is known before the first row is made, so that it holds for this collection too.
         seen = (metric.reading.source for metric in found if metric.metric.data.data_points)
         self._request_source = max([self._request_source, *seen])
-        wanted = (_Source.USER, self._request_source)
+        wanted = (Source.USER, self._request_source)
         table = _Table()
         # A stable sort: what user code records comes first, and is the last to be folded into an overflow row.
         for metric in sorted(found, key=lambda metric: metric.reading.source):
@@ -187,69 +110,29 @@ class MetricMapper:
                 rows.append(row)
         return Mapped(rows, dict(table.dropped))
 
-    def _once(self, found: list[_Measured]) -> list[_Measured]:
+    def _once(self, found: list[Measured]) -> list[Measured]:
         """Put what was told of each request once in the place of what each application's middleware has measured.
 
         That is read only where such measurements come this way at all: they may be another pipeline's, or unwanted.
         """
-        if not self._heard and all(metric.scope not in _HEARD_SCOPES for metric in found):
+        if not self._heard and all(metric.scope not in HEARD_SCOPES for metric in found):
             return found
         told = self._http()
         if told is not None:
-            heard = list(_readable(told))
+            heard = list(readable(told))
             self._heard |= {metric.metric.name for metric in heard}
             found = [*found, *heard]
-        return [
-            metric for metric in found if metric.scope not in _HEARD_SCOPES or metric.metric.name not in self._heard
-        ]
+        return [metric for metric in found if metric.scope not in HEARD_SCOPES or metric.metric.name not in self._heard]
 
 
 _HistogramPoint = HistogramDataPoint | ExponentialHistogramDataPoint
-
-
-class _Measured(NamedTuple):
-    """A metric that we can read."""
-
-    reading: _Reading
-    scope: str
-    metric: Metric
-
-
-def _readable(metrics_data: MetricsData) -> Iterator[_Measured]:
-    for resource_metrics in metrics_data.resource_metrics:
-        for scope_metrics in resource_metrics.scope_metrics:
-            scope = scope_metrics.scope.name
-            readings = _readings(scope)
-            for metric in scope_metrics.metrics:
-                reading = readings.get(metric.name)
-                if reading is not None:
-                    yield _Measured(reading, scope, metric)
-
-
-def _readings(scope: str) -> Mapping[str, _Reading]:
-    if scope == semconv.SCOPE_NAME:
-        return _USER_READINGS
-    if scope == semconv.GUARD_CORE_SCOPE:
-        return _GUARD_CORE_READINGS
-    return _HTTP_READINGS
-
-
-class _Labels(NamedTuple):
-    """What tells the rows of one metric type apart; `tags` are sorted."""
-
-    endpoint: str | None = None
-    tags: tuple[tuple[str, str], ...] = ()
-
-
-_OVERFLOW = _Labels(None, ((semconv.METRIC_OVERFLOW, "true"),))
-"""The labels of the SDK's overflow series (beyond its cardinality limit) and of ours."""
 
 
 class _Key(NamedTuple):
     """One row. Distributions of different bucket layouts can't be merged, so each makes its own row."""
 
     metric_type: MetricType
-    labels: _Labels
+    labels: Labels
     direction: str | None = None
     layout: Hashable = None
 
@@ -286,7 +169,7 @@ class _Table:
     cells: dict[_Key, _Cell] = field(default_factory=dict)
     dropped: Counter[str] = field(default_factory=Counter)
 
-    def read(self, measured: _Measured) -> None:
+    def read(self, measured: Measured) -> None:
         """Add the points of one metric."""
         data = measured.metric.data
         if isinstance(data, Gauge):
@@ -300,13 +183,13 @@ class _Table:
                 elif point.count:
                     self._read_histogram(measured, point)
 
-    def _read_number(self, measured: _Measured, point: NumberDataPoint) -> None:
+    def _read_number(self, measured: Measured, point: NumberDataPoint) -> None:
         if measured.reading.spread:
             self.dropped[UNSUPPORTED_AGGREGATION] += 1
         else:
             self._add_total(measured, point, point.value)
 
-    def _read_histogram(self, measured: _Measured, point: _HistogramPoint) -> None:
+    def _read_histogram(self, measured: Measured, point: _HistogramPoint) -> None:
         reading = measured.reading
         if not reading.spread:
             self._add_total(measured, point, point.sum)
@@ -315,23 +198,23 @@ class _Table:
             self.dropped[INVALID_VALUE] += 1
             return
         attributes = point.attributes or {}
-        labels = _labels(measured, attributes)
+        labels = labels_of(measured, attributes)
         spread = distribution(point, reading.divisor)
         requests = float(point.count)
         _put(self.cells, _Key(reading.metric_type, labels, None, spread.layout), _Cell(point.time_unix_nano, spread))
         if reading.requests:
             _put(self.cells, _Key("request_count", labels), _Cell(point.time_unix_nano, requests))
             # The overflow series has neither attribute: how many of its requests failed is not known.
-            if _failed(reading.source, attributes):
+            if failed(reading.source, attributes):
                 _put(self.cells, _Key("error_rate", labels), _Cell(point.time_unix_nano, requests))
 
-    def _add_total(self, measured: _Measured, point: NumberDataPoint | _HistogramPoint, value: float) -> None:
+    def _add_total(self, measured: Measured, point: NumberDataPoint | _HistogramPoint, value: float) -> None:
         total = _finite(value)
         if total is None:
             self.dropped[INVALID_VALUE] += 1
             return
         reading = measured.reading
-        key = _Key(reading.metric_type, _labels(measured, point.attributes or {}), reading.direction)
+        key = _Key(reading.metric_type, labels_of(measured, point.attributes or {}), reading.direction)
         _put(self.cells, key, _Cell(point.time_unix_nano, total))
 
 
@@ -341,15 +224,15 @@ def _bounded(cells: Mapping[_Key, _Cell], max_rows: int) -> dict[_Key, _Cell]:
     The rows of one endpoint and its tags stay or go together: an error rate without its request count misleads.
     """
     sizes = Counter(key.labels for key in cells)
-    del sizes[_OVERFLOW]
-    kept, room = {_OVERFLOW}, max_rows
+    del sizes[OVERFLOW]
+    kept, room = {OVERFLOW}, max_rows
     for labels, size in sizes.items():
         if size <= room:
             kept.add(labels)
             room -= size
     bounded: dict[_Key, _Cell] = {}
     for key, cell in cells.items():
-        _put(bounded, key if key.labels in kept else key._replace(labels=_OVERFLOW), cell)
+        _put(bounded, key if key.labels in kept else key._replace(labels=OVERFLOW), cell)
     return bounded
 
 
@@ -362,78 +245,6 @@ def _finite(value: float) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _labels(measured: _Measured, attributes: Mapping[str, AttributeValue]) -> _Labels:
-    if attributes.get(semconv.METRIC_OVERFLOW) is True:
-        return _OVERFLOW
-    source = measured.reading.source
-    if source is _Source.USER:
-        return _user_labels(attributes, measured.reading.spread)
-    return _request_labels(source, measured.scope, attributes)
-
-
-def _user_labels(attributes: Mapping[str, AttributeValue], spread: bool) -> _Labels:
-    route = attributes.get(semconv.HTTP_ROUTE)
-    clean = privacy.current()
-    given: dict[str, JSON] = {
-        safe_text(name[len(semconv.GUARD_TAG_PREFIX) :]): describe(value)
-        for name, value in attributes.items()
-        if name.startswith(semconv.GUARD_TAG_PREFIX)
-    }
-    tags = {name: str(value) for name, value in clean.tags(given).items()}
-    if spread:
-        for name in sorted(_STATISTICS & tags.keys()):
-            free = f"tag.{name}"
-            while free in tags:
-                free = f"tag.{free}"
-            tags[free] = tags.pop(name)
-    return _Labels(None if route is None else clean.path(describe(route)), tuple(sorted(tags.items())))
-
-
-def _request_labels(source: _Source, scope: str, attributes: Mapping[str, AttributeValue]) -> _Labels:
-    route: AttributeValue | None = None
-    if source is _Source.HTTP:
-        route = attributes.get(semconv.HTTP_ROUTE)
-        method = attributes.get(semconv.HTTP_REQUEST_METHOD)
-    elif source is _Source.OLD_HTTP:
-        if scope in _TEMPLATE_TARGET_SCOPES:
-            route = attributes.get(semconv.OLD_HTTP_TARGET)
-        method = attributes.get(semconv.OLD_HTTP_METHOD)
-    else:
-        # guard-core's endpoint is the raw path: it is unbounded, chosen by the client, and may hold personal data.
-        method = attributes.get(semconv.GUARD_CORE_METHOD)
-    tags = []
-    if method:
-        tags.append(("method", describe(method)[:MAX_METHOD_LENGTH]))
-    status = _status(source, attributes)
-    if status is not None:
-        tags.append(("status_code", str(status)))
-    # Where an application routes by host, the route is the path that the client chose.
-    endpoint = privacy.current().path(describe(route))[:MAX_ROUTE_LENGTH] if route else None
-    return _Labels(endpoint, tuple(tags))
-
-
-_STATUS_ATTRIBUTES = {
-    _Source.HTTP: semconv.HTTP_RESPONSE_STATUS_CODE,
-    _Source.OLD_HTTP: semconv.OLD_HTTP_STATUS_CODE,
-    _Source.GUARD_CORE: semconv.GUARD_CORE_STATUS,
-}
-
-
-def _status(source: _Source, attributes: Mapping[str, AttributeValue]) -> int | None:
-    status = attributes.get(_STATUS_ATTRIBUTES[source])
-    if isinstance(status, int):
-        return int(status)
-    # guard-core's tags are text.
-    is_code = isinstance(status, str) and status.isascii() and status.isdigit() and len(status) == 3
-    return int(str(status)) if is_code else None
-
-
-def _failed(source: _Source, attributes: Mapping[str, AttributeValue]) -> bool:
-    """Tell whether a request failed: its status is 400 or above, or it has none but an `error.type`."""
-    status = _status(source, attributes)
-    return semconv.ERROR_TYPE in attributes if status is None else status >= 400
-
-
 def _row(key: _Key, cell: _Cell) -> dict[str, JSON] | None:
     """Return the row, or None when its value is not finite (merged sums can pass the range of floats)."""
     tags: dict[str, JSON] = dict(key.labels.tags)
@@ -442,7 +253,7 @@ def _row(key: _Key, cell: _Cell) -> dict[str, JSON] | None:
     amount = cell.amount
     if isinstance(amount, Distribution):
         value = amount.mean
-        tags.update(_statistics(amount))
+        tags.update(amount.statistics())
     else:
         value = amount
     if not math.isfinite(value):
@@ -453,14 +264,4 @@ def _row(key: _Key, cell: _Cell) -> dict[str, JSON] | None:
         "value": value,
         "endpoint": key.labels.endpoint,
         "tags": tags,
-    }
-
-
-def _statistics(spread: Distribution) -> dict[str, str]:
-    """Return the tags of a distribution; a figure that the SDK was told not to keep has none."""
-    figures = {"sum": spread.sum, "min": spread.min, "max": spread.max}
-    figures.update((name, spread.quantile(q)) for name, q in _QUANTILES.items())
-    return {
-        "count": str(spread.count),
-        **{name: repr(figure) for name, figure in figures.items() if figure is not None},
     }

@@ -8,18 +8,17 @@ from collections.abc import Sequence
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-from ..delivery.delivery import Delivery
 from ..events.capture import is_captured
 from ..queue.base import DeliveryQueue
 from ..settings.in_use import EventExporter
 from ..settings.once import log_once
-from .connection import Connection
+from .connection import Connection, GuardExporter
 from .event_rows import rows_of_spans
 
 _logger = logging.getLogger(__name__)
 
 
-class GuardSpanExporter(SpanExporter, EventExporter):
+class GuardSpanExporter(GuardExporter, SpanExporter, EventExporter):
     """Delivers the security events that spans carry to a Guard backend.
 
     Spans that have nothing to do with security are left alone. Events that
@@ -42,11 +41,6 @@ class GuardSpanExporter(SpanExporter, EventExporter):
         """
         self._connection = Connection("traces", queue, settings)
 
-    @property
-    def delivery(self) -> Delivery | None:
-        """The delivery that this exporter shares, with its `stats()` and its `queue`; None while export is off."""
-        return self._connection.delivery
-
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Write the security events of `spans` ahead to the queue, and return."""
         # Also when that exporter has been shut down: by the order of things at exit the spans come last, and an event
@@ -63,11 +57,3 @@ class GuardSpanExporter(SpanExporter, EventExporter):
         if not rows or self._connection.submit("events", rows):
             return SpanExportResult.SUCCESS
         return SpanExportResult.FAILURE
-
-    def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Send what can be sent within `timeout_millis` milliseconds; return whether nothing is left to send."""
-        return self._connection.flush(timeout_millis)
-
-    def shutdown(self, timeout_millis: float = 30_000) -> None:
-        """Flush, and leave the rest in the queue for the next start."""
-        self._connection.shutdown(timeout_millis)
