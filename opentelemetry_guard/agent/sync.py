@@ -137,20 +137,20 @@ class SyncAgent:
         It waits for no network, and sets no global provider.
         """
         with self._lock:
-            if self._started_at is None:
-                late.forget(ORIGIN)
-                late.offer(ORIGIN, **settings_of_agent(self.config))
-                process_end.goes_on()
-                self._transport.attach(_delivery_to_be)
-                self._pipeline = pipeline = Pipeline(self.config)
-                self._transport.attach(lambda: pipeline.delivery)
-                if interval := self._rules_interval():
-                    self._unsubscribe = rules.subscribe(_ignore, interval)
-                self._started_at = time.monotonic()
-                ending.follow(self.stop)
-            pipeline_now = self._pipeline
-        if pipeline_now is not None:
-            self._held.emit_into(pipeline_now.emitter)
+            if self._started_at is not None:
+                return
+            late.forget(ORIGIN)
+            late.offer(ORIGIN, **settings_of_agent(self.config))
+            process_end.goes_on()
+            self._transport.attach(_delivery_to_be)
+            self._pipeline = pipeline = Pipeline(self.config)
+            self._transport.attach(lambda: pipeline.delivery)
+            if interval := self._rules_interval():
+                self._unsubscribe = rules.subscribe(_ignore, interval)
+            self._started_at = time.monotonic()
+            ending.follow(self.stop)
+        # Outside of the lock: emission is anybody's code, which may stop the agent.
+        self._held.emit_into(pipeline.emitter)
 
     def stop(self) -> None:
         """Deliver what can be delivered within the shutdown timeout, and end what `start` has begun.
