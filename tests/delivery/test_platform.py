@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.guard_platform import Platform
 from support.guard_server import GuardServer, guard_server
-from support.platform import Platform
 
 from opentelemetry_guard.delivery.delivery import Delivery
 from opentelemetry_guard.events.codec import complete, format_nanoseconds, to_row
