@@ -1,8 +1,10 @@
 """Whether 5,000 events a second are all stored and sent: ``python -m benchmarks.steady [seconds]``.
 
-A batch processor with the SDK's default bounds, the default store (an SQLite
-file) and a backend in a process of its own that accepts everything. What the
-SDK's queue of 2,048 records had no room for counts as lost.
+A batch processor with the SDK's default bounds, and a backend in a process of
+its own that accepts everything. Four runs: the default store (an SQLite file)
+and memory, each with a main thread that sleeps between its bursts of events
+and with one that computes. What the SDK's queue of 2,048 records had no room
+for counts as lost.
 """
 
 from __future__ import annotations
@@ -12,6 +14,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
 from opentelemetry.sdk._logs import LoggerProvider
@@ -45,15 +49,15 @@ server.serve_forever()
 """
 
 
-def work(seconds: float) -> None:
+def compute(seconds: float) -> None:
     """Compute for so long without a pause, as an application does that is busy: nobody gets the interpreter unasked."""
     ends = time.perf_counter() + seconds
     while time.perf_counter() < ends:
         sum(range(100))
 
 
-def emit(emitter: Emitter, seconds: float) -> tuple[int, float]:
-    """Emit at the rate for so long; return how many, and the seconds by which it was late in the end."""
+def emit(emitter: Emitter, seconds: float, pause: Callable[[float], object]) -> tuple[int, float]:
+    """Emit at the rate for so long, with a pause after each burst; return how many, and how late it was."""
     began = time.perf_counter()
     emitted = 0
     while (passed := time.perf_counter() - began) < seconds:
@@ -68,30 +72,32 @@ def emit(emitter: Emitter, seconds: float) -> tuple[int, float]:
                 status_code=429,
             )
             emitted += 1
-        work(BURST_SECONDS)
+        pause(BURST_SECONDS)
     return emitted, time.perf_counter() - began - seconds
 
 
-def measure(port: int, directory: str, seconds: float) -> None:
+def measure(port: int, queue_url: str, seconds: float, pause: Callable[[float], object]) -> None:
     """Run once, and print where the events are."""
     exporter = GuardLogExporter(
         endpoint=f"http://127.0.0.1:{port}",
         api_key="steady-key-0123456789",
         project_id="bench",
-        queue_url=f"sqlite://{Path(directory, 'q', 'guard.db')}",
+        queue_url=queue_url,
     )
     provider = LoggerProvider(shutdown_on_exit=False)
     provider.add_log_record_processor(BatchLogRecordProcessor(exporter))
     emitter = Emitter(provider, TracerProvider(shutdown_on_exit=False), MeterProvider(shutdown_on_exit=False))
     cpu = time.process_time()
-    emitted, late = emit(emitter, seconds)
+    emitted, late = emit(emitter, seconds, pause)
     cpu = time.process_time() - cpu
     provider.force_flush()
     delivery = exporter.delivery
     assert delivery is not None
     ledger = delivery.stats().ledger["events"]
-    print(f"emitted {emitted}, stored {ledger.accepted}, lost {emitted - ledger.accepted}")
-    print(f"delivered {ledger.delivered}, CPU {cpu:.1f} s of {seconds:.0f} s, {late:.2f} s late")
+    print(
+        f"{queue_url.partition(':')[0]}, {pause.__name__}: emitted {emitted}, lost {emitted - ledger.accepted}, "
+        f"delivered {ledger.delivered}, CPU {cpu:.1f} s of {seconds:.0f} s, {late:.2f} s late"
+    )
     provider.shutdown()
 
 
@@ -102,8 +108,11 @@ def main() -> None:
     backend = subprocess.Popen([sys.executable, "-c", ACCEPTING], stdout=subprocess.PIPE, text=True)
     try:
         assert backend.stdout is not None
+        port = int(backend.stdout.readline())
         with tempfile.TemporaryDirectory(prefix="guard-steady-") as directory:
-            measure(int(backend.stdout.readline()), directory, seconds)
+            for pause, scheme in product((time.sleep, compute), ("memory", "sqlite")):
+                file = Path(directory, pause.__name__, "guard.db") if scheme == "sqlite" else ""
+                measure(port, f"{scheme}://{file}", seconds, pause)
     finally:
         backend.kill()
         backend.wait()

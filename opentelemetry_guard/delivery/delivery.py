@@ -20,8 +20,8 @@ from ..decision.unenforced import unenforced, watch
 from ..events.codec import Row
 from ..events.tally import SWITCHED_OFF, TALLY
 from ..queue.base import KINDS, Batch, DeliveryQueue, Kind, Lease, QueueOptions, QueueStats
-from ..queue.local import LocalQueue
 from ..queue.memory import MemoryQueue
+from ..queue.sqlite.store import LocalQueue
 from ..settings.delivery import GuardConfig
 from .backoff import RetryPolicy
 from .body_limit import BodyLimit

@@ -22,6 +22,7 @@ cost of a heartbeat does not grow with the depth of the queue.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, runtime_checkable
@@ -291,3 +292,27 @@ class QueueOptions:
     max_dead_letter_bytes: int = 8 * 1024 * 1024
     lease_seconds: float = 20.0
     overflow: Overflow = "drop_oldest"
+
+
+def check_exchange(old: Sequence[Batch], batches: Sequence[Batch], letters: Sequence[DeadLetter]) -> None:
+    """Raise ValueError unless both sides have the same rows of each kind and no batch_id appears twice on one side."""
+    new = [*batches, *(letter.batch for letter in letters)]
+    check_ids([batch.batch_id for batch in old])
+    check_ids([batch.batch_id for batch in new])
+    before, after = _rows_by_kind(old), _rows_by_kind(new)
+    if before != after:
+        raise ValueError(f"a replacement keeps the number of rows: {dict(before)} would become {dict(after)}")
+
+
+def check_ids(batch_ids: Sequence[str]) -> None:
+    """Raise ValueError when a batch_id is named twice."""
+    for batch_id, count in Counter(batch_ids).items():
+        if count > 1:
+            raise ValueError(f"batch {batch_id!r} is named {count} times in one replacement; name it once")
+
+
+def _rows_by_kind(batches: Sequence[Batch]) -> Counter[Kind]:
+    rows: Counter[Kind] = Counter()
+    for batch in batches:
+        rows[batch.kind] += batch.rows
+    return rows

@@ -14,7 +14,7 @@ class PerProcess(Generic[T]):
 
     Locks, connections and identities must not cross a fork: a lock may be held
     by a thread that the child does not have, a connection's locks stay with
-    the parent. What the parent made is kept in `inherited` and never touched.
+    the parent. What the parent made is kept and never touched.
     """
 
     def __init__(self, factory: Callable[[], T]) -> None:
@@ -30,15 +30,3 @@ class PerProcess(Generic[T]):
         except KeyError:
             # setdefault is atomic, so that two threads of a fresh child agree on one value without a lock
             return self._values.setdefault(pid, self._factory())
-
-    def inherited(self) -> list[T]:
-        """Return the values of other processes that a fork brought along."""
-        pid = os.getpid()
-        return [value for owner, value in list(self._values.items()) if owner != pid]
-
-    def forget_inherited(self) -> None:
-        """Drop the references to what a fork brought along, for values that are safe to destroy here."""
-        pid = os.getpid()
-        for owner in list(self._values):
-            if owner != pid:
-                self._values.pop(owner, None)

@@ -10,9 +10,8 @@ import pytest
 
 from opentelemetry_guard.queue.base import DeadLetter, QueueOptions
 from opentelemetry_guard.queue.conformance import make_batch
-from opentelemetry_guard.queue.local import LocalQueue
 from opentelemetry_guard.queue.memory import MemoryQueue
-from opentelemetry_guard.queue.sqlite.store import SqliteQueue
+from opentelemetry_guard.queue.sqlite.store import LocalQueue, SqliteQueue
 
 OPTIONS = QueueOptions(destination="ab12")
 STORES: list[Callable[[Path], LocalQueue]] = [

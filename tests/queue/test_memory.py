@@ -30,10 +30,10 @@ def test_an_empty_queue_does_not_exist_yet() -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-def test_a_forked_child_starts_empty_though_a_thread_held_the_lock() -> None:
+def test_a_forked_child_starts_empty_though_a_call_was_under_way() -> None:
     queue = MemoryQueue(OPTIONS)
     queue.append(make_batch("a"))
-    with queue._rows().lock:
+    with queue._database._slot(None):
         pid = os.fork()
         if pid == 0:
             try:

@@ -27,11 +27,10 @@ from hypothesis.stateful import (
 from support.redis import redis_server
 
 from opentelemetry_guard.queue.base import KINDS, Batch, DeadLetter, DeliveryQueue, Kind, Overflow, QueueOptions
-from opentelemetry_guard.queue.local import LocalQueue
 from opentelemetry_guard.queue.memory import MemoryQueue
 from opentelemetry_guard.queue.redis.store import RedisQueue
 from opentelemetry_guard.queue.redis.url import parse_redis_url
-from opentelemetry_guard.queue.sqlite.store import SqliteQueue
+from opentelemetry_guard.queue.sqlite.store import LocalQueue, SqliteQueue
 
 MAX_BYTES, MAX_DEAD_LETTER_BYTES, LEASE = 250, 60, 20.0
 
@@ -266,7 +265,7 @@ class QueueMachine(RuleBasedStateMachine):
             if batch.batch_id in names and self.stored() + len(batch.body) <= MAX_BYTES:
                 moved += 1
                 del self.letters[batch.batch_id]
-                self.rows[batch.batch_id] = Row(batch, 0 if self.owners == 1 else -1, attempts=1)
+                self.rows[batch.batch_id] = Row(batch, -1, attempts=1)
         assert self.queues[self.owner(data)].replay(None if everything else names) == moved
 
     @precondition(lambda self: self.letters)

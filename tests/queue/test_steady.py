@@ -12,7 +12,7 @@ from opentelemetry_guard.queue import steady
 from opentelemetry_guard.queue.base import DeliveryQueue, QueueOptions
 from opentelemetry_guard.queue.conformance import make_batch
 from opentelemetry_guard.queue.memory import MemoryQueue
-from opentelemetry_guard.queue.sqlite import store as sqlite
+from opentelemetry_guard.queue.sqlite import schema as sqlite
 from opentelemetry_guard.queue.sqlite.store import SqliteQueue
 
 HOUR, DAY = 3600.0, 86_400.0

@@ -39,12 +39,12 @@ from ..base import (
     QueueStats,
     QueueUnavailable,
     WaitingBatch,
+    check_exchange,
+    check_ids,
 )
-from ..exchange import check_exchange, check_ids
-from ..local import LocalQueue
 from ..memory import MemoryQueue
 from ..process import PerProcess
-from ..sqlite.store import SqliteQueue
+from ..sqlite.store import LocalQueue, SqliteQueue
 from ..url import default_queue_file
 from .allowance import Allowance
 from .book import Book

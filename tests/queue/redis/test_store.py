@@ -19,14 +19,13 @@ from support.redis import RedisServer, eventually, proxy, redis_server
 
 from opentelemetry_guard.queue.base import KINDS, Batch, DeadLetter, DeliveryQueue, Kind, QueueOptions
 from opentelemetry_guard.queue.conformance import QueueConformance, make_batch
-from opentelemetry_guard.queue.local import LocalQueue
 from opentelemetry_guard.queue.memory import MemoryQueue
 from opentelemetry_guard.queue.redis import link as redis_link
 from opentelemetry_guard.queue.redis import store as redis_module
 from opentelemetry_guard.queue.redis.scripts import CLAIM, PUT, SWAP, Script
 from opentelemetry_guard.queue.redis.store import RedisQueue
 from opentelemetry_guard.queue.redis.url import parse_redis_url
-from opentelemetry_guard.queue.sqlite.store import SqliteQueue
+from opentelemetry_guard.queue.sqlite.store import LocalQueue, SqliteQueue
 
 PATIENCE = 10.0
 _numbers = itertools.count()

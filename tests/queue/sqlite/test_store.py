@@ -12,7 +12,7 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
@@ -24,13 +24,17 @@ from hypothesis import strategies as st
 from opentelemetry_guard.queue.base import (
     DROPPED_CORRUPT,
     DROPPED_STORE_REMOVED,
+    DeadLetter,
     DeliveryQueue,
     QueueOptions,
     QueueUnavailable,
 )
 from opentelemetry_guard.queue.conformance import QueueConformance, make_batch
-from opentelemetry_guard.queue.sqlite.database import DAMAGED_FILES_KEPT, JOURNAL_BYTES, RESERVE_BYTES, space_needed
-from opentelemetry_guard.queue.sqlite.store import CLAIM_BATCHES, SCHEMA_VERSION, SqliteQueue
+from opentelemetry_guard.queue.sqlite.damage import DAMAGED_FILES_KEPT
+from opentelemetry_guard.queue.sqlite.disk import JOURNAL_BYTES, RESERVE_BYTES, space_needed
+from opentelemetry_guard.queue.sqlite.moves import CLAIM_BATCHES
+from opentelemetry_guard.queue.sqlite.schema import SCHEMA_VERSION
+from opentelemetry_guard.queue.sqlite.store import SqliteQueue
 
 ROOT = Path(__file__).parents[3]
 OPTIONS = QueueOptions(destination="ab12")
@@ -191,21 +195,6 @@ def test_a_newer_schema_is_refused(queue: SqliteQueue) -> None:
     assert queue.stats().depth == 1
 
 
-def test_a_file_of_the_first_schema_is_migrated_and_keeps_its_rows(tmp_path: Path) -> None:
-    queue = SqliteQueue(tmp_path / "guard.db", OPTIONS, remembers=10)
-    queue.append(make_batch("a"))
-    for statement in (["DROP TABLE finished"], []):
-        queue.close()
-        sql(queue.path, *statement, "PRAGMA user_version = 1")
-        (lease,) = queue.lease("events", time.time())
-        assert queue.acknowledge(lease.batch.batch_id)
-        queue.append(make_batch("b"))
-    queue.close()
-    connection = sqlite3.connect(queue.path)
-    assert connection.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
-    connection.close()
-
-
 def test_somebody_elses_database_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "app.db"
     sql(path, "CREATE TABLE users (name TEXT)")
@@ -269,8 +258,47 @@ def test_every_step_of_a_lease_goes_through_an_index(queue: SqliteQueue) -> None
     found = queue._database.run(plans)
     assert any("batches_by_owner" in plan for plan in found)
     assert any("batches_by_due" in plan for plan in found)
-    assert [plan for plan in found if plan.startswith("SCAN") and not plan.endswith(("counters", "CONSTANT ROW"))] == []
+    assert [
+        plan for plan in found if plan.startswith("SCAN") and not plan.endswith(("owners", "ledger", "CONSTANT ROW"))
+    ] == []
     assert not any("TEMP B-TREE" in plan for plan in found)
+
+
+def test_each_move_is_one_statement_and_holds_the_file_no_longer(queue: SqliteQueue) -> None:
+    queue.append(make_batch("first"))
+    traced: list[str] = []
+    moves: list[tuple[str, Callable[[], object]]] = [
+        ("INSERT", lambda: queue.append(make_batch("a", rows=2, created_at=9.0))),
+        ("UPDATE", lambda: queue.lease("events", time.time())),
+        ("UPDATE", lambda: queue.defer("a", 0.0)),
+        ("UPDATE", lambda: queue.acknowledge("first")),
+        ("INSERT", lambda: queue.replace(["a"], [make_batch("b")], [DeadLetter(make_batch("c"), 400, "no", 1.0)])),
+    ]
+    for number, (verb, move) in enumerate(moves):
+        if number == 3:
+            assert [lease.batch.batch_id for lease in queue.lease("events", time.time() + 1, oldest=True)] == ["first"]
+            assert [lease.batch.batch_id for lease in queue.lease("events", time.time() + 1)] == ["a"]
+        traced.clear()
+        queue._database.run(lambda connection: connection.set_trace_callback(traced.append))
+        assert move() is not False
+        queue._database.run(lambda connection: connection.set_trace_callback(None))
+        # What triggers do is traced as the statement that fires them, or as a comment
+        writes = [text for text in dict.fromkeys(traced) if not text.startswith(("--", "SELECT", "PRAGMA"))]
+        # The bound of dead letters is looked after by itself
+        writes = [text for text in writes if "WHERE state = 'dead'" not in text]
+        assert [text.split()[0] for text in writes] == [verb], traced
+    assert queue.stats().ledger["events"].balanced
+
+
+def test_a_call_that_is_under_way_keeps_no_other_waiting(queue: SqliteQueue) -> None:
+    queue.append(make_batch("a"))
+    with queue._database._slot(None) as slot:
+        assert slot.connection is not None
+        reading = slot.connection.execute("SELECT batch_id FROM batches")
+        queue.append(make_batch("b"))
+        assert queue.lease("events", time.time())
+        reading.close()
+    assert queue.stats().depth == 2
 
 
 WORKER = """
@@ -408,10 +436,9 @@ def test_rows_of_a_child_survive_when_the_parent_closes_first(queue: SqliteQueue
 
 
 @posix
-def test_a_fork_in_the_middle_of_a_call_leaves_the_child_a_lock_of_its_own(queue: SqliteQueue) -> None:
+def test_a_fork_in_the_middle_of_a_call_leaves_the_child_connections_of_its_own(queue: SqliteQueue) -> None:
     queue.append(make_batch("parent"))
-    inherited = queue._database._handles.get()
-    with inherited.lock:
+    with queue._database._slot(None) as inherited:
         status = in_child(lambda: queue.append(make_batch("child")) or inherited.connection is not None)
     assert status == 0
     assert queue.stats().depth == 2
