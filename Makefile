@@ -33,8 +33,8 @@ test: $(INSTALLED)  ## Run the whole test suite
 coverage: $(INSTALLED)  ## Run the whole test suite and count covered lines and branches; fails under what there was
 	$(BIN)/python -m pytest $(PARALLEL) --cov --cov-report=term $(PYTEST_ARGS)
 
-test-guard: $(INSTALLED)  ## Test with the oldest fastapi-guard, and with guard-agent installed
-	$(BIN)/nox --sessions guard_oldest guard_with_agent
+test-guard: $(INSTALLED)  ## Test with the oldest fastapi-guard, older releases of guard-core, and guard-agent installed
+	$(BIN)/nox --sessions guard_oldest guard_core guard_with_agent
 
 faults: $(INSTALLED)  ## Run the fault suite at full length, with its figures; CHAOS_SEED=1 replays a schedule
 	FAULTS_SCALE=1 $(BIN)/python -m pytest -m faults -s $(PYTEST_ARGS)

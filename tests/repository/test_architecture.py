@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -62,3 +64,66 @@ def test_a_planted_arrow_breaks_its_contract(house: Path, file: str, line: str, 
     with planted.open("a") as source:
         source.write(f"\n\n{line}\n")
     assert any(name.startswith(contract) for name in broken(house))
+
+
+def answer(question: str) -> str:
+    """Return the file that ARCHITECTURE.md names for a question."""
+    row = rf"^\| {re.escape(question)}.* \| `{PACKAGE}/(\S+)` \|$"
+    found = re.search(row, (ROOT / "ARCHITECTURE.md").read_text(), re.MULTILINE)
+    assert found is not None, question
+    return found[1]
+
+
+Search = Callable[[ast.AST], bool]
+
+
+def files_with(wanted: Search, rooms: tuple[str, ...]) -> set[str]:
+    """Return the files of rooms that have such a node."""
+    paths = [path for room in rooms for path in (ROOT / PACKAGE / room).rglob("*.py")]
+    return {
+        path.relative_to(ROOT / PACKAGE).as_posix()
+        for path in paths
+        if any(wanted(node) for node in ast.walk(ast.parse(path.read_text())))
+    }
+
+
+def constant(value: object) -> Search:
+    """Find a constant."""
+    return lambda node: isinstance(node, ast.Constant) and node.value == value
+
+
+def definition(name: str) -> Search:
+    """Find a function or a class."""
+    return lambda node: isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == name
+
+
+def declaration(name: str) -> Search:
+    """Find the declaration of a setting."""
+
+    def found(node: ast.AST) -> bool:
+        return (
+            isinstance(node, ast.AnnAssign)
+            and ast.unparse(node.target) == name
+            and isinstance(node.value, ast.Call)
+            and ast.unparse(node.value.func) == "setting"
+        )
+
+    return found
+
+
+HOUSE = ("",)
+DELIVERY = ("delivery", "queue", "exporters", "rules", "agent")
+
+
+@pytest.mark.parametrize(
+    ("question", "wanted", "rooms"),
+    [
+        ("what happens on a 413", constant(413), DELIVERY),
+        ("where is a header masked", definition("Privacy"), HOUSE),
+        ("how does a worker take over a dead one's batch", definition("claim"), ("queue/sqlite",)),
+        ("which attribute carries the client's address", constant("client.address"), HOUSE),
+        ("where is `OTEL_EXPORTER_GUARD_TIMEOUT` declared and checked", declaration("timeout"), HOUSE),
+    ],
+)
+def test_a_question_has_one_file_as_its_answer(question: str, wanted: Search, rooms: tuple[str, ...]) -> None:
+    assert files_with(wanted, rooms) == {answer(question)}
