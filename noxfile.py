@@ -45,15 +45,16 @@ def guard_oldest(session: nox.Session) -> None:
 def guard_core(session: nox.Session, guard: str, core: str) -> None:
     """Releases of guard-core that leave in place what lifted rules had configured, each with its fastapi-guard."""
     install(session, f"fastapi-guard=={guard}", f"guard-core=={core}")
-    session.run(
-        "pytest",
-        "-q",
-        "tests/instrumentation/fastapi_guard/test_capture.py",
+    rules = (
         "tests/instrumentation/fastapi_guard/test_rules.py",
         "tests/instrumentation/test_guard_behavior.py",
-        "tests/instrumentation/fastapi_guard/test_guarded_application.py",
-        *session.posargs,
     )
+    captured = (
+        "tests/instrumentation/fastapi_guard/test_capture.py",
+        "tests/instrumentation/fastapi_guard/test_guarded_application.py",
+    )
+    # Before 4.0 there are no guards of WebSockets and no reports of headers, which the tests of capture expect.
+    session.run("pytest", "-q", *rules, *(() if core.startswith("3.") else captured), *session.posargs)
 
 
 @nox.session
