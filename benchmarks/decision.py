@@ -9,7 +9,7 @@ import time
 from typing import Any
 
 from opentelemetry_guard import DynamicRules, GuardRulesMiddleware
-from opentelemetry_guard.decision.compiled_rules import compile_rules
+from opentelemetry_guard.decision.compiled_rules import CompiledRules
 
 from .timing import compare, show
 
@@ -100,7 +100,7 @@ def main() -> None:
     print()
     show(
         f"compiling {ADDRESSES} entries, on the thread of the rules client",
-        compare({"compile": lambda: compile_rules(many)}, rounds=3),
+        compare({"compile": lambda: CompiledRules(many)}, rounds=3),
         1e-3,
         "ms",
     )
@@ -111,7 +111,7 @@ def _longest_pause(rules: DynamicRules) -> float:
     """Return the seconds by which an event loop's shortest timer is late at most while another thread compiles."""
 
     async def watch() -> float:
-        compiling = asyncio.get_running_loop().run_in_executor(None, compile_rules, rules)
+        compiling = asyncio.get_running_loop().run_in_executor(None, CompiledRules, rules)
         longest, last = 0.0, time.perf_counter()
         while not compiling.done():
             await asyncio.sleep(0.001)

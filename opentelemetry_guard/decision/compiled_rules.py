@@ -1,8 +1,8 @@
 """What dynamic rules say about one request: allowed or blocked, by which field, and why in words.
 
-`compile_rules` makes the compiled form of a rules object, once; `decide` on it
-costs about a microsecond, whatever the number of listed addresses. Nothing
-here does I/O or knows an application.
+`CompiledRules` is the compiled form of a rules object; `decide` on it costs
+about a microsecond, whatever the number of listed addresses. Nothing here does
+I/O or knows an application.
 
 The order is fastapi-guard's: emergency mode, addresses, countries, user
 agents, patterns. `docs/rules.md` has the meaning of each field.
@@ -76,7 +76,7 @@ ALLOWED = Decision(True)
 
 
 class Rules(Protocol):
-    """The fields of `DynamicRules` that decide; `compile_rules` takes any object that has them."""
+    """The fields of `DynamicRules` that decide; `CompiledRules` takes any object that has them."""
 
     expires_at: datetime | None
     ip_blacklist: list[str]
@@ -96,34 +96,13 @@ class Rules(Protocol):
 class CompiledRules:
     """The compiled form of rules. It never changes, and any number of threads may ask it.
 
+    An entry that is wrong matches nothing, is told (`Unenforced`), and the others work.
+
     Attributes:
-        problems: what is wrong with entries, in words. Such an entry matches nothing, and the others work.
         wants_country: whether countries matter, so that a caller who must look one up can save the effort.
         wants_endpoint: whether endpoints matter.
         wants_user_agent: whether user agents matter.
     """
-
-    __slots__ = (
-        "_agents",
-        "_blacklist",
-        "_blocked_countries",
-        "_clouds",
-        "_countryless",
-        "_emergency",
-        "_emergency_whitelist",
-        "_expires_at",
-        "_message",
-        "_needs_address",
-        "_patterns",
-        "_unenforced",
-        "_verdicts",
-        "_whitelist",
-        "_whitelist_countries",
-        "problems",
-        "wants_country",
-        "wants_endpoint",
-        "wants_user_agent",
-    )
 
     def __init__(self, rules: Rules) -> None:
         self._expires_at = None if rules.expires_at is None else rules.expires_at.timestamp()
@@ -144,7 +123,7 @@ class CompiledRules:
         # Browsers are few and requests many. Entries are only set and all cleared at once, each atomic, and every
         # thread would compute the same one.
         self._verdicts: dict[str, str | None] = {}
-        self.problems = (
+        problems = (
             *_invalid("ip_blacklist", self._blacklist),
             *_invalid("ip_whitelist", self._whitelist),
             *_invalid("emergency_whitelist", self._emergency_whitelist),
@@ -153,7 +132,7 @@ class CompiledRules:
             *self._clouds.problems,
             *_without_effect(rules),
         )
-        self._unenforced = Unenforced(_logger, self.problems)
+        self._unenforced = Unenforced(_logger, problems)
         self._countryless: Unenforced | None = None  # threads that race say the same
 
     def tell_missing_country(self) -> None:
@@ -245,15 +224,6 @@ def _on_list(allowed: bool, entry: str) -> Decision:
     return Decision(False, f"the address is blacklisted ({entry})", "ip_blacklist", entry)
 
 
-def compile_rules(rules: Rules) -> CompiledRules:
-    """Return the compiled form of rules, and log each problem of their entries once.
-
-    Compiling takes about 2 microseconds an address: do it outside of an event
-    loop where lists are long.
-    """
-    return CompiledRules(rules)
-
-
 class Compilation:
     """The place of a rules object's compiled form, which is made when it is first asked for.
 
@@ -273,7 +243,7 @@ class Compilation:
         made = self._made
         if made is not None and lengths == made[1]:
             return made[0]
-        compiled = compile_rules(rules)
+        compiled = CompiledRules(rules)
         self._made = (compiled, lengths)
         return compiled
 

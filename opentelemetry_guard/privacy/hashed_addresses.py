@@ -19,14 +19,12 @@ PREFIX = "ip-hmac-"
 _NAMES = frozenset(
     canonical(name)
     for name in """
-    ip ips ip-address ip-addresses address addresses client-ip client-ips client-address client.address client-addr
-    client-host remote-ip remote-addr remote-address remote-host peer peer-ip peer-addr peer-address source-ip src-ip
-    source.address source-address user-ip real-ip x-real-ip x-client-ip x-forwarded-for x-forwarded forwarded
-    forwarded-for true-client-ip cf-connecting-ip fastly-client-ip x-cluster-client-ip x-original-forwarded-for
-    x-envoy-external-address banned-ip blocked-ip network.peer.address net.peer.ip net.sock.peer.addr http.client-ip
-    origin-ip client.socket.address net.peer.name net.sock.peer.name enduser.address visitor-address attacker-address
+    address addresses client.address client-host remote-host peer source.address x-forwarded forwarded banned-ip
+    blocked-ip origin-ip x-envoy-external-address network.peer.address net.sock.peer.addr client.socket.address
+    net.peer.name net.sock.peer.name enduser.address visitor-address attacker-address
     """.split()  # noqa: SIM905  words read better than a column of strings
 )
+"""Names of client addresses that don't end like `_END`."""
 _NOBODY = frozenset({"", "system", "unknown", "localhost", "none", "null", "-"})
 """What stands for an address where there is none."""
 _LITERAL = re.compile(

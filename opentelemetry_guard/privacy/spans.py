@@ -63,18 +63,9 @@ class SpanPrivacy(SpanProcessor):
             _survive(span)
 
     def _on_ending(self, span: Span) -> None:
+        # What `on_end` would mask would come too late for the processors before this one.
         if self.active and _is_concerned(span):
             _survive(span)
-
-    def on_end(self, span: ReadableSpan) -> None:
-        """Do nothing: what is masked here would come too late for the processors before this one."""
-
-    def shutdown(self) -> None:
-        """Do nothing: there is nothing to end."""
-
-    def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Do nothing: there is nothing to flush."""
-        return True
 
 
 # What is installed, by provider; a provider that is gone takes its processor along.

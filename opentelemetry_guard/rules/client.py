@@ -119,7 +119,6 @@ class RulesClient:
         self._subscribers: list[_Subscriber] = []
         self._known: _Known | None = None
         self._destination: str | None = None
-        self._complained = False
         self._changes = 0  # how often the settings have changed
         self._next_poll = 0.0
         self.due_at = 0.0
@@ -282,14 +281,14 @@ class RulesClient:
     def _take(self, link: Link, answer: RulesAnswer) -> None:
         """Take over what the backend serves, whatever its version says: it may have gone back to an older one."""
         if answer.document is None:
-            self._praise(link)
+            link.route.complaint = None
             return
         try:
             known = _read(answer.document, answer.etag)
         except ValueError as error:
             self._complain(link, str(error))
             return
-        self._praise(link)
+        link.route.complaint = None
         before = self._known
         if before is not None and before.content == known.content:
             # The same rules, only dated anew: the subscribers keep what they were told.
@@ -299,14 +298,9 @@ class RulesClient:
             write_rules(self._directory(), link.destination, KeptRules(answer.document, answer.etag))
 
     def _complain(self, link: Link, why: str) -> None:
-        link.route.complaint = why
-        if not self._complained:
-            self._complained = True
+        if link.route.complaint is None:
             _logger.warning("the backend's dynamic rules can't be used, the last ones stay in force: %s", why)
-
-    def _praise(self, link: Link) -> None:
-        link.route.complaint = None
-        self._complained = False
+        link.route.complaint = why
 
     def _tell(self) -> None:
         with self._telling:

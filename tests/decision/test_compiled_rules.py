@@ -13,7 +13,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from opentelemetry_guard.decision.compiled_rules import MOST_REMEMBERED, compile_rules
+from opentelemetry_guard.decision.compiled_rules import MOST_REMEMBERED, CompiledRules
 from opentelemetry_guard.decision.unenforced import unenforced
 from opentelemetry_guard.models import DynamicRules
 
@@ -181,7 +181,7 @@ def test_user_agents_match_as_in_fastapi_guard(pattern: str, agent: str, blocked
 
 
 def test_remembered_user_agents_are_bounded() -> None:
-    compiled = compile_rules(DynamicRules(blocked_user_agents=["bot"]))
+    compiled = CompiledRules(DynamicRules(blocked_user_agents=["bot"]))
     for number in range(3 * MOST_REMEMBERED):
         assert compiled.decide(user_agent=f"browser {number}")
     assert len(compiled._verdicts) <= MOST_REMEMBERED
@@ -197,7 +197,7 @@ def test_suspicious_patterns_are_found_in_endpoints_as_sent_and_decoded(endpoint
 
 def test_expired_rules_allow() -> None:
     end = datetime(2026, 1, 1, tzinfo=timezone.utc)
-    compiled = compile_rules(DynamicRules(ip_blacklist=["192.0.2.1"], expires_at=end))
+    compiled = CompiledRules(DynamicRules(ip_blacklist=["192.0.2.1"], expires_at=end))
     assert not compiled.decide("192.0.2.1", now=end.timestamp() - 1)
     assert compiled.decide("192.0.2.1", now=end.timestamp())
     later = datetime.now(timezone.utc) + timedelta(hours=1)
