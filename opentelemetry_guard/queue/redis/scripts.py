@@ -1,18 +1,4 @@
-"""The Lua scripts of the Redis store: each is one step that happens wholly or not at all.
-
-All keys of a destination carry one hash tag, so that they lie in one slot of
-a cluster and a script may touch all of them:
-
-- ``events`` and ``metrics``, streams of batches, with the consumer group ``senders``. An entry is pending to the
-  consumer that holds it, from the script that adds it to the one that removes it.
-- ``index``, batch_id to ``<kind> <entry id> <bytes>``. Invariant: exactly the entries of both streams are in it, and
-  ``bytes`` is the sum of its sizes.
-- ``owners``, consumer to the end of its lease (milliseconds of Redis's clock). A released consumer has 0; one that is
-  missing here holds nothing that it could not lose.
-- ``done``, batch ids that were delivered or replaced and when, so that a stale copy is not sent again: those of a week,
-  but the newest 100,000 at most, which are about 10 MB.
-- ``epoch``, a random word that goes when Redis is emptied, and is how that is noticed.
-- ``claims``, consumer and kind to its last claim, so that a claim whose answer was lost can be asked for again.
+"""The Lua scripts of the Redis store: each is one step that happens wholly or not at all (keys: see the package).
 
 Time is Redis's, so that the clocks of the machines do not matter; callers
 send the shift between the time they were given and their own clock, which is

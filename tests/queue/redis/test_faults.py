@@ -246,7 +246,7 @@ def test_leases_hold_while_redis_is_full() -> None:
         second.renew(time.time())
         with closing(server.client()) as client:
             client.config_set("maxmemory", "1")
-        eventually(lambda: second._session.get().link.up_for() > OPTIONS.lease_seconds / 2)
+        eventually(lambda: second._copies.get().link.up_for() > OPTIONS.lease_seconds / 2)
         for step in range(10):
             first.renew(time.time() + step)
             assert second.lease("events", time.time() + step) == []
@@ -275,7 +275,7 @@ def test_nobody_is_taken_for_dead_right_after_redis_was_away() -> None:
         eventually(is_up)
         assert second.lease("events", now) == []
         first.renew(now)
-        eventually(lambda: second._session.get().link.up_for() > options.lease_seconds / 2)
+        eventually(lambda: second._copies.get().link.up_for() > options.lease_seconds / 2)
         assert second.lease("events", now + 1.0) == []
 
 
@@ -340,8 +340,8 @@ def test_nobody_waits_for_a_redis_that_has_failed_until_it_has_answered() -> Non
 def test_appends_that_have_waited_enough_wait_no_more_and_get_their_copies() -> None:
     with redis_server() as server, opened(server.url, patience=100.0) as queue:
         queue.append(make_batch("a"))
-        queue._session.get().allowance = Allowance(100.0, clock=lambda: 0.0)
-        queue._session.get().allowance.spend(100.0)
+        queue._copies.get().allowance = Allowance(100.0, clock=lambda: 0.0)
+        queue._copies.get().allowance.spend(100.0)
         server.pause()
         for number in range(5):
             quickly(lambda number=number: queue.append(make_batch(str(number))))
@@ -367,7 +367,7 @@ def test_no_more_is_waited_than_the_allowance_and_what_came_back(waits: list[tup
 def test_closing_waits_once_for_a_redis_that_hangs() -> None:
     with redis_server() as server, opened(server.url, patience=2.0) as queue:
         queue.append(make_batch("a"))
-        queue._session.get().book.note("a", "missing")
+        queue._copies.get().book.note("a", "missing")
         server.pause()
         quickly(queue.close)
         quickly(queue.close)
@@ -523,6 +523,6 @@ def test_a_cluster_delivers_and_survives_a_failover() -> None:
         survives_a_failover(queue, cluster.master_of("{guard:ab12}:events").stop)
         with opened(cluster.url) as other:
             queue.append(make_batch("last"))
-            eventually(lambda: queue.renew(time.time()) or not queue._session.get().book.missing(1))
+            eventually(lambda: queue.renew(time.time()) or not queue._copies.get().book.missing(1))
             queue.release()
             eventually(lambda: [lease.batch.batch_id for lease in other.lease("events", time.time())] == ["last"])

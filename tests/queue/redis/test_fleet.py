@@ -173,13 +173,13 @@ class FleetMachine(RuleBasedStateMachine):
                 client.flushall()
                 for queue in self.machines.values():
                     queue.renew(self.now)
-                    tidying = queue._session.get().tidying
+                    tidying = queue._copies.get().tidying
                     if tidying is not None:
                         tidying.result(10.0)
 
     def nobody_is_dead(self, client: object) -> bool:
         """What only Redis has is lost with it; that is the one documented loss."""
-        living = {queue._session.get().consumer.encode() for queue in self.machines.values()}
+        living = {queue._copies.get().consumer.encode() for queue in self.machines.values()}
         pending = set()
         for kind in KINDS:
             if client.exists(f"{{guard:fleet}}:{kind}"):  # type: ignore[attr-defined]

@@ -20,8 +20,8 @@ from support.redis import RedisServer, eventually, proxy, redis_server
 from opentelemetry_guard.queue.base import KINDS, Batch, DeadLetter, DeliveryQueue, Kind, QueueOptions
 from opentelemetry_guard.queue.conformance import QueueConformance, make_batch
 from opentelemetry_guard.queue.memory import MemoryQueue
+from opentelemetry_guard.queue.redis import copies as redis_module
 from opentelemetry_guard.queue.redis import link as redis_link
-from opentelemetry_guard.queue.redis import store as redis_module
 from opentelemetry_guard.queue.redis.scripts import CLAIM, PUT, SWAP, Script
 from opentelemetry_guard.queue.redis.store import RedisQueue
 from opentelemetry_guard.queue.redis.url import parse_redis_url
@@ -135,7 +135,7 @@ def assert_balanced(*queues: RedisQueue) -> None:
 def patient(queue: RedisQueue) -> None:
     """Wait until a machine has seen Redis long enough to believe that a lease has run out."""
     queue.renew(time.time())
-    eventually(lambda: queue._session.get().link.up_for() > FLEET.lease_seconds / 2)
+    eventually(lambda: queue._copies.get().link.up_for() > FLEET.lease_seconds / 2)
 
 
 def test_a_batch_moves_to_another_machine_when_its_owner_died(fleet: Fleet) -> None:
@@ -517,7 +517,7 @@ def test_appending_does_not_put_the_renewal_off(fleet: Fleet) -> None:
     queue._clock = lambda: now + 300.0
     queue.append(make_batch("a"))
     queue.lease("events", now + 300.0)
-    assert queue._session.get().renewed_at == now + 300.0
+    assert queue._copies.get().renewed_at == now + 300.0
 
 
 def test_a_full_redis_soon_has_the_newest_batches_without_any_renewal(
