@@ -92,6 +92,10 @@ class BodyLimit:
         lesson = self._lesson
         return lesson is not None and size >= lesson.refused and not self._periods_since(lesson)
 
+    def has_taken(self, size: int) -> bool:
+        """Whether a body of this size or more was taken since the last refusal of such a one."""
+        return size <= self._largest_taken
+
     def taken(self, size: int) -> None:
         """Note that a body of `size` bytes was taken."""
         self._largest_taken = max(self._largest_taken, size)

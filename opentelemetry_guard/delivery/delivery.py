@@ -28,13 +28,14 @@ from .body_limit import BodyLimit
 from .breaker import BreakerPolicy, BreakerState
 from .calls import Call, tell
 from .control import REPORTS
+from .dispatch import Equipment
 from .encoder import Encoder
 from .envelope import Envelope
 from .metrics import DeliveryMetrics
 from .outcome import Outcome, Verdict
 from .reporter import StatusReporter
 from .route import ROUTES, Route, RouteName
-from .sender import Equipment, Sender
+from .sender import Sender
 from .stats import DeliveryStats, sum_stats
 from .stores import distinct, earlier_stores, file_beside, open_store, options_of, others, same_store
 from .transport import HTTPTransport, Transport

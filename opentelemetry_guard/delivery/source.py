@@ -51,14 +51,12 @@ class Source:
         """The queue itself."""
         return self._queue
 
-    def lease(self, kind: Kind, oldest: bool, max_rows: int = MERGE_ROWS) -> list[Lease]:
-        """Take the next batch of `kind`, or several of `max_rows` in all to merge; nothing from a queue that fails."""
+    def lease(self, kind: Kind, oldest: bool, max_rows: int, requests: int) -> list[Lease]:
+        """Take the next batch of `kind`, or several for `requests` of `max_rows` rows; none if the queue fails."""
         if self.failing:
             return []
-        return self._attempt(
-            lambda: self._queue.lease(kind, time.time(), MERGE_BATCHES, MERGE_BYTES, min(max_rows, MERGE_ROWS), oldest),
-            list[Lease](),
-        )
+        batches, size, rows = MERGE_BATCHES * requests, MERGE_BYTES * requests, min(max_rows, MERGE_ROWS) * requests
+        return self._attempt(lambda: self._queue.lease(kind, time.time(), batches, size, rows, oldest), list[Lease]())
 
     def has_delivered(self) -> bool:
         """Whether the backend has ever taken anything from this queue, by any process."""

@@ -20,10 +20,11 @@ from opentelemetry_guard.delivery import sender as sender_module
 from opentelemetry_guard.delivery.backoff import RetryPolicy
 from opentelemetry_guard.delivery.body_limit import BodyLimit
 from opentelemetry_guard.delivery.breaker import BreakerPolicy, BreakerState
+from opentelemetry_guard.delivery.dispatch import Equipment
 from opentelemetry_guard.delivery.encoder import Encoder
 from opentelemetry_guard.delivery.outcome import Outcome, RulesAnswer, Verdict
 from opentelemetry_guard.delivery.route import Route
-from opentelemetry_guard.delivery.sender import Equipment, Sender
+from opentelemetry_guard.delivery.sender import Sender
 from opentelemetry_guard.models import AgentStatus
 from opentelemetry_guard.queue.base import KINDS, Batch, DeliveryQueue, Kind, Lease, QueueOptions, QueueUnavailable
 from opentelemetry_guard.queue.memory import MemoryQueue
