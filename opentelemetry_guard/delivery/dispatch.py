@@ -24,7 +24,7 @@ from ..settings.once import log_once
 from .backoff import RetryPolicy
 from .breaker import BreakerState
 from .encoder import Encoder, Piece, plain_size
-from .outcome import Outcome, Verdict, as_unproven
+from .outcome import Outcome, Verdict, as_unproven, too_large
 from .rejection import untimely, with_rejections
 from .route import Route
 from .source import Source
@@ -151,7 +151,7 @@ class Dispatch:
         size = plain_size(batch)
         if batch.rows > 1 or not self.equipment.encoder.limit.refuses(size):
             return False
-        self._bury(source, batch, Outcome(Verdict.TOO_LARGE, 413, f"its body has {size} bytes, more than is taken"))
+        self._bury(source, batch, too_large(size))
         return True
 
     def _begun(self, route: Route, waiting: deque[Lease]) -> list[Lease]:

@@ -106,6 +106,11 @@ def as_unproven(outcome: Outcome) -> Outcome:
     return Outcome(Verdict.MISCONFIGURED, outcome.status, reason, remedy=_CHECK_ADDRESS, may_pass=True)
 
 
+def too_large(size: int) -> Outcome:
+    """Return the outcome of a body that is not sent, since smaller ones were refused for their size."""
+    return Outcome(Verdict.TOO_LARGE, 413, f"its body has {size} bytes, more than is taken")
+
+
 @dataclass(frozen=True, slots=True)
 class RulesAnswer:
     """What a request for dynamic rules brought.
