@@ -21,7 +21,7 @@ from ..events.codec import Row
 from ..events.tally import SWITCHED_OFF, TALLY
 from ..queue.base import KINDS, Batch, DeliveryQueue, Kind, Lease, QueueOptions, QueueStats
 from ..queue.memory import MemoryQueue
-from ..queue.sqlite.store import LocalQueue
+from ..queue.sqlite.local import LocalQueue
 from ..settings.delivery import GuardConfig
 from .backoff import RetryPolicy
 from .body_limit import BodyLimit

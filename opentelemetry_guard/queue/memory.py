@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from .base import QueueOptions
 from .sqlite.database import Database
-from .sqlite.store import LocalQueue
+from .sqlite.local import LocalQueue
 from .url import check_memory_url
 
 

@@ -11,7 +11,8 @@ import pytest
 from opentelemetry_guard.queue.base import DeadLetter, QueueOptions
 from opentelemetry_guard.queue.conformance import make_batch
 from opentelemetry_guard.queue.memory import MemoryQueue
-from opentelemetry_guard.queue.sqlite.store import LocalQueue, SqliteQueue
+from opentelemetry_guard.queue.sqlite.local import LocalQueue
+from opentelemetry_guard.queue.sqlite.store import SqliteQueue
 
 OPTIONS = QueueOptions(destination="ab12")
 STORES: list[Callable[[Path], LocalQueue]] = [

@@ -30,7 +30,8 @@ from opentelemetry_guard.queue.base import KINDS, Batch, DeadLetter, DeliveryQue
 from opentelemetry_guard.queue.memory import MemoryQueue
 from opentelemetry_guard.queue.redis.store import RedisQueue
 from opentelemetry_guard.queue.redis.url import parse_redis_url
-from opentelemetry_guard.queue.sqlite.store import LocalQueue, SqliteQueue
+from opentelemetry_guard.queue.sqlite.local import LocalQueue
+from opentelemetry_guard.queue.sqlite.store import SqliteQueue
 
 MAX_BYTES, MAX_DEAD_LETTER_BYTES, LEASE = 250, 60, 20.0
 

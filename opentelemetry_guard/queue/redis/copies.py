@@ -15,7 +15,7 @@ from uuid import uuid4
 
 from ...settings.once import log_once
 from ..base import Batch, DeadLetter, Kind, Lease, QueueOptions, WaitingBatch
-from ..sqlite.store import LocalQueue
+from ..sqlite.local import LocalQueue
 from .allowance import Allowance
 from .book import Book
 from .entries import arguments_of, batch_of, milliseconds, text, waiting_of

@@ -25,7 +25,8 @@ from ..base import (
 )
 from ..memory import MemoryQueue
 from ..process import PerProcess
-from ..sqlite.store import LocalQueue, SqliteQueue
+from ..sqlite.local import LocalQueue
+from ..sqlite.store import SqliteQueue
 from ..url import default_queue_file
 from .copies import Copies
 from .link import LinkState

@@ -1,7 +1,8 @@
-"""Connections to one database: a private file, or this process's memory.
+"""Connections to one database: this process's memory here, a private file in `file`.
 
-A call takes a connection for itself and gives it back; where none is free it opens one, up to `CONNECTIONS`. What it
-runs is single statements, each a transaction of its own, so that nobody waits for the Python part of another's call.
+A call takes a connection for itself and gives it back; where none is free it opens one, up to the `number` that there
+may be, or waits for its turn. What it runs is single statements, each a transaction of its own, so that nobody waits
+for the Python part of another's call.
 
 A connection never crosses a fork. Where Python forks, connections to a file are closed before and opened again on both
 sides, because SQLite counts a process's locks in memory that the child inherits. One that was inherited all the same
@@ -20,24 +21,19 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Literal, TypeVar
-from urllib.parse import quote
 
 from ..base import QueueUnavailable
 from ..process import PerProcess
-from .damage import check_integrity, means_damage, set_aside, times_set_aside
-from .disk import CHECKPOINT_PAGES, JOURNAL_BYTES, require_space
-from .private_file import Identity, directory_lock, identity, prepare_directory, prepare_file, restrict_files
-from .schema import SCHEMA, SCHEMA_VERSION, after_boot
+from .damage import means_damage
+from .private_file import Identity
+from .schema import SCHEMA, SCHEMA_VERSION
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-CONNECTIONS = 4
-"""Calls of one process that are under way at once in a file: an export, the sender, a report, a reading of metrics."""
 CALL_SECONDS = 0.4
 """How long one call waits, for other threads or in SQLite for other processes."""
 SETTLE_SECONDS = 0.02
@@ -56,7 +52,7 @@ Moves = Callable[[sqlite3.Connection], object]
 
 
 @dataclass(slots=True)
-class _Slot:
+class Slot:
     """A place for a connection, and the file that it leads to."""
 
     connection: sqlite3.Connection | None = None
@@ -73,20 +69,20 @@ class _Connections:
     """
 
     def __init__(self, number: int) -> None:
-        self.slots = [_Slot() for _ in range(number)]
+        self.slots = [Slot() for _ in range(number)]
         self.checked: Identity | None = None
         self.left: set[Identity] = set()
         self.carried: list[Moves] = []
         self._lock = threading.Lock()
         self._free = list(self.slots)
-        self._waiting: deque[SimpleQueue[_Slot]] = deque()
+        self._waiting: deque[SimpleQueue[Slot]] = deque()
 
-    def take(self, seconds: float | None) -> _Slot | None:
+    def take(self, seconds: float | None) -> Slot | None:
         """Take a slot, one that is open where there is one; None when none is given back for so long."""
         with self._lock:
             if self._free:
                 return self._free.pop()
-            place: SimpleQueue[_Slot] = SimpleQueue()
+            place: SimpleQueue[Slot] = SimpleQueue()
             self._waiting.append(place)
         try:
             return place.get(timeout=seconds)
@@ -102,7 +98,7 @@ class _Connections:
                 self.give_back(slot)
             raise
 
-    def give_back(self, slot: _Slot) -> None:
+    def give_back(self, slot: Slot) -> None:
         """Give a slot to whoever has waited longest, or keep it for the next call."""
         with self._lock:
             if self._waiting:
@@ -186,9 +182,9 @@ class Database:
     def close(self) -> None:
         """Close this process's connections; the next `run` opens the file again. What is in memory stays."""
 
-    def before_fork(self) -> list[_Slot]:
+    def before_fork(self) -> list[Slot]:
         """Wait for the calls that are under way and return the slots, which are closed where they lead to a file."""
-        slots: list[_Slot] = []
+        slots: list[Slot] = []
         ends = time.monotonic() + CALL_SECONDS
         while len(slots) < self.number:
             slot = self._connections.get().take(max(0.0, ends - time.monotonic()))
@@ -198,16 +194,16 @@ class Database:
             self._close_before_fork(slot)
         return slots
 
-    def after_fork_in_parent(self, slots: list[_Slot]) -> None:
+    def after_fork_in_parent(self, slots: list[Slot]) -> None:
         """Go on with the slots that `before_fork` has taken."""
         for slot in slots:
             self._connections.get().give_back(slot)
 
-    def _close_before_fork(self, slot: _Slot) -> None:
+    def _close_before_fork(self, slot: Slot) -> None:
         """Leave memory alone: it ends with its connection, and the child begins an empty one of its own."""
 
     @contextmanager
-    def _slot(self, seconds: float | None) -> Iterator[_Slot]:
+    def _slot(self, seconds: float | None) -> Iterator[Slot]:
         """Take a slot for the length of a `with`, after waiting for one for so long; None waits for ever."""
         connections = self._connections.get()
         slot = connections.take(seconds)
@@ -218,180 +214,26 @@ class Database:
         finally:
             connections.give_back(slot)
 
-    def _ready(self, slot: _Slot) -> sqlite3.Connection:
+    def _ready(self, slot: Slot) -> sqlite3.Connection:
         """Return the slot's connection, opened where it is not."""
         if slot.connection is None:
             connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-            connection.executescript(_creation(0))
+            connection.executescript(f"PRAGMA auto_vacuum = INCREMENTAL; {creation(0)}")
             slot.connection = connection
         return slot.connection
 
-    def _set_aside(self, slot: _Slot, error: sqlite3.DatabaseError) -> None:
+    def _set_aside(self, slot: Slot, error: sqlite3.DatabaseError) -> None:
         """Begin anew after damage."""
         raise error
 
 
-class FileDatabase(Database):
-    """A database in a private file, shared by threads and processes."""
-
-    in_memory = False
-    number = CONNECTIONS
-
-    def __init__(
-        self,
-        path: Path,
-        private_directory: bool = False,
-        at_opening: Moves = lambda connection: None,
-        at_leaving: Callable[[sqlite3.Connection], Moves] = lambda connection: lambda connection: None,
-    ) -> None:
-        """Take the file's `path`. With `private_directory` an existing directory is made 0700.
-
-        `at_opening` is called with the first connection to a file that is sound, `at_leaving` with one to a file that
-        somebody removed or replaced; what it returns, with the connection to the file that follows.
-        """
-        super().__init__()
-        self.path = path
-        self._private_directory = private_directory
-        self._at_opening = at_opening
-        self._at_leaving = at_leaving
-
-    def __str__(self) -> str:
-        """Name the file."""
-        return str(self.path)
-
-    @property
-    def exists(self) -> bool:
-        """Whether there is a file, as far as one can see, or was until somebody removed it."""
-        try:
-            return identity(self.path) is not None or self.is_open
-        except OSError:
-            return True
-
-    def require_space(self, connection: sqlite3.Connection, size: int) -> bool:
-        """Refuse a body of `size` bytes for which the disk has no room; return whether `settle` should follow."""
-        return require_space(self.path, connection, size)
-
-    def close(self) -> None:
-        """Close this process's connections; the next `run` opens the file again."""
-        slots = self.before_fork()
-        self.after_fork_in_parent(slots)
-        if len(slots) < self.number:
-            raise QueueUnavailable(f"{self} is busy: another thread has been using it for {CALL_SECONDS} s")
-
-    def _close_before_fork(self, slot: _Slot) -> None:
-        self._connections.get().checked = None
-        try:
-            _disconnect(slot)
-        except sqlite3.Error as error:
-            logger.debug("%s can't be closed: %s", self, error)
-
-    def _ready(self, slot: _Slot) -> sqlite3.Connection:
-        if slot.connection is not None and slot.file != identity(self.path):
-            self._leave(slot)
-        return slot.connection or self._connect(slot)
-
-    def _leave(self, slot: _Slot) -> None:
-        """Give up a file that was removed or replaced: what is written to it now would be lost.
-
-        What was in it can still be counted, once for all connections.
-        """
-        of_process = self._connections.get()
-        if slot.connection is not None and slot.file is not None and slot.file not in of_process.left:
-            of_process.left.add(slot.file)
-            logger.error(
-                "Somebody removed or replaced the queue %s while it was in use: what waited in it is lost, and a new "
-                "one is begun; stop the applications that use a queue before you remove it",
-                self.path,
-            )
-            try:
-                of_process.carried.append(self._at_leaving(slot.connection))
-            except sqlite3.Error as error:
-                logger.debug("what was in %s can't be counted: %s", self.path, error)
-        of_process.checked = None
-        _disconnect(slot)
-
-    def _connect(self, slot: _Slot) -> sqlite3.Connection:
-        """Open the file, creating it where it is absent."""
-        prepare_directory(self.path.parent, self._private_directory)
-        with directory_lock(self.path.parent, time.monotonic() + CALL_SECONDS):
-            file = prepare_file(self.path)
-            uri = f"file:{quote(str(self.path))}?mode=rw"
-            # Autocommit: each statement is a transaction
-            connection = sqlite3.connect(
-                uri, timeout=CALL_SECONDS, uri=True, isolation_level=None, check_same_thread=False
-            )
-            slot.connection, slot.file = connection, file
-            try:
-                # A damaged text must reach its checksum instead of raising
-                connection.text_factory = _decode
-                existed = self._set_up(connection)
-                # Only now is it known to be ours
-                restrict_files(Path(f"{self.path}{suffix}") for suffix in ("", "-wal", "-shm"))
-            except BaseException:
-                slot.connection = None
-                connection.close()
-                raise
-        of_process = self._connections.get()
-        of_process.left.discard(file)  # a removed file's number may be used again
-        if of_process.checked != file:
-            if existed:
-                check_integrity(connection)
-            after_boot(connection)
-            self._at_opening(connection)
-            of_process.checked = file
-        while of_process.carried:
-            of_process.carried[0](connection)
-            del of_process.carried[0]
-        return connection
-
-    def _set_up(self, connection: sqlite3.Connection) -> bool:
-        """Create the schema in an empty file, or check the existing one; return whether there was one."""
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        (application,) = connection.execute("PRAGMA application_id").fetchone()
-        (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        if tables and application != APPLICATION_ID:
-            raise QueueUnavailable(f"{self.path} is the database of something else; choose another path")
-        if tables and version != SCHEMA_VERSION:
-            raise QueueUnavailable(
-                f"{self.path} has schema version {version}, this release knows {SCHEMA_VERSION}; "
-                "upgrade opentelemetry-guard or choose another path"
-            )
-        if not tables:
-            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")
-        connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
-        connection.execute(f"PRAGMA journal_size_limit = {JOURNAL_BYTES}")
-        if not tables:
-            connection.executescript(_creation(times_set_aside(self.path)))
-        return bool(tables)
-
-    def _set_aside(self, slot: _Slot, error: sqlite3.DatabaseError) -> None:
-        """Move the damaged file out of the way, unless another process did."""
-        damaged = slot.file or identity(self.path)
-        _disconnect(slot)
-        with directory_lock(self.path.parent, time.monotonic() + CALL_SECONDS):
-            if damaged is None or identity(self.path) != damaged:
-                return
-            of_process = self._connections.get()
-            of_process.left.add(damaged)
-            of_process.checked = None
-            target = set_aside(self.path)
-        logger.error(
-            "The queue %s is damaged (%s); it was set aside as %s and a new one is begun", self.path, error, target
-        )
-
-
-def _creation(times_set_aside: int) -> str:
+def creation(times_set_aside: int) -> str:
+    """Return the statements that make an empty database ours."""
     return (
-        f"PRAGMA auto_vacuum = INCREMENTAL; BEGIN IMMEDIATE; PRAGMA application_id = {APPLICATION_ID}; "
+        f"BEGIN IMMEDIATE; PRAGMA application_id = {APPLICATION_ID}; "
         f"PRAGMA user_version = {SCHEMA_VERSION}; {SCHEMA} "
         f"INSERT INTO facts VALUES ('set_aside', {times_set_aside}); COMMIT;"
     )
-
-
-def _decode(text: bytes) -> str:
-    return text.decode("utf-8", "replace")
 
 
 @contextmanager
@@ -404,7 +246,7 @@ def _patience(connection: sqlite3.Connection, seconds: float) -> Iterator[None]:
         connection.execute(f"PRAGMA busy_timeout = {round(CALL_SECONDS * 1000)}")
 
 
-def _checkpoint(slot: _Slot, seconds: float, mode: Literal["PASSIVE", "RESTART"]) -> bool:
+def _checkpoint(slot: Slot, seconds: float, mode: Literal["PASSIVE", "RESTART"]) -> bool:
     """Move the log into the file; return whether it could.
 
     RESTART waits for readers, so that the next transaction begins at the log's start. Never TRUNCATE: on a full disk
@@ -421,14 +263,15 @@ def _checkpoint(slot: _Slot, seconds: float, mode: Literal["PASSIVE", "RESTART"]
     return not busy
 
 
-def _disconnect(slot: _Slot) -> None:
+def disconnect(slot: Slot) -> None:
+    """Close the connection of a slot."""
     connection, slot.connection, slot.file = slot.connection, None, None
     if connection is not None:
         connection.close()
 
 
 _databases: weakref.WeakSet[Database] = weakref.WeakSet()
-_held_over_fork: list[tuple[Database, list[_Slot]]] = []
+_held_over_fork: list[tuple[Database, list[Slot]]] = []
 
 
 def _before_fork() -> None:

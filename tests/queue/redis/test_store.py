@@ -25,7 +25,8 @@ from opentelemetry_guard.queue.redis import link as redis_link
 from opentelemetry_guard.queue.redis.scripts import CLAIM, PUT, SWAP, Script
 from opentelemetry_guard.queue.redis.store import RedisQueue
 from opentelemetry_guard.queue.redis.url import parse_redis_url
-from opentelemetry_guard.queue.sqlite.store import LocalQueue, SqliteQueue
+from opentelemetry_guard.queue.sqlite.local import LocalQueue
+from opentelemetry_guard.queue.sqlite.store import SqliteQueue
 
 PATIENCE = 10.0
 _numbers = itertools.count()
