@@ -8,14 +8,20 @@ from functools import lru_cache
 from .scanning import mask_spans
 from .sensitive_names import Names
 
-_PARAMETER = re.compile(r"\{(?P<name>[A-Za-z_]\w*)(?P<convertor>:[A-Za-z_]\w*)?\}")
-"""A parameter in the template of a route (`starlette.routing.compile_path`)."""
+_LONGEST = 512
+"""Characters of a route's template: what is longer is a path that a client has made up."""
+_PARAMETER = r"\{[A-Za-z_]\w*(?::[A-Za-z_]\w*)?\}"
+_PARAMETERS = re.compile(rf"{_PARAMETER}(?:[^/]*{_PARAMETER})?")
+"""The parameters of one segment of a template (`starlette.routing.compile_path`) and what is between them.
+
+They are one value, so that a path is read in one way alone: the template may be one that a client has made up.
+"""
+_NAME = re.compile(r"\{(\w+)")
 
 
-@lru_cache(maxsize=512)
 def names_secrets(route: str, names: Names) -> bool:
     """Whether a route is a template with a sensitive parameter."""
-    return "{" in route and any(name in names for name in _pattern(route)[1])
+    return "{" in route and len(route) <= _LONGEST and bool(_secrets(route, names))
 
 
 def mask_route_values(path: str, route: str, names: Names) -> str:
@@ -23,34 +29,39 @@ def mask_route_values(path: str, route: str, names: Names) -> str:
 
     Args:
         path: what a client asked for; what a proxy or a mounted application has put in front is no hindrance.
-        route: the template that it matched.
+        route: the template that it matched, of which `names_secrets` holds.
         names: which parameters are sensitive.
     """
-    pattern, parameters = _pattern(route)
-    secret = [number for number, name in enumerate(parameters, 1) if name in names]
-    found = pattern.search(path) if secret else None
+    found = _pattern(route)[0].search(path)
     if found is None:
         return path
-    spans = (found.span(number) for number in secret if not names.spares(parameters[number - 1], found[number]))
-    return mask_spans(path, spans)
+    secrets = _secrets(route, names).items()
+    return mask_spans(path, (found.span(number) for number, name in secrets if not names.spares(name, found[number])))
 
 
 @lru_cache(maxsize=512)
-def _pattern(route: str) -> tuple[re.Pattern[str], tuple[str, ...]]:
-    """Return the pattern of a route's paths and the names of its groups.
+def _secrets(route: str, names: Names) -> dict[int, str]:
+    """Return which groups of a route's pattern are secrets, each with the name that says so."""
+    groups = enumerate(_pattern(route)[1], 1)
+    return {number: name for number, group in groups for name in reversed(group) if name in names}
 
-    It ends behind a parameter that takes slashes too, so that it can't match one path in two ways.
+
+@lru_cache(maxsize=512)
+def _pattern(route: str) -> tuple[re.Pattern[str], tuple[tuple[str, ...], ...]]:
+    """Return the pattern of a route's paths and the parameters of each of its groups.
+
+    It ends behind a parameter that takes slashes too.
     """
     parts: list[str] = []
-    names: list[str] = []
+    groups: list[tuple[str, ...]] = []
     done = 0
-    for parameter in _PARAMETER.finditer(route):
-        takes_slashes = parameter["convertor"] == ":path"
-        parts += (re.escape(route[done : parameter.start()]), "([^?#]+)" if takes_slashes else "([^/?#]+)")
-        names.append(parameter["name"])
-        done = parameter.end()
+    for segment in _PARAMETERS.finditer(route):
+        takes_slashes = ":path}" in segment[0]
+        parts += (re.escape(route[done : segment.start()]), "([^?#]+)" if takes_slashes else "([^/?#]+)")
+        groups.append(tuple(_NAME.findall(segment[0])))
+        done = segment.end()
         if takes_slashes:
             break
     else:
         parts.append(re.escape(route[done:]))
-    return re.compile("".join(parts) + r"/?(?=[?#]|\Z)"), tuple(names)
+    return re.compile("".join(parts) + r"/?(?=[?#]|\Z)"), tuple(groups)

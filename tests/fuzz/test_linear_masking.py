@@ -136,6 +136,20 @@ def test_metadata_whose_names_differ_in_a_secret_alone_takes_no_longer_for_each(
     assert growth(clean, lambda size: "x" * (size // 4)) < MOST
 
 
+@pytest.mark.parametrize("between", ["", "-", "}", "/"])
+def test_a_path_that_looks_like_a_routes_template_takes_a_time_in_proportion_to_what_it_is_held_against(
+    between: str,
+) -> None:
+    template = "/{token}" + "".join(f"{between}{{a{number}}}" for number in range(20)) + "!"
+    event: dict[str, object] = {"event_type": "x", "timestamp": "", "idempotency_key": "", "endpoint": template}
+
+    def clean(written: str) -> object:
+        return _private().cleaned({**event, "metadata": {"url": f"/{written}"}})
+
+    assert growth(clean, lambda size: grown(f"x{between}", size)) < MOST
+    assert _private().cleaned({**event, "metadata": {"url": "/abcdefgh"}}) is not None
+
+
 def test_a_request_with_a_hostile_header_and_query_takes_a_time_in_proportion_to_them() -> None:
     provider = TracerProvider(shutdown_on_exit=False)
     span_privacy.install(provider)

@@ -650,6 +650,20 @@ def test_addresses_are_hashed_under_the_key_wherever_they_are() -> None:
     assert Privacy(PrivacySettings(address_key="a key")).event(sent) == sent
 
 
+@pytest.mark.parametrize(
+    ("route", "path", "masked"),
+    [
+        ("/reset/{user}-{token}", "/reset/bob-abcdefgh", f"/reset/{MASK}"),
+        ("/reset/{token}.{format}/x", "/v1/reset/abcdefgh.json/x?page=2", f"/v1/reset/{MASK}/x?page=2"),
+        ("/a{token}/{user}", "/aabcdefgh/bob", f"/a{MASK}/bob"),
+        ("/{token}}}{user}!", "/abcdefgh}}bob!", f"/{MASK}!"),
+        ("/kept/{secret:path}", "/kept/abcdefgh/bob", f"/kept/{MASK}"),
+    ],
+)
+def test_a_segment_of_a_path_is_one_value_of_its_route(route: str, path: str, masked: str) -> None:
+    assert clean({"endpoint": route, "metadata": {"url": path}})["metadata"] == {"url": masked}
+
+
 def test_the_name_of_the_next_header_is_no_token() -> None:
     headers = "Host: example.com\r\nContent-Type: text/html\r\n"
     for scheme in ("Bearer", "bearer", "Basic"):
