@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Annotated
 
 import orjson
 from fastapi import APIRouter, Depends, Query
+from pydantic import BeforeValidator
 from starlette.responses import Response
 
 from .dashboard.visitors import Visitors
 from .openapi import answers
-from .storage.store import Store, StoredRow
+from .storage.store import Agent, Store, StoredRow
 
-Limit = Annotated[int, Query(ge=1, le=10_000)]
-After = Annotated[int | None, Query(ge=0, le=2**63 - 1)]
+
+def _in_digits(text: object) -> object:
+    """Refuse what Python reads as a whole number and the document does not: ``1.0``, ``1_0``, ``٣``."""
+    if isinstance(text, str) and not (text.isascii() and text.isdigit()):
+        raise ValueError("write it in digits")
+    return text
+
+
+Limit = Annotated[int, BeforeValidator(_in_digits), Query(ge=1, le=10_000)]
+After = Annotated[int | None, BeforeValidator(_in_digits), Query(ge=0, le=2**63 - 1)]
 
 
 def local_router(store: Store, visitors: Visitors) -> APIRouter:
@@ -24,48 +34,32 @@ def local_router(store: Store, visitors: Visitors) -> APIRouter:
     @router.get("/local/events")
     def events(limit: Limit = 100, after: After = None, event_type: str | None = None) -> Response:
         """List events, newest last; page on with `after`, the id of the last one seen."""
-        return _json({"events": _entries(store.events(limit, after, event_type), "event")})
+        return _listed("events", store.events(limit, after, event_type), "row", "event")
 
     @router.get("/local/metrics")
     def metrics(limit: Limit = 100, after: After = None, metric_type: str | None = None) -> Response:
         """List metrics, newest last; page on with `after`, the id of the last one seen."""
-        return _json({"metrics": _entries(store.metrics(limit, after, metric_type), "metric")})
+        return _listed("metrics", store.metrics(limit, after, metric_type), "row", "metric")
 
     @router.get("/local/agents")
     def agents() -> Response:
         """List the installations that reported a status."""
-        entries = [
-            {
-                "project_id": agent.project_id,
-                "install_id": agent.install_id,
-                "user_agent": agent.user_agent,
-                "last_seen": agent.last_seen,
-                "status": orjson.Fragment(agent.status),
-            }
-            for agent in store.agents()
-        ]
-        return _json({"agents": entries})
+        return _listed("agents", store.agents(), "status", "status")
 
     @router.get("/local/summary")
     def summary() -> Response:
         """Count what is stored, by type."""
-        counts = store.summary()
-        return _json({"events": counts.events, "metrics": counts.metrics, "agents": counts.agents})
+        return _json(asdict(store.summary()))
 
     return router
 
 
-def _entries(rows: Sequence[StoredRow], name: str) -> list[dict[str, object]]:
-    return [
-        {
-            "id": row.id,
-            "project_id": row.project_id,
-            "batch_id": row.batch_id,
-            "received_at": row.received_at,
-            name: orjson.Fragment(row.row),
-        }
-        for row in rows
-    ]
+def _listed(title: str, records: Sequence[StoredRow | Agent], column: str, name: str) -> Response:
+    """Answer with records whose `column` is JSON already, and is to be called `name`."""
+    entries = [asdict(record) for record in records]
+    for entry in entries:
+        entry[name] = orjson.Fragment(entry.pop(column))
+    return _json({title: entries})
 
 
 def _json(content: object) -> Response:

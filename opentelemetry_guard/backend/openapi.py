@@ -82,14 +82,13 @@ _INSTALLATION = {
 _UNCHANGED = _header("If-None-Match", "The ETag of the rules that the caller has.")
 
 
+def _json(model: type[BaseModel], description: str) -> Document:
+    return {"description": description, "content": {"application/json": {"schema": _ref(model)}}}
+
+
 def answers(*statuses: int) -> dict[int | str, Document]:
     """Return the declarations of refusals with the HTTP `statuses`."""
-    declared: dict[int | str, Document] = {}
-    for status in statuses:
-        declared[status] = {
-            "description": _MEANINGS[status],
-            "content": {"application/json": {"schema": _ref(Refused)}},
-        }
+    declared: dict[int | str, Document] = {status: _json(Refused, _MEANINGS[status]) for status in statuses}
     if 429 in declared:
         seconds = {"description": "Seconds to wait.", "required": True, "schema": {"type": "integer", "minimum": 1}}
         declared[429]["headers"] = {"Retry-After": seconds}
@@ -98,18 +97,12 @@ def answers(*statuses: int) -> dict[int | str, Document]:
 
 def receiving(body: type[BaseModel], answer: type[BaseModel], *, installation: bool = False) -> Document:
     """Return what `APIRouter.post` needs to know of an endpoint that takes `body` and answers `answer`."""
-    headers = [_PROJECT, _SIGNATURE, _ENCODING] + ([_INSTALLATION] if installation else [])
+    refusals = answers(400, 401, 403, 408, 413, 415, 422, 429, 503)
     return {
-        "responses": {
-            200: {
-                "description": "The rows are on the disk.",
-                "content": {"application/json": {"schema": _ref(answer)}},
-            },
-            **answers(400, 401, 403, 408, 413, 415, 422, 429, 503),
-        },
+        "responses": {200: _json(answer, "The rows are on the disk."), **refusals},
         "openapi_extra": {
-            "parameters": headers,
-            "requestBody": {"required": True, "content": {"application/json": {"schema": _ref(body)}}},
+            "parameters": [_PROJECT, _SIGNATURE, _ENCODING] + ([_INSTALLATION] if installation else []),
+            "requestBody": {**_json(body, "The body, before it is packed."), "required": True},
             "security": [{_KEY_SCHEME: []}],
         },
     }
@@ -120,11 +113,7 @@ def handing_out_rules() -> Document:
     tag = {"ETag": {"description": "Changes with the rules.", "required": True, "schema": {"type": "string"}}}
     return {
         "responses": {
-            200: {
-                "description": "The rules.",
-                "headers": tag,
-                "content": {"application/json": {"schema": _ref(DynamicRules)}},
-            },
+            200: {**_json(DynamicRules, "The rules."), "headers": tag},
             304: {"description": "The caller has these rules already.", "headers": tag},
             **answers(401, 403, 429, 503),
         },

@@ -15,7 +15,7 @@ import typer
 from .output import AsJson, examples, fail, print_columns, print_json
 
 if TYPE_CHECKING:
-    from ..backend.storage.keys import KeyRecord
+    from ..backend.storage.keys import KeyRecord, StoredKeys
     from ..backend.storage.store import Store
 
 ENVIRONMENT_PREFIX = "OTEL_GUARD_BACKEND_"
@@ -173,6 +173,14 @@ def _told(url: str, database: Path, project: str, generated_key: str | None) -> 
     return "\n".join(lines)
 
 
+@contextmanager
+def _opened_keys(db: Path | None) -> Iterator[StoredKeys]:
+    from ..backend.storage.keys import StoredKeys
+
+    with _opened(db) as store:
+        yield StoredKeys(store.database)
+
+
 @keys_commands.command(
     "create",
     epilog=examples('opentelemetry-guard backend keys create --project shop --label "shop, production"'),
@@ -188,11 +196,9 @@ def create_key(
     as_json: AsJson = False,
 ) -> None:
     """Make a key for a project. It is shown once; a backend that runs takes it at once."""
-    from ..backend.storage.keys import StoredKeys
-
-    with _opened(db) as store:
+    with _opened_keys(db) as keys:
         try:
-            record, key = StoredKeys(store.database).create(project, label, rate_limit)
+            record, key = keys.create(project, label, rate_limit)
         except ValueError as error:
             fail(str(error))
     if as_json:
@@ -215,10 +221,8 @@ def list_keys(
     as_json: AsJson = False,
 ) -> None:
     """List the keys; what a key reads is not known any more."""
-    from ..backend.storage.keys import StoredKeys
-
-    with _opened(db) as store:
-        records = StoredKeys(store.database).records(project)
+    with _opened_keys(db) as keys:
+        records = keys.records(project)
     if as_json:
         print_json([_as_json(record) for record in records])
         return
@@ -248,10 +252,8 @@ def revoke_key(
     db: Database = None,
 ) -> None:
     """Take a key back: a backend that runs refuses it from now on."""
-    from ..backend.storage.keys import StoredKeys
-
-    with _opened(db) as store:
-        revoked = StoredKeys(store.database).revoke(key_id)
+    with _opened_keys(db) as keys:
+        revoked = keys.revoke(key_id)
     if not revoked:
         fail(f"There is no valid key {key_id}: see opentelemetry-guard backend keys list")
     typer.echo(f"Key {key_id} is revoked.")

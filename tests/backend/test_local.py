@@ -59,7 +59,10 @@ def test_the_summary_counts_by_type(backend: RunningBackend) -> None:
     }
 
 
-@pytest.mark.parametrize("query", ["limit=0", "limit=10001", "limit=x", "after=-1"])
+@pytest.mark.parametrize(
+    "query",
+    ["limit=0", "limit=10001", "limit=x", "limit=1.0", "limit=1_0", "limit=", "after=-1", "after=%D9%A3", "after=0.0"],
+)
 def test_a_bad_parameter_is_422(backend: RunningBackend, query: str) -> None:
     assert backend.http.get(f"{backend.url}/local/events?{query}", timeout=10).status_code == 422
 

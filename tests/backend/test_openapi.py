@@ -62,7 +62,7 @@ def test_every_answer_is_one_that_the_document_declares(
     # Nobody can write an encrypted body by chance.
     unfounded = [positive_data_acceptance] if path.endswith("/encrypted") else []
 
-    @settings(max_examples=15, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=15, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
     @given(document[path][method].as_strategy(generation_mode=mode))
     def holds(case: Any) -> None:
         if mode is GenerationMode.POSITIVE:

@@ -9,8 +9,6 @@ from datetime import datetime, timezone
 from ..storage.overview import OTHERS, Overview
 
 WIDTH, HEIGHT = 1000.0, 200.0
-_GAP = 0.18
-"""The share of a bar's place that is left free."""
 _LABELS = 5
 
 
@@ -25,12 +23,9 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A bar: where it stands, its pieces from the bottom up, and what it says in words."""
+    """A bar: where its place begins, its pieces from the bottom up, and what it says in words."""
 
     x: float
-    width: float
-    place: float
-    place_width: float
     pieces: Sequence[Piece]
     title: str
     time: str
@@ -39,9 +34,13 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """What is drawn: `top` is the value at the upper edge, `ticks` are times below, `legend` names the series."""
+    """What is drawn: `place` is the width of a column with its gap, `top` the value at the upper edge.
+
+    `ticks` are the times below, `legend` names the series.
+    """
 
     columns: Sequence[Column]
+    place: float
     top: str
     middle: str
     ticks: Sequence[str]
@@ -71,10 +70,7 @@ def chart_of(figures: Overview) -> Chart:
         told = ", ".join(f"{kind} {number_text(bar.rates[kind])}" for kind in series if bar.rates.get(kind))
         columns.append(
             Column(
-                round(number * place + place * _GAP / 2, 2),
-                round(place * (1 - _GAP), 2),
                 round(number * place, 2),
-                round(place, 2),
                 pieces,
                 f"{time}: {told or 'nothing'}",
                 time,
@@ -83,6 +79,7 @@ def chart_of(figures: Overview) -> Chart:
         )
     return Chart(
         columns,
+        round(place, 2),
         number_text(top),
         number_text(top / 2),
         [

@@ -25,7 +25,7 @@ from ..storage.overview import WINDOWS, Window, overview
 from ..storage.search import EventSearch
 from ..storage.store import Store
 from .chart import chart_of, number_text
-from .views import SHOWN_AGENTS, AgentView, agent_view, milliseconds, percent, visible
+from .views import SHOWN_AGENTS, AgentView, agent_view, duration, milliseconds, percent, visible
 from .visitors import FORM_TOKEN, Visitors
 
 _HERE = Path(__file__).parent
@@ -59,6 +59,7 @@ class Pages:
             lstrip_blocks=True,
         )
         self._templates.filters |= {
+            "duration": duration,
             "milliseconds": milliseconds,
             "percent": percent,
             "rate": number_text,

@@ -11,6 +11,7 @@ from typing import Any
 
 import orjson
 
+from ...models import AgentStatus
 from ..settings import TraceLink
 from ..storage.search import FoundEvent
 from ..storage.store import Agent
@@ -55,25 +56,17 @@ _FACTS = (
     ("handler_name", "Handler"),
     ("idempotency_key", "Idempotency key"),
 )
+_COLUMNS = ("event_type", "ip_address", "method", "endpoint", "status_code", "action_taken", "reason")
 _NOT_FURTHER = {name for name, _ in _FACTS} | {"timestamp", "metadata"}
 
 
 @dataclass(frozen=True, slots=True)
 class EventView:
-    """An event as a line of the table."""
+    """A line of the table: `time` in ISO 8601, and in `texts` the contract's fields by their names, cut short."""
 
     id: int
-    cursor: str
     time: str
-    day: str
-    clock: str
-    event_type: str
-    address: str
-    method: str
-    endpoint: str
-    status: str
-    action: str
-    reason: str
+    texts: Mapping[str, str]
     trace_url: str | None
     has_trace: bool
 
@@ -96,19 +89,15 @@ class EventDetail:
 
 @dataclass(frozen=True, slots=True)
 class AgentView:
-    """An installation: `state` is what it said, or ``silent`` when it no longer says anything."""
+    """An installation: `state` is what `status` says, or ``silent`` when nothing comes any more."""
 
     install_id: str
     version: str
     state: str
     said: str
-    last_seen: str
     seen_ago: str
-    uptime: str
-    sent: str
-    failed: str
-    buffered: str
     last_flush: str
+    status: AgentStatus
     errors: Sequence[str]
 
 
@@ -119,28 +108,17 @@ def event_view(found: FoundEvent, link: TraceLink | None) -> EventView:
 
 def _line(found: FoundEvent, event: Mapping[str, Any], link: TraceLink | None) -> EventView:
     metadata = event.get("metadata") or {}
-    day, _, clock = utc_text(found.occurred_at).removesuffix("Z").partition("T")
-    status = event.get("status_code")
     return EventView(
         id=found.id,
-        cursor=str(found.cursor),
         time=utc_text(found.occurred_at),
-        day=day,
-        clock=clock,
-        event_type=_short(event["event_type"]),
-        address=_short(event.get("ip_address")),
-        method=_short(event.get("method")),
-        endpoint=_short(event.get("endpoint")),
-        status=_short(None if status is None else str(status)),
-        action=_short(event.get("action_taken")),
-        reason=_short(event.get("reason")),
+        texts={name: _short(event.get(name)) for name in _COLUMNS},
         trace_url=link.url(metadata.get("trace_id"), metadata.get("span_id")) if link else None,
         has_trace=bool(metadata.get("trace_id")),
     )
 
 
-def _short(text: str | None) -> str:
-    text = text or ""
+def _short(value: object) -> str:
+    text = "" if value is None else str(value)
     return visible(text if len(text) <= _LINE_CHARACTERS else f"{text[:_LINE_CHARACTERS]}…")
 
 
@@ -205,25 +183,17 @@ def _text(value: object, room: int = _PAGE_CHARACTERS) -> str:
 
 def agent_view(agent: Agent, now: float) -> AgentView:
     """Return an installation as the page shows it at `now` (Unix seconds)."""
-    status: dict[str, Any] = orjson.loads(agent.status)
-    said = "failed" if status["status"] == "error" else str(status["status"])
-    flushed = status.get("last_flush")
-    errors: list[str] = status.get("errors") or []
+    status = AgentStatus.model_validate_json(agent.status)
+    said = "failed" if status.status == "error" else status.status
     return AgentView(
         install_id=agent.install_id,
         version=agent.user_agent or "unknown",
         state="silent" if now - agent.last_seen > SILENT_SECONDS else said,
         said=said,
-        last_seen=utc_text(agent.last_seen),
         seen_ago=ago(now - agent.last_seen),
-        uptime=duration(float(status["uptime"])),
-        sent=f"{status.get('events_sent', 0):,}",
-        failed=f"{status.get('events_failed', 0):,}",
-        buffered=f"{status.get('buffer_size', 0):,}",
-        last_flush=ago(now - datetime.fromisoformat(flushed.replace("Z", "+00:00")).timestamp())
-        if flushed
-        else "never",
-        errors=[*map(_short, errors[:_SHOWN_ERRORS]), *_left_out(len(errors) - _SHOWN_ERRORS)],
+        last_flush="never" if status.last_flush is None else ago(now - status.last_flush.timestamp()),
+        status=status,
+        errors=[*map(_short, status.errors[:_SHOWN_ERRORS]), *_left_out(len(status.errors) - _SHOWN_ERRORS)],
     )
 
 

@@ -11,8 +11,9 @@ import queue
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from .schema import SCHEMA_VERSION, prepare
 
@@ -48,24 +49,19 @@ class Database:
         self._write_lock = threading.Lock()
         # Whoever took a reader out of the queue is the only one to touch it, until it is put back.
         self._readers = queue.LifoQueue[sqlite3.Connection](_READERS)
-        try:
-            _create_private(path)
-            self._writer = _open(path)
-        except (OSError, sqlite3.Error) as error:
-            raise StoreError(
-                f"The database {path} cannot be opened: {error}. "
-                "Name a file of this backend's, or a new one, in a directory that can be written."
-            ) from error
-        try:
-            self._bring_up_to_date()
-            for _ in range(_READERS):
-                self._readers.put(_open(path))
-        except sqlite3.Error as error:
-            self._close_connections()
-            raise StoreError(f"The database {path} cannot be used: {error}.") from error
-        except StoreError:
-            self._close_connections()
-            raise
+        with ExitStack() as opened:
+            try:
+                _create_private(path)
+                self._writer = opened.enter_context(closing(_open(path)))
+                self._bring_up_to_date()
+                for _ in range(_READERS):
+                    self._readers.put(opened.enter_context(closing(_open(path))))
+            except (OSError, sqlite3.Error) as error:
+                raise StoreError(
+                    f"The database {path} cannot be opened: {error}. "
+                    "Name a file of this backend's, or a new one, in a directory that can be written."
+                ) from error
+            opened.pop_all()  # they stay open
 
     def _bring_up_to_date(self) -> None:
         version = _version(self._writer)
@@ -85,12 +81,12 @@ class Database:
             self._writer.execute("BEGIN IMMEDIATE")
             try:
                 yield self._writer
+                self._writer.execute("COMMIT")
             except BaseException:
                 # A full disk makes SQLite roll back by itself; there is nothing left to roll back then.
                 if self._writer.in_transaction:
                     self._writer.execute("ROLLBACK")
                 raise
-            self._writer.execute("COMMIT")
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
@@ -101,23 +97,16 @@ class Database:
         finally:
             self._readers.put(connection)
 
-    def read(self, query: str, parameters: Sequence[object] = ()) -> list[tuple[object, ...]]:
-        """Return all rows of one query."""
+    def read(self, query: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        """Return all rows of one query; the columns' types are those of the schema."""
         with self.reading() as connection, closing(connection.execute(query, parameters)) as cursor:
             return cursor.fetchall()
 
     def close(self) -> None:
         """Close the file once everybody is done with it; nothing can be read or stored afterwards."""
         with self._write_lock:
-            readers = [self._readers.get() for _ in range(_READERS)]
-            for reader in readers:
-                reader.close()
-            self._writer.close()
-
-    def _close_connections(self) -> None:
-        while not self._readers.empty():
-            self._readers.get().close()
-        self._writer.close()
+            for connection in [self._writer, *(self._readers.get() for _ in range(_READERS))]:
+                connection.close()
 
 
 def _version(connection: sqlite3.Connection) -> int:

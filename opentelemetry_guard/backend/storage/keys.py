@@ -114,7 +114,7 @@ class StoredKeys:
         if not found:
             return None
         project_id, per_minute = found[0]
-        return Grant(str(project_id), digest, None if per_minute is None else int(str(per_minute)))
+        return Grant(project_id, digest, per_minute)
 
     def records(self, project_id: str | None = None) -> list[KeyRecord]:
         """Return the keys of one project, or of all, oldest first."""
@@ -123,7 +123,7 @@ class StoredKeys:
             " WHERE ? IS NULL OR project_id = ? ORDER BY id",
             (project_id, project_id),
         )
-        return [KeyRecord(*values) for values in found]  # type: ignore[arg-type]
+        return [KeyRecord(*values) for values in found]
 
     def revoke(self, key_id: int) -> bool:
         """Take a key back from now on; False when there is no such key, or it is revoked already."""

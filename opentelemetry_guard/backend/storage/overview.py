@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from .database import Database
 from .rollups import quantile
@@ -111,34 +112,20 @@ def overview(database: Database, project_id: str, window: Window, now: float) ->
     last = int(now // 60)
     # The bars begin at whole multiples, so that they don't change under the reader's eyes.
     first = (last // window.bar_minutes + 1) * window.bar_minutes - window.minutes
-    counted = [
-        (int(str(minute)), str(kind), int(str(events)), int(str(blocked)))
-        for minute, kind, events, blocked in database.read(
-            "SELECT minute / ? * ?, event_type, SUM(events), SUM(blocked) FROM event_minutes"
-            " WHERE project_id = ? AND minute BETWEEN ? AND ? GROUP BY 1, 2",
-            (window.bar_minutes, window.bar_minutes, project_id, first, last),
-        )
-    ]
+    counted = database.read(
+        "SELECT minute / ? * ?, event_type, SUM(events), SUM(blocked) FROM event_minutes"
+        " WHERE project_id = ? AND minute BETWEEN ? AND ? GROUP BY 1, 2",
+        (window.bar_minutes, window.bar_minutes, project_id, first, last),
+    )
     totals: Counter[str] = Counter()
     for _, kind, events, _ in counted:
         totals[kind] += events
     types = _series(totals)
-    metrics = {
-        str(kind): (float(str(total)), float(str(weight)))
-        for kind, total, weight in database.read(
-            "SELECT metric_type, SUM(total), SUM(weight) FROM metric_minutes"
-            " WHERE project_id = ? AND minute BETWEEN ? AND ? GROUP BY 1",
-            (project_id, first, last),
-        )
-    }
-    latencies = {
-        int(str(bucket)): float(str(requests))
-        for bucket, requests in database.read(
-            "SELECT bucket, SUM(requests) FROM latency_minutes"
-            " WHERE project_id = ? AND minute BETWEEN ? AND ? GROUP BY 1",
-            (project_id, first, last),
-        )
-    }
+    within = "WHERE project_id = ? AND minute BETWEEN ? AND ? GROUP BY 1"
+    place = (project_id, first, last)
+    reported = database.read(f"SELECT metric_type, SUM(total), SUM(weight) FROM metric_minutes {within}", place)  # noqa: S608
+    metrics = {kind: (total, weight) for kind, total, weight in reported}
+    latencies = dict(database.read(f"SELECT bucket, SUM(requests) FROM latency_minutes {within}", place))  # noqa: S608
     hostile = _hostile(database, project_id, last)
     return Overview(
         window=window,
@@ -165,9 +152,7 @@ def _series(totals: Counter[str]) -> list[tuple[str, int]]:
     return [*ordered[: SERIES - 1], (OTHERS, sum(count for _, count in ordered[SERIES - 1 :]))]
 
 
-def _bars(
-    counted: Sequence[tuple[int, str, int, int]], named: set[str], window: Window, first: int, last: int
-) -> list[Bar]:
+def _bars(counted: Sequence[tuple[Any, ...]], named: set[str], window: Window, first: int, last: int) -> list[Bar]:
     rates: defaultdict[int, Counter[str]] = defaultdict(Counter)
     for minute, kind, events, _ in counted:
         rates[minute][kind if kind in named else OTHERS] += events
@@ -184,7 +169,7 @@ def _hostile(database: Database, project_id: str, last: int) -> float:
         f" AND event_type IN ({', '.join('?' * len(kinds))})",
         (project_id, last - _THREAT_MINUTES, last, *kinds),
     )
-    return int(str(found[0][0])) / _THREAT_MINUTES
+    return int(found[0][0]) / _THREAT_MINUTES
 
 
 def _mean(figures: tuple[float, float] | None) -> float | None:

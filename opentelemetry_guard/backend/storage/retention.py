@@ -51,7 +51,7 @@ def apply_retention(database: Database, retention: Retention, now: float, stoppe
             surplus = _count(database, table) - retention.rows
             if surplus > 0:
                 found = database.read(f"SELECT id FROM {table} ORDER BY id LIMIT 1 OFFSET ?", (surplus - 1,))  # noqa: S608
-                deleted += _delete(database, table, "id <= ?", int(str(found[0][0])), stopped)
+                deleted += _delete(database, table, "id <= ?", found[0][0], stopped)
     if cutoff is not None:
         # By these ids batches of metrics are known that come again.
         _forget(database, "metric_batches", "received_at < ?", cutoff)
@@ -62,7 +62,7 @@ def apply_retention(database: Database, retention: Retention, now: float, stoppe
 
 
 def _count(database: Database, table: str) -> int:
-    return int(str(database.read("SELECT COALESCE(SUM(amount), 0) FROM stored_rows WHERE content = ?", (table,))[0][0]))
+    return int(database.read("SELECT COALESCE(SUM(amount), 0) FROM stored_rows WHERE content = ?", (table,))[0][0])
 
 
 def _delete(database: Database, table: str, condition: str, bound: float, stopped: Callable[[], bool]) -> int:

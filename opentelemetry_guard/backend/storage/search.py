@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .database import Database
 
@@ -91,6 +91,9 @@ class FoundEvent:
         return Cursor(self.occurred_at, self.id)
 
 
+_FOUND = "id, batch_id, received_at, occurred_at, row"
+
+
 @dataclass(frozen=True, slots=True)
 class Page:
     """Events, newest first. `older` is where to go on, None at the end of the list.
@@ -103,15 +106,25 @@ class Page:
     cut_short: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class _Walk:
-    """The rows of one index, newest first, from which those that match `rest` are taken."""
+@dataclass(slots=True)
+class _Where:
+    """Conditions that all hold, with their parameters. All names in them are this module's."""
 
-    index: str
-    conditions: tuple[str, ...]
-    parameters: tuple[object, ...]
-    rest: tuple[str, ...]
-    rest_parameters: tuple[object, ...]
+    conditions: list[str] = field(default_factory=list)
+    parameters: list[object] = field(default_factory=list)
+
+    def add(self, condition: str, *parameters: object) -> None:
+        self.conditions.append(condition)
+        self.parameters += parameters
+
+    def equals(self, column: str, text: str) -> None:
+        if _is_beginning(column, text):
+            self.add(f"SUBSTR({column}, 1, ?) = ?", len(text) - 1, text[:-1])
+        else:
+            self.add(f"{column} = ?", text)
+
+    def __str__(self) -> str:
+        return " AND ".join(self.conditions)
 
 
 def _asked(wanted: EventFilter) -> dict[str, str]:
@@ -124,44 +137,23 @@ def _is_beginning(column: str, text: str) -> bool:
     return text.endswith("*") and column.lstrip("+") in ("address", "endpoint")
 
 
-def _comparison(column: str, text: str) -> tuple[str, list[object]]:
-    """Return the condition that `column` is what is asked for, and its parameters."""
-    if _is_beginning(column, text):
-        return f"SUBSTR({column}, 1, ?) = ?", [len(text) - 1, text[:-1]]
-    return f"{column} = ?", [text]
-
-
-def _plan(wanted: EventFilter, before: Cursor | None) -> _Walk:
-    """Choose the index to walk. All names in the statements are this module's."""
+def _plan(wanted: EventFilter, before: Cursor | None) -> tuple[str, _Where, _Where]:
+    """Choose the index to walk, newest first; return the conditions of the walk, and those that are compared on it."""
     asked = _asked(wanted)
-    equal = [column for column, text in asked.items() if not _is_beginning(column, text)]
-    conditions, parameters = ["project_id = ?"], list[object]([wanted.project_id])
-    first = next(iter(equal), None)
+    first = next((column for column, text in asked.items() if not _is_beginning(column, text)), None)
     index = _INDEXES[first] if first else "events_by_time"
     if len(asked) > 1 and index not in _HOLD_ALL_COLUMNS:
         first, index = None, "events_by_time"
-    rest: list[str] = []
-    rest_parameters: list[object] = []
+    walk, rest = _Where(), _Where()
+    walk.add("project_id = ?", wanted.project_id)
     for column, text in asked.items():
-        condition, compared = _comparison(column, text)
-        if column == first:
-            conditions.append(condition)
-            parameters += compared
-        else:
-            rest.append(condition)
-            rest_parameters += compared
+        (walk if column == first else rest).equals(column, text)
     since = _LONG_AGO if wanted.since is None else wanted.since
     until = (_FAR_AHEAD if wanted.until is None else wanted.until, 0)
     # One bound at each end: of two, SQLite would walk down from either, and compare the other row by row.
     place = until if before is None else min(until, (before.occurred_at, before.id))
-    conditions.append("occurred_at >= ? AND (occurred_at, id) < (?, ?)")
-    return _Walk(
-        index,
-        tuple(conditions),
-        (*parameters, since, *place),
-        tuple(rest),
-        tuple(rest_parameters),
-    )
+    walk.add("occurred_at >= ? AND (occurred_at, id) < (?, ?)", since, *place)
+    return index, walk, rest
 
 
 class EventSearch:
@@ -173,25 +165,21 @@ class EventSearch:
 
     def page(self, wanted: EventFilter, before: Cursor | None, limit: int) -> Page:
         """Return the `limit` newest events that match and come after the place `before` in the list."""
-        walk = _plan(wanted, before)
+        index, walk, rest = _plan(wanted, before)
         order = "ORDER BY occurred_at DESC, id DESC"
         inner = (
-            f"SELECT id, occurred_at, event_type, action, address, endpoint FROM events INDEXED BY {walk.index}"  # noqa: S608
-            f" WHERE {' AND '.join(walk.conditions)} {order}"
+            f"SELECT id, occurred_at, event_type, action, address, endpoint FROM events INDEXED BY {index}"  # noqa: S608
+            f" WHERE {walk} {order}"
         )
-        if walk.rest:
-            walked = f"SELECT id FROM ({inner} LIMIT {COMPARED_ROWS}) WHERE {' AND '.join(walk.rest)} {order} LIMIT ?"  # noqa: S608
-        else:
-            walked = f"SELECT id FROM ({inner} LIMIT ?)"  # noqa: S608
+        compared = f" LIMIT {COMPARED_ROWS}) WHERE {rest} {order} LIMIT ?" if rest.conditions else " LIMIT ?)"
         found = self._database.read(
-            "SELECT id, batch_id, received_at, occurred_at, row FROM events"  # noqa: S608
-            f" WHERE id IN ({walked}) {order}",
-            (*walk.parameters, *walk.rest_parameters, limit + 1),
+            f"SELECT {_FOUND} FROM events WHERE id IN (SELECT id FROM ({inner}{compared}) {order}",  # noqa: S608
+            (*walk.parameters, *rest.parameters, limit + 1),
         )
-        events = [FoundEvent(*values) for values in found]  # type: ignore[arg-type]
+        events = [FoundEvent(*values) for values in found]
         if len(events) > limit:
             return Page(events[:limit], events[limit - 1].cursor)
-        if not walk.rest:
+        if not rest.conditions:
             return Page(events, None)
         last = self._database.read(
             f"SELECT occurred_at, id FROM ({inner} LIMIT 1 OFFSET {COMPARED_ROWS - 1})",  # noqa: S608
@@ -199,38 +187,35 @@ class EventSearch:
         )
         if not last:
             return Page(events, None)
-        return Page(events, Cursor(float(str(last[0][0])), int(str(last[0][1]))), cut_short=True)
+        return Page(events, Cursor(*last[0]), cut_short=True)
 
     def arrived(self, wanted: EventFilter, after: int, limit: int) -> list[FoundEvent]:
         """Return up to `limit` of the events that match and were stored after the one with the id `after`."""
-        conditions, parameters = ["project_id = ?", "id > ?"], list[object]([wanted.project_id, after])
+        new = _Where()
+        new.add("project_id = ? AND id > ?", wanted.project_id, after)
         for column, text in _asked(wanted).items():
             # The plus sign keeps the walk on the ids: few rows are new.
-            condition, compared = _comparison(f"+{column}", text)
-            conditions.append(condition)
-            parameters += compared
+            new.equals(f"+{column}", text)
         for sign, moment in ((">=", wanted.since), ("<", wanted.until)):
             if moment is not None:
-                conditions.append(f"+occurred_at {sign} ?")
-                parameters.append(moment)
+                new.add(f"+occurred_at {sign} ?", moment)
         found = self._database.read(
-            "SELECT id, batch_id, received_at, occurred_at, row FROM events NOT INDEXED"  # noqa: S608
-            f" WHERE {' AND '.join(conditions)} ORDER BY id DESC LIMIT ?",
-            [*parameters, limit],
+            f"SELECT {_FOUND} FROM events NOT INDEXED WHERE {new} ORDER BY id DESC LIMIT ?",  # noqa: S608
+            [*new.parameters, limit],
         )
-        return [FoundEvent(*values) for values in found]  # type: ignore[arg-type]
+        return [FoundEvent(*values) for values in found]
 
     def newest_id(self) -> int:
         """Return the id of the event that was stored last, 0 when there is none."""
-        return int(str(self._database.read("SELECT COALESCE(MAX(id), 0) FROM events")[0][0]))
+        return int(self._database.read("SELECT COALESCE(MAX(id), 0) FROM events")[0][0])
 
     def one(self, project_id: str, event_id: int) -> FoundEvent | None:
         """Return the event with the id `event_id`; None when the project has none."""
         found = self._database.read(
-            "SELECT id, batch_id, received_at, occurred_at, row FROM events WHERE id = ? AND project_id = ?",
+            f"SELECT {_FOUND} FROM events WHERE id = ? AND project_id = ?",  # noqa: S608
             (event_id, project_id),
         )
-        return FoundEvent(*found[0]) if found else None  # type: ignore[arg-type]
+        return FoundEvent(*found[0]) if found else None
 
     def everything(self, wanted: EventFilter, rows_at_a_time: int = 500) -> Iterator[FoundEvent]:
         """Give every event that matches, newest first, reading some rows at a time."""
@@ -257,7 +242,7 @@ class EventSearch:
             f" SELECT value FROM choices WHERE value IS NOT NULL LIMIT {_MAX_CHOICES}",
             (project_id, project_id),
         )
-        return [str(value) for (value,) in found]
+        return [value for (value,) in found]
 
     def projects(self) -> list[str]:
         """Return the projects that have rows, agents, rules or keys, in alphabetical order."""
@@ -269,7 +254,7 @@ class EventSearch:
         with_metrics = with_events.replace("events", "metric_batches")
         others = "SELECT project_id FROM {} GROUP BY project_id"
         found = {
-            str(project_id)
+            project_id
             for query in (with_events, with_metrics, *map(others.format, ("agents", "rules", "api_keys")))
             for (project_id,) in self._database.read(query)
         }

@@ -162,14 +162,14 @@ class Store:
         found = self.database.read(
             "SELECT rules FROM rules WHERE project_id = ? ORDER BY version DESC LIMIT ?", (project_id, limit)
         )
-        return [DynamicRules.model_validate_json(str(rules)) for (rules,) in found]
+        return [DynamicRules.model_validate_json(rules) for (rules,) in found]
 
     def rules_version(self, project_id: str, version: int) -> DynamicRules | None:
         """Return one version of the project's rules; None when there is no such version."""
         found = self.database.read(
             "SELECT rules FROM rules WHERE project_id = ? AND version = ?", (project_id, version)
         )
-        return DynamicRules.model_validate_json(str(found[0][0])) if found else None
+        return DynamicRules.model_validate_json(found[0][0]) if found else None
 
     def set_rules(self, project_id: str, rules: DynamicRules, replacing: int | None = None) -> DynamicRules:
         """Make `rules` the project's newest under the next version number, which is in what is returned.
@@ -223,7 +223,7 @@ class Store:
             f" WHERE {' AND '.join(conditions)} ORDER BY id {order} LIMIT ?",
             [*parameters, limit],
         )
-        rows = [StoredRow(*values) for values in found]  # type: ignore[arg-type]
+        rows = [StoredRow(*values) for values in found]
         return rows if after is not None else rows[::-1]
 
     def agents(self, project_id: str | None = None) -> list[Agent]:
@@ -233,19 +233,20 @@ class Store:
             " WHERE ? IS NULL OR project_id = ? ORDER BY last_seen",
             (project_id, project_id),
         )
-        return [Agent(*values) for values in found]  # type: ignore[arg-type]
+        return [Agent(*values) for values in found]
 
     def summary(self) -> Summary:
         """Count what is stored, by type."""
         return Summary(
             events=self._counts("events"),
             metrics=self._counts("metrics"),
-            agents=int(str(self.database.read("SELECT COUNT(*) FROM agents")[0][0])),
+            agents=self.database.read("SELECT COUNT(*) FROM agents")[0][0],
         )
 
     def _counts(self, table: str) -> dict[str, int]:
-        found = self.database.read("SELECT kind, amount FROM stored_rows WHERE content = ? AND amount > 0", (table,))
-        return {str(kind): int(str(count)) for kind, count in found}
+        return dict(
+            self.database.read("SELECT kind, amount FROM stored_rows WHERE content = ? AND amount > 0", (table,))
+        )
 
     def close(self) -> None:
         """Close the file; nothing can be stored afterwards."""
@@ -264,7 +265,7 @@ def _newest_rules(connection: sqlite3.Connection, project_id: str) -> DynamicRul
     ).fetchone()
     if found is None:
         return DynamicRules(timestamp=datetime.fromtimestamp(0, timezone.utc), ttl=FIRST_TTL)
-    return DynamicRules.model_validate_json(str(found[0]))
+    return DynamicRules.model_validate_json(found[0])
 
 
 def _known_keys(connection: sqlite3.Connection, project_id: str, keys: Sequence[str]) -> set[str]:

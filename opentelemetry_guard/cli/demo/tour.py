@@ -130,15 +130,21 @@ def child(
 
 def wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
     """Return when something listens on a loopback port."""
-    pause = threading.Event()
-    for _ in range(int(PATIENCE / 0.1)):
+    for _ in _patiently():
         if process.poll() is not None:
             raise SystemExit(f"the shop ended with status {process.returncode}")
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return
-        pause.wait(0.1)
     raise SystemExit(f"nothing listens on port {port}")
+
+
+def _patiently() -> Iterator[None]:
+    """Give a turn ten times a second until patience ends."""
+    pause = threading.Event()
+    for _ in range(int(PATIENCE / 0.1)):
+        yield
+        pause.wait(0.1)
 
 
 def attack(http: requests.Session, shop: str) -> None:
@@ -155,14 +161,12 @@ def attack(http: requests.Session, shop: str) -> None:
 
 def wait_for_events(http: requests.Session, backend: str) -> list[dict[str, object]]:
     """Return the events that the backend has stored, once there is one of each kind or patience ends."""
-    pause = threading.Event()
     events: list[dict[str, object]] = []
-    for _ in range(int(PATIENCE / 0.1)):
+    for _ in _patiently():
         answer = http.get(f"{backend}/local/events", params={"limit": 1000}).json()
         events = [entry["event"] for entry in answer["events"]]
         if {event["event_type"] for event in events} >= EXPECTED:
             break
-        pause.wait(0.1)
     return events
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import ssl
-import threading
 import time
 from collections.abc import Iterator
 from datetime import datetime, timezone
@@ -25,6 +24,8 @@ from .finding import Finding, ok, problem, warning
 ENDPOINT = PREFIX + "ENDPOINT"
 _SECONDS = 5.0
 """How long a name, a connection or an answer may take."""
+_WORKERS = Workers("OtelGuardDoctor", lambda: None)
+"""A name server that is silent is not waited for beyond that."""
 _SKEW_WARNING, _SKEW_PROBLEM = 30.0, 300.0
 """Seconds that this clock may differ from the backend's."""
 
@@ -46,9 +47,12 @@ def check_connection(config: GuardConfig) -> Iterator[Finding]:
 
 
 def _check_address(host: str, port: int) -> Finding:
-    found = _look_up(host, port)
-    if not isinstance(found, str):
-        return problem(ENDPOINT, f"the host {host} has no address ({found})", f"check the host's name in {ENDPOINT}")
+    try:
+        found = _WORKERS.call(lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][4][0], _SECONDS)
+    except (OSError, UnicodeError) as error:
+        silent = isinstance(error, TimeoutError)
+        why = f"the name server does not answer within {_SECONDS:.0f} seconds" if silent else str(error)
+        return problem(ENDPOINT, f"the host {host} has no address ({why})", f"check the host's name in {ENDPOINT}")
     try:
         set_deadline(_SECONDS)
         connect(host, port).close()
@@ -59,22 +63,6 @@ def _check_address(host: str, port: int) -> Finding:
             f"check host and port in {ENDPOINT}, the firewall, and that the backend runs",
         )
     return ok(ENDPOINT, f"{host} is {found} and takes connections on port {port}")
-
-
-def _look_up(host: str, port: int) -> str | Exception:
-    """Return a host's first address, or why there is none; a name server that is silent is not waited for."""
-    answer: list[str | Exception] = []
-
-    def ask() -> None:
-        try:
-            answer.append(str(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][4][0]))
-        except (OSError, UnicodeError) as error:
-            answer.append(error)
-
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(_SECONDS)
-    return answer[0] if answer else TimeoutError(f"the name server does not answer within {_SECONDS:.0f} seconds")
 
 
 def _check_answer(config: GuardConfig, host: str) -> Iterator[Finding]:
@@ -90,7 +78,7 @@ def _check_answer(config: GuardConfig, host: str) -> Iterator[Finding]:
 
     began = time.time()
     try:
-        answer = Workers("OtelGuardDoctor", lambda: None).call(get, _SECONDS)
+        answer = _WORKERS.call(get, _SECONDS)
     except requests.exceptions.SSLError as error:
         yield _judge_tls(error, host)
         return

@@ -58,9 +58,18 @@ def check_environment(declared: Declared | None, environ: Mapping[str, str] | No
 
 
 def _check_settings(environ: Mapping[str, str], declared: Mapping[str, object]) -> Iterator[Finding]:
-    for name in sorted(environ):
-        if name.startswith(_OWN) and name in _KNOWN and environ[name]:
-            yield ok(name, _shown(name, environ[name]))
+    wrong: set[str] = set()
+    for variable, found in sorted(_KNOWN.items()):
+        text = environ.get(variable, "")
+        if found.is_unset(text):
+            continue
+        try:
+            found.parse(text, from_environment=True)
+        except SettingError as error:
+            wrong.add(variable)
+            yield _wrong(variable, error)
+        else:
+            yield ok(variable, "is set" if found.declared.secret else _shown(variable, text))
     if not environ.get(_PROXIES, "").strip():
         yield ok(
             _PROXIES,
@@ -70,19 +79,12 @@ def _check_settings(environ: Mapping[str, str], declared: Mapping[str, object]) 
     key: str | None = None
     try:
         key = GuardConfig.resolve(environ, **declared).api_key
-    except SettingError as error:
-        name, _, rest = str(error).partition(" ")
-        if not error.from_environment:
-            name, rest = config_file.VARIABLE, f"its exporter guard can't be made: {error}"
-        yield problem(name, rest, f"correct or unset {name}: until then nothing is exported")
-    except TypeError as error:
-        yield problem(config_file.VARIABLE, f"its exporter guard can't be made: {error}", "take that name out")
-    for variable, found in _KNOWN.items():
-        if not variable.startswith(PREFIX) and not found.is_unset(text := environ.get(variable, "")):
-            try:
-                found.parse(text, from_environment=True)
-            except SettingError as error:
-                yield problem(variable, str(error).removeprefix(f"{variable} "), f"correct or unset {variable}")
+    except (SettingError, TypeError) as error:
+        if not isinstance(error, SettingError) or not error.from_environment:
+            what = f"its exporter guard can't be made: {error}"
+            yield problem(config_file.VARIABLE, what, "correct the file: until then nothing is exported")
+        elif (name := str(error).partition(" ")[0]) not in wrong:
+            yield _wrong(name, error)  # settings that don't go together
     if key is None and not environ.get(PREFIX + "API_KEY", "").strip():
         yield problem(PREFIX + "API_KEY", "is not set: batches wait in the queue", f"set {PREFIX}API_KEY")
     path = environ.get(PREFIX + "ENDPOINT", "").rstrip("/")
@@ -92,6 +94,11 @@ def _check_settings(environ: Mapping[str, str], declared: Mapping[str, object]) 
             "ends in /api/v1, which the exporters add themselves; it is taken off",
             f"set {PREFIX}ENDPOINT={mask_url(path.removesuffix('/api/v1'))}",
         )
+
+
+def _wrong(variable: str, error: SettingError) -> Finding:
+    stops = ": until then nothing is exported" if variable.startswith(PREFIX) else ""
+    return problem(variable, str(error).removeprefix(f"{variable} "), f"correct or unset {variable}{stops}")
 
 
 def _check_unknown(environ: Mapping[str, str]) -> Iterator[Finding]:
@@ -136,17 +143,10 @@ def _check_exporters(variable: str, environ: Mapping[str, str]) -> Iterator[Find
         yield warning(variable, f"is {','.join(names)}: the exporter guard is not selected", remedy)
 
 
-def _shown(name: str, value: str) -> str:
-    if _KNOWN[name].declared.secret:
-        return "is set"
-    if name == PREFIX + "QUEUE_URL" and not _is_queue_url(value):
-        return "is set"  # where a password stands in it is not known
-    return mask_url(value) if "://" in value else value
-
-
-def _is_queue_url(value: str) -> bool:
-    try:
-        check_queue_url(value)
-    except ValueError:
-        return False
-    return True
+def _shown(variable: str, text: str) -> str:
+    if variable == PREFIX + "QUEUE_URL":
+        try:
+            check_queue_url(text)
+        except ValueError:
+            return "is set"  # where a password stands in it is not known
+    return mask_url(text) if "://" in text else text

@@ -92,6 +92,18 @@ def test_a_change_that_fails_leaves_the_rules_as_they_are(store: Store) -> None:
     assert store.rules("p") == before
 
 
+def test_a_transaction_that_cannot_be_committed_leaves_the_store_usable(store: Store) -> None:
+    with store.database.writing() as connection:
+        connection.execute("CREATE TABLE one (id INTEGER PRIMARY KEY)")
+        connection.execute("CREATE TABLE other (one INTEGER REFERENCES one DEFERRABLE INITIALLY DEFERRED)")
+    connection.execute("PRAGMA foreign_keys = ON")
+    with pytest.raises(sqlite3.IntegrityError), store.database.writing():
+        connection.execute("INSERT INTO other VALUES (7)")
+    store.add("p", "b", [event("1")], [], 1.0)
+    assert len(store.events(10)) == 1
+    assert store.database.read("SELECT * FROM other") == []
+
+
 def test_rules_are_numbered_and_kept_for_each_project(store: Store) -> None:
     assert (store.rules("p").version, store.rules("p")) == (0, store.rules("p"))
     assert store.set_rules("p", DynamicRules(version=99, message="first")).version == 1
