@@ -8,7 +8,7 @@ PYTEST_ARGS ?=
 PARALLEL := --numprocesses 3 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check demo test coverage test-guard faults fuzz lint format tables wheel test-lowest benchmark screenshots clean
+.PHONY: help setup check demo test coverage test-guard faults fuzz lint format tables wheel test-lowest benchmark simulate screenshots clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -73,6 +73,9 @@ test-lowest: ## Run the test suite with the lowest supported releases
 
 benchmark: $(INSTALLED)  ## Measure; figures are ratios within one run
 	$(BIN)/python -m benchmarks
+
+simulate: $(INSTALLED)  ## Simulate the recovery of a fleet of 10,000 agents; takes minutes, SEED=2 is another one
+	$(BIN)/python -m benchmarks.fleet --seed $(or $(SEED),1)
 
 screenshots: $(INSTALLED)  ## Write pictures of the dashboard to docs/images; needs Chromium
 	$(BIN)/python tests/dashboard/screenshots.py

@@ -22,17 +22,19 @@ class RetryPolicy:
         attempts: failures that are each followed by a quick try; after that the batch waits in the backlog, where its
             tries are far apart. It is also how often a partial failure is repeated before the batch is a dead letter.
         factor: seconds that the pause after the first failure lasts at most.
+        uniform: the source of jitter.
     """
 
     attempts: int = 5
     factor: float = 0.5
+    uniform: Callable[[float, float], float] = random.uniform
 
     def delay(self, failures: int) -> float:
         """Return seconds until the next try after `failures` failures of one batch."""
         backlog = max(MAX_BACKOFF, self.factor)
         if failures > self.attempts:
-            return backoff_delay(1, backlog, backlog)
-        return backoff_delay(failures, self.factor, backlog)
+            return backoff_delay(1, backlog, backlog, self.uniform)
+        return backoff_delay(failures, self.factor, backlog, self.uniform)
 
 
 def backoff_delay(

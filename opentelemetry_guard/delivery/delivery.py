@@ -33,6 +33,7 @@ from .encoder import Encoder
 from .envelope import Envelope
 from .metrics import DeliveryMetrics
 from .outcome import Outcome, Verdict
+from .overload import Overload
 from .reporter import StatusReporter
 from .route import ROUTES, Route, RouteName
 from .sender import Sender
@@ -222,7 +223,8 @@ class Delivery:
 
     def _new_routes(self) -> dict[RouteName, Route]:
         policy = breaker_policy(self.config)
-        return {name: Route(name, policy, self._observe) for name in ROUTES}
+        overload = Overload(self.config.overload_period)
+        return {name: Route(name, policy, self._observe, overload) for name in ROUTES}
 
     @property
     def _queues(self) -> tuple[DeliveryQueue, ...]:

@@ -1,26 +1,35 @@
-"""A token bucket whose rate follows what the backend can take: additive increase, multiplicative decrease."""
+"""A token bucket whose rate follows what the backend can take: slow start, then additive increase.
+
+It is TCP's congestion control (RFC 5681) on requests in the place of segments: the rate doubles with every success up
+to a threshold and rises evenly beyond it; being asked for less halves both.
+"""
 
 from __future__ import annotations
 
+MAX_RATE = 100.0
+"""Requests per second at most."""
+FIRST_RATE = 10.0
+"""Requests per second that a process begins with, which may be one of a fleet that is being restarted."""
+RESTART_RATE = 1.0
+"""Requests per second after an overload, when the whole fleet returns with what has piled up."""
+RESTART_THRESHOLD = 8.0
+"""Requests per second up to which the rate doubles then."""
+MIN_RATE = 0.1
+"""Requests per second at least."""
+INCREASE = 2.0
+"""What a success adds beyond the threshold."""
+BURST = 20.0
+"""Requests that may be saved up for a burst: those of a second, this many at most, and one at least."""
+
 
 class RateLimiter:
-    """Paces the requests of one route. Times are monotonic seconds and come from the caller, who holds the lock.
+    """Paces the requests of one route. Times are monotonic seconds and come from the caller, who holds the lock."""
 
-    The rate starts at `max_rate` requests per second, halves when the backend
-    says that it has too much to do (429, 503, a timeout), and rises by
-    `increase` with every success. It never falls below `min_rate`, one
-    request in ten seconds.
-    """
-
-    def __init__(
-        self, max_rate: float = 100.0, min_rate: float = 0.1, increase: float = 2.0, burst: float = 20.0
-    ) -> None:
-        self.rate = max_rate
-        self._max_rate = max_rate
-        self._min_rate = min_rate
-        self._increase = increase
-        self._burst = burst
-        self._tokens = burst
+    def __init__(self, rate: float = FIRST_RATE) -> None:
+        """Begin with `rate` requests per second, which double with every success."""
+        self.rate = rate
+        self._threshold = MAX_RATE
+        self._tokens = self._room
         self._filled_at: float | None = None
 
     def ready_at(self, now: float) -> float:
@@ -36,16 +45,27 @@ class RateLimiter:
     def speed_up(self, now: float) -> None:
         """Note a success."""
         self._fill(now)
-        self.rate = min(self._max_rate, self.rate + self._increase)
+        grown = 2.0 * self.rate if self.rate < self._threshold else self.rate + INCREASE
+        self.rate = min(MAX_RATE, grown)
 
     def slow_down(self, now: float) -> None:
         """Note that the backend has too much to do."""
         self._fill(now)
-        self.rate = max(self._min_rate, self.rate / 2.0)
+        self.rate = self._threshold = max(MIN_RATE, self.rate / 2.0)
+        self._tokens = min(self._room, self._tokens)
+
+    def restart(self, now: float) -> None:
+        """Begin slowly: an overload is over."""
+        self._fill(now)
+        self.rate, self._threshold = RESTART_RATE, RESTART_THRESHOLD
+        self._tokens = 0.0
+
+    @property
+    def _room(self) -> float:
+        # A slow rate saves up no burst: the backend has just asked for less.
+        return min(BURST, max(1.0, self.rate))
 
     def _fill(self, now: float) -> None:
         if self._filled_at is not None:
-            # A slow rate saves up no burst: the backend has just asked for less.
-            room = min(self._burst, max(1.0, self.rate))
-            self._tokens = min(room, self._tokens + (now - self._filled_at) * self.rate)
+            self._tokens = min(self._room, self._tokens + (now - self._filled_at) * self.rate)
         self._filled_at = now

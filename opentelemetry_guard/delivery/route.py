@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import random
 from collections.abc import Callable
 from typing import Literal
 
@@ -11,6 +12,7 @@ from ..settings.once import log_once
 from .breaker import BreakerPolicy, BreakerState, CircuitBreaker
 from .limiter import RateLimiter
 from .outcome import Outcome, Verdict
+from .overload import Overload
 
 _logger = logging.getLogger(__name__)
 
@@ -37,19 +39,31 @@ class Route:
     against an answer although the route works.
     """
 
-    def __init__(self, name: RouteName, policy: BreakerPolicy | None = None, observe: Observe | None = None) -> None:
+    def __init__(
+        self,
+        name: RouteName,
+        policy: BreakerPolicy | None = None,
+        observe: Observe | None = None,
+        overload: Overload | None = None,
+        uniform: Callable[[float, float], float] = random.uniform,
+    ) -> None:
         """Make a route.
 
         Args:
             name: what it carries.
             policy: when its circuit breaker opens.
             observe: told of every request that has ended.
+            overload: what the routes of the destination share; one of its own if None.
+            uniform: the source of jitter.
         """
         self.name = name
         self._observe = observe
         self._began_at = 0.0
-        self.breaker = CircuitBreaker(policy)
+        self.breaker = CircuitBreaker(policy, uniform)
         self.limiter = RateLimiter()
+        self.overload = overload or Overload(uniform=uniform)
+        self._overloads = self.overload.endings
+        self._uniform = uniform
         self.held_for: str | None = None
         self.remedy = ""
         self._holds = 0
@@ -59,17 +73,19 @@ class Route:
 
     def ready_at(self, now: float) -> float:
         """Return the time from which on the next request may be made."""
-        return max(self.breaker.ready_at, self._not_before, self.limiter.ready_at(now))
+        return max(self.breaker.ready_at, self.overload.ready_at, self._not_before, self.limiter.ready_at(now))
 
     def hurry(self, now: float) -> None:
         """Let the next request be made now, unless the server has asked to wait or refuses us."""
         self.breaker.hurry(now)
+        self.overload.hurry(now)
 
     def begin(self, now: float) -> None:
         """Note that a request is being made."""
         before = self.breaker.state
         self._began_at = now
         self.breaker.begin(now)
+        self.overload.begin(now)
         self.limiter.take(now)
         self._log_transition(before, "")
 
@@ -82,19 +98,26 @@ class Route:
             self._hold(outcome, now)
         elif outcome.verdict is Verdict.RETRY:
             self.last_error = outcome.text
+            asked = outcome.retry_after or 0.0
             if outcome.timed_out or outcome.status in (429, 503):
                 self.limiter.slow_down(now)
+            if outcome.status in (429, 503):
+                self.overload.refused(now, asked)
             self.breaker.failed(now)
-            if outcome.retry_after is not None:
-                self._not_before = now + outcome.retry_after
+            # A fleet that is told one and the same number would return as one.
+            self._not_before = now + asked * self._uniform(1.0, 2.0)
         else:
             # Every other answer is the backend's own about this batch: the route works.
             self._resume(now)
             self.breaker.succeeded(now)
+            self.overload.succeeded(now)
             if outcome.verdict is Verdict.REFUSED:
                 self._not_before = now + REFUSED_PAUSE
             else:
                 self.limiter.speed_up(now)
+            if self.overload.endings != self._overloads:
+                self._overloads = self.overload.endings
+                self.limiter.restart(now)
         self._log_transition(before, outcome.text)
 
     def _hold(self, outcome: Outcome, now: float) -> None:

@@ -167,6 +167,12 @@ class GuardConfig(Group):
         1.0, values.seconds(0, 3600), "seconds of an open breaker's first pause; each failed probe doubles it"
     )
     breaker_max_recovery: float = setting(10.0, values.seconds(0, 3600), "seconds that such a pause lasts at most")
+    overload_period: float = setting(
+        105.0,
+        values.seconds(0, 3600),
+        "seconds between two tries while the backend answers 429 or 503 and nothing else; a fleet of 10,000 makes "
+        "95 a second. One that is alone may set 10",
+    )
     status_interval: float = setting(
         300.0,
         values.seconds(1, or_zero="never"),

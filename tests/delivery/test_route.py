@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 import pytest
 
 from opentelemetry_guard.delivery.breaker import BreakerPolicy, BreakerState
+from opentelemetry_guard.delivery.limiter import FIRST_RATE, RESTART_RATE
 from opentelemetry_guard.delivery.outcome import Outcome, Verdict
+from opentelemetry_guard.delivery.overload import LASTS, Overload
 from opentelemetry_guard.delivery.route import FIRST_HOLD_SECONDS, HOLD_SECONDS, REFUSED_PAUSE, Route
+from opentelemetry_guard.queue.base import KINDS
 
 ACCEPTED = Outcome(Verdict.ACCEPTED, 200)
 RETRY = Outcome(Verdict.RETRY, 500, "broken")
 
 
-def after(*outcomes: Outcome, policy: BreakerPolicy | None = None) -> Route:
-    route = Route("events", policy)
+def after(
+    *outcomes: Outcome, policy: BreakerPolicy | None = None, uniform: Callable[[float, float], float] = min
+) -> Route:
+    route = Route("events", policy, uniform=uniform)
     for outcome in outcomes:
         route.begin(100.0)
         route.settle(outcome, 100.0)
@@ -29,18 +35,50 @@ def test_what_the_server_asks_for_rules_over_the_backoff() -> None:
     assert route.ready_at(100.0) == 160.0
 
 
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_as_long_again_may_come_on_top_so_that_a_fleet_does_not_return_at_one_moment(status: int) -> None:
+    assert after(Outcome(Verdict.RETRY, status, retry_after=300.0), uniform=max).ready_at(100.0) == 700.0
+
+
+def test_routes_of_one_destination_wait_for_their_turn_together_and_one_of_them_tries() -> None:
+    overload = Overload(100.0, uniform=max)
+    events, metrics = (Route(name, overload=overload, uniform=min) for name in KINDS)
+    for now in (0.0, LASTS):
+        events.begin(now)
+        events.settle(Outcome(Verdict.RETRY, 503), now)
+    now = overload.ready_at
+    assert events.ready_at(LASTS) == metrics.ready_at(LASTS) == now == LASTS + 100.0
+    metrics.begin(now)
+    assert events.ready_at(now) > now
+    metrics.settle(ACCEPTED, now)
+    assert events.ready_at(now + 10.0) == now + 10.0
+
+
+def test_after_an_overload_every_route_begins_slowly() -> None:
+    overload = Overload(100.0, uniform=min)
+    events, metrics = (Route(name, overload=overload, uniform=min) for name in KINDS)
+    for now in (0.0, LASTS):
+        events.begin(now)
+        events.settle(Outcome(Verdict.RETRY, 503), now)
+    for route in (events, metrics):
+        route.begin(200.0)
+        route.settle(ACCEPTED, 200.0)
+        assert route.limiter.rate == RESTART_RATE
+        assert route.ready_at(200.0) == 200.0 + 1.0 / RESTART_RATE
+
+
 def test_a_retry_after_of_a_success_is_of_no_account() -> None:
     assert after(Outcome(Verdict.ACCEPTED, 202, retry_after=60.0)).ready_at(100.0) == 100.0
 
 
 @pytest.mark.parametrize("status", [429, 503])
 def test_an_overloaded_backend_is_asked_less_often(status: int) -> None:
-    assert after(Outcome(Verdict.RETRY, status)).limiter.rate == 50.0
+    assert after(Outcome(Verdict.RETRY, status)).limiter.rate == FIRST_RATE / 2
 
 
 def test_a_timeout_slows_down_and_a_plain_failure_does_not() -> None:
-    assert after(Outcome(Verdict.RETRY, timed_out=True)).limiter.rate == 50.0
-    assert after(RETRY).limiter.rate == 100.0
+    assert after(Outcome(Verdict.RETRY, timed_out=True)).limiter.rate == FIRST_RATE / 2
+    assert after(RETRY).limiter.rate == FIRST_RATE
 
 
 @pytest.mark.parametrize("verdict", [Verdict.ACCEPTED, Verdict.PARTIAL, Verdict.REFUSED, Verdict.TOO_LARGE])

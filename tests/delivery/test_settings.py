@@ -95,17 +95,8 @@ def test_a_partial_failure_is_repeated_as_often_as_the_setting_says(attempts: in
 
 
 @pytest.mark.parametrize(("attempts", "bounds"), [(5, [0.5, 1, 2, 4, 8, 10, 10]), (2, [0.5, 1, 10, 10, 10, 10, 10])])
-def test_after_the_quick_tries_a_batch_waits_in_the_backlog(
-    attempts: int, bounds: Sequence[float], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: list[tuple[int, float, float]] = []
-
-    def record(failures: int, base: float, cap: float) -> float:
-        asked.append((failures, base, cap))
-        return min(cap, base * 2.0 ** (failures - 1))
-
-    monkeypatch.setattr("opentelemetry_guard.delivery.backoff.backoff_delay", record)
-    policy = RetryPolicy(attempts, 0.5)
+def test_after_the_quick_tries_a_batch_waits_in_the_backlog(attempts: int, bounds: Sequence[float]) -> None:
+    policy = RetryPolicy(attempts, 0.5, uniform=max)
     assert [policy.delay(failures) for failures in range(1, 8)] == bounds
 
 
