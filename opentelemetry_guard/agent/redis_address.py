@@ -6,20 +6,14 @@ the servers with the application, not the client.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
-from urllib.parse import parse_qsl, quote, urlencode
+from urllib.parse import parse_qsl, urlencode
 
-from ..queue.redis.url import parse_redis_url
+from ..queue.redis.url import TLS_OPTIONS, RedisAddress, parse_redis_url
 
-_TLS_DEFAULTS: Mapping[str, object] = {
-    "ssl_ca_certs": None,
-    "ssl_certfile": None,
-    "ssl_keyfile": None,
-    "ssl_cert_reqs": "required",
-    "ssl_check_hostname": True,
-}
-"""redis-py's options of TLS that a queue's URL has too, and what they are where nobody sets them."""
+_TLS_DEFAULTS: Mapping[str, object] = {"ssl_cert_reqs": "required", "ssl_check_hostname": True}
+"""What redis-py's options of TLS are where nobody sets them, if anything."""
 
 
 class NoAddress(ValueError):
@@ -32,12 +26,11 @@ def queue_url_of(handler: object) -> str:
     Raises:
         NoAddress: the handler tells no address, or one that a queue can't use. The text shows no password.
     """
-    url = _configured_url(handler) or _url_of_client(_client_of(handler))
+    url = _configured_url(handler) or _address_of_client(_client_of(handler)).url
     try:
-        parse_redis_url(url)
+        return parse_redis_url(url).url
     except ValueError as error:
         raise NoAddress(str(error)) from None
-    return url
 
 
 def _configured_url(handler: object) -> str | None:
@@ -46,7 +39,7 @@ def _configured_url(handler: object) -> str | None:
     if not isinstance(url, str) or not url:
         return None
     base, _, query = url.partition("?")
-    return base + _query({name: value for name, value in parse_qsl(query) if name in _TLS_DEFAULTS})
+    return f"{base}?{urlencode([option for option in parse_qsl(query) if option[0] in TLS_OPTIONS])}"
 
 
 def _client_of(handler: object) -> Any:
@@ -56,55 +49,53 @@ def _client_of(handler: object) -> Any:
     raise NoAddress(f"a {type(handler).__name__} does not tell where its Redis is")
 
 
-def _url_of_client(client: Any) -> str:
+def _address_of_client(client: Any) -> RedisAddress:
     manager = getattr(client, "nodes_manager", None)
     if manager is not None:
-        settings: Mapping[str, Any] = getattr(manager, "connection_kwargs", {})
-        secure = bool(settings.get("ssl")) or "ssl_ca_certs" in settings
-        nodes = [(node.host, node.port) for node in manager.startup_nodes.values()]
-        return _url("redis+cluster", settings, nodes, "", {"ssl": "true", **_tls(settings)} if secure else {})
+        return _address_of_cluster(manager)
     pool = client.connection_pool
-    settings = pool.connection_kwargs
-    secure = "SSL" in pool.connection_class.__name__
-    db = str(int(settings.get("db") or 0))
+    settings: Mapping[str, Any] = pool.connection_kwargs
+    tls = _tls_options(settings) if "SSL" in pool.connection_class.__name__ else None
+    username, password = _credentials(settings)
+    db = int(settings.get("db") or 0)
     if hasattr(pool, "sentinel_manager"):
-        each = [sentinel.connection_pool.connection_kwargs for sentinel in pool.sentinel_manager.sentinels]
-        options = {"ssl": "true", **_tls(settings)} if secure else {}
-        options.update(
-            {f"sentinel_{name}": str(each[0][name]) for name in ("username", "password") if each[0].get(name)}
+        sentinels = [sentinel.connection_pool.connection_kwargs for sentinel in pool.sentinel_manager.sentinels]
+        return RedisAddress(
+            "sentinel",
+            tuple(_host(one) for one in sentinels),
+            username,
+            password,
+            db,
+            str(pool.service_name),
+            tls,
+            sentinels[0].get("username"),
+            sentinels[0].get("password"),
         )
-        sentinels = [(its["host"], its.get("port")) for its in each]
-        return _url("redis+sentinel", settings, sentinels, f"/{quote(str(pool.service_name), safe='')}/{db}", options)
     if "path" in settings or "host" not in settings:
         raise NoAddress("its Redis is behind a Unix socket, which the delivery queue can't use; give it a TCP address")
-    where = [(settings["host"], settings.get("port"))]
-    return _url("rediss" if secure else "redis", settings, where, f"/{db}", _tls(settings) if secure else {})
+    return RedisAddress("single", (_host(settings),), username, password, db, tls=tls)
 
 
-def _url(
-    scheme: str, settings: Mapping[str, Any], hosts: Iterable[tuple[Any, Any]], path: str, options: Mapping[str, str]
-) -> str:
+def _address_of_cluster(manager: Any) -> RedisAddress:
+    settings: Mapping[str, Any] = getattr(manager, "connection_kwargs", {})
+    hosts = tuple((str(node.host), int(node.port)) for node in manager.startup_nodes.values())
+    secure = bool(settings.get("ssl")) or "ssl_ca_certs" in settings
+    return RedisAddress("cluster", hosts, *_credentials(settings), tls=_tls_options(settings) if secure else None)
+
+
+def _credentials(settings: Mapping[str, Any]) -> tuple[str, str]:
     provider = settings.get("credential_provider")
     if provider is not None and not hasattr(provider, "password"):
         raise NoAddress("its password comes from a credential provider, which the delivery queue can't ask")
     source = settings if provider is None else vars(provider)
-    username, password = (quote(source.get(name) or "", safe="") for name in ("username", "password"))
-    credentials = f"{username}:{password}@" if username or password else ""
-    servers = ",".join(
-        f"[{host}]:{port or 6379}" if ":" in str(host) else f"{host}:{port or 6379}" for host, port in hosts
-    )
-    return f"{scheme}://{credentials}{servers}{path}{_query(options)}"
+    return source.get("username") or "", source.get("password") or ""
 
 
-def _tls(settings: Mapping[str, Any]) -> dict[str, str]:
+def _host(settings: Mapping[str, Any]) -> tuple[str, int]:
+    return str(settings["host"]), int(settings.get("port") or 6379)
+
+
+def _tls_options(settings: Mapping[str, Any]) -> dict[str, str | bool]:
     """Return the options of TLS that were set to something of their own."""
-    found = {name: settings.get(name) for name in _TLS_DEFAULTS}
-    return {
-        name: str(value).lower() if isinstance(value, bool) else str(value)
-        for name, value in found.items()
-        if value is not None and value != _TLS_DEFAULTS[name]
-    }
-
-
-def _query(options: Mapping[str, str]) -> str:
-    return f"?{urlencode(options)}" if options else ""
+    found = {name: settings[name] for name in TLS_OPTIONS if settings.get(name) not in (None, _TLS_DEFAULTS.get(name))}
+    return {name: value if isinstance(value, bool) else str(value) for name, value in found.items()}

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import parse_qsl, quote, unquote, urlencode
 
 Topology = Literal["single", "sentinel", "cluster"]
 
@@ -18,12 +18,13 @@ FORMS = {
 }
 """The schemes, with the form of each."""
 
-_TLS_OPTIONS = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", "ssl_check_hostname")
+TLS_OPTIONS = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", "ssl_check_hostname")
+"""Options of a URL that speaks TLS, which are redis-py's arguments too."""
 _OPTIONS: Mapping[str, tuple[str, ...]] = {
     "redis": (),
-    "rediss": _TLS_OPTIONS,
-    "redis+sentinel": ("ssl", *_TLS_OPTIONS, "sentinel_username", "sentinel_password"),
-    "redis+cluster": ("ssl", *_TLS_OPTIONS),
+    "rediss": TLS_OPTIONS,
+    "redis+sentinel": ("ssl", *TLS_OPTIONS, "sentinel_username", "sentinel_password"),
+    "redis+cluster": ("ssl", *TLS_OPTIONS),
 }
 _URL = re.compile(
     r"(?P<scheme>[A-Za-z+]+)://(?:(?P<credentials>.*)@)?(?P<hosts>[^/?#@]*)(?P<path>/[^?#]*)?(?:\?(?P<query>[^#]*))?",
@@ -58,10 +59,31 @@ class RedisAddress:
         found = (self.password, self.sentinel_password)
         return tuple(secret for secret in found if secret)
 
+    @property
+    def url(self) -> str:
+        """The URL that `parse_redis_url` reads as this address, with its credentials."""
+        single, tls = self.topology == "single", self.tls is not None
+        scheme = ("rediss" if tls else "redis") if single else f"redis+{self.topology}"
+        credentials = f"{quote(self.username or '', safe='')}:{quote(self.password or '', safe='')}@"
+        path = {"single": f"/{self.db}", "sentinel": f"/{quote(self.service, safe='')}/{self.db}", "cluster": ""}
+        options: dict[str, str | bool | None] = {"ssl": True} if tls and not single else {}
+        options |= {
+            **(self.tls or {}),
+            "sentinel_username": self.sentinel_username,
+            "sentinel_password": self.sentinel_password,
+        }
+        shown = {name: str(value).lower() if isinstance(value, bool) else value for name, value in options.items()}
+        query = urlencode({name: value for name, value in shown.items() if value})
+        before = f"{scheme}://{credentials if self.username or self.password else ''}{self._hosts}"
+        return before + path[self.topology] + (f"?{query}" if query else "")
+
     def __str__(self) -> str:
         """Name the servers, without credentials."""
-        hosts = ",".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in self.hosts)
-        return f"{hosts}/{self.service}" if self.service else hosts
+        return f"{self._hosts}/{self.service}" if self.service else self._hosts
+
+    @property
+    def _hosts(self) -> str:
+        return ",".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in self.hosts)
 
 
 def parse_redis_url(url: str) -> RedisAddress:
@@ -141,10 +163,10 @@ def _hosts(text: str, default_port: int) -> tuple[tuple[str, int], ...]:
 def _tls(options: Mapping[str, str], *, secure: bool) -> dict[str, str | bool] | None:
     """Return redis-py's arguments for TLS, None for a plain connection."""
     if not _boolean("ssl", options.get("ssl", "true" if secure else "false")):
-        if stray := [name for name in options if name in _TLS_OPTIONS]:
+        if stray := [name for name in options if name in TLS_OPTIONS]:
             raise ValueError(f"option {stray[0]} needs ssl=true")
         return None
-    tls: dict[str, str | bool] = {name: value for name, value in options.items() if name in _TLS_OPTIONS}
+    tls: dict[str, str | bool] = {name: value for name, value in options.items() if name in TLS_OPTIONS}
     if "ssl_check_hostname" in options:
         tls["ssl_check_hostname"] = _boolean("ssl_check_hostname", options["ssl_check_hostname"])
     requirement = options.get("ssl_cert_reqs", "required")
