@@ -23,8 +23,8 @@ def _in_digits(text: object) -> object:
     return text
 
 
-Limit = Annotated[int, BeforeValidator(_in_digits), Query(ge=1, le=10_000)]
-After = Annotated[int | None, BeforeValidator(_in_digits), Query(ge=0, le=2**63 - 1)]
+Limit = Annotated[int, Query(ge=1, le=10_000), BeforeValidator(_in_digits)]
+After = Annotated[int | None, Query(ge=0, le=2**63 - 1), BeforeValidator(_in_digits)]
 
 
 def local_router(store: Store, visitors: Visitors) -> APIRouter:
