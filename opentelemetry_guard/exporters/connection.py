@@ -20,7 +20,7 @@ from ..delivery import registry
 from ..delivery.delivery import Delivery
 from ..events.codec import Row
 from ..events.tally import DISABLED, TALLY
-from ..process import end as process_end
+from ..process import children as process_children
 from ..queue.base import DeliveryQueue, Kind
 from ..queue.url import check_queue_url
 from ..settings import late
@@ -58,7 +58,7 @@ class Connection:
         self._released = False
         self.delivery: Delivery | None = None
         self._self_metrics = SelfMetrics(user, DEFAULT_ENDPOINT)
-        process_end.follow_children()
+        process_children.follow()
         with _moving:
             self._connect(queue, settings)
             _connections[next(_numbers)] = self

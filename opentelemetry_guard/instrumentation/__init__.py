@@ -37,6 +37,7 @@ from opentelemetry.trace import get_tracer_provider
 
 from ..privacy import logs as log_privacy
 from ..privacy import spans as span_privacy
+from ..process import children as process_children
 from ..process import end as process_end
 from ..process import signals as termination
 from ..settings.instrumentation import GuardOptions
@@ -79,7 +80,7 @@ class GuardInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # the base is 
                 "OpenTelemetry has no SDK providers, so nothing is recorded: install a distro for "
                 "opentelemetry-instrument (pip install 'opentelemetry-guard[auto]'), or set providers in code first",
             )
-        process_end.follow_children()
+        process_children.follow()
         for provider in _given(providers):
             process_end.follow_provider(provider)
         self._providers = _given(providers)

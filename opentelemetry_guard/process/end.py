@@ -1,10 +1,16 @@
 """The end of this process, however it comes: what is held anywhere is handed on once, within one deadline.
 
-An end comes in many ways, and `atexit` is only one of them: a signal, a child
-of `multiprocessing` or billiard (which run finalizers of their own and then
-leave by `os._exit`), a worker of Celery. Whoever notices one calls `end`;
-whoever holds something registers with `on_end` and `on_flush`. Neither knows
-the other, and the global providers are found where OpenTelemetry keeps them.
+An end comes in many ways: `signals` notices those that ask for it, `children`
+those of child processes, and `atexit` is for the rest. Whoever notices one
+calls `end`; whoever holds something registers with `on_end` and `on_flush`.
+Neither knows the other, and the global providers are found where OpenTelemetry
+keeps them.
+
+- An end is made once, however many notice it: whoever comes later waits for it (`_Ending`).
+- It goes down the road of an event (`Stage`): what is put off is emitted, then all providers are shut down at once,
+  then the deliveries are closed.
+- One clock runs for all of it (`CLOCK`), and stops when it turns out that the process goes on (`goes_on`).
+- Nothing here takes a lock that the code which a signal has interrupted may hold, not even to start a thread.
 """
 
 from __future__ import annotations
@@ -13,33 +19,17 @@ import _thread
 import atexit
 import logging
 import os
-import sys
 import time
 from collections.abc import Callable, Iterable
 from enum import IntEnum
-from functools import cache, partial
-from types import ModuleType
+from functools import partial
 
 from opentelemetry._logs import get_logger_provider
 from opentelemetry.metrics import get_meter_provider
 from opentelemetry.trace import get_tracer_provider
-from wrapt import register_post_import_hook
 
 from ..settings.delivery import GuardConfig
 from ..settings.setting import SettingError
-
-__all__ = [
-    "CLOCK",
-    "GRACE",
-    "ShutdownClock",
-    "Stage",
-    "end",
-    "flush",
-    "follow_children",
-    "forget",
-    "on_end",
-    "on_flush",
-]
 
 _logger = logging.getLogger(__name__)
 
@@ -201,46 +191,6 @@ def flush_in_background() -> None:
         return
     # A bare thread: `Thread.start` takes a lock of the threading module, which may be what the signal has interrupted.
     _thread.start_new_thread(_do, (flush, _flushing.release))
-
-
-def follow_children() -> None:
-    """Notice the ends of child processes, as soon as the libraries that make them are imported.
-
-    A child of `multiprocessing` or billiard runs no `atexit` handler (of the
-    former, not before Python 3.14), but finalizers. A Celery worker's child
-    runs neither, and has a signal for it.
-    """
-    _hook("multiprocessing.util", _end_with_children)  # billiard has the same finalizers
-    _hook("celery.signals", _end_with_celery_children)
-
-
-@cache
-def _hook(name: str, then: Callable[[ModuleType], object]) -> None:
-    register_post_import_hook(then, name)
-
-
-def _end_with_children(util: ModuleType) -> None:
-    def end_with_this_process(_: object = None) -> None:
-        util.Finalize(None, end, exitpriority=0)
-
-    # Finalizers that a child has inherited are cleared when it begins; these hooks are called after that.
-    util.register_after_fork(CLOCK, end_with_this_process)
-    if _is_child():
-        end_with_this_process()
-
-
-def _is_child() -> bool:
-    processes = [sys.modules.get(name) for name in ("multiprocessing.process", "billiard.process")]
-    # Public is only the former's `parent_process`.
-    return any(getattr(each.current_process(), "_parent_pid", None) is not None for each in processes if each)
-
-
-def _end_with_celery_children(signals: ModuleType) -> None:
-    signals.worker_process_shutdown.connect(_end_celery_child, weak=False, dispatch_uid=__name__)
-
-
-def _end_celery_child(**_: object) -> None:
-    end()
 
 
 def _providers() -> list[object]:

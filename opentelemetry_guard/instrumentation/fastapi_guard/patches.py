@@ -7,7 +7,6 @@ places is captured as far as it goes, and a message says so.
 
 from __future__ import annotations
 
-import atexit
 import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -19,10 +18,11 @@ from typing import Any
 from ... import models
 from ...emit import Emitter
 from ...events import capture
+from ...process import end as process_end
 from ...settings.instrumentation import GuardOptions
 from ...settings.once import log_once
 from ..http import following as request_following
-from ..patching import AnyFunction, Patches
+from ..patching import AnyFunction, Patches, unexpected
 from . import enforcement, unguarded
 from . import release as guard_release
 from . import rules as guard_rules
@@ -55,7 +55,7 @@ def apply(module: ModuleType, options: GuardOptions, emitter: Emitter | None) ->
 
 def remove() -> None:
     """Undo every change; a handler that a live middleware still holds takes nothing any more."""
-    atexit.unregister(_handler.tell_noise)
+    process_end.forget(_handler.tell_noise)
     _handler.end()
     _patches.undo()
     if sys.modules.get(_stand_in.__name__) is _stand_in:
@@ -68,24 +68,15 @@ def remove() -> None:
 def _change_middleware(module: Any) -> None:
     _say_release()
     _stand_in_with_our_models()
-    atexit.register(_handler.tell_noise)  # before the providers' own, which were registered earlier
+    process_end.on_end(_handler.tell_noise, process_end.Stage.EMISSION)
     _follow_requests(module.SecurityMiddleware)
     _patches.wrap(module.SecurityMiddleware, "__init__", _with_settings)
     _wrap(module, "BaseSecurityDecorator", "__init__", _after(_equip_decorator))
     _wrap(module, "HandlerInitializer", "initialize_dynamic_rule_manager", _with_rules)
-    _wrap(
-        guard_release.core("handlers.dynamic_rule_handler"),
-        "DynamicRuleManager",
-        "update_rules",
-        guard_rules.update_around,
-    )
+    handler = guard_release.core("handlers.dynamic_rule_handler")
+    _wrap(handler, "DynamicRuleManager", "update_rules", guard_rules.update_around)
     if not guard_release.restores_configuration():
-        _wrap(
-            guard_release.core("handlers.dynamic_rule_handler"),
-            "DynamicRuleManager",
-            "_apply_rules",
-            enforcement.apply_from_base,
-        )
+        _wrap(handler, "DynamicRuleManager", "_apply_rules", enforcement.apply_from_base)
 
 
 def _change_asgi(module: Any) -> None:
@@ -127,16 +118,6 @@ vars(_stand_in).update(
 
 
 def _follow_requests(cls: Any) -> None:
-    def watched(init: AnyFunction) -> AnyFunction:
-        def __init__(self: Any, app: Any, *args: Any, **kwargs: Any) -> None:
-            init(self, app, *args, **kwargs)
-            try:
-                unguarded.watch(app, self, _guards())
-            except Exception as error:  # noqa: BLE001  an application may be any object
-                _logger.debug("an application can't be watched: %r", error)
-
-        return __init__
-
     def followed(call: AnyFunction) -> AnyFunction:
         async def __call__(
             self: Any, scope: request_following.Scope, receive: request_following.Receive, send: request_following.Send
@@ -148,8 +129,12 @@ def _follow_requests(cls: Any) -> None:
 
         return __call__
 
-    _patches.wrap(cls, "__init__", watched)
+    _patches.wrap(cls, "__init__", _after(_watch))
     _patches.wrap(cls, "__call__", followed)
+
+
+def _watch(middleware: Any) -> None:
+    unguarded.watch(middleware.app, middleware, _guards())
 
 
 def _until_shutdown(receive: request_following.Receive) -> request_following.Receive:
@@ -198,12 +183,7 @@ def _say_absent(what: str) -> None:
 
 
 def _say_incomplete(what: str, error: Exception) -> None:
-    log_once(
-        _logger,
-        logging.ERROR,
-        f"what {what} reports is captured in part or not at all: {error!r}; use fastapi-guard 8.1, or report this",
-        cause=f"incomplete capture of {what}",
-    )
+    unexpected(_logger, f"what {what} reports is captured in part or not at all", error)
 
 
 def _after(equip: Callable[[Any], None]) -> Callable[[AnyFunction], AnyFunction]:
