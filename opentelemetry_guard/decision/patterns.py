@@ -15,9 +15,9 @@ import importlib
 import logging
 import re
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from ..settings.once import log_once
 from .bounded_re import FLAGS, GRAM, BoundedSearch
@@ -94,19 +94,6 @@ def refusal(text: str, longest: int) -> str | None:
     return next(iter(Patterns([text], longest).problems), None)
 
 
-class _Over(Protocol):
-    """Tells whether the time for a text is over."""
-
-    def __call__(self) -> bool: ...
-
-
-class _Matcher(Protocol):
-    """Some of the patterns, ready to be looked for."""
-
-    def find(self, text: str, over: _Over) -> str | None:
-        """Return one that `text` contains, None where it contains none or the time is over."""
-
-
 class _Budget:
     """The time that one text may take. Processor time: a process that waits for its turn is no slow pattern."""
 
@@ -150,7 +137,8 @@ class _Automaton:
         self._match = automaton.Match
         self._search = partial(re2.search, options=options)
 
-    def find(self, text: str, over: _Over) -> str | None:
+    def find(self, text: str, over: Callable[[], bool]) -> str | None:
+        """Return one that `text` contains, None where it contains none or the time is over."""
         subject = text.encode("utf-8", "replace")
         found = self._match(subject)
         if self._all in found:
@@ -176,7 +164,8 @@ class _Searches:
         for search in searches:
             (self._by_gram.setdefault(search.gram, []) if search.gram else self._always).append(search)
 
-    def find(self, text: str, over: _Over) -> str | None:
+    def find(self, text: str, over: Callable[[], bool]) -> str | None:
+        """Return one that `text` contains, None where it contains none or the time is over."""
         over = _Budget() if over is _never else over
         for search in self._candidates(text):
             for has_match in search.searches(text):
@@ -195,7 +184,7 @@ class _Searches:
                 yield from self._by_gram[gram]
 
 
-def _matchers(texts: Sequence[str], longest: int, problems: list[str]) -> list[_Matcher]:
+def _matchers(texts: Sequence[str], longest: int, problems: list[str]) -> list[_Automaton | _Searches]:
     """Return what looks for patterns, and add to `problems` what is wrong with them."""
     re2 = _re2() if texts else None
     written, unrolled = _Sets(SET_INSTRUCTIONS), _Sets(UNROLLED_INSTRUCTIONS)
@@ -214,7 +203,7 @@ def _matchers(texts: Sequence[str], longest: int, problems: list[str]) -> list[_
     left_out = [pattern for patterns in sets[MOST_SETS:] for pattern in patterns]
     if left_out:
         problems.append(f"{len(left_out)} patterns from {_quoted(left_out[0])} on are ignored: there are too many")
-    found: list[_Matcher] = [_Automaton(re2, patterns) for patterns in sets[:MOST_SETS]]
+    found: list[_Automaton | _Searches] = [_Automaton(re2, patterns) for patterns in sets[:MOST_SETS]]
     return [*found, _Searches(searches)] if searches else found
 
 

@@ -26,9 +26,9 @@ from .announced import VALUE_OF, is_secret_place
 from .cards import is_card_number
 from .hashed_addresses import AddressHash, literals
 from .kinds import Kind, kind_of, spares
+from .paths import mask_route_values, names_secrets
 from .processors import processed
 from .quoted_content import CONTENT_KEYS_OF, MATCH_KEYS
-from .route_values import mask_route_values, names_secrets
 from .sensitive_names import Names
 from .texts import LOOKAHEAD, MEMORABLE, MEMORY, Hashing, Texts, shorten
 

@@ -10,11 +10,11 @@ import ipaddress
 import re
 from collections.abc import Iterable
 
-from .secrets_in_text import HASHED_ADDRESS
 from .sensitive_names import canonical
 
 PREFIX = "ip-hmac-"
 """What a hashed address begins with; 32 hexadecimal digits follow (128 bits of HMAC-SHA256)."""
+HASHED_ADDRESS = re.compile(PREFIX + "[0-9a-f]{32}")
 
 _NAMES = frozenset(
     canonical(name)

@@ -17,10 +17,11 @@ import orjson
 
 from ..events.jsonsafe import JSON
 from ..settings.mask import MASK
-from .hashed_addresses import AddressHash
+from .hashed_addresses import HASHED_ADDRESS, AddressHash
 from .kinds import Kind
+from .paths import mask_path, mask_query
 from .quoted_content import without_content
-from .secrets_in_text import HASHED_ADDRESS, mask, mask_path, mask_query
+from .secrets_in_text import mask
 from .sensitive_names import Names
 
 LOOKAHEAD = 256
