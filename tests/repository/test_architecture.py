@@ -8,8 +8,10 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from graphlib import TopologicalSorter
 from pathlib import Path
 
+import grimp
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -37,6 +39,12 @@ def house(tmp_path: Path) -> Path:
 
 def test_the_package_keeps_every_contract() -> None:
     assert broken(ROOT) == set()
+
+
+def test_no_file_imports_itself_by_way_of_others() -> None:
+    graph = grimp.build_graph(PACKAGE, cache_dir=None)
+    imports = {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
+    TopologicalSorter(imports).prepare()  # raises with the circle
 
 
 ROOMS = "Rooms import from lower floors only"
