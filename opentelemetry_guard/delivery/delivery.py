@@ -212,6 +212,7 @@ class Delivery:
             RetryPolicy(self.config.retry_attempts, self.config.backoff_factor),
             self._ask_whether_known,
             self._return_some,
+            self.config.requests_in_flight,
         )
 
     def _ask_whether_known(self) -> bool:

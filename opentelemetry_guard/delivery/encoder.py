@@ -7,6 +7,7 @@ import secrets
 import time
 import zlib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
@@ -88,7 +89,7 @@ class Encoder:
         come from older batches keep their age by `created_at` (Unix seconds):
         their place in the queue, and its oldest entry, depend on it.
         """
-        return self.join(kind, [(_dumps(row), 1) for row in rows], created_at)
+        return self.join(kind, self._encoded(kind, rows), created_at)
 
     def pieces(self, batch: Batch) -> list[Piece]:
         """Return a batch's rows for `join`: as the JSON that they are already, where a body has room for all of them.
@@ -99,7 +100,7 @@ class Encoder:
         encoded = self._encoded_rows(batch)
         if encoded is not None and len(encoded) <= self._room(batch.kind) and batch.rows <= self.max_rows:
             return [(encoded, batch.rows)]
-        return [(_dumps(row), 1) for row in self.rows(batch)]
+        return self._encoded(batch.kind, self.rows(batch))
 
     def join(self, kind: Kind, pieces: Sequence[Piece], created_at: float | None) -> list[Batch]:
         """Return as few batches as have room for the pieces, in their order, that are as old as `created_at`."""
@@ -115,6 +116,14 @@ class Encoder:
             size += len(piece) + 1
             rows += number
         return [*batches, self._batch(kind, b",".join(parts), rows, created_at)] if parts else batches
+
+    def _encoded(self, kind: Kind, rows: Sequence[Row]) -> list[Piece]:
+        """Return rows as JSON: in one piece where a body has room for all of them, which is mostly so."""
+        with suppress(TypeError):
+            encoded = orjson.dumps(rows)[1:-1]
+            if rows and len(encoded) <= self._room(kind) and len(rows) <= self.max_rows:
+                return [(encoded, len(rows))]
+        return [(_dumps(row), 1) for row in rows]
 
     def rows(self, batch: Batch) -> list[Row]:
         """Return the rows of a batch that was encoded here or by a sibling.
@@ -234,6 +243,6 @@ def plain_size(batch: Batch) -> int:
 def _dumps(document: Mapping[str, object]) -> bytes:
     try:
         return orjson.dumps(document)
-    except (TypeError, orjson.JSONEncodeError):
+    except TypeError:
         # A record of somebody else's making carries a value that JSON has no form for.
         return orjson.dumps(json_safe(document))

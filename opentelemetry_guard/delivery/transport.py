@@ -104,7 +104,7 @@ class HTTPTransport:
         self._identify = identify or (lambda: config.install_id or install_id(state_directory()))
         self._made_headers: Mapping[str, str] | None = None
         self._local = threading.local()
-        self._workers = Workers("OtelGuardRequest", partial(_close_session, self._local))
+        self._workers = Workers("OtelGuardRequest", partial(_close_session, self._local), config.requests_in_flight)
 
     @property
     def _headers(self) -> Mapping[str, str]:

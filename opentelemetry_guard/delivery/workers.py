@@ -42,18 +42,22 @@ class Ended(RuntimeError):
 
 
 class Workers:
-    """Makes calls on threads of its own, one at a time on each; at most one idle thread is kept for the next call.
+    """Makes calls on threads of its own, one at a time on each; a few idle threads are kept for the next calls.
 
     It has no lock, so a fork leaves none held: a child finds threads of its
     parent's among the idle ones, and forgets them.
     """
 
-    def __init__(self, name: str, at_end: Callable[[], None]) -> None:
-        """Make one; `at_end` runs on each thread when it ends, and frees what calls have opened there."""
+    def __init__(self, name: str, at_end: Callable[[], None], most_idle: int = 1) -> None:
+        """Make one that keeps `most_idle` idle threads.
+
+        `at_end` runs on each thread when it ends, and frees what calls have opened there.
+        """
         self._name = name
+        self._most_idle = most_idle
         self._at_end = at_end
         self._idle: deque[_Worker] = deque()
-        # Its idle thread must not outlive it; and at the end of the process there is nothing to free.
+        # Its idle threads must not outlive it; and at the end of the process there is nothing to free.
         weakref.finalize(self, _dismiss, self._idle).atexit = False
 
     def call(self, job: Callable[[], T], seconds: float, keep: bool = True) -> T:
@@ -121,7 +125,7 @@ class Workers:
         return None
 
     def _settle(self, worker: _Worker, keep: bool) -> None:
-        if self._idle or not keep:
+        if len(self._idle) >= self._most_idle or not keep:
             worker.end()
         else:
             self._idle.append(worker)

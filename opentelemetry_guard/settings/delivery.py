@@ -88,6 +88,9 @@ class GuardConfig(Group):
         values.whole(4096, 1_000_000_000, "bytes"),
         "bytes that the body of several rows stays below, before compression; less for a backend that refuses it",
     )
+    requests_in_flight: int = setting(
+        2, values.whole(1, 16), "requests for rows that are made at once, at most, while the backend takes them"
+    )
     queue_url: str | None = setting(
         None,
         values.queue_url,

@@ -237,6 +237,34 @@ def test_a_merge_that_was_cut_in_two_stops_at_the_first_answer_that_holds_the_ro
     assert queue.stats().ledger["events"].queued == 4
 
 
+def test_requests_go_two_at_once_where_the_backend_takes_them_and_one_by_one_before() -> None:
+    queue, both = new_queue(), threading.Barrier(2)
+    for name in range(5):
+        append(queue, name, "x" * 100)
+
+    def meet(batch: Batch) -> Outcome:
+        both.wait(WATCHDOG)
+        return ACCEPTED
+
+    script = Script(ACCEPTED, meet, meet, meet, meet)
+    with sending(script, queue, limit=BodyLimit(400)) as sender:
+        sender.flush(WATCHDOG)
+    assert sorted(map(str, script.delivered)) == sorted([*map(str, range(5)), *["x" * 100] * 5])
+    assert balanced(queue)
+
+
+def test_full_batches_are_sent_as_they_are_stored_and_only_small_ones_are_joined() -> None:
+    queue, script = new_queue(), Script()
+    full = [append(queue, *range(600), created_at=float(number)) for number in range(4)]
+    for number in range(10):
+        append(queue, number, created_at=10.0 + number)
+    with sending(script, queue) as sender:
+        sender.flush(WATCHDOG)
+    sent = {sent.batch.batch_id: sent.batch.body for sent in script.sent}
+    assert all(sent[batch.batch_id] == batch.body for batch in full)
+    assert len(sent) == 5
+
+
 def test_a_partial_failure_is_tried_a_few_times_and_never_counted_as_delivered() -> None:
     queue, script = new_queue(), Script(always=PARTIAL)
     batch = append(queue, "a", "b")

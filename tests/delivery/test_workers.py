@@ -112,3 +112,28 @@ def test_a_forked_child_starts_threads_of_its_own(workers: Workers) -> None:
     if pid == 0:
         os._exit(0 if workers.call(job, WATCHDOG) == os.getpid() else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+def test_as_many_idle_threads_are_kept_as_calls_are_made_at_once() -> None:
+    made = Workers("test-idle", lambda: None, 2)
+    try:
+        both = threading.Barrier(3)
+        used: list[set[int]] = []
+        for _ in range(3):
+            names: set[int] = set()
+
+            def meet(names: set[int] = names) -> None:
+                names.add(threading.get_ident())
+                both.wait(20.0)
+
+            calls = [threading.Thread(target=made.call, args=(meet, 20.0)) for _ in range(2)]
+            for call in calls:
+                call.start()
+            both.wait(20.0)
+            for call in calls:
+                call.join()
+            used.append(names)
+        assert used[0] == used[1] == used[2]
+        assert len(used[0]) == 2
+    finally:
+        made.close()

@@ -50,6 +50,7 @@ VALID: dict[str, tuple[str, object]] = {
     "compression_threshold": ("0", 0),
     "batch_size": ("100", 100),
     "max_body_bytes": ("200000", 200_000),
+    "requests_in_flight": ("4", 4),
     "guard_version": ("8.1.2", "8.1.2"),
     "guard_core_version": ("4.4.0", "4.4.0"),
 }
@@ -101,6 +102,7 @@ WRONG: list[tuple[str, str]] = [
     ("compression_threshold", "1KiB"),
     ("batch_size", "0"),
     ("max_body_bytes", "4095"),
+    ("requests_in_flight", "0"),
 ]
 
 
