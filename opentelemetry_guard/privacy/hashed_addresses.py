@@ -9,6 +9,7 @@ import hmac
 import ipaddress
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 from .sensitive_names import canonical
 
@@ -25,6 +26,8 @@ _NAMES = frozenset(
     """.split()  # noqa: SIM905  words read better than a column of strings
 )
 """Names of client addresses that don't end like `_END`."""
+_MEMORY = 256
+"""Addresses whose hash is remembered, and texts whose addresses are."""
 _NOBODY = frozenset({"", "system", "unknown", "localhost", "none", "null", "-"})
 """What stands for an address where there is none."""
 _LITERAL = re.compile(
@@ -73,9 +76,13 @@ class AddressHash:
 
     def __init__(self, key: str) -> None:
         self._key = key.encode(errors="surrogatepass")
+        self._remembered = lru_cache(maxsize=_MEMORY)(self._made)
 
     def of(self, address: str) -> str:
         """Return the hash of one address; what stands for no address and what is hashed already stays."""
+        return self._remembered(address)
+
+    def _made(self, address: str) -> str:
         address = address.strip()
         if address.lower() in _NOBODY or HASHED_ADDRESS.fullmatch(address):
             return address
@@ -135,13 +142,14 @@ def _continues(before: str, after: str) -> bool:
     )
 
 
-def literals(text: str) -> list[str]:
+@lru_cache(maxsize=_MEMORY)
+def literals(text: str) -> tuple[str, ...]:
     """Return the addresses that a field's text holds, as they are written there."""
     text = text.strip()
     if text.lower() in _NOBODY or HASHED_ADDRESS.search(text):
-        return []
-    found = [match[0] for match in _LITERAL.finditer(text) if _is_address(match[0])]
-    return found or ([text] if len(text) >= 7 and not text.isspace() and " " not in text else [])
+        return ()
+    found = tuple(match[0] for match in _LITERAL.finditer(text) if _is_address(match[0]))
+    return found or ((text,) if len(text) >= 7 and not text.isspace() and " " not in text else ())
 
 
 def _is_address(text: str) -> bool:
