@@ -113,13 +113,18 @@ def may_hold_lock(frame: FrameType | None) -> bool:
     for _ in range(MAX_FRAMES):
         if frame is None:
             return False
-        if (name := frame.f_code.co_filename) not in harmless:
-            if any(part in name for part in _HOLDERS):
-                return True
-            if len(harmless) >= _MAX_NAMES:
-                harmless.clear()  # somebody compiles code under ever new names
-            harmless.add(name)
+        if frame.f_code.co_filename not in harmless and _is_holder(frame.f_code.co_filename):
+            return True
         frame = frame.f_back
+    return False
+
+
+def _is_holder(name: str) -> bool:
+    if any(part in name for part in _HOLDERS):
+        return True
+    if len(_harmless) >= _MAX_NAMES:
+        _harmless.clear()  # somebody compiles code under ever new names
+    _harmless.add(name)
     return False
 
 
