@@ -52,8 +52,7 @@ def diagnose(send: bool = True) -> Iterator[Finding]:
     try:
         from ..settings.delivery import GuardConfig
         from .diagnosis.config_file import VARIABLE, read_config_file
-        from .diagnosis.connection import check_connection
-        from .diagnosis.end_to_end import check_delivery
+        from .diagnosis.connection import check_connection, check_delivery
         from .diagnosis.environment import check_environment
         from .diagnosis.store import check_store
     except ImportError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import socket
@@ -12,23 +11,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.backend import ROOT, running_backend
+from support.backend import running_backend
+from support.commands import COMMAND, environment, run
 from support.sending import batch, event, post
 
 from opentelemetry_guard.version import __version__
-
-COMMAND = [sys.executable, "-m", "opentelemetry_guard.cli"]
-
-
-def environment(home: Path, **variables: str) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "XDG_"))}
-    return {**kept, "HOME": str(home), "PYTHONPATH": str(ROOT), **variables}
-
-
-def run(home: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*COMMAND, *arguments], env=environment(home, **variables), capture_output=True, text=True, timeout=60
-    )
 
 
 def test_version(tmp_path: Path) -> None:

@@ -135,6 +135,8 @@ class Visitors:
             return await self._checked(offered)
         too_many = Refusal(429, f"Too many tries: wait {wait} seconds.", {"Retry-After": str(wait)})
         if self._late == MOST_LATE:
+            # Whoever tries again at once would take every place that gets free.
+            await asyncio.sleep(LATE_TRY_SECONDS)
             raise too_many
         self._late += 1
         try:

@@ -1,4 +1,4 @@
-"""Whether the backend can be reached, is who it should be, and knows our key."""
+"""Whether the backend can be reached, is who it should be, knows our key, and takes an event."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import socket
 import ssl
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
@@ -13,9 +14,13 @@ from urllib.parse import urlsplit
 import requests
 
 from ...delivery.deadline import connect, set_deadline
+from ...delivery.delivery import Delivery
 from ...delivery.transport import ask, new_session
 from ...delivery.trust import CertificateError
 from ...delivery.workers import Workers
+from ...events.codec import complete, to_row
+from ...queue.base import QueueOptions
+from ...queue.memory import MemoryQueue
 from ...settings.delivery import PREFIX, GuardConfig
 from ...settings.urls import mask_url
 from ...version import __version__
@@ -26,6 +31,10 @@ _SECONDS = 5.0
 """How long a name, a connection or an answer may take."""
 _WORKERS = Workers("OtelGuardDoctor", lambda: None)
 """A name server that is silent is not waited for beyond that."""
+_EVENT_SECONDS = 10.0
+"""How long the test event may take, whatever the settings allow."""
+EVENT_TYPE = "doctor_test"
+"""The type of the event that is sent."""
 _SKEW_WARNING, _SKEW_PROBLEM = 30.0, 300.0
 """Seconds that this clock may differ from the backend's."""
 
@@ -160,3 +169,32 @@ def _judge_key(answer: requests.Response, config: GuardConfig) -> Finding:
     if status in (200, 204, 304):
         return ok(key, "is accepted")
     return problem(ENDPOINT, f"answers {status}", "see the backend's log; what is sent is kept and tried again")
+
+
+def check_delivery(config: GuardConfig) -> Iterator[Finding]:
+    """Send one event through a delivery of its own, and say what became of it."""
+    delivery = Delivery(replace(config, status_interval=0.0), MemoryQueue(QueueOptions(f"doctor-{config.destination}")))
+    row, _ = to_row({"event_type": EVENT_TYPE, "action_taken": "logged", "reason": "opentelemetry-guard doctor"})
+    began = time.monotonic()
+    delivery.start()
+    try:
+        delivery.submit("events", [complete(row)])
+        delivery.flush(min(config.timeout, _EVENT_SECONDS) + 1.0)
+        stats = delivery.stats()
+        letters = delivery.queue.dead_letters(1)
+    finally:
+        delivery.queue.purge()
+        delivery.close(1.0)
+    if stats.ledger["events"].delivered:
+        yield ok("test event", f"was accepted after {(time.monotonic() - began) * 1000:.0f} ms")
+    elif letters:
+        yield problem(
+            "test event",
+            f"is refused for good: {letters[0].status} {letters[0].reason[:200]}",
+            f"check that {PREFIX}ENDPOINT is a Guard backend's base URL, and that it has the same "
+            f"{PREFIX}SIGNING_SECRET and {PREFIX}ENCRYPTION_KEY",
+        )
+    else:
+        remedy = f"check that a Guard backend answers at {PREFIX}ENDPOINT, and see its log"
+        why = stats.routes["events"].last_error or "there was no answer in time"
+        yield problem("test event", f"was not accepted: {why}", remedy)
