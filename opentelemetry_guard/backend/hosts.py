@@ -23,17 +23,6 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def network_of(address: str) -> str:
-    """Return what one client is told by: an IPv4 address, or the /64 of an IPv6 one, which a client has to itself."""
-    try:
-        found = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return address
-    if isinstance(found, ipaddress.IPv4Address):
-        return str(found)
-    return str(found.ipv4_mapped or ipaddress.ip_network((found, 64), strict=False))
-
-
 def names_loopback(host_header: str) -> bool:
     """Whether a `Host` header, with or without a port, names this machine."""
     match = _HOST_HEADER.fullmatch(host_header)

@@ -130,16 +130,14 @@ def sign_in_router(pages: Pages) -> APIRouter:
     async def sign_in(request: Request) -> Response:
         """Let in who knows the password."""
         fields = await visitors.form(request)
+        following = own_path(fields.get("next"))
         if visitors.may_see(request):
-            return RedirectResponse(own_path(fields.get("next")), 303)
-        following, error, status, headers = own_path(fields.get("next")), "This is not the password.", 401, {}
+            return RedirectResponse(following, 303)
         try:
             session = await visitors.try_password(request, fields.get("password", ""))
         except Refusal as refusal:
-            session, error, status, headers = None, refusal.detail, refusal.status, dict(refusal.headers or {})
-        if session is None:
-            again = pages.page(request, "login.html", status, next=following, error=error)
-            again.headers.update(headers)
+            again = pages.page(request, "login.html", refusal.status, next=following, error=refusal.detail)
+            again.headers.update(refusal.headers or {})
             return again
         response = RedirectResponse(following, 303)
         visitors.set_cookie(request, response, session)

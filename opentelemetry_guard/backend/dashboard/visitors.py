@@ -15,7 +15,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 
-from ..hosts import network_of
+from ...decision.addresses import subscriber
 from ..ingest.rate import RateLimiter
 from ..refusal import Refusal
 from .sessions import SESSION_SECONDS, Password, Session, Sessions
@@ -118,41 +118,40 @@ class Visitors:
             self._sessions.end(session)
         response.delete_cookie(_cookie_name(request), httponly=True, samesite="lax")
 
-    async def try_password(self, request: HTTPConnection, offered: str) -> Session | None:
-        """Return a signed-in session when `offered` is the password.
+    async def try_password(self, request: HTTPConnection, offered: str) -> Session:
+        """Return a signed-in session for the password.
 
         An address that has used its tries up is not shut out, since the owner
         may be behind the same proxy as who guesses: what comes from it is
         checked one at a time, with a pause after each that is wrong.
 
         Raises:
-            Refusal: 429, for a wrong password after too many tries, or where too many wait to be checked.
+            Refusal: 401 for a wrong password; 429 after too many of them, or where too many wait to be checked.
         """
         address = request.client.host if request.client else ""
         # Nothing is counted for all addresses together: whoever guesses from many would lock the owner out.
-        wait = self._tries.wait(network_of(address), TRIES_PER_MINUTE)
+        wait = self._tries.wait(subscriber(address), TRIES_PER_MINUTE)
         if not wait:
-            return await self._checked(offered)
-        too_many = Refusal(429, f"Too many tries: wait {wait} seconds.", {"Retry-After": str(wait)})
-        if self._late == MOST_LATE:
+            if await self._is_password(offered):
+                return self._sessions.start(signed_in=True)
+            raise Refusal(401, "This is not the password.")
+        if self._late < MOST_LATE:
+            self._late += 1
+            try:
+                async with self._one_late_try:
+                    if await self._is_password(offered):
+                        return self._sessions.start(signed_in=True)
+                    await asyncio.sleep(LATE_TRY_SECONDS)
+            finally:
+                self._late -= 1
+        else:
             # Whoever tries again at once would take every place that gets free.
             await asyncio.sleep(LATE_TRY_SECONDS)
-            raise too_many
-        self._late += 1
-        try:
-            async with self._one_late_try:
-                session = await self._checked(offered)
-                if session is None:
-                    await asyncio.sleep(LATE_TRY_SECONDS)
-                    raise too_many
-                return session
-        finally:
-            self._late -= 1
+        raise Refusal(429, f"Too many tries: wait {wait} seconds.", {"Retry-After": str(wait)})
 
-    async def _checked(self, offered: str) -> Session | None:
+    async def _is_password(self, offered: str) -> bool:
         async with self._checks:
-            right = self._password is None or await run_in_threadpool(self._password.matches, offered)
-        return self._sessions.start(signed_in=True) if right else None
+            return self._password is None or await run_in_threadpool(self._password.matches, offered)
 
     async def form(self, request: Request) -> Mapping[str, str]:
         """Read a form that this backend's own page sends.

@@ -15,7 +15,7 @@ import h11
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from ..hosts import network_of
+from ...decision.addresses import subscriber
 from ..refusal import Refusal
 
 HEAD_SECONDS = 10.0
@@ -80,7 +80,7 @@ class PatientProtocol(H11Protocol):
         """Count the connection, and wait for a head."""
         super().connection_made(transport)
         self._start_timer()
-        self.doorkeeper.enter(self, network_of(self.client[0]) if self.client else "")
+        self.doorkeeper.enter(self, subscriber(self.client[0]) if self.client else "")
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
