@@ -6,8 +6,6 @@ returns. Its sender delivers them from there.
 
 from __future__ import annotations
 
-import logging
-import math
 import os
 import threading
 import time
@@ -19,9 +17,8 @@ from typing import TYPE_CHECKING
 from ..decision.unenforced import unenforced, watch
 from ..events.codec import Row
 from ..events.tally import SWITCHED_OFF, TALLY
-from ..queue.base import KINDS, Batch, DeliveryQueue, Kind, Lease, QueueOptions, QueueStats
+from ..queue.base import KINDS, Batch, DeliveryQueue, Kind
 from ..queue.memory import MemoryQueue
-from ..queue.sqlite.local import LocalQueue
 from ..settings.delivery import GuardConfig
 from .backoff import RetryPolicy
 from .body_limit import BodyLimit
@@ -30,7 +27,6 @@ from .calls import Call, tell
 from .control import REPORTS
 from .dispatch import Equipment
 from .encoder import Encoder
-from .envelope import Envelope
 from .metrics import DeliveryMetrics
 from .outcome import Outcome, Verdict
 from .overload import Overload
@@ -38,23 +34,17 @@ from .reporter import StatusReporter
 from .route import ROUTES, Route, RouteName
 from .sender import Sender
 from .stats import DeliveryStats, sum_stats
-from .stores import distinct, earlier_stores, file_beside, open_store, options_of, others, same_store
+from .stores import Stores, file_beside, options_of
 from .transport import HTTPTransport, Transport
 
 if TYPE_CHECKING:
     from ..models import AgentStatus
     from .status import Trends
 
-_logger = logging.getLogger(__name__)
-
 CLOSING_SHARE = 1 / 6
 """Share of the shutdown timeout that is kept for closing the stores, which may not answer: 0.8 of 5 seconds."""
 PROBE_SECONDS = 5.0
 """Seconds that the question may take who it is that refuses rows before anything was accepted."""
-FALLBACK_BYTES = 8 * 1024 * 1024
-"""Bound in bytes of what waits in memory while the queue itself can't be written."""
-RETURN_SECONDS = 0.05
-"""Seconds of each of the sender's turns in which rows go back from memory to the store that can be written again."""
 REMEMBERED_KEYS = 8192
 """Idempotency keys that are remembered, so that an event that arrives through two signals is delivered once."""
 
@@ -62,10 +52,10 @@ REMEMBERED_KEYS = 8192
 class Delivery:
     """Delivers rows to one destination.
 
-    `_lock` guards `_recent`, `_degraded` and `_states` and is held for
-    dictionary operations only. The queue, the sender and the encoder have
-    locks of their own. `config`, `_queue`, `_encoder` and the other parts
-    that depend on settings are each replaced as a whole (`reconfigure`): a
+    `_lock` guards `_recent` and `_states` and is held for dictionary
+    operations only. Stores and sender have locks of their own. `config`,
+    `_encoder` and the other parts that depend on settings are each replaced
+    as a whole (`reconfigure`): a
     `submit` that meets some of before and some of after leaves a batch that
     is sent all the same, since every queue there was stays among the
     sender's and a batch that names no project is encoded again.
@@ -82,11 +72,7 @@ class Delivery:
             ValueError: `config.queue_url` names no store that there is.
         """
         self.config = config
-        self._users_queue = queue
-        self._queue = queue if queue is not None else open_store(config)
-        self._earlier = () if queue is not None else tuple(earlier_stores(config))
-        # What the queue can't take for the moment waits here; a memory queue of the same make, so nothing else differs.
-        self._fallback = MemoryQueue(QueueOptions(config.destination, max_bytes=FALLBACK_BYTES))
+        self._stores = Stores(config, queue)
         self._made_at = time.monotonic()
         self._flushed_at: float | None = None
         self._rejection = (float("-inf"), "")  # when the backend last didn't keep what it took (monotonic), and why
@@ -96,7 +82,7 @@ class Delivery:
         )
         self._custom_transport: Transport | None = None
         self._transport: Transport = HTTPTransport(config)
-        self._encoder = _encoder(config, self._queue)
+        self._encoder = _encoder(config, self.queue)
         self._lease_seconds = options_of(config).lease_seconds
         self._routes = self._new_routes()
         self._is_known = False
@@ -109,8 +95,6 @@ class Delivery:
     def _reset(self) -> None:
         self._lock = threading.Lock()
         self._recent: OrderedDict[str, None] = OrderedDict()
-        self._degraded = False
-        self._returning = False
         self._states: dict[str, tuple[BreakerState, bool]] = {}
         self._trends: Trends | None = None
         self.closed = False
@@ -139,11 +123,7 @@ class Delivery:
         Raises:
             ValueError: `config.queue_url` names no store that there is; nothing has changed then.
         """
-        if self._users_queue is None:
-            queue = self._queue if same_store(self.config, config) else open_store(config)
-            before = (*(() if queue is self._queue else (self._queue,)), *self._earlier)
-            self._earlier = (*before, *others(earlier_stores(config), than=(queue, *before)))
-            self._queue = queue
+        self._stores.reconfigure(self.config, config)
         if self._custom_transport is None:
             # Before the settings change: whoever reads the new destination finds what leads to it.
             self._transport = HTTPTransport(config)
@@ -151,7 +131,7 @@ class Delivery:
         # The shortest there was: the queues of before have theirs.
         self._lease_seconds = min(self._lease_seconds, options_of(config).lease_seconds)
         self._metrics.follow(config.endpoint, config.destination)
-        self._encoder = _encoder(config, self._queue)
+        self._encoder = _encoder(config, self.queue)
         self._start_over()
 
     def use_transport(self, transport: Transport | None) -> None:
@@ -195,23 +175,22 @@ class Delivery:
         with successor._lock:
             successor._recent.update(dict.fromkeys(recent))
         self._successor = successor
-        self._sender.end(lambda: successor._inherit((self._queue, *self._earlier, self._fallback)))
+        self._sender.end(lambda: successor._inherit(self._stores.all))
 
     def _inherit(self, queues: Sequence[DeliveryQueue]) -> None:
-        with self._lock:
-            self._earlier = (*self._earlier, *queues)
+        self._stores.inherit(queues)
         self._sender.equip(self._equipment())
 
     def _equipment(self) -> Equipment:
         return Equipment(
-            self._queues,
+            self._stores.all,
             self._transport,
             self._encoder,
             {kind: self._routes[kind] for kind in KINDS},
             self._lease_seconds,
             RetryPolicy(self.config.retry_attempts, self.config.backoff_factor),
             self._ask_whether_known,
-            self._return_some,
+            self._stores.return_some,
             self.config.requests_in_flight,
         )
 
@@ -226,10 +205,6 @@ class Delivery:
         policy = breaker_policy(self.config)
         overload = Overload(self.config.overload_period)
         return {name: Route(name, policy, self._observe, overload) for name in ROUTES}
-
-    @property
-    def _queues(self) -> tuple[DeliveryQueue, ...]:
-        return (self._queue, *self._earlier, self._fallback)
 
     @property
     def transport(self) -> Transport:
@@ -259,21 +234,10 @@ class Delivery:
             return
         if kind == "events":
             rows = self._unseen(rows)
-        store = self._queue
-        for batch in self._encoder.encode(kind, rows):
-            try:
-                store.append(batch)
-            except Exception as error:  # noqa: BLE001  a user's own store may raise anything; the rows are kept all the same
-                self._degrade(error)
-                # The other batches don't ask it again: each answer may take half a second, and export() has one.
-                store = self._fallback
-                store.append(batch)
-            else:
-                if store is not self._fallback:
-                    self._recover()
+        self._stores.append(self._encoder.encode(kind, rows))
         if self.closed:
             # Nobody sends any more in this process: leave the rows to the next one at once.
-            self._release()
+            self._stores.release()
         elif rows:
             self._sender.wake()
             REPORTS.ensure()
@@ -298,23 +262,17 @@ class Delivery:
         # What the stores may take to be closed, and to say that they can't, comes off the time for sending.
         left = max(0.0, timeout - self.closing_seconds)
         deadline = time.monotonic() + left
-        self._sender.flush(left, hurry=True, content=lambda: not self._volatile_batches())
+        self._sender.flush(left, hurry=True, content=lambda: not self._stores.volatile_batches())
         self.closed = True
         self._sender.stop(deadline - time.monotonic())
-        self._move_back(self.closing_seconds)
+        self._stores.move_back(self.closing_seconds)
         if self._reporter is not None:
             # Before the stores are closed, which it reads; in what is left of the time for sending.
             self._reporter.stop(deadline - time.monotonic())
             self._reporter = None
         # Again: the last report has left a thread for the next one, which doesn't come.
         self._transport.close()
-        if waiting := self._volatile_batches():
-            _logger.warning("%d batches for the Guard backend end with this process: they are in memory", waiting)
-        for queue in self._queues:
-            try:
-                queue.close()
-            except Exception as error:  # noqa: BLE001  a user's own store may raise anything; a shutdown goes on
-                _logger.warning("the Guard delivery queue could not be closed: %s", error)
+        self._stores.close()
 
     @property
     def closing_seconds(self) -> float:
@@ -326,14 +284,7 @@ class Delivery:
 
         A store that can't be read now is left out, and `unreadable` says why.
         """
-        readings: list[QueueStats] = []
-        unreadable: str | None = None
-        for queue in distinct(self._queues):
-            try:
-                if queue.exists():
-                    readings.append(queue.stats())
-            except Exception as error:  # noqa: BLE001  a user's own store may raise anything
-                unreadable = f"{type(error).__name__}: {error}"
+        readings, unreadable = self._stores.stats()
         return sum_stats(readings, self._routes, TALLY.read(), unreadable)
 
     def status(self) -> AgentStatus:
@@ -347,7 +298,7 @@ class Delivery:
             self._sender.wake()
         with self._lock:
             if self._trends is None:
-                self._trends = Trends(fresh=isinstance(self._queue, MemoryQueue))
+                self._trends = Trends(fresh=isinstance(self.queue, MemoryQueue))
             dropped, refused, lost = self._trends.rises(stats, now)
         return assess(
             Reading(
@@ -356,7 +307,7 @@ class Delivery:
                 now - self._made_at,
                 self._flushed_at,
                 self.can_call,
-                not self._degraded,
+                self._stores.is_writable,
                 self.config.queue_max_bytes,
                 dropped,
                 refused,
@@ -390,11 +341,12 @@ class Delivery:
     @property
     def queue(self) -> DeliveryQueue:
         """The store, with its dead letters."""
-        return self._queue
+        return self._stores.queue
 
     def after_fork_in_child(self) -> None:
         """Begin anew in a forked child: its own locks, thread and connections, and none of the parent's rows."""
         self._reset()
+        self._stores.after_fork_in_child()
         self._sender.after_fork_in_child()
 
     def _unseen(self, rows: Sequence[Row]) -> list[Row]:
@@ -408,64 +360,6 @@ class Delivery:
             while len(self._recent) > REMEMBERED_KEYS:
                 self._recent.popitem(last=False)
         return unseen
-
-    def _degrade(self, error: Exception) -> None:
-        with self._lock:
-            first, self._degraded = not self._degraded, True
-        if first:
-            _logger.warning("the Guard delivery queue can't be written, batches wait in memory until it can: %s", error)
-
-    def _recover(self) -> None:
-        if self._degraded:
-            with self._lock:
-                self._degraded = False
-            _logger.info("the Guard delivery queue can be written again")
-            # The sender moves it: whoever exports has only its own rows to wait for.
-            self._returning = True
-
-    def _return_some(self) -> bool:
-        """Move a part of what waits in memory back to the store; return whether there is more, for the next turn."""
-        if self._returning:
-            self._returning = self._move_back(RETURN_SECONDS)
-        return self._returning
-
-    def _move_back(self, seconds: float) -> bool:
-        """Move what waits in memory to the store for so long, as far as it takes it; return whether there is more.
-
-        What is being sent right now stays.
-        """
-        leases: Sequence[Lease] = ()
-        ends = time.monotonic() + seconds
-        try:
-            for kind in KINDS:
-                while leases := self._fallback.lease(kind, math.inf):
-                    for lease in leases:
-                        self._put_back(lease)
-                        self._fallback.forget(lease.batch.batch_id)
-                    if time.monotonic() >= ends:
-                        return True
-        except Exception as error:  # noqa: BLE001  a user's own store may raise anything; the rows stay in memory
-            _logger.debug("the Guard delivery queue doesn't take back what waits in memory: %s", error)
-            for lease in leases:
-                self._fallback.defer(lease.batch.batch_id, 0.0, lease.refusals)
-        return False
-
-    def _put_back(self, lease: Lease) -> None:
-        if lease.attempts and isinstance(self._queue, LocalQueue):
-            self._queue.adopt(lease.batch)
-        else:
-            self._queue.append(lease.batch)
-
-    def _volatile_batches(self) -> int:
-        """Return the number of batches that end with this process."""
-        return sum(queue.stats().depth for queue in self._queues if isinstance(queue, MemoryQueue))
-
-    def _release(self) -> None:
-        try:
-            self._queue.release()
-        except Exception as error:  # noqa: BLE001  a user's own store may raise anything
-            # The lease runs out by itself; what is in the queue only waits a little longer.
-            _logger.debug("the lease could not be given up: %s", error)
 
 
 _deliveries: weakref.WeakSet[Delivery] = weakref.WeakSet()
@@ -493,14 +387,4 @@ def breaker_policy(config: GuardConfig) -> BreakerPolicy:
 
 
 def _encoder(config: GuardConfig, queue: DeliveryQueue) -> Encoder:
-    envelope = Envelope(config.encryption_key) if config.encryption_key else None
-    return Encoder(
-        config.project_id,
-        config.compression,
-        envelope,
-        config.compression_threshold,
-        config.batch_size,
-        config.guard_version,
-        config.guard_core_version,
-        BodyLimit(config.max_body_bytes, file_beside(queue, "body-limit")),
-    )
+    return Encoder.of(config, BodyLimit(config.max_body_bytes, file_beside(queue, "body-limit")))

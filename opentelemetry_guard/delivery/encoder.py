@@ -16,7 +16,7 @@ import orjson
 from ..events.codec import Row, format_nanoseconds
 from ..events.jsonsafe import json_safe
 from ..queue.base import Batch, Kind
-from ..settings.delivery import Compression
+from ..settings.delivery import Compression, GuardConfig
 from ..version import __version__
 from .body_limit import BodyLimit
 from .envelope import Envelope
@@ -81,6 +81,20 @@ class Encoder:
             "guard_core_version": guard_core_version or _installed("guard-core"),
         }
         self.limit = limit or BodyLimit()
+
+    @classmethod
+    def of(cls, config: GuardConfig, limit: BodyLimit) -> Encoder:
+        """Make the encoder of a destination's settings."""
+        return cls(
+            config.project_id,
+            config.compression,
+            Envelope(config.encryption_key) if config.encryption_key else None,
+            config.compression_threshold,
+            config.batch_size,
+            config.guard_version,
+            config.guard_core_version,
+            limit,
+        )
 
     def encode(self, kind: Kind, rows: Sequence[Row], created_at: float | None = None) -> list[Batch]:
         """Return the batches for `rows`: as few as their number and the limit of a body allow.

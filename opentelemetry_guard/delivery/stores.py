@@ -1,20 +1,177 @@
-"""Which stores a delivery has: its own queue, those of before its settings were known, and which of them are one."""
+"""The stores of a delivery: its own queue, those of before its settings were known, and memory while the queue fails.
+
+Rows are written ahead to the first that takes them, and are in exactly one.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+import math
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ..queue.base import DeliveryQueue, QueueOptions, QueueUnavailable
+from ..queue.base import KINDS, Batch, DeliveryQueue, Lease, QueueOptions, QueueStats, QueueUnavailable
 from ..queue.memory import MemoryQueue
+from ..queue.sqlite.local import LocalQueue
 from ..queue.sqlite.store import SqliteQueue
 from ..queue.url import default_queue_file, open_queue
 from ..settings.delivery import GuardConfig
 from ..settings.once import log_once
 
 _logger = logging.getLogger(__name__)
+
+
+FALLBACK_BYTES = 8 * 1024 * 1024
+"""Bound in bytes of what waits in memory while the queue itself can't be written."""
+RETURN_SECONDS = 0.05
+"""Seconds of each of the sender's turns in which rows go back from memory to the store that can be written again."""
+
+
+class Stores:
+    """The queue that rows are written ahead to, the queues of before, and what is in memory while the queue fails.
+
+    Any thread may call any method. `queue` and `earlier` are each replaced as
+    a whole; `_lock` is held while that is done and while `is_writable`
+    changes.
+    """
+
+    def __init__(self, config: GuardConfig, users: DeliveryQueue | None) -> None:
+        """Take the store of a user's own, or make the one that `config.queue_url` names; nothing is opened yet.
+
+        Raises:
+            ValueError: `config.queue_url` names no store that there is.
+        """
+        self._users = users
+        self.queue = users if users is not None else open_store(config)
+        self.earlier: tuple[DeliveryQueue, ...] = () if users is not None else tuple(earlier_stores(config))
+        # What the queue can't take for the moment waits here; a memory queue of the same make, so nothing else differs.
+        self._fallback = MemoryQueue(QueueOptions(config.destination, max_bytes=FALLBACK_BYTES))
+        self.after_fork_in_child()
+
+    def after_fork_in_child(self) -> None:
+        """Begin anew, with a lock that nobody holds."""
+        self._lock = threading.Lock()
+        self.is_writable = True
+        self._is_returning = False
+
+    @property
+    def all(self) -> tuple[DeliveryQueue, ...]:
+        """Every queue that may hold rows, in the order in which they are emptied."""
+        return (self.queue, *self.earlier, self._fallback)
+
+    def reconfigure(self, before: GuardConfig, config: GuardConfig) -> None:
+        """Write to the queue that other settings name; those of before stay.
+
+        Raises:
+            ValueError: `config.queue_url` names no store that there is; nothing has changed then.
+        """
+        if self._users is not None:
+            return
+        queue = self.queue if same_store(before, config) else open_store(config)
+        former = (*(() if queue is self.queue else (self.queue,)), *self.earlier)
+        with self._lock:
+            self.earlier = (*former, *others(earlier_stores(config), than=(queue, *former)))
+            self.queue = queue
+
+    def inherit(self, queues: Sequence[DeliveryQueue]) -> None:
+        """Empty the queues of another delivery too."""
+        with self._lock:
+            self.earlier = (*self.earlier, *queues)
+
+    def append(self, batches: Iterable[Batch]) -> None:
+        """Write batches ahead; what a store that fails doesn't take waits in memory, bounded."""
+        store = self.queue
+        for batch in batches:
+            try:
+                store.append(batch)
+            except Exception as error:  # noqa: BLE001  a user's own store may raise anything; the rows are kept all the same
+                self._set_writable(False, error)
+                # The other batches don't ask it again: each answer may take half a second, and export() has one.
+                store = self._fallback
+                store.append(batch)
+            else:
+                if store is not self._fallback and not self.is_writable:
+                    self._set_writable(True)
+                    # The sender moves what waits: whoever exports has only its own rows to wait for.
+                    self._is_returning = True
+
+    def _set_writable(self, writable: bool, error: Exception | None = None) -> None:
+        with self._lock:
+            changed, self.is_writable = self.is_writable is not writable, writable
+        if changed and writable:
+            _logger.info("the Guard delivery queue can be written again")
+        elif changed:
+            _logger.warning("the Guard delivery queue can't be written, batches wait in memory until it can: %s", error)
+
+    def return_some(self) -> bool:
+        """Move a part of what waits in memory back to the store; return whether there is more, for the next turn."""
+        if self._is_returning:
+            self._is_returning = self.move_back(RETURN_SECONDS)
+        return self._is_returning
+
+    def move_back(self, seconds: float) -> bool:
+        """Move what waits in memory to the store for so long, as far as it takes it; return whether there is more.
+
+        What is being sent right now stays.
+        """
+        leases: Sequence[Lease] = ()
+        ends = time.monotonic() + seconds
+        try:
+            for kind in KINDS:
+                while leases := self._fallback.lease(kind, math.inf):
+                    for lease in leases:
+                        self._put_back(lease)
+                        self._fallback.forget(lease.batch.batch_id)
+                    if time.monotonic() >= ends:
+                        return True
+        except Exception as error:  # noqa: BLE001  a user's own store may raise anything; the rows stay in memory
+            _logger.debug("the Guard delivery queue doesn't take back what waits in memory: %s", error)
+            for lease in leases:
+                self._fallback.defer(lease.batch.batch_id, 0.0, lease.refusals)
+        return False
+
+    def _put_back(self, lease: Lease) -> None:
+        if lease.attempts and isinstance(self.queue, LocalQueue):
+            self.queue.adopt(lease.batch)
+        else:
+            self.queue.append(lease.batch)
+
+    def volatile_batches(self) -> int:
+        """Return the number of batches that end with this process."""
+        return sum(queue.stats().depth for queue in self.all if isinstance(queue, MemoryQueue))
+
+    def stats(self) -> tuple[list[QueueStats], str | None]:
+        """Return a reading of each store, and why one of them can't be read, None where all can."""
+        readings: list[QueueStats] = []
+        unreadable: str | None = None
+        for queue in distinct(self.all):
+            try:
+                if queue.exists():
+                    readings.append(queue.stats())
+            except Exception as error:  # noqa: BLE001  a user's own store may raise anything
+                unreadable = f"{type(error).__name__}: {error}"
+        return readings, unreadable
+
+    def release(self) -> None:
+        """Give up the lease on what is in the queue."""
+        try:
+            self.queue.release()
+        except Exception as error:  # noqa: BLE001  a user's own store may raise anything
+            # The lease runs out by itself; what is in the queue only waits a little longer.
+            _logger.debug("the lease could not be given up: %s", error)
+
+    def close(self) -> None:
+        """Close every queue; what is in memory ends."""
+        if waiting := self.volatile_batches():
+            _logger.warning("%d batches for the Guard backend end with this process: they are in memory", waiting)
+        for queue in self.all:
+            try:
+                queue.close()
+            except Exception as error:  # noqa: BLE001  a user's own store may raise anything; a shutdown goes on
+                _logger.warning("the Guard delivery queue could not be closed: %s", error)
 
 
 def options_of(config: GuardConfig) -> QueueOptions:

@@ -166,7 +166,7 @@ def test_a_store_that_fails_again_on_the_way_back_loses_nothing() -> None:
         made = delivery(server, queue)
         queue.error = QueueUnavailable("locked")
         made.submit("events", events(*map(str, range(50))))
-        assert made._move_back(1.0) is False
+        assert made._stores.move_back(1.0) is False
         assert made.stats().ledger["events"].accepted == 50
         queue.error = None
         server.answer(times=None)
