@@ -15,8 +15,9 @@ from typing import TypeVar
 from ..queue.base import DeliveryQueue, QueueOptions, QueueUnavailable
 from ..queue.redis.store import FleetStats, RedisQueue
 from ..queue.redis.url import parse_redis_url
+from ..queue.sqlite.path import default_queue_path, sqlite_path
 from ..queue.sqlite.store import SqliteQueue
-from ..queue.url import default_queue_path, open_queue, sqlite_path
+from ..queue.url import open_queue
 from ..settings.delivery import PREFIX, GuardConfig
 from ..settings.setting import SettingError
 from ..settings.urls import mask_url

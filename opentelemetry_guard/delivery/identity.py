@@ -9,8 +9,8 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 from ..queue.base import QueueUnavailable
+from ..queue.sqlite.path import default_queue_path
 from ..queue.sqlite.private_file import prepare_directory
-from ..queue.url import default_queue_path
 
 _logger = logging.getLogger(__name__)
 

@@ -16,8 +16,9 @@ from pathlib import Path
 from ..queue.base import KINDS, Batch, DeliveryQueue, Lease, QueueOptions, QueueStats, QueueUnavailable
 from ..queue.memory import MemoryQueue
 from ..queue.sqlite.local import LocalQueue
+from ..queue.sqlite.path import default_queue_file
 from ..queue.sqlite.store import SqliteQueue
-from ..queue.url import default_queue_file, open_queue
+from ..queue.url import open_queue
 from ..settings.delivery import GuardConfig
 from ..settings.once import log_once
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from .base import QueueOptions
 from .sqlite.database import Database
 from .sqlite.local import LocalQueue
-from .url import check_memory_url
+from .sqlite.path import check_memory_url
 
 
 class MemoryQueue(LocalQueue):

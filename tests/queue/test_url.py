@@ -12,8 +12,9 @@ import pytest
 from opentelemetry_guard.queue import url as url_module
 from opentelemetry_guard.queue.base import QueueOptions, QueueUnavailable
 from opentelemetry_guard.queue.memory import MemoryQueue
+from opentelemetry_guard.queue.sqlite.path import default_queue_file, default_queue_path
 from opentelemetry_guard.queue.sqlite.store import SqliteQueue
-from opentelemetry_guard.queue.url import check_queue_url, default_queue_file, default_queue_path, mask_url, open_queue
+from opentelemetry_guard.queue.url import check_queue_url, mask_url, open_queue
 
 OPTIONS = QueueOptions(destination="ab12")
 

@@ -17,8 +17,9 @@ from ...queue.redis.scripts import keys_of
 from ...queue.redis.store import RedisQueue
 from ...queue.redis.trouble import GRANTS, trouble_of
 from ...queue.redis.url import parse_redis_url
+from ...queue.sqlite.path import default_queue_file, destination_path, sqlite_path
 from ...queue.sqlite.store import SqliteQueue
-from ...queue.url import default_queue_file, destination_path, open_queue, sqlite_path
+from ...queue.url import open_queue
 from ...settings.delivery import PREFIX, GuardConfig
 from ...settings.urls import mask_url
 from .finding import Finding, ok, problem, warning

@@ -26,8 +26,8 @@ from ..base import (
 from ..memory import MemoryQueue
 from ..process import PerProcess
 from ..sqlite.local import LocalQueue
+from ..sqlite.path import default_queue_file
 from ..sqlite.store import SqliteQueue
-from ..url import default_queue_file
 from .copies import Copies
 from .link import LinkState
 from .scripts import DONE_KEPT, keys_of

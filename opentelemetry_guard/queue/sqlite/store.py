@@ -9,9 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..base import QueueOptions
-from ..url import destination_path, sqlite_path
 from .file import FileDatabase
 from .local import LocalQueue
+from .path import destination_path, sqlite_path
 
 
 class SqliteQueue(LocalQueue):
