@@ -85,10 +85,10 @@ class Figures:
     """What came of it; times are seconds since the recovery, infinite for what did not happen within the limit.
 
     Attributes:
-        goodput: accepted requests as a share of what the server could have taken until the backlog had nearly gone.
+        goodput: accepted requests as a share of what each shard could have taken until its backlog had nearly gone.
         refused: share of the requests after the recovery.
         largest: requests of the busiest 100 ms after it, as a multiple of the capacity.
-        nearly: when 95 % of what had waited was accepted.
+        nearly: when 95 % of what had waited was accepted, of every shard.
         drained: when all of it was (but a thousandth).
         probes: requests a second during the outage, once it has lasted a minute.
         most_probes: those of the busiest such second.
@@ -112,9 +112,21 @@ class Server:
 
     def __init__(self, capacity: float, scenario: Scenario) -> None:
         self.capacity = capacity
+        self.waiting = 0
+        self.waited = 0  # at the recovery
+        self.accepted = 0  # between the recovery and `nearly`, seconds after it
+        self.nearly = float("inf")
         self._scenario = scenario
         self._busy_until = 0.0
         self._refusal = Outcome(Verdict.RETRY, 503, "too much to do", scenario.retry_after)
+
+    def settle(self, now: float) -> None:
+        """Note that a request of its agents was accepted."""
+        self.waiting -= 1
+        if now >= self._scenario.outage and self.nearly == float("inf"):
+            self.accepted += 1
+            if self.waiting <= NEARLY * self.waited:
+                self.nearly = now - self._scenario.outage
 
     def answer(self, now: float) -> tuple[Outcome, float]:
         """Return the answer to a request, and the seconds until it is there."""
@@ -183,9 +195,7 @@ class Simulation:
         self._retry = RetryPolicy(uniform=self._random.uniform)
         self._events: list[tuple[float, int, Callable[[float], None]]] = []
         self._pushed = 0
-        self._waiting = 0
-        self._waited = 0
-        self._nearly = self._drained = float("inf")
+        self._drained = float("inf")
         self._requests: list[tuple[float, bool]] = []  # after the recovery: when, and whether it was accepted
         self._probes: Counter[int] = Counter()
         self._back: list[float] = []
@@ -207,7 +217,6 @@ class Simulation:
             if now >= end:
                 break
             happens(now)
-            self._watch(now)
         return self._figures()
 
     def _route(self) -> Route:
@@ -217,22 +226,15 @@ class Simulation:
         self._pushed += 1
         heapq.heappush(self._events, (at, self._pushed, happens))
 
-    def _watch(self, now: float) -> None:
-        if now < self.scenario.outage:
-            self._waited = self._waiting
-            return
-        if self._nearly == float("inf") and self._waiting <= NEARLY * self._waited:
-            self._nearly = now - self.scenario.outage
-        if self._waiting <= ENTIRELY * self._waited:
-            self._drained = now - self.scenario.outage
-
     def _makes(self, agent: Agent, every: float) -> Callable[[float], None]:
         """Return what makes a request, and the next one `every` so many seconds, until the recovery."""
         scenario = self.scenario
 
         def happens(now: float) -> None:
             agent.fresh.append(now)
-            self._waiting += 1
+            agent.server.waiting += 1
+            if now < scenario.outage:
+                agent.server.waited = agent.server.waiting
             self._wake(agent, now)
             pause = every
             if now + every > scenario.outage:
@@ -289,7 +291,10 @@ class Simulation:
         agent.sending = False
         route.settle(outcome, now)
         if outcome.verdict is Verdict.ACCEPTED:
-            self._waiting -= 1
+            agent.server.settle(now)
+            left, waited = (sum(counts) for counts in zip(*((s.waiting, s.waited) for s in self._servers), strict=True))
+            if now >= self.scenario.outage and left <= ENTIRELY * waited:
+                self._drained = now - self.scenario.outage
             if request.made_at >= self.scenario.outage:
                 self._delays.append(now - request.made_at)
         else:
@@ -299,15 +304,14 @@ class Simulation:
         self._wake(agent, now)
 
     def _figures(self) -> Figures:
-        span = min(self._nearly, self.scenario.limit)
-        accepted = sum(taken and at < span for at, taken in self._requests)
+        possible = sum(server.capacity * min(server.nearly, self.scenario.limit) for server in self._servers)
         windows = Counter(int(at * 10) for at, _ in self._requests)
         counted = [self._probes[second] for second in range(LASTED, int(self.scenario.outage))]
         return Figures(
-            goodput=accepted / (span * sum(server.capacity for server in self._servers)),
+            goodput=sum(server.accepted for server in self._servers) / possible,
             refused=sum(not taken for _, taken in self._requests) / max(1, len(self._requests)),
             largest=max(windows.values(), default=0) * 10 / self.scenario.capacity,
-            nearly=self._nearly,
+            nearly=max(server.nearly for server in self._servers),
             drained=self._drained,
             probes=sum(counted) / max(1, len(counted)),
             most_probes=max(counted, default=0),
