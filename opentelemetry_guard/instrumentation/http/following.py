@@ -81,7 +81,8 @@ class FollowedRequest:
             return self._route.template()
         if not self._settled:
             # Asking all routes is dear where none matches, and an answer that has begun comes from no other one.
-            self._settled = (self._route.template(),)
+            is_nowhere = self.status_code == 404 and self._route.is_unmatched()
+            self._settled = (None if is_nowhere else self._route.template(),)
         return self._settled[0]
 
     def enters(self, scope: Scope) -> None:

@@ -24,11 +24,12 @@ _MOUNTED = "/{path}"
 class Route:
     """Finds the template of one request's route, with what its scope said before anybody answered."""
 
-    __slots__ = ("_app", "_path", "_root_path", "_scope")
+    __slots__ = ("_app", "_asked_before", "_path", "_root_path", "_scope")
 
     def __init__(self, scope: Scope) -> None:
         self._scope = scope
         self._app = _router(scope)
+        self._asked_before = "router" in scope
         # A mount moves these on.
         self._path = scope.get("path", "")
         self._root_path = scope.get("root_path", "")
@@ -49,6 +50,11 @@ class Route:
         except Exception as error:  # noqa: BLE001  routes may be anybody's classes
             unexpected(_logger, "a route could not be told, its requests bear their path", error, logging.DEBUG)
             return None
+
+    def is_unmatched(self) -> bool:
+        """Whether the router was asked since, and has noted no match: then there is no sense in asking it again."""
+        scope = self._scope
+        return "router" in scope and not (self._asked_before or "endpoint" in scope or "route" in scope)
 
     def _found(self) -> str | None:
         route = self._scope.get("route")

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from fastapi import APIRouter, FastAPI, HTTPException, Request, Response, WebSocket
 from fastapi.responses import PlainTextResponse
+from fastapi.routing import APIRoute
 from opentelemetry import trace
 from opentelemetry.instrumentation._semconv import _OpenTelemetrySemanticConventionStability
 from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
@@ -343,6 +344,19 @@ class TestRoutes:
         get(app, "/sub/items/7?status=401")
         assert [event["endpoint"] for event in recorded.events()] == ["/sub/items/{number}"]
         assert recorded.points("guard.block_rate") == [({"http.route": "/sub/items/{number}"}, 1, 1)]
+
+    def test_routes_are_asked_no_more_often_for_a_404_than_by_the_router(
+        self, recorded: Recording, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        asked: list[str] = []
+        matches = APIRoute.matches
+        monkeypatch.setattr(
+            APIRoute, "matches", lambda self, scope: asked.append(scope["path"]) or matches(self, scope)
+        )
+        app = application(redirect_slashes=False)
+        assert get(app, "/.env") == 404
+        assert asked == ["/.env"]
+        assert [event["endpoint"] for event in recorded.events()] == ["/.env"]
 
     def test_a_plain_starlette_application_is_followed(self, recorded: Recording) -> None:
         async def page(request: Request) -> Response:
