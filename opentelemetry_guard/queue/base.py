@@ -154,9 +154,10 @@ class DeliveryQueue(Protocol):
     """A store of batches that were accepted and are not delivered yet.
 
     Every method is safe to call from any thread, returns within about half a
-    second (it raises `QueueUnavailable` rather than waiting longer), and is
-    one transaction: it happens wholly or not at all. A method that moves a
-    batch which this owner no longer holds (its lease ran out and somebody else
+    second (it raises `QueueUnavailable` rather than waiting longer), and moves
+    a batch wholly or not at all: with its rows in the ledger, in one
+    transaction. A method that moves a batch which this owner no longer holds
+    (its lease ran out and somebody else
     claimed it) changes nothing and returns False.
     """
 

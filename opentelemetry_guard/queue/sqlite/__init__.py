@@ -27,7 +27,9 @@ taker's. ``delivered`` and ``dropped.<reason>`` are states of the ledger alone, 
 
 Each move is **one statement**, which SQLite makes a transaction of: the file's write lock is held in C, without the
 interpreter, and never while a thread waits for the interpreter to come back to it, which takes milliseconds in a
-process that computes. So neither export and sender nor the processes of a host keep each other waiting. A call takes
+process that computes. What concerns several batches is one statement too where they belong together (an exchange, what
+a lease hands out), else one for each: `append` evicts before it stores, `replay` and `purge` go letter by letter. So
+neither export and sender nor the processes of a host keep each other waiting. A call takes
 a connection for itself, so no call waits for the Python part of another.
 
 What a crash leaves. Before a statement has ended: nothing of it. After `append`: a batch that its owner's successor

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
@@ -13,7 +14,7 @@ from ..base import QueueUnavailable
 from .damage import check_integrity, set_aside, times_set_aside
 from .database import APPLICATION_ID, CALL_SECONDS, Database, Moves, Slot, creation, disconnect
 from .disk import CHECKPOINT_PAGES, JOURNAL_BYTES, require_space
-from .private_file import directory_lock, identity, prepare_directory, prepare_file, restrict_files
+from .private_file import Identity, directory_lock, identity, prepare_directory, prepare_file, restrict_files
 from .schema import SCHEMA_VERSION, after_boot
 
 logger = logging.getLogger(__name__)
@@ -111,29 +112,39 @@ class FileDatabase(Database):
             connection = sqlite3.connect(
                 uri, timeout=CALL_SECONDS, uri=True, isolation_level=None, check_same_thread=False
             )
-            slot.connection, slot.file = connection, file
-            try:
+            slot.file = file
+            with _closing_on_failure(connection):
                 # A damaged text must reach its checksum instead of raising
                 connection.text_factory = _decode
                 existed = self._set_up(connection)
                 # Only now is it known to be ours
                 restrict_files(Path(f"{self.path}{suffix}") for suffix in ("", "-wal", "-shm"))
-            except BaseException:
-                slot.connection = None
-                connection.close()
-                raise
+        with _closing_on_failure(connection):
+            self._begin(connection, file, existed)
+        slot.connection = connection
+        return connection
+
+    def _begin(self, connection: sqlite3.Connection, file: Identity, existed: bool) -> None:
+        """Do what comes before the first move of a process in a file: all of it, or none where it fails."""
         of_process = self._connections.get()
         of_process.left.discard(file)  # a removed file's number may be used again
-        if of_process.checked != file:
-            if existed:
-                check_integrity(connection)
+        if of_process.checked == file and not of_process.carried:
+            return
+        if existed:
+            check_integrity(connection)
+        connection.execute("BEGIN IMMEDIATE")
+        try:
             after_boot(connection)
             self._at_opening(connection)
-            of_process.checked = file
-        while of_process.carried:
-            of_process.carried[0](connection)
-            del of_process.carried[0]
-        return connection
+            for move in of_process.carried:
+                move(connection)
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+        of_process.carried.clear()
+        of_process.checked = file
 
     def _set_up(self, connection: sqlite3.Connection) -> bool:
         """Create the schema in an empty file, or check the existing one; return whether there was one."""
@@ -171,6 +182,15 @@ class FileDatabase(Database):
         logger.error(
             "The queue %s is damaged (%s); it was set aside as %s and a new one is begun", self.path, error, target
         )
+
+
+@contextmanager
+def _closing_on_failure(connection: sqlite3.Connection) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        connection.close()
+        raise
 
 
 def _decode(text: bytes) -> str:

@@ -30,6 +30,7 @@ from opentelemetry_guard.queue.base import (
     QueueUnavailable,
 )
 from opentelemetry_guard.queue.conformance import QueueConformance, make_batch
+from opentelemetry_guard.queue.sqlite import file as database_file
 from opentelemetry_guard.queue.sqlite.damage import DAMAGED_FILES_KEPT
 from opentelemetry_guard.queue.sqlite.disk import JOURNAL_BYTES, RESERVE_BYTES, space_needed
 from opentelemetry_guard.queue.sqlite.moves import CLAIM_BATCHES
@@ -193,6 +194,25 @@ def test_a_newer_schema_is_refused(queue: SqliteQueue) -> None:
         queue.append(make_batch("b"))
     sql(queue.path, f"PRAGMA user_version = {SCHEMA_VERSION}")
     assert queue.stats().depth == 1
+
+
+def test_what_an_opening_that_failed_has_not_done_is_done_by_the_next(
+    queue: SqliteQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[bool] = []
+
+    def once_locked(connection: sqlite3.Connection) -> None:
+        opened.append(connection.in_transaction)
+        if len(opened) == 1:
+            raise sqlite3.OperationalError("database is locked")
+
+    monkeypatch.setattr(database_file, "after_boot", once_locked)
+    with pytest.raises(QueueUnavailable, match="locked"):
+        queue.append(make_batch("a"))
+    for name in "ab":
+        queue.append(make_batch(name))
+    assert opened == [True, True]
+    assert queue.stats().depth == 2
 
 
 def test_somebody_elses_database_is_left_alone(tmp_path: Path) -> None:
