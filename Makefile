@@ -32,7 +32,7 @@ demo: $(INSTALLED)  ## Run a backend, an instrumented app and real traffic; KEEP
 test: $(INSTALLED)  ## Run the whole test suite
 	$(BIN)/python -m pytest $(PARALLEL) $(PYTEST_ARGS)
 
-coverage: $(INSTALLED)  ## Run the whole test suite and count covered lines and branches; fails under what there was
+coverage: $(INSTALLED)  ## Run the whole test suite and count covered lines and branches; fails under a bound
 	$(BIN)/python -m pytest $(PARALLEL) --cov --cov-report=term $(addprefix --ignore=,$(UNCOUNTED)) $(PYTEST_ARGS)
 	$(BIN)/python -m pytest $(PARALLEL) $(UNCOUNTED) $(PYTEST_ARGS)
 
