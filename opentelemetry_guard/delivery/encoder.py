@@ -15,7 +15,7 @@ import orjson
 
 from ..events.codec import Row, format_nanoseconds
 from ..events.jsonsafe import json_safe
-from ..queue.base import Batch, Kind
+from ..queue.base import KINDS, Batch, Kind
 from ..settings.delivery import Compression, GuardConfig
 from ..version import __version__
 from .body_limit import BodyLimit
@@ -81,6 +81,8 @@ class Encoder:
             "guard_core_version": guard_core_version or _installed("guard-core"),
         }
         self.limit = limit or BodyLimit()
+        # Ids and times have one length each, so this is what a body takes without rows.
+        self._empty = {kind: len(self._body(kind, new_batch_id(), time.time_ns(), b"")) for kind in KINDS}
 
     @classmethod
     def of(cls, config: GuardConfig, limit: BodyLimit) -> Encoder:
@@ -184,7 +186,7 @@ class Encoder:
 
     def _room(self, kind: Kind) -> int:
         """Return the bytes of encoded rows that a body has room for."""
-        room = self.limit.bound - 1 - len(self._body(kind, new_batch_id(), time.time_ns(), b""))
+        room = self.limit.bound - 1 - self._empty[kind]
         # Base64 makes four bytes of three, and fills up the last four.
         return room if self._envelope is None else (room - 4) * 3 // 4
 
@@ -199,13 +201,12 @@ class Encoder:
 
     def _body(self, kind: Kind, batch_id: str, nanoseconds: int, encoded: bytes) -> bytes:
         before, after = _FRAMES[kind]
-        content = before + encoded + after
         if self._envelope is not None:
-            sealed = self._envelope.seal(b"{" + content)
+            sealed = self._envelope.seal(b"".join((b"{", before, encoded, after)))
             return orjson.dumps({"encrypted_payload": sealed, "batch_id": batch_id, **self._versions})
         created_at = format_nanoseconds(nanoseconds)
         head = {"project_id": self._project_id, "batch_id": batch_id, "created_at": created_at, "compressed": False}
-        return _dumps({**head, **self._versions})[:-1] + b"," + content
+        return b"".join((_dumps({**head, **self._versions})[:-1], b",", before, encoded, after))
 
 
 Piece = tuple[bytes, int]

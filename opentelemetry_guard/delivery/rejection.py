@@ -5,9 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
 
-from ..events.codec import Row
+from ..events.codec import Row, parse_timestamp
 from ..queue.base import DROPPED_REJECTED, DROPPED_TIMESTAMP, Batch
 from .outcome import Outcome
 
@@ -66,9 +65,9 @@ def untimely(rows: Sequence[Row], count: int, now: float) -> list[Row]:
     """
     if len(rows) <= count:
         return list(rows)
-    try:
-        times = [datetime.fromisoformat(str(row["timestamp"]).replace("Z", "+00:00")).timestamp() for row in rows]
-    except (LookupError, ValueError):
+    told = [parse_timestamp(row.get("timestamp")) for row in rows]
+    times = [time.timestamp() for time in told if time is not None]
+    if len(times) < len(rows):
         return []
     order = sorted(range(len(rows)), key=times.__getitem__)
     early = [index for index in order if times[index] < now - WAITED_SECONDS]

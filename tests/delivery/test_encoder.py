@@ -71,12 +71,14 @@ def test_batches_that_are_joined_keep_every_row_in_order(
     assert {batch.created_at for batch in joined} == {12.5}
 
 
-def test_a_batch_is_as_full_as_the_limit_allows() -> None:
+def test_rows_become_as_few_batches_as_the_limit_allows() -> None:
     encoder = Encoder("p", "none", limit=BodyLimit(10_000))
-    first, *_, last = encoder.encode("events", [event(number) for number in range(300)])
-    row = len(json.dumps(event(1), separators=(",", ":"))) + 1
-    assert 10_000 - row <= plain_size(first) < 10_000
-    assert last.rows <= first.rows
+    rows = [event(number) for number in range(300)]
+    room = 10_000 - plain_size(encoder.encode("events", rows[:1])[0])
+    fewest = -(-len(json.dumps(rows, separators=(",", ":"))) // room)
+    assert fewest <= len(encoder.encode("events", rows)) <= fewest + 1
+    small = [piece for row in rows for piece in encoder.pieces(encoder.encode("events", [row])[0])]
+    assert len(encoder.join("events", small, 0.0)) <= fewest + 1
 
 
 def test_a_body_is_the_contracts() -> None:
