@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import random
+import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from email.utils import formatdate
 from pathlib import Path
 from typing import Any
@@ -150,6 +151,30 @@ def test_the_ledger_is_the_platforms_count_to_the_row(tmp_path: Path) -> None:
             odd = [row for letter in made.queue.dead_letters() for row in made._encoder.rows(letter.batch)]
             assert {row["timestamp"][:4] for row in odd} <= {"2001", "2101"}
             assert not counts.refused_sizes
+
+
+@pytest.mark.parametrize("settings", [{}, {"compression": "none"}, {"signing_secret": "s"}])
+def test_every_request_has_a_length_and_gzip_that_can_be_read_also_from_a_damaged_queue(
+    tmp_path: Path, settings: dict[str, object]
+) -> None:
+    store = {"queue_url": f"sqlite://{tmp_path}/guard.db", **settings}
+    with platform() as (server, _):
+        with delivery(server, **store, api_key=None) as waiting:
+            for count in (1, 30, 300):
+                waiting.submit("events", events(count))
+        [file] = tmp_path.glob("*.db")
+        with closing(sqlite3.connect(file)) as connection, connection:
+            connection.execute(
+                "UPDATE bodies SET body = substr(body, 1, 40) || zeroblob(length(body) - 40) "
+                "WHERE length(body) = (SELECT max(length(body)) FROM bodies)"
+            )
+        with delivery(server, **store) as made:
+            made.submit("metrics", metric_rows(5))
+            assert made.flush(WATCHDOG)
+            assert (ledger(made).delivered, ledger(made).dropped) == (31, {"corrupt": 300})
+    # What lacks a length, or can't be decompressed, is a violation of the contract that ends the server's block.
+    assert all(request.headers["content-length"].isdigit() for request in server.requests)
+    assert {request.status for request in server.requests} == {200}
 
 
 def test_what_the_platform_does_not_keep_is_told_with_its_cause(
