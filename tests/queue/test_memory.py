@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from support.redis import eventually
 
 from opentelemetry_guard.queue.base import DeliveryQueue, QueueOptions
 from opentelemetry_guard.queue.conformance import QueueConformance, make_batch
@@ -42,4 +44,20 @@ def test_a_forked_child_starts_empty_though_a_call_was_under_way() -> None:
             finally:
                 os._exit(2)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert queue.stats().depth == 1
+
+
+def test_who_waits_has_its_turn_before_one_that_comes_back_at_once() -> None:
+    queue = MemoryQueue(OPTIONS)
+    connections = queue._database._connections.get()
+    slot = connections.take(None)
+    assert slot is not None
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(connections.take, None)
+        eventually(lambda: bool(connections._waiting))
+        connections.give_back(slot)
+        assert connections.take(0.0) is None
+        assert waiting.result() is slot
+    connections.give_back(slot)
+    queue.append(make_batch("a"))
     assert queue.stats().depth == 1
