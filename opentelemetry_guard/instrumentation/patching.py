@@ -71,7 +71,9 @@ class OnImport:
 
 def unexpected(logger: logging.Logger, what: str, error: Exception, level: int = logging.ERROR) -> None:
     """Log, once for each `what`, that something failed which nothing of the application's depends on."""
-    log_once(logger, level, f"{what}: {error!r}; please report this", cause=what)
+    from ..privacy import told  # here: it loads the models, which nobody needs while nothing fails
+
+    log_once(logger, level, f"{what}: {told(error)}; please report this", cause=what)
 
 
 class Patches:

@@ -24,6 +24,7 @@ from functools import partial
 from typing import Any
 
 from ...models import DynamicRules
+from ...privacy import told
 from ...settings.once import log_once
 from ..patching import AnyFunction
 from . import release as guard_release
@@ -86,7 +87,7 @@ def for_guard_core(rules: DynamicRules) -> Any | None:
             _logger,
             logging.ERROR,
             f"the rules {rules.rule_id!r} version {rules.version} can't be given to fastapi-guard, "
-            f"which keeps the ones before: {error}",
+            f"which keeps the ones before: {told(error)}",
             cause=f"rules that guard-core refuses: {rules.rule_id} {rules.version}",
         )
         return None
@@ -209,7 +210,7 @@ async def _lift_automatic(bans: Any, banned_by_rules: Iterable[str]) -> None:
         try:
             addresses.update(await _banned_in_redis(bans.redis_handler))
         except Exception as error:  # noqa: BLE001  what this process knows is lifted without Redis, too
-            log_once(_logger, logging.WARNING, f"bans in fastapi-guard's Redis could not be lifted: {error!r}")
+            log_once(_logger, logging.WARNING, f"bans in fastapi-guard's Redis could not be lifted: {told(error)}")
     for address in addresses:
         if _network(address) not in kept:
             await bans.unban_ip(address)

@@ -19,6 +19,7 @@ from typing import Any
 
 from ...decision.unenforced import Unenforced
 from ...models import DynamicRules
+from ...privacy import told
 from ...settings.once import log_once
 from ..http import following as request_following
 from ..patching import AnyFunction
@@ -119,7 +120,7 @@ async def initialize(original: Callable[[Any], Awaitable[None]], initializer: An
     try:
         _subscribe(interval)
     except Exception as error:  # noqa: BLE001  the application starts without rules, too
-        log_once(_logger, logging.ERROR, f"dynamic rules are not polled: {error!r}; please report this")
+        log_once(_logger, logging.ERROR, f"dynamic rules are not polled: {told(error)}; please report this")
     _push(managed)
 
 
