@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
 from datetime import datetime, timedelta, timezone
-from uuid import UUID
+from uuid import RFC_4122, UUID
 
 import pytest
 from hypothesis import given
 from pydantic import ValidationError
 from support.strategies import events
 
-from opentelemetry_guard.models import AgentStatus, DynamicRules, EventBatch, SecurityEvent, SecurityMetric
+from opentelemetry_guard.models import (
+    AgentStatus,
+    DynamicRules,
+    EventBatch,
+    SecurityEvent,
+    SecurityMetric,
+    new_idempotency_key,
+)
 from opentelemetry_guard.utils import get_current_timestamp
 
 
@@ -92,3 +100,25 @@ def test_rules_have_a_default_for_every_field() -> None:
 
 def test_the_current_timestamp_is_aware_and_in_utc() -> None:
     assert get_current_timestamp().utcoffset() == timedelta(0)
+
+
+def test_keys_are_different_uuids_of_version_7_in_the_order_of_their_time() -> None:
+    keys = [UUID(new_idempotency_key()) for _ in range(10_000)]
+    assert len(set(keys)) == len(keys)
+    assert {(key.version, key.variant) for key in keys} == {(7, RFC_4122)}
+    milliseconds = [key.int >> 80 for key in keys]
+    assert milliseconds == sorted(milliseconds)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_child_makes_other_keys_than_its_parent() -> None:
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(writer, new_idempotency_key().encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    os.close(writer)
+    with os.fdopen(reader) as childs:
+        # All but the time: with the parent's numbers these would be the same.
+        assert childs.read()[14:] != new_idempotency_key()[14:]

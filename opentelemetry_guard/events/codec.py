@@ -9,13 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta, timezone
-from uuid import UUID, uuid4, uuid5
+from uuid import UUID, uuid5
 
 import orjson
 from pydantic import BaseModel, TypeAdapter
 
 from .. import semconv
-from ..models import SecurityEvent
+from ..models import SecurityEvent, new_idempotency_key
 from .header_text import repaired
 from .jsonsafe import JSON, describe, json_safe, key_text, safe_text
 
@@ -93,7 +93,7 @@ def _uuid_key(key: object, invalid: Row) -> str:
     """
     text = "" if key is None else _text(key)
     if not text:
-        return str(uuid4())
+        return new_idempotency_key()
     try:
         return str(UUID(text))
     except ValueError:
@@ -299,7 +299,7 @@ def from_attributes(attributes: Attributes, nanoseconds: int) -> Row:
     row.setdefault("event_type", "unknown")
     row["idempotency_key"] = _uuid_key(key, invalid)
     if invalid and isinstance(limit, int) and len(str(key)) >= limit:
-        row["idempotency_key"] = str(uuid4())
+        row["idempotency_key"] = new_idempotency_key()
     if cut:
         metadata["possibly_truncated"] = cut
     row["metadata"] = metadata
