@@ -119,6 +119,6 @@ def test_a_child_makes_other_keys_than_its_parent() -> None:
         os._exit(0)
     os.waitpid(child, 0)
     os.close(writer)
-    with os.fdopen(reader) as childs:
+    with os.fdopen(reader) as told:
         # All but the time: with the parent's numbers these would be the same.
-        assert childs.read()[14:] != new_idempotency_key()[14:]
+        assert told.read()[14:] != new_idempotency_key()[14:]
