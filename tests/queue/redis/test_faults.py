@@ -512,7 +512,7 @@ def test_sentinels_lead_to_the_new_master_after_a_failover() -> None:
         survives_a_failover(queue, fleet.master.stop)
         with opened(fleet.url) as other:
             queue.append(make_batch("last"))
-            # Replication is asynchronous: what the old master deleted last may be there still, and is not offered again.
+            # Replication is asynchronous: what the old master deleted last may be there, and is not offered again.
             eventually(lambda: queue.renew(time.time()) or copies(fleet.replica) >= 1)
             eventually(lambda: queue.renew(time.time()) or not queue._copies.get().book.missing(1))
             queue.release()
