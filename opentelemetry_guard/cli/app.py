@@ -55,6 +55,7 @@ app.command(
     short_help="Run a command with the Guard exporters switched on.",
     epilog=examples(
         "opentelemetry-guard run -- uvicorn main:app --port 8000",
+        "opentelemetry-guard run --local -- uvicorn main:app",
         "OTEL_TRACES_EXPORTER=otlp,guard opentelemetry-guard run -- uvicorn main:app",
         "opentelemetry-guard run --show -- uvicorn main:app",
     ),

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 ENVIRONMENT_PREFIX = "OTEL_GUARD_BACKEND_"
 """Each option can come from the variable of this prefix and its own name; a secret is better placed there."""
 
+USUAL_PORT = 8317
+"""Where it listens unless told otherwise."""
 
 _PACKAGES = frozenset({"fastapi", "starlette", "uvicorn", "jinja2"})
 """What the extra ``backend`` brings."""
@@ -83,7 +85,7 @@ Verbose = Annotated[bool, typer.Option("--verbose", help="Log every request.")]
 def backend(
     context: typer.Context,
     host: Host = "127.0.0.1",
-    port: Port = 8317,
+    port: Port = USUAL_PORT,
     db: Database = None,
     password: DashboardPassword = None,
     api_key: ApiKey = None,

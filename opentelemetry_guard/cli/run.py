@@ -6,6 +6,8 @@ import importlib.util
 import os
 import shlex
 import shutil
+import signal
+import socket
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +15,8 @@ from typing import Annotated
 
 import typer
 
+from .backend import ENVIRONMENT_PREFIX, USUAL_PORT, default_database
+from .local import check_extras, child, destination, local_backend
 from .output import fail
 
 DEFAULTS: Mapping[str, str] = {
@@ -37,10 +41,13 @@ def run(
         list[str], typer.Argument(help="The command and its arguments, for example: -- uvicorn main:app")
     ],
     show: Annotated[bool, typer.Option("--show", help="Print what would be set and run, and run nothing.")] = False,
+    local: Annotated[
+        bool, typer.Option("--local", help="Send to a local backend that runs as long as the command does.")
+    ] = False,
 ) -> None:
     """Run a command under opentelemetry-instrument, with the Guard exporters switched on.
 
-    Variables that are set already stay as they are.
+    Variables that are set already stay as they are; with --local the backend's address and key take their place.
     """
     added = {name: value for name, value in DEFAULTS.items() if not os.environ.get(name)}
     program, *arguments = command
@@ -57,8 +64,42 @@ def run(
         typer.echo(shlex.join(line))
         return
     environment = {**os.environ, **added}
+    if local:
+        raise typer.Exit(_beside_a_backend(line, environment))
     sys.stdout.flush()
     os.execve(instrument, line, environment)  # noqa: S606  the command is the user's own
+
+
+def _beside_a_backend(line: list[str], environment: dict[str, str]) -> int:
+    """Run `line` with a local backend beside it, and return its exit code; the backend takes its last events."""
+    check_extras("A local backend")
+    project = environment.get("OTEL_EXPORTER_GUARD_PROJECT_ID") or "default"
+    database = Path(os.environ.get(ENVIRONMENT_PREFIX + "DB") or default_database()).expanduser()
+    with local_backend(database, project, _port()) as address:
+        typer.echo(f"Local backend and dashboard: {address}", err=True)
+        with child(line, {**environment, **destination(address, project)}) as process:
+            # A terminal's Ctrl+C reaches the command by itself, and it decides what that means.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            for number in (signal.SIGTERM, signal.SIGHUP):
+                signal.signal(number, lambda received, _: process.send_signal(received))
+            status = process.wait()
+    return status if status >= 0 else 128 - status
+
+
+def _port() -> int:
+    """Return the port that is asked for, else the backend's usual one, else 0 for a free one where that is taken."""
+    asked = os.environ.get(ENVIRONMENT_PREFIX + "PORT", "")
+    if asked:
+        if not asked.isdecimal() or int(asked) > 65535:
+            fail(f"{ENVIRONMENT_PREFIX}PORT is {asked!r}: a port from 0 to 65535 is needed.")
+        return int(asked)
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", USUAL_PORT))
+        except OSError:
+            return 0
+    return USUAL_PORT
 
 
 def _find(program: str) -> str | None:

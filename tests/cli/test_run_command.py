@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
+import subprocess
 import sys
 from pathlib import Path
 
-from support.commands import run
+from support.commands import COMMAND, environment, run
 
 PRINT_ENVIRONMENT = "import json, os; print(json.dumps(dict(os.environ)))"
 
@@ -68,3 +70,45 @@ def test_an_environment_that_is_active_goes_first(tmp_path: Path) -> None:
 def test_a_signal_reaches_the_command_itself(tmp_path: Path) -> None:
     code = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
     assert run(tmp_path, "run", "--", sys.executable, "-c", code).returncode == -signal.SIGKILL
+
+
+EMIT = """
+import json, os, sqlite3
+from opentelemetry_guard import emit_event, flush
+
+emit_event(event_type="custom_rule_triggered", ip_address="192.0.2.7", action_taken="logged")
+assert flush(20)
+rows = sqlite3.connect(os.environ["OTEL_GUARD_BACKEND_DB"]).execute("SELECT count(*) FROM events").fetchone()
+print(json.dumps([*rows, os.environ["OTEL_EXPORTER_GUARD_ENDPOINT"]]))
+raise SystemExit(5)
+"""
+
+
+def test_a_local_backend_takes_what_the_command_emits_and_ends_with_it(tmp_path: Path) -> None:
+    database = str(tmp_path / "backend.db")
+    variables = {"OTEL_GUARD_BACKEND_PORT": "0", "OTEL_GUARD_BACKEND_DB": database}
+    result = run(tmp_path, "run", "--local", "--", sys.executable, "-c", EMIT, **variables)
+    assert result.returncode == 5, result.stderr
+    stored, address = json.loads(result.stdout.splitlines()[-1])
+    assert stored == 1
+    assert f"Local backend and dashboard: {address}\n" in result.stderr
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", int(address.rpartition(":")[2]))) != 0
+
+
+def test_a_signal_passes_through_to_a_command_beside_a_local_backend(tmp_path: Path) -> None:
+    code = "import signal; print('ready', flush=True); signal.pause()"
+    command = [*COMMAND, "run", "--local", "--", sys.executable, "-c", code]
+    variables = {"OTEL_GUARD_BACKEND_PORT": "0", "OTEL_GUARD_BACKEND_DB": str(tmp_path / "backend.db")}
+    process = subprocess.Popen(command, env=environment(tmp_path, **variables), stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    process.terminate()
+    assert process.wait(60) == 128 + signal.SIGTERM
+    process.stdout.close()
+
+
+def test_a_wrong_port_of_the_local_backend_is_one_line(tmp_path: Path) -> None:
+    result = run(tmp_path, "run", "--local", "--", sys.executable, "-c", "", OTEL_GUARD_BACKEND_PORT="door")
+    assert result.returncode == 1
+    assert result.stderr == "Error: OTEL_GUARD_BACKEND_PORT is 'door': a port from 0 to 65535 is needed.\n"

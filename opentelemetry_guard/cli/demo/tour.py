@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
@@ -17,12 +14,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..local import BIN, bare, check_extras, child, destination, local_backend
 from ..output import fail
 
 if TYPE_CHECKING:
     import requests
 
-BIN = Path(sys.executable).parent
+PROJECT = "demo"
 EXPECTED = {"authentication_failed", "penetration_attempt", "rate_limited"}
 PATIENCE = 60.0
 """Seconds after which something that should have happened is called a failure."""
@@ -35,14 +33,7 @@ def demo(
 
     Everything listens on loopback, on free ports, and nothing stays behind.
     """
-    for package, extra in (
-        ("uvicorn", "backend"),
-        ("fastapi", "backend"),
-        ("jinja2", "backend"),
-        ("opentelemetry.distro", "auto"),
-    ):
-        if importlib.util.find_spec(package) is None:
-            fail(f"The demonstration needs {package}: pip install 'opentelemetry-guard[{extra}]'.")
+    check_extras("The demonstration")
     if wrong := run(keep):
         fail(f"The demonstration went wrong: {'; '.join(wrong)}.")
 
@@ -60,7 +51,7 @@ def run(keep: bool) -> list[str]:
     http.trust_env = False
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="guard-demo-")))
-        backend = stack.enter_context(local_backend(directory))
+        backend = stack.enter_context(local_backend(directory / "backend.db", PROJECT))
         shop = stack.enter_context(instrumented_shop(directory, backend))
         attack(http, shop)
         arrived = wait_for_events(http, backend)
@@ -76,18 +67,6 @@ def run(keep: bool) -> list[str]:
 
 
 @contextmanager
-def local_backend(directory: Path) -> Iterator[str]:
-    """Run the local backend, and give its address."""
-    command = [str(BIN / "opentelemetry-guard"), "backend", "--port", "0", "--db", str(directory / "backend.db")]
-    environment = {"OTEL_GUARD_BACKEND_API_KEY": "demo-key", "OTEL_GUARD_BACKEND_PROJECT": "demo"}
-    with child(command, environment, stdout=subprocess.PIPE) as process:
-        line = process.stdout.readline().decode() if process.stdout else ""
-        if not line.startswith("listening on "):
-            raise SystemExit(f"the backend did not start: {line}")
-        yield line.removeprefix("listening on ").strip()
-
-
-@contextmanager
 def instrumented_shop(directory: Path, backend: str) -> Iterator[str]:
     """Run the shop under ``opentelemetry-instrument``, set up by environment variables alone, and give its address."""
     with socket.socket() as probe:
@@ -96,36 +75,14 @@ def instrumented_shop(directory: Path, backend: str) -> Iterator[str]:
     environment = {
         "OTEL_SERVICE_NAME": "shop",
         "OTEL_METRIC_EXPORT_INTERVAL": "2000",
-        "OTEL_PYTHON_GUARD_RULES_INTERVAL": "1",
-        "OTEL_EXPORTER_GUARD_ENDPOINT": backend,
-        "OTEL_EXPORTER_GUARD_API_KEY": "demo-key",
-        "OTEL_EXPORTER_GUARD_PROJECT_ID": "demo",
         "XDG_STATE_HOME": str(directory / "state"),
+        **destination(backend, PROJECT),
     }
     uvicorn = ["uvicorn", "opentelemetry_guard.cli.demo.shop:app", "--port", str(port), "--log-level", "warning"]
-    with child([str(BIN / "opentelemetry-guard"), "run", "--", *uvicorn], environment) as process:
+    with child([str(BIN / "opentelemetry-guard"), "run", "--", *uvicorn], bare(environment)) as process:
         address = f"http://127.0.0.1:{port}"
         wait_for_port(port, process)
         yield address
-
-
-@contextmanager
-def child(
-    command: list[str], variables: Mapping[str, str], stdout: int | None = None
-) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a process with `variables` and without the telemetry of the user's own; end it as a service manager would."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
-    environment |= {"PATH": f"{BIN}{os.pathsep}{environment.get('PATH', '')}", "NO_PROXY": "*", **variables}
-    process = subprocess.Popen(command, env=environment, stdout=stdout)  # noqa: S603  our own commands
-    try:
-        yield process
-    finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(15)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
 
 
 def wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
