@@ -1,6 +1,7 @@
 """Run the benchmarks: ``python -m benchmarks``.
 
-`benchmarks.dashboard` fills a large database first, and is run by itself.
+`benchmarks.dashboard` fills a large database first, `benchmarks.drain` runs a backend, Redis and processes that drain
+a queue; each is run by itself.
 """
 
 from __future__ import annotations
