@@ -44,20 +44,20 @@ def run(
     local: Annotated[
         bool, typer.Option("--local", help="Send to a local backend that runs as long as the command does.")
     ] = False,
+    plain: Annotated[
+        bool, typer.Option("--plain", help="Instrument nothing: the command sets OpenTelemetry up by itself.")
+    ] = False,
 ) -> None:
     """Run a command under opentelemetry-instrument, with the Guard exporters switched on.
 
     Variables that are set already stay as they are; with --local the backend's address and key take their place.
     """
-    added = {name: value for name, value in DEFAULTS.items() if not os.environ.get(name)}
+    added = {} if plain else {name: value for name, value in DEFAULTS.items() if not os.environ.get(name)}
     program, *arguments = command
     executable = _find(program)
-    instrument = _find("opentelemetry-instrument")
-    if instrument is None or importlib.util.find_spec("opentelemetry.distro") is None:
-        fail("A program is instrumented by opentelemetry-distro: pip install 'opentelemetry-guard[auto]'.")
     if executable is None:
         fail(f"The command {program!r} was not found, or may not be run: check its name, path and mode.")
-    line = [instrument, executable, *arguments]
+    line = [executable, *arguments] if plain else [_instrument(), executable, *arguments]
     if show:
         for name, value in added.items():
             typer.echo(f"export {name}={shlex.quote(value)}")
@@ -67,7 +67,7 @@ def run(
     if local:
         raise typer.Exit(_beside_a_backend(line, environment))
     sys.stdout.flush()
-    os.execve(instrument, line, environment)  # noqa: S606  the command is the user's own
+    os.execve(line[0], line, environment)  # noqa: S606  the command is the user's own
 
 
 def _beside_a_backend(line: list[str], environment: dict[str, str]) -> int:
@@ -100,6 +100,14 @@ def _port() -> int:
         except OSError:
             return 0
     return USUAL_PORT
+
+
+def _instrument() -> str:
+    """Return the path of opentelemetry-instrument."""
+    instrument = _find("opentelemetry-instrument")
+    if instrument is None or importlib.util.find_spec("opentelemetry.distro") is None:
+        fail("A program is instrumented by opentelemetry-distro: pip install 'opentelemetry-guard[auto]'.")
+    return instrument
 
 
 def _find(program: str) -> str | None:

@@ -224,6 +224,7 @@ def test_bytes_that_are_no_text_leave_the_output_json(tmp_path: Path, backend: R
 
 DECLARATIVE = """
 file_format: "1.0"
+propagator: {composite: [{tracecontext: null}]}
 tracer_provider:
   processors: [{batch: {exporter: {guard: null}}}]
 meter_provider:
@@ -257,6 +258,16 @@ def test_a_configuration_file_without_the_exporter_is_found(tmp_path: Path, back
     code, findings = diagnosed(tmp_path, **settings)
     found = worst(findings)
     assert (code, [finding["subject"] for finding in found]) == (1, ["OTEL_CONFIG_FILE"])
+
+
+def test_a_configuration_file_without_a_propagator_is_found(tmp_path: Path, backend: RunningBackend) -> None:
+    settings = declare(tmp_path, backend, "guard")
+    file = Path(settings["OTEL_CONFIG_FILE"])
+    file.write_text("".join(line for line in file.open() if not line.startswith("propagator")))
+    code, findings = diagnosed(tmp_path, **settings)
+    (found,) = worst(findings)
+    assert (code, found["subject"]) == (1, "OTEL_CONFIG_FILE")
+    assert "propagator" in found["remedy"]
 
 
 @pytest.mark.parametrize("text", ["planted: [", "file_format: {planted: 1}", "planted", None])

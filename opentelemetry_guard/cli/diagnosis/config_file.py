@@ -41,6 +41,10 @@ def read_config_file(path: str) -> Declared:
             text = f"{path} has no exporter guard in {section}{': ' if loss else ''}{loss}"
             remedy = f"add the exporter guard to a batch processor or reader of {section}"
             findings.append((problem if section == "logger_provider" else warning)(VARIABLE, text, remedy))
+    if not getattr(getattr(content, "propagator", None), "composite", None):
+        # Its empty propagator gives the ASGI instrumentation no context to attach, and that raises into the request.
+        text = f"{path} names no propagator: with OpenTelemetry 1.45 every instrumented request fails"
+        findings.append(problem(VARIABLE, text, "add propagator: {composite: [{tracecontext: null}, {baggage: null}]}"))
     return Declared(findings, settings[0] if settings else {})
 
 
