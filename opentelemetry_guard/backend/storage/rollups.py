@@ -17,6 +17,8 @@ from typing import Any
 
 import orjson
 
+from ...events.known import is_blocking
+
 SPAN_SECONDS = (600, 3600)
 """Addresses and endpoints are counted for spans of these lengths: by the minute there would be as many counts as rows.
 
@@ -25,9 +27,6 @@ A look at some hours adds up the short spans, one at days the long ones.
 
 _MAX_TEXT = 512
 """Characters of a value that is searched and counted by; the row keeps all of them."""
-
-_BLOCKING_WORDS = ("block", "ban", "den", "reject", "limited", "throttl", "drop")
-_HARMLESS_WORDS = ("log", "unban", "unblock", "allow")
 
 _MAX_WEIGHT = 1e12
 """Measurements that one row may stand for: sums of them stay finite."""
@@ -73,12 +72,6 @@ def event_facts(row: str, received_at: float) -> EventFacts:
         str(event.get("endpoint") or "")[:_MAX_TEXT],
         is_blocking(action),
     )
-
-
-def is_blocking(action: str) -> bool:
-    """Whether an action word means that the request didn't get through, for example ``request_blocked``."""
-    word = action.lower()
-    return any(part in word for part in _BLOCKING_WORDS) and not any(part in word for part in _HARMLESS_WORDS)
 
 
 def metric_facts(row: str, received_at: float) -> MetricFacts:

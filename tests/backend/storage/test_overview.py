@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opentelemetry_guard.backend.storage.overview import WINDOWS, overview, threat_level
-from opentelemetry_guard.backend.storage.rollups import is_blocking, latency_bucket, latency_of, quantile
+from opentelemetry_guard.backend.storage.rollups import latency_bucket, latency_of, quantile
 from opentelemetry_guard.backend.storage.store import Store
 from opentelemetry_guard.models import SecurityEvent, SecurityMetric
 
@@ -95,25 +95,6 @@ def test_a_quantile_of_single_values_is_the_nearest_rank_within_a_bucket(values:
     assert found is not None
     assert latency_of(latency_bucket(exact) - 1) <= found * 1.0001
     assert found <= latency_of(latency_bucket(max(values))) * 1.0001
-
-
-@pytest.mark.parametrize(
-    ("action", "blocks"),
-    [
-        ("request_blocked", True),
-        ("blocked", True),
-        ("banned", True),
-        ("access_denied", True),
-        ("rate_limited", True),
-        ("logged", False),
-        ("logged_only", False),
-        ("unbanned", False),
-        ("allowed", False),
-        ("", False),
-    ],
-)
-def test_what_counts_as_blocked(action: str, blocks: bool) -> None:
-    assert is_blocking(action) is blocks
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,102 @@
+"""What is added to an event so that others can rank and join it: a score, a key, a count, and whose event it is.
+
+The values are in the metadata, under the names that guard-core gives them: a
+reader of guard-core's events finds ours in the same place, and what guard-core
+has written there stays.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from hashlib import blake2b
+
+from .known import OPERATION, is_blocking, meaning_of
+
+THREAT_SCORE = "guard.threat_score"
+CORRELATION_KEY = "guard.behavior.correlation_key"
+RECENT_EVENT_COUNT = "guard.behavior.recent_event_count"
+SERVICE_NAME = "guard.service.name"
+SERVICE_VERSION = "guard.service.version"
+SERVICE_INSTANCE_ID = "guard.service.instance.id"
+DEPLOYMENT_ENVIRONMENT = "guard.deployment.environment"
+
+RESOURCE_KEYS: Mapping[str, str] = {
+    "service.name": SERVICE_NAME,
+    "service.version": SERVICE_VERSION,
+    "service.instance.id": SERVICE_INSTANCE_ID,
+    "deployment.environment.name": DEPLOYMENT_ENVIRONMENT,
+    "deployment.environment": DEPLOYMENT_ENVIRONMENT,
+}
+"""Attributes of a Resource, and the key of the metadata that each goes into; of two with one key the first counts."""
+
+WINDOW = 300.0
+"""Seconds for which a client's events are counted."""
+MAX_CLIENTS = 4096
+"""Clients whose events are counted at a time."""
+
+_NOT_STOPPED = 5
+_LET_THROUGH_FROM = 4
+_REPETITION = 3
+_MOST_REPETITION = 15
+
+
+def threat_score(event_type: str, action: str, recent_events: int) -> int:
+    """Return from 0 to 100 how much an event wants to be looked at.
+
+    Ten times the severity of its type (`known.KNOWN`); 5 more where a severity of 4 or above was not stopped; and 3
+    for each doubling of the client's recent events, 15 at most.
+
+    Example:
+        >>> threat_score("penetration_attempt", "request_blocked", 1), threat_score("penetration_attempt", "logged", 8)
+        (80, 94)
+    """
+    severity = meaning_of(event_type).severity
+    score = 10 * severity
+    if severity >= _LET_THROUGH_FROM and not is_blocking(action):
+        score += _NOT_STOPPED
+    score += min(_MOST_REPETITION, _REPETITION * (max(1, recent_events).bit_length() - 1))
+    return min(100, score)
+
+
+def correlation_key(address: str, event_type: str) -> str:
+    """Return the same 16 hexadecimal digits for the same client and behaviour, "" where there is no client.
+
+    Where addresses are hashed, `address` is a keyed hash already, so that nobody finds the address from the key.
+    """
+    behavior = meaning_of(event_type).behavior
+    if not address or behavior == OPERATION:
+        return ""
+    return blake2b(f"{address}\n{behavior}".encode(errors="surrogatepass"), digest_size=8).hexdigest()
+
+
+class RecentEvents:
+    """Counts each client's events of the last `WINDOW` seconds, in two periods of that length.
+
+    Of the former period counts the share that still lies in the window, so a
+    count is an estimate. Nothing is locked: of two threads that count the
+    same client at once, one may be left out. Clients beyond `MAX_CLIENTS` in
+    one period are not counted: each of their events is the first.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """Count by `clock`, in seconds."""
+        self._clock = clock
+        self._begun = clock()
+        self._current: dict[str, int] = {}
+        self._former: dict[str, int] = {}
+
+    def count(self, client: str) -> int:
+        """Count one more event of a client; return how many there were, this one included."""
+        passed = self._clock() - self._begun
+        if passed >= WINDOW:
+            self._former = self._current if passed < 2 * WINDOW else {}
+            self._current = {}
+            self._begun += passed - passed % WINDOW
+            passed %= WINDOW
+        current = self._current
+        mine = current.get(client, 0) + 1
+        if mine > 1 or len(current) < MAX_CLIENTS:
+            current[client] = mine
+        former = self._former.get(client)
+        return mine if former is None else mine + int(former * (1 - passed / WINDOW))

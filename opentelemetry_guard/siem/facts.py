@@ -1,0 +1,176 @@
+"""What a row says, read once for all formats: each fact of one type, "" or None where the row doesn't say it."""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from enum import Enum
+
+from ..events import codec
+from ..events.enrichment import (
+    CORRELATION_KEY,
+    DEPLOYMENT_ENVIRONMENT,
+    RECENT_EVENT_COUNT,
+    SERVICE_INSTANCE_ID,
+    SERVICE_NAME,
+    SERVICE_VERSION,
+    THREAT_SCORE,
+)
+from ..events.known import FLOODING, is_blocking, meaning_of
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+_LONGEST = 1e9
+"""Seconds of a request at most: more is no duration, and has no number in nanoseconds."""
+
+_USER_KEYS = ("user.id", "enduser.id", "user_id", "user.name", "username", "user")
+"""Keys of the metadata that name the user of a request; the first that is there counts."""
+
+_READ = frozenset(
+    {
+        *(CORRELATION_KEY, DEPLOYMENT_ENVIRONMENT, RECENT_EVENT_COUNT, SERVICE_INSTANCE_ID, SERVICE_NAME),
+        *(SERVICE_VERSION, THREAT_SCORE, "trace_id", "span_id"),
+    }
+)
+"""Keys of the metadata that are facts of their own."""
+
+
+class Outcome(Enum):
+    """What became of a request, as far as its event says."""
+
+    BLOCKED = "blocked"
+    REJECTED = "rejected"
+    """Turned away for now: the client may come again."""
+    OBSERVED = "observed"
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """One event. Times are in UTC, `duration` is in seconds, `severity` and scores are numbers up to 10 and 100."""
+
+    uid: str
+    time: datetime
+    event_type: str
+    severity: int
+    behavior: str
+    outcome: Outcome
+    message: str
+    reason: str
+    action: str
+    ip: str
+    """The client's address, where it is one."""
+    client: str
+    """What stands for the client's address, where that is no address: hashed, or a name."""
+    country: str
+    path: str
+    query: str
+    method: str
+    status: int | None
+    user_agent: str
+    duration: float | None
+    rule: str
+    category: str
+    decorator: str
+    handler: str
+    user: str
+    trace_id: str
+    span_id: str
+    service: str
+    service_version: str
+    environment: str
+    instance: str
+    threat_score: int | None
+    correlation_key: str
+    recent_events: int | None
+    metadata: Mapping[str, object]
+    """What of the metadata is no fact of its own."""
+    extra: Mapping[str, object]
+    """Fields that the contract doesn't name."""
+
+    @property
+    def milliseconds(self) -> int:
+        """The time in milliseconds since 1970."""
+        return round((self.time - _EPOCH).total_seconds() * 1000)
+
+
+def facts_of(row: Mapping[str, object]) -> Facts:
+    """Return the facts of an event's row; what has a type that the contract doesn't allow is left out."""
+    given = row.get("metadata")
+    metadata: Mapping[str, object] = given if isinstance(given, Mapping) else {}
+    event_type, action, reason = _text(row, "event_type") or "unknown", _text(row, "action_taken"), _text(row, "reason")
+    address, (ip, client) = _text(row, "ip_address"), _client(_text(row, "ip_address"))
+    endpoint = _text(row, "endpoint")
+    path, _, query = endpoint.partition("?")
+    severity, behavior = meaning_of(event_type)
+    return Facts(
+        uid=_text(row, "idempotency_key"),
+        time=codec.parse_timestamp(row.get("timestamp")) or _EPOCH,
+        event_type=event_type,
+        severity=severity,
+        behavior=behavior,
+        outcome=_outcome(behavior, action),
+        message=reason or " ".join(filter(None, (event_type, address and f"from {address}"))),
+        reason=reason,
+        action=action,
+        ip=ip,
+        client=client,
+        country=_text(row, "country"),
+        path=path or endpoint,
+        query=query,
+        method=_text(row, "method"),
+        status=_whole(row, "status_code"),
+        user_agent=_text(row, "user_agent"),
+        duration=_duration(row.get("response_time")),
+        rule=_text(row, "pattern_matched") or _text(row, "rule_type"),
+        category=_text(row, "rule_type"),
+        decorator=_text(row, "decorator_type"),
+        handler=_text(row, "handler_name"),
+        user=next((found for key in _USER_KEYS if (found := _text(metadata, key))), ""),
+        trace_id=_text(metadata, "trace_id"),
+        span_id=_text(metadata, "span_id"),
+        service=_text(metadata, SERVICE_NAME),
+        service_version=_text(metadata, SERVICE_VERSION),
+        environment=_text(metadata, DEPLOYMENT_ENVIRONMENT),
+        instance=_text(metadata, SERVICE_INSTANCE_ID),
+        threat_score=_whole(metadata, THREAT_SCORE),
+        correlation_key=_text(metadata, CORRELATION_KEY),
+        recent_events=_whole(metadata, RECENT_EVENT_COUNT),
+        metadata={key: value for key, value in metadata.items() if key not in _READ},
+        extra={key: value for key, value in row.items() if key not in codec.FIELDS},
+    )
+
+
+def _text(values: Mapping[str, object], name: str) -> str:
+    value = values.get(name)
+    return value if isinstance(value, str) else ""
+
+
+def _whole(values: Mapping[str, object], name: str) -> int | None:
+    value = values.get(name)
+    if isinstance(value, float) and math.isfinite(value):
+        value = round(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _duration(value: object) -> float | None:
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= _LONGEST:
+        return float(value)
+    return None
+
+
+def _client(address: str) -> tuple[str, str]:
+    """Return an address as an IP address or as something else, the other one being blank."""
+    try:
+        # What follows a percent sign is the name of an interface, which means nothing elsewhere.
+        return str(ipaddress.ip_address(address.partition("%")[0])), ""
+    except ValueError:
+        return "", address
+
+
+def _outcome(behavior: str, action: str) -> Outcome:
+    if not is_blocking(action):
+        return Outcome.OBSERVED
+    return Outcome.REJECTED if behavior == FLOODING else Outcome.BLOCKED

@@ -1,0 +1,78 @@
+"""What is added to an event: a score, a key, and how many events its client has had."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from opentelemetry_guard.events.enrichment import MAX_CLIENTS, WINDOW, RecentEvents, correlation_key, threat_score
+from opentelemetry_guard.events.known import KNOWN
+
+
+@pytest.mark.parametrize(
+    ("event_type", "action", "recent", "score"),
+    [
+        ("penetration_attempt", "request_blocked", 1, 80),
+        ("penetration_attempt", "logged_only", 1, 85),
+        ("penetration_attempt", "request_blocked", 4, 86),
+        ("penetration_attempt", "logged_only", 1000, 100),
+        ("rate_limited", "request_blocked", 1, 40),
+        ("rate_limited", "request_blocked", 1_000_000, 55),
+        ("security_headers_applied", "headers_added", 1, 10),
+        ("my_own", "blocked", 1, 50),
+    ],
+)
+def test_the_score_follows_its_formula(event_type: str, action: str, recent: int, score: int) -> None:
+    assert threat_score(event_type, action, recent) == score
+
+
+@given(st.sampled_from(sorted(KNOWN)) | st.text(), st.text(), st.integers(-10, 2**40))
+def test_the_score_lies_between_0_and_100_and_grows_with_repetition(event_type: str, action: str, recent: int) -> None:
+    score = threat_score(event_type, action, recent)
+    assert 0 <= score <= 100
+    assert score <= threat_score(event_type, action, recent + 1)
+
+
+def test_the_same_client_and_behavior_have_the_same_key() -> None:
+    key = correlation_key("203.0.113.7", "penetration_attempt")
+    assert len(key) == 16
+    assert correlation_key("203.0.113.7", "pattern_detected") == key
+    assert correlation_key("203.0.113.8", "penetration_attempt") != key
+    assert correlation_key("203.0.113.7", "authentication_failed") != key
+
+
+def test_without_a_client_there_is_no_key() -> None:
+    assert correlation_key("", "penetration_attempt") == ""
+    assert correlation_key("203.0.113.7", "redis_error") == ""
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_clients_events_are_counted_for_the_window() -> None:
+    clock = Clock()
+    recent = RecentEvents(clock)
+    assert [recent.count("a") for _ in range(4)] == [1, 2, 3, 4]
+    assert recent.count("b") == 1
+    clock.now = WINDOW
+    assert recent.count("a") == 5
+    clock.now = 1.5 * WINDOW
+    assert recent.count("a") == 2 + 2
+    clock.now = 4 * WINDOW
+    assert recent.count("a") == 1
+
+
+def test_no_number_of_clients_takes_more_memory_than_two_periods_of_them() -> None:
+    clock = Clock()
+    recent = RecentEvents(clock)
+    for period in range(3):
+        clock.now = period * WINDOW
+        assert {recent.count(f"{period}-{client}") for client in range(2 * MAX_CLIENTS)} == {1}
+        assert len(recent._current) <= MAX_CLIENTS
+        assert len(recent._former) <= MAX_CLIENTS
+    assert recent.count("2-0") == 2
