@@ -28,7 +28,7 @@ def _requests(
         AnsweredRequest(
             network.format(number >> 16, number >> 8 & 255, number & 255),
             f"user-{number}" if users else None,
-            "GET",
+            "POST" if path == "/login" else "GET",
             path,
             "/items/{number}" if status_code < 400 else None,
             status_code,

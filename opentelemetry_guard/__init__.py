@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .delivery.health import delivery_stats, health_check, healthz
     from .emit import Emitter, emit_event, record_metric
     from .exporters import GuardLogExporter, GuardMetricExporter, GuardSpanExporter
+    from .instrumentation.http.logins import report_login
     from .models import AgentStatus, DynamicRules, EventBatch, SecurityEvent, SecurityMetric
     from .process.end import flush
     from .protocols import AgentHandlerProtocol, BufferProtocol, RedisHandlerProtocol, TransportProtocol
@@ -57,6 +58,7 @@ __all__ = [
     "health_check",
     "healthz",
     "record_metric",
+    "report_login",
 ]
 
 _HOME = {
@@ -89,6 +91,7 @@ _HOME = {
     "health_check": "delivery.health",
     "healthz": "delivery.health",
     "record_metric": "emit",
+    "report_login": "instrumentation.http.logins",
 }
 
 

@@ -16,21 +16,9 @@ _DISTINCT = 200
 _status = values.whole(400, 599)
 
 
-def _word(value: object) -> str:
-    if not isinstance(value, str) or not value.strip():
-        raise ValueError("words must be text that isn't empty, like 'login'")
-    return value.lower()
-
-
-_LOGIN_WORDS = (
-    *("login", "logon", "signin", "sign-in", "sign_in"),
-    *("authenticate", "token", "session", "password"),
-)
-
-
 @dataclass(frozen=True, slots=True)
 class FailedLogins:
-    """Failed logins of one address, or against one user id.
+    """Failed logins (`login_rules` says what these are) of one address, or against one user id.
 
     Attributes:
         window: seconds.
@@ -39,9 +27,6 @@ class FailedLogins:
         addresses: distinct addresses from which one user id failed: a distributed attack.
         share: of failures among the address's latest requests, about 32; below it nothing is conspicuous, so that
             many users behind one address may mistype.
-        statuses: what means a failure on every path.
-        login_statuses: what means a failure as well, where the path's last segment says that it is a login.
-        login_words: what such a segment has in it, in lower case.
     """
 
     window: float = rule(300.0, values.number(1, _DAY))
@@ -49,9 +34,6 @@ class FailedLogins:
     users: int = rule(8, values.whole(1, _DISTINCT))
     addresses: int = rule(5, values.whole(1, _DISTINCT))
     share: float = rule(0.2, values.number(0, 1))
-    statuses: tuple[int, ...] = entries((401,), _status)
-    login_statuses: tuple[int, ...] = entries((400, 403), _status)
-    login_words: tuple[str, ...] = entries(_LOGIN_WORDS, _word)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from . import values
+from .login_rules import Logins
 from .rules import changed, entries, group, rule, switch, table
 
 STATUSES: Mapping[int, str] = MappingProxyType(
@@ -214,6 +215,7 @@ class HttpRules:
         scanner_user_agents: user agents that count, whatever the answer.
         not_found_burst: when answers of 404 are a burst; None where they never are.
         expected_not_found: paths whose 404s belong to no burst.
+        logins: what a login is and when one has failed; None where the table of statuses alone says it.
         server_errors: whether 5xx are counted as `error_rate` where nothing else counts them.
         threat_levels: levels by event type.
     """
@@ -225,6 +227,7 @@ class HttpRules:
     scanner_user_agents: tuple[str, ...] = entries(SCANNER_USER_AGENTS, _agent)
     not_found_burst: Burst | None = group(Burst)
     expected_not_found: tuple[str, ...] = entries(EXPECTED_NOT_FOUND, _path)
+    logins: Logins | None = group(Logins)
     server_errors: bool = rule(True, switch)
     threat_levels: Mapping[str, float] = table(THREAT_LEVELS, str, values.number(0, 1))
 

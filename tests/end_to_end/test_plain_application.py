@@ -106,7 +106,7 @@ def test_an_attack_arrives_as_what_it_was_each_request_in_its_trace(settings: di
             app.stop()
         suspicious = "suspicious_request"
         assert told(backend) == [
-            *((number, "authentication_failed", brute, "/login", 401, "statuses") for number in range(1, 16)),
+            *((number, "authentication_failed", brute, "/login", 401, "logins") for number in range(1, 16)),
             (16, suspicious, scanner, "/.env", 404, "scanner_paths"),
             (17, suspicious, scanner, "/blog/wp-login.php", 404, "scanner_paths"),
             (18, suspicious, scanner, "/items/{number}", 200, "scanner_user_agents"),
@@ -137,8 +137,8 @@ def test_ordinary_requests_make_no_event_but_their_own_refusals() -> None:
                 assert status == sent.expected
             clients.close()
             app.stop()
-        refused = {401: "authentication_failed", 403: "access_denied"}
-        expected = [refused[sent.expected] for sent in traffic if sent.expected in refused]
+        refused = {("/login", 401): "authentication_failed", ("/admin/reports", 403): "access_denied"}
+        expected = [refused[key] for sent in traffic if (key := (sent.path, sent.expected)) in refused]
         assert sorted(event["event_type"] for event in backend.events()) == sorted(expected)
 
 

@@ -22,7 +22,9 @@ from typing import NamedTuple
 
 from ...settings.behavior_rules import BehaviorRules
 from ...settings.instrumentation import DEFAULT_IPV6_PREFIX
-from ..http.findings import AnsweredRequest
+from ...settings.login_rules import Logins
+from ..http.answers import AnsweredRequest
+from ..http.logins import LoginJudge
 from ..http.reports import FOLDED
 from .detectors import (
     DISTRIBUTED,
@@ -38,7 +40,7 @@ from .detectors import (
     ScanDetector,
     Sighting,
 )
-from .keys import address_key, fingerprint, is_ipv6, is_login_name, mark, resource, user_key
+from .keys import address_key, fingerprint, is_ipv6, mark, resource, user_key
 from .sliding import Clock, Table
 
 EVENT_TYPE = "behavioral_violation"
@@ -47,6 +49,7 @@ _USER_SHARE = 4
 _INCIDENT_SHARE = 16
 
 _SPECIFIC_FIRST = (FAILED_LOGINS, SCANNING, REQUEST_RATE, ERROR_RATIO)
+_LOGINS = Logins()
 _SUFFIXES = {detector: b"!" + detector.encode() for detector in _SPECIFIC_FIRST}
 _BEHIND_ERRORS = _SPECIFIC_FIRST[:-1]
 
@@ -57,18 +60,25 @@ class BehaviorAnalyzer:
     The lock guards all tables and the clock; it is held for arithmetic and look-ups only, a few microseconds.
     """
 
-    def __init__(self, rules: Mapping[str, object] | None = None, ipv6_prefix: int = DEFAULT_IPV6_PREFIX) -> None:
+    def __init__(
+        self,
+        rules: Mapping[str, object] | None = None,
+        ipv6_prefix: int = DEFAULT_IPV6_PREFIX,
+        logins: Logins | None = _LOGINS,
+    ) -> None:
         """Build an analyzer that knows no client yet.
 
         Args:
             rules: changes to `BehaviorRules`, as a JSON object has them.
             ipv6_prefix: bits of an IPv6 address that tell one client from another.
+            logins: what a login is and when one has failed; None where only the application says it.
 
         Raises:
             ValueError: a rule or a value is not one that there is.
         """
         self.rules = BehaviorRules.resolve(rules)
         self._ipv6_prefix = ipv6_prefix
+        self._logins = LoginJudge(logins)
         self._lock = threading.Lock()
         self._clock = Clock()
         users = max(self.rules.max_clients // _USER_SHARE, 16)
@@ -103,22 +113,17 @@ class BehaviorAnalyzer:
         """Return what the detectors look at; what only failures are asked for is made for failures only."""
         status = answered.status_code
         head = fingerprint(answered.user_agent) if user is None else mark(user)
-        if status < 400:
+        login = self._logins.judge(answered)
+        if status < 400 and not login.failed:
             return Sighting(status, head)
-        about = resource(answered.route, answered.path)
-        rule = self.rules.failed_logins
-        is_login = failed_login = False
-        if rule is not None and (status in rule.statuses or status in rule.login_statuses):
-            is_login = is_login_name(about, rule.login_words)
-            failed_login = is_login or status in rule.statuses
         return Sighting(
             status,
             head,
-            fingerprint(about),
+            fingerprint(resource(answered.route, answered.path)),
             None if address is None else mark(address),
             None if user is None else mark(user),
-            failed_login,
-            is_login,
+            login.failed,
+            login.is_login,
         )
 
     def _tell(self, told: list[_Told], finding: Finding, client: _Client) -> None:
@@ -168,7 +173,7 @@ class _Detectors:
 
     def judge(self, key: bytes, seen: Sighting) -> list[Finding]:
         """Count a request of a client and return what is conspicuous, the most specific first."""
-        failed = seen.status >= 400
+        failed = seen.status >= 400 or seen.failed_login
         findings = [
             finding
             for suspicion in self._of_suspects
@@ -262,8 +267,8 @@ def _fields(answered: AnsweredRequest, told: _Told, cooldown: float, ipv6_prefix
         "action_taken": "logged",
         "reason": explanation.reason,
         "endpoint": answered.route or answered.path,
-        "method": answered.method,
-        "status_code": answered.status_code,
+        "method": answered.method or None,
+        "status_code": answered.status_code or None,
         "rule_type": finding.detector,
         "metadata": metadata,
     }

@@ -82,17 +82,6 @@ def _has_own_part(route: str) -> bool:
     return any(part and not part.startswith("{") for part in route.split("/"))
 
 
-def is_login_name(about: str, words: tuple[str, ...]) -> bool:
-    """Whether the last segment of a path or template has one of these words in it."""
-    return _ends_with_login(about[-_HASHED_CHARACTERS:], words)
-
-
-@functools.lru_cache(maxsize=1024)
-def _ends_with_login(about: str, words: tuple[str, ...]) -> bool:
-    name = about.rstrip("/").rpartition("/")[2].lower()
-    return any(map(name.__contains__, words))
-
-
 def mark(key: bytes) -> int:
     """Return a hash of a key, to count how many different ones there are."""
     return zlib.crc32(key)

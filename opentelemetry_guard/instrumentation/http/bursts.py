@@ -14,7 +14,7 @@ from ...decision.addresses import subscriber
 from ...settings.http_rules import Burst
 from ...settings.instrumentation import DEFAULT_IPV6_PREFIX
 from ..behavior.keys import fingerprint, is_asset, resource
-from .findings import AnsweredRequest, Finding
+from .answers import AnsweredRequest, Finding
 
 
 class NotFoundBursts:

@@ -1,20 +1,20 @@
 """What one answered request means for security: the functions that apply `HttpRules` to it.
 
 It has one finding at most, the first of: a path that climbs out of its directory, a path that scanners ask for, a
-malformed request, the status of the answer, a client that calls itself a scanner. Nothing here remembers a request:
-runs of them are for `bursts` and `behavior` to judge.
+malformed request, a failed login, the status of the answer, a client that calls itself a scanner. Nothing here
+remembers a request: runs of them are for `bursts` and `behavior` to judge.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
 from urllib.parse import unquote
 
 from ...settings.http_rules import HttpRules
+from .answers import AnsweredRequest, Finding
+from .logins import LoginJudge
 
 _REASONS: Mapping[int, str] = {
     401: "authentication failed",
@@ -26,6 +26,9 @@ _REASONS: Mapping[int, str] = {
 }
 """What a status tells a reader."""
 
+FAILED_LOGIN = "authentication_failed"
+"""The type of the event about a failed login."""
+
 _DECODINGS = 3
 """How often a path is decoded in search of dots; servers and proxies do it once or twice."""
 
@@ -36,56 +39,12 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _BROKEN_ESCAPE = re.compile(r"%(?![0-9a-fA-F]{2})")
 
 
-class AnsweredRequest(NamedTuple):
-    """What is known of a request when its answer begins.
-
-    Attributes:
-        address: the client's address, behind trusted proxies the one that they name; "" where it is unknown.
-        user: the user id that the application set (``enduser.id`` on the server span), None where there is none.
-        method: as sent.
-        path: as sent, without the query.
-        route: the template of the route that answers, None where there is none.
-        status_code: of the answer.
-        duration: seconds until the answer began.
-        user_agent: as sent, "" where there is none.
-        reported: whether the request has produced a security event already, so that its status derives none.
-        raw_path: the path as it was encoded on the wire, "" where the server doesn't tell.
-    """
-
-    address: str
-    user: str | None
-    method: str
-    path: str
-    route: str | None
-    status_code: int
-    duration: float
-    user_agent: str = ""
-    reported: bool = False
-    raw_path: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What one request, or the latest of a burst, means.
-
-    Attributes:
-        event_type: of the contract.
-        rule: the key of the rule in `http_rules`.
-        reason: for a reader.
-        evidence: what the rule matched; nothing that quotes more of the request than its path and user agent.
-    """
-
-    event_type: str
-    rule: str
-    reason: str
-    evidence: Mapping[str, object]
-
-
 class HttpJudge:
     """Applies rules to single answers; its patterns are compiled once."""
 
     def __init__(self, rules: HttpRules) -> None:
         self._rules = rules
+        self._logins = LoginJudge(rules.logins)
         self._scanner_path = _path_pattern(rules.scanner_paths)
         self._expected = _path_pattern(rules.expected_not_found)
         # Clients of one kind send one text, of which there are few; searching it again for each request is dear.
@@ -100,7 +59,8 @@ class HttpJudge:
             self._traversal(answered)
             or (self._scanned(answered) if refused else None)
             or (self._malformed(answered) if refused else None)
-            or self._status(answered)
+            or self._login(answered)
+            or (self._status(answered) if answered.login is None else None)
             or self._scanner(answered)
         )
 
@@ -129,10 +89,26 @@ class HttpJudge:
             return None
         return Finding("suspicious_request", "malformed", "the path is malformed", {})
 
+    def _login(self, answered: AnsweredRequest) -> Finding | None:
+        if not self._logins.judge(answered).failed:
+            return None
+        return failed_login(answered)
+
+    def is_refusal(self, answered: AnsweredRequest) -> bool:
+        """Whether an answer says that somebody has to log in, and not that a login has failed."""
+        return (
+            answered.status_code == 401
+            and self._rules.logins is not None
+            and self._rules.statuses.get(401) == FAILED_LOGIN
+            and answered.login is None
+            and not answered.reported
+            and not self._logins.judge(answered).failed
+        )
+
     def _status(self, answered: AnsweredRequest) -> Finding | None:
         status = answered.status_code
         event_type = self._rules.statuses.get(status)
-        if event_type is None:
+        if event_type is None or self.is_refusal(answered):
             return None
         return Finding(event_type, "statuses", _REASONS.get(status, f"the answer was {status}"), {"status": status})
 
@@ -142,6 +118,14 @@ class HttpJudge:
         return Finding(
             "suspicious_request", "scanner_user_agents", "the client calls itself a scanner", {"matched": matched}
         )
+
+
+def failed_login(answered: AnsweredRequest, **evidence: object) -> Finding:
+    """Return what a failed login means."""
+    user = {} if answered.user is None else {"user": answered.user}
+    return Finding(
+        FAILED_LOGIN, "logins", "authentication failed", {"status": answered.status_code, **user, **evidence}
+    )
 
 
 def climbs(path: str, raw_path: str = "") -> bool:

@@ -12,7 +12,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, NamedTuple
 
 from opentelemetry import context, trace
 from opentelemetry.context import Context
@@ -43,6 +43,14 @@ _SCOPE_KEY = "opentelemetry_guard.request"
 """Key of a request's scope: its `FollowedRequest`."""
 
 
+class ReportedLogin(NamedTuple):
+    """What the application says of a login: how it ended, whose it was, and from where, None where it doesn't say."""
+
+    success: bool
+    user: str | None = None
+    address: str | None = None
+
+
 class FollowedRequest:
     """The reports about one request (or one WebSocket handshake) and what its scope and its answer tell.
 
@@ -56,6 +64,7 @@ class FollowedRequest:
         measured_by_http: whether an HTTP instrumentation measures the request.
         server_span: the span that was current when the following began.
         events: the rows of the security events that the request has produced so far.
+        login: what the application has said of a login, None where it has said nothing.
     """
 
     def __init__(self, scope: Scope, events: incident.Notes, *, guarded: bool, measured: bool) -> None:
@@ -68,6 +77,7 @@ class FollowedRequest:
         self.server_span = trace.get_current_span()
         self.measured_by_http = measured or _is_measured(scope, self.server_span)
         self.events = events
+        self.login: ReportedLogin | None = None
         self._route = Route(scope)
         self._began = time.perf_counter()
         self._held: list[_Held] = []

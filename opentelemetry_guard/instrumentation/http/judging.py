@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from inspect import isawaitable
 from typing import Protocol
 
@@ -16,9 +17,11 @@ from ...events.client_address import client_address
 from ...settings.http_rules import HttpRules
 from ...settings.instrumentation import GuardOptions
 from ..patching import unexpected
+from .answers import AnsweredRequest, Finding
 from .bursts import NotFoundBursts
-from .findings import AnsweredRequest, Finding, HttpJudge
-from .following import FollowedRequest, Scope, user_agent
+from .findings import FAILED_LOGIN, HttpJudge, failed_login
+from .following import FollowedRequest, ReportedLogin, Scope, user_agent
+from .logins import Refusals, credentials, told
 from .reports import is_noise
 
 _logger = logging.getLogger(__name__)
@@ -67,6 +70,9 @@ class AnswerJudge:
         burst = self._rules.not_found_burst
         self._bursts = NotFoundBursts(burst, options.ipv6_prefix) if burst is not None and options.http_events else None
 
+        logins = self._rules.logins
+        self._refusals = Refusals(logins, options.ipv6_prefix) if logins is not None and options.http_events else None
+
     def __call__(self, request: FollowedRequest) -> None:
         """Judge one request whose answer has begun; what is emitted belongs to the current trace."""
         route = request.route
@@ -90,11 +96,12 @@ class AnswerJudge:
     def _answered(self, request: FollowedRequest, route: str | None) -> AnsweredRequest:
         scope = request.scope
         status_code = request.status_code or 0
+        login = request.login
         if status_code == 403 and route is None and scope["type"] == "websocket":
             status_code = 404  # nobody listens there, for which ASGI servers know no other answer than a refusal
         return AnsweredRequest(
-            address=client_address(scope, self._trusted),
-            user=_user(request),
+            address=(login and login.address) or client_address(scope, self._trusted),
+            user=(login and login.user) or _user(request),
             method=request.method,
             path=request.path,
             route=route,
@@ -103,16 +110,45 @@ class AnswerJudge:
             user_agent=user_agent(scope) or "",
             reported=bool(request.events) and any(_incidents(request.events)),
             raw_path=str(scope.get("raw_path") or b"", "latin-1"),
+            login=None if login is None else login.success,
+            credentials=credentials(scope) if status_code == 401 else ("", 0),
         )
 
     def _find(self, answered: AnsweredRequest, now: float) -> Finding | None:
         if self._judge is None:
             return None
         finding = self._judge.judge(answered)
+        if finding is not None and finding.rule == "logins":
+            return self._with_refusals(finding, answered)
+        if finding is None and self._judge.is_refusal(answered):
+            return self._refused(answered, now)
         if finding is not None or answered.reported or self._bursts is None:
             return finding
         # A burst is made of answers that are nothing by themselves.
         return self._bursts.observe(answered, now) if self._judge.is_unexpected_not_found(answered) else None
+
+    def _with_refusals(self, finding: Finding, answered: AnsweredRequest) -> Finding:
+        """Tell with a failed login how many refusals of the client were counted before."""
+        folded = 0 if self._refusals is None else self._refusals.folded(answered.address)
+        return replace(finding, evidence={**finding.evidence, "refusals": folded}) if folded else finding
+
+    def _refused(self, answered: AnsweredRequest, now: float) -> Finding | None:
+        """Count a 401 that asks for a login; None unless the client guesses credentials."""
+        if self._refusals is None or not self._refusals.guesses(answered, now):
+            return None
+        return self._with_refusals(failed_login(answered, guesses=True), answered)
+
+    def take_login(self, login: ReportedLogin) -> None:
+        """Judge a login of which the application tells outside of a request; it never raises."""
+        try:
+            if self._judge is not None and not login.success:
+                self._emitter.emit_event(event_type=FAILED_LOGIN, **told(login))
+            if self._analyzer is not None:
+                answered = AnsweredRequest(login.address or "", login.user, "", "", None, 0, 0.0, login=login.success)
+                for fields in self._analyzer.observe(answered, self._clock()):
+                    self._emitter.emit_event(fields)
+        except Exception as error:  # noqa: BLE001  the application goes on, whatever we make of it
+            unexpected(_logger, "a reported login could not be judged", error)
 
     def _emit(self, request: FollowedRequest, answered: AnsweredRequest, fields: Mapping[str, object]) -> None:
         self._emitter.emit_event(

@@ -18,11 +18,13 @@ from ... import emit
 from ...emit import Emitter
 from ...events import incident
 from ...process import end as process_end
+from ...settings.http_rules import HttpRules
 from ...settings.instrumentation import GuardOptions
 from .. import resources
 from ..behavior.analyzer import BehaviorAnalyzer
 from ..patching import AnyFunction, Patches, unexpected
 from . import following as request_following
+from . import logins
 from .following import ASGIApp, Message, Receive, Scope, Send
 from .judging import Analyzer, AnswerJudge
 
@@ -105,6 +107,7 @@ def apply(module: Any, options: GuardOptions, emitter: Emitter | None) -> None:
         if _judge is None:
             _judge = AnswerJudge(options, emitter or emit._global_emitter, _analyzer(options))
             request_following.observe(_judge)
+            logins.receive(_judge.take_login)
             # Event loops hand work to a thread by this, and not with the context of the request.
             _patches.wrap(ThreadPoolExecutor, "submit", _carrying)
         wanted = options.http_events or options.behavior or options.resource_metrics
@@ -121,6 +124,7 @@ def remove() -> None:
     global _judge
     if _judge is not None:
         request_following.ignore(_judge)
+        logins.receive(None)
         _judge = None
     _patches.undo()
 
@@ -214,4 +218,6 @@ def _say_unfollowed(what: str, error: Exception) -> None:
 
 
 def _analyzer(options: GuardOptions) -> Analyzer | None:
-    return BehaviorAnalyzer(options.behavior_rules, options.ipv6_prefix) if options.behavior else None
+    if not options.behavior:
+        return None
+    return BehaviorAnalyzer(options.behavior_rules, options.ipv6_prefix, HttpRules.resolve(options.http_rules).logins)

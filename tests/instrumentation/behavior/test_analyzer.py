@@ -149,19 +149,28 @@ def test_one_user_is_seen_among_an_offices_other_requests() -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "status", "is_failure"),
+    ("more", "is_failure"),
     [
-        ("/anything", 401, True),
-        ("/login", 403, True),
-        ("/oauth/token", 400, True),
-        ("/admin", 403, False),
-        ("/login/help/page", 403, False),
-        ("/login", 422, False),
-        ("/login", 429, False),
+        ({"path": "/login", "status_code": 401}, True),
+        ({"path": "/auth/jwt/login", "status_code": 400}, True),
+        ({"path": "/login", "status_code": 403}, True),
+        ({"path": "/login", "status_code": 422}, True),
+        ({"path": "/oauth/token", "status_code": 400}, True),
+        ({"path": "/enter", "status_code": 200, "login": False}, True),
+        ({"path": "/api", "status_code": 401, "method": "GET", "credentials": ("basic", 7)}, True),
+        ({"path": "/api", "status_code": 401, "method": "GET", "credentials": ("bearer", 7)}, False),
+        ({"path": "/api", "status_code": 401, "method": "GET"}, False),
+        ({"path": "/login", "status_code": 401, "method": "GET"}, False),
+        ({"path": "/login", "status_code": 401, "login": True}, False),
+        ({"path": "/admin", "status_code": 403}, False),
+        ({"path": "/login/help/page", "status_code": 403}, False),
+        ({"path": "/devices/push-token", "status_code": 422}, False),
+        ({"path": "/login", "status_code": 429}, False),
     ],
 )
-def test_what_counts_as_a_failed_login(path: str, status: int, is_failure: bool) -> None:
-    traffic = [(float(n), answered(ATTACKER, path, status)) for n in range(15)]
+def test_what_counts_as_a_failed_login(more: dict[str, Any], is_failure: bool) -> None:
+    request = answered(ATTACKER, "/", method="POST")._replace(route=None, **more)
+    traffic = [(float(n), request) for n in range(15)]
     assert bool(seen(traffic, {"error_ratio": None})) is is_failure
 
 
@@ -276,7 +285,7 @@ def test_the_order_of_clients_makes_no_difference(order: list[int]) -> None:
     for client in order:
         numbers[client] += 1
         failing = numbers[client] <= client * 5
-        traffic.append((0.0, answered(f"192.0.2.{client}", "/login", 401 if failing else 200)))
+        traffic.append((0.0, answered(f"192.0.2.{client}", "/login", 401 if failing else 200, method="POST")))
     assert {event["ip_address"] for event in seen(traffic, rules)} == {"192.0.2.2", "192.0.2.3"}
 
 
@@ -293,11 +302,11 @@ def test_how_much_of_an_ipv6_address_counts_is_a_setting() -> None:
 
 
 def test_the_addresses_of_one_ipv6_network_are_one_client() -> None:
-    traffic = [(float(n), answered(f"2001:db8:1:2::{n + 1:x}", "/login", 401)) for n in range(12)]
+    traffic = [(float(n), answered(f"2001:db8:1:2::{n + 1:x}", "/login", 401, method="POST")) for n in range(12)]
     (event,) = seen(traffic)
     assert event["metadata"]["client"] == "network (/64)"
     assert event["ip_address"] == "2001:db8:1:2::a"
-    assert seen([(float(n), answered(f"2001:db8:1:{n}::1", "/login", 401)) for n in range(12)]) == []
+    assert seen([(float(n), answered(f"2001:db8:1:{n}::1", "/login", 401, method="POST")) for n in range(12)]) == []
 
 
 @pytest.mark.parametrize(
@@ -411,7 +420,7 @@ def test_requests_of_several_threads_are_all_counted() -> None:
 
     def attack(first: int) -> None:
         for attempt in range(250):
-            told.extend(analyzer.observe(answered(ATTACKER, "/login", 401), (first + attempt) / 1_000))
+            told.extend(analyzer.observe(answered(ATTACKER, "/login", 401, method="POST"), (first + attempt) / 1_000))
 
     threads = [threading.Thread(target=attack, args=(first,)) for first in range(4)]
     for thread in threads:
@@ -454,7 +463,7 @@ def test_a_detector_can_be_switched_off_and_a_threshold_changed() -> None:
         ({"scanning": {"paths": True}}, ("scanning.paths", "True")),
         ({"scanning": {"statuses": 404}}, ("scanning.statuses", "404", "[404]")),
         ({"scanning": {"statuses": [200]}}, ("scanning.statuses", "200", "from 400 to 599")),
-        ({"failed_logins": {"login_words": [1]}}, ("failed_logins.login_words", "1", "words")),
+        ({"failed_logins": {"users": 0}}, ("failed_logins.users", "0", "from 1 to 200")),
         ({"failed_logins": {"share": 2}}, ("failed_logins.share", "2", "from 0 to 1")),
         ({"cooldown": float("nan")}, ("cooldown", "nan", "a number")),
         ({"request_rate": {"score": float("inf")}}, ("request_rate.score", "inf")),

@@ -74,7 +74,6 @@ def traced(flags: str = "01") -> dict[str, str]:
 @pytest.mark.parametrize(
     ("status", "event_type", "action"),
     [
-        (401, "authentication_failed", "blocked"),
         (403, "access_denied", "blocked"),
         (429, "rate_limited", "blocked"),
         (413, "suspicious_request", "blocked"),
@@ -126,13 +125,13 @@ def test_what_is_derived_depends_on_no_span(
         fastapi_apps.install(PLAIN, recorded.pipeline.emitter)
         try:
             app = instrumented(application(), recorded, exclude_spans=exclude_spans)
-            get(app, "/items/7?status=401", headers=traced(flags))
+            get(app, "/items/7?status=403", headers=traced(flags))
             with pytest.raises(LookupError):
                 get(app, "/items/7?fail", headers=traced(flags))
         finally:
             fastapi_apps.uninstall()
             monkeypatch.setattr(_OpenTelemetrySemanticConventionStability, "_initialized", False)
-        assert recorded.types() == ["authentication_failed"]
+        assert recorded.types() == ["access_denied"]
         assert recorded.trace_ids() == [TRACE]
         assert recorded.points("guard.error_rate") == [], "the HTTP instrumentation has measured it"
 
@@ -162,7 +161,7 @@ def test_whoever_measures_a_request_does_it_alone(sampler: Any, instrument: Call
         try:
             app = instrument(application(), recorded)
             get(app, "/items/7?status=503", headers=traced())
-            assert get(app, "/items/7?status=401", headers=traced()) == 401
+            assert get(app, "/items/7?status=403", headers=traced()) == 403
         finally:
             fastapi_apps.uninstall()
         assert recorded.points("guard.error_rate") == []
@@ -178,7 +177,7 @@ def test_fastapis_own_telemetry_measures_a_request_too(recorded: Recording) -> N
         return Response(status_code=number)
 
     get(app, "/items/503", headers=traced())
-    get(app, "/items/401", headers=traced())
+    get(app, "/items/403", headers=traced())
     assert recorded.points("guard.error_rate") == []
     assert recorded.trace_ids() == [TRACE]
 
@@ -234,23 +233,23 @@ class TestWhenAnApplicationIsOlderThanTheInstrumentation:
     def test_one_that_has_not_answered_yet_is_followed(self, late: Recording) -> None:
         app = application()
         fastapi_apps.install(PLAIN, late.pipeline.emitter)
-        get(app, "/items/7?status=401")
-        assert late.types() == ["authentication_failed"]
+        get(app, "/items/7?status=403")
+        assert late.types() == ["access_denied"]
 
     def test_one_that_was_instrumented_before_is_followed(self, late: Recording) -> None:
         app = instrumented(application(), late)
         fastapi_apps.install(PLAIN, late.pipeline.emitter)
-        get(app, "/items/7?status=401", headers=traced())
+        get(app, "/items/7?status=403", headers=traced())
         assert late.trace_ids() == [TRACE]
 
     @pytest.mark.parametrize("instrument", [lambda app, _: app, instrumented])
     def test_one_that_is_served_already_is_followed(self, late: Recording, instrument: Callable[..., Any]) -> None:
         app = instrument(application(), late)
-        get(app, "/items/7?status=401", headers=traced())
+        get(app, "/items/7?status=403", headers=traced())
         assert late.types() == []
         fastapi_apps.install(PLAIN, late.pipeline.emitter)
-        get(app, "/items/7?status=401", headers=traced())
-        assert late.types() == ["authentication_failed"]
+        get(app, "/items/7?status=403", headers=traced())
+        assert late.types() == ["access_denied"]
         assert late.trace_ids() == [TRACE if instrument is instrumented else 0]
 
 
@@ -260,23 +259,23 @@ def test_everything_is_put_back() -> None:
         fastapi_apps.install(PLAIN, recorded.pipeline.emitter)
         fastapi_apps.install(PLAIN, recorded.pipeline.emitter)
         app = application()
-        get(app, "/items/7?status=401")
+        get(app, "/items/7?status=403")
         fastapi_apps.uninstall()
-        get(app, "/items/7?status=401")
-        assert recorded.types() == ["authentication_failed"], "a second install changes nothing, an uninstall ends it"
+        get(app, "/items/7?status=403")
+        assert recorded.types() == ["access_denied"], "a second install changes nothing, an uninstall ends it"
         assert (vars(FastAPI)["build_middleware_stack"], vars(Starlette)["build_middleware_stack"]) == original
         fastapi_apps.install(PLAIN, recorded.pipeline.emitter)
         get(app, "/items/7?status=403")
         fastapi_apps.uninstall()
-        assert recorded.types() == ["authentication_failed", "access_denied"]
+        assert recorded.types() == ["access_denied", "access_denied"]
 
 
 def test_an_uninstrumented_application_is_followed_on(recorded: Recording) -> None:
     app = instrumented(application(), recorded)
     get(app, "/items/7")
     FastAPIInstrumentor.uninstrument_app(app)
-    get(app, "/items/7?status=401", headers=traced())
-    assert recorded.types() == ["authentication_failed"]
+    get(app, "/items/7?status=403", headers=traced())
+    assert recorded.types() == ["access_denied"]
     assert recorded.trace_ids() == [0]
 
 
@@ -284,7 +283,7 @@ def test_nothing_is_followed_where_nothing_is_to_be_told() -> None:
     with recording() as recorded:
         fastapi_apps.install(GuardOptions(http_events=False, behavior=False), recorded.pipeline.emitter)
         try:
-            get(application(), "/items/7?status=401")
+            get(application(), "/items/7?status=403")
         finally:
             fastapi_apps.uninstall()
         assert recorded.types() == []
@@ -341,7 +340,7 @@ class TestRoutes:
     def test_a_request_to_a_mounted_application_is_one_request(self, recorded: Recording) -> None:
         app = application()
         app.mount("/sub", application())
-        get(app, "/sub/items/7?status=401")
+        get(app, "/sub/items/7?status=403")
         assert [event["endpoint"] for event in recorded.events()] == ["/sub/items/{number}"]
         assert recorded.points("guard.block_rate") == [({"http.route": "/sub/items/{number}"}, 1, 1)]
 
@@ -360,7 +359,7 @@ class TestRoutes:
 
     def test_a_plain_starlette_application_is_followed(self, recorded: Recording) -> None:
         async def page(request: Request) -> Response:
-            return PlainTextResponse("no", status_code=401)
+            return PlainTextResponse("no", status_code=403)
 
         get(Starlette(routes=[Route("/pages/{page}", page)]), "/pages/3")
         assert [event["endpoint"] for event in recorded.events()] == ["/pages/{page}"]
@@ -376,7 +375,7 @@ class TestWebSockets:
             if room == "open":
                 await websocket.accept()
             elif room == "denied":
-                await websocket.send_denial_response(PlainTextResponse("who?", status_code=401))
+                await websocket.send_denial_response(PlainTextResponse("who?", status_code=403))
                 return
             await websocket.close()
 
@@ -389,8 +388,8 @@ class TestWebSockets:
         assert event["endpoint"] == "/rooms/{room}"
 
     def test_an_answer_instead_of_a_handshake_counts_by_its_status(self, recorded: Recording, app: FastAPI) -> None:
-        assert get(app, "/rooms/denied", kind="websocket") == 401
-        assert recorded.types() == ["authentication_failed"]
+        assert get(app, "/rooms/denied", kind="websocket") == 403
+        assert recorded.types() == ["access_denied"]
 
     def test_an_accepted_handshake_and_an_unknown_path_are_no_events(self, recorded: Recording, app: FastAPI) -> None:
         assert get(app, "/rooms/open", kind="websocket") == 101
@@ -424,11 +423,11 @@ def test_a_request_that_has_made_an_event_makes_none_from_its_status(recorded: R
 
     @app.get("/login")
     def login() -> None:  # in a thread
-        recorded.pipeline.emitter.emit_event(event_type="authentication_failed", action_taken="request_blocked")
-        raise HTTPException(401)
+        recorded.pipeline.emitter.emit_event(event_type="access_denied", action_taken="request_blocked")
+        raise HTTPException(403)
 
     get(app, "/login")
-    assert recorded.types() == ["authentication_failed"]
+    assert recorded.types() == ["access_denied"]
     assert recorded.points("guard.block_rate") == [({"http.route": "/login"}, 1, 1)]
 
 
@@ -458,16 +457,16 @@ def test_what_a_guard_in_the_application_reports_is_the_requests_event(recorded:
     assert recorded.points("guard.block_rate") == [({"http.route": "/items/{number}"}, 1, 1)]
 
 
-def test_the_details_of_a_guards_own_working_hide_no_failed_login(recorded: Recording) -> None:
+def test_the_details_of_a_guards_own_working_hide_no_refusal(recorded: Recording) -> None:
     app = application()
 
     @app.get("/login")
     async def login() -> None:
         recorded.pipeline.emitter.emit_event(event_type="security_headers_applied", ip_address="203.0.113.7")
-        raise HTTPException(401)
+        raise HTTPException(403)
 
     get(app, "/login")
-    assert recorded.types() == ["security_headers_applied", "authentication_failed"]
+    assert recorded.types() == ["security_headers_applied", "access_denied"]
 
 
 def test_an_oversized_body_that_the_framework_refuses_is_suspicious(recorded: Recording) -> None:
@@ -493,12 +492,12 @@ def test_a_burst_of_404_is_one_event(recorded: Recording) -> None:
 
 
 def test_rules_of_the_options_are_obeyed() -> None:
-    options = GuardOptions.resolve({}, behavior=False, http_rules={"statuses": {"401": None, 418: "content_filtered"}})
+    options = GuardOptions.resolve({}, behavior=False, http_rules={"statuses": {"403": None, 418: "content_filtered"}})
     with recording() as recorded:
         fastapi_apps.install(options, recorded.pipeline.emitter)
         try:
             app = application()
-            get(app, "/items/7?status=401")
+            get(app, "/items/7?status=403")
             get(app, "/items/7?status=418")
         finally:
             fastapi_apps.uninstall()
@@ -512,8 +511,8 @@ def test_a_trusted_proxy_names_the_client() -> None:
         try:
             app = application()
             forwarded = {"X-Forwarded-For": "192.0.2.66, 198.51.100.9"}
-            get(app, "/items/7?status=401", address="10.0.0.1", headers=forwarded)
-            get(app, "/items/7?status=401", address="203.0.113.7", headers=forwarded)
+            get(app, "/items/7?status=403", address="10.0.0.1", headers=forwarded)
+            get(app, "/items/7?status=403", address="203.0.113.7", headers=forwarded)
         finally:
             fastapi_apps.uninstall()
         assert [event["ip_address"] for event in recorded.events()] == ["198.51.100.9", "203.0.113.7"]
@@ -681,12 +680,12 @@ def test_a_user_is_whom_the_application_names(user: Any, told: str | None) -> No
 
             async def app(scope: Any, receive: Any, send: Any) -> None:
                 scope["user"] = user
-                await send({"type": "http.response.start", "status": 401})
+                await send({"type": "http.response.start", "status": 403})
 
             get(lambda *call: request_following.follow(app, *call), "/items/7")
         finally:
             request_following.ignore(judge)
-        assert built.types() == ["authentication_failed"]
+        assert built.types() == ["access_denied"]
         assert [count for _, _, count in built.points("guard.block_rate")] == [1]
     assert seen == [told]
 
@@ -704,10 +703,10 @@ def test_a_router_that_is_served_itself_is_followed(late: bool) -> None:
         fastapi_apps.install(PLAIN, built.pipeline.emitter)
         try:
             app = app or router()
-            assert [get(app, path) for path in ("/pages/3", "/sub/items/7?status=401")] == [403, 401]
+            assert [get(app, path) for path in ("/pages/3", "/sub/items/7?status=403")] == [403, 403]
             assert [(event["event_type"], event["endpoint"]) for event in built.events()] == [
                 ("access_denied", "/pages/{page}"),
-                ("authentication_failed", "/sub/items/{number}"),
+                ("access_denied", "/sub/items/{number}"),
             ]
             assert sorted(attributes["http.route"] for attributes, _, _ in built.points("guard.block_rate")) == [
                 "/pages/{page}",
@@ -738,13 +737,13 @@ def test_an_event_of_a_pools_thread_is_the_events_of_the_request(recorded: Recor
     @app.get("/items/{number}")
     async def item(number: int) -> None:
         def work() -> None:
-            recorded.pipeline.emitter.emit_event(event_type="authentication_failed", ip_address="203.0.113.7")
+            recorded.pipeline.emitter.emit_event(event_type="access_denied", ip_address="203.0.113.7")
 
         await asyncio.get_running_loop().run_in_executor(None, work)
-        raise HTTPException(401)
+        raise HTTPException(403)
 
-    assert get(app, "/items/7") == 401
-    assert recorded.types() == ["authentication_failed"]
+    assert get(app, "/items/7") == 403
+    assert recorded.types() == ["access_denied"]
 
 
 def test_an_event_that_an_agent_holds_is_the_events_of_the_request(recorded: Recording) -> None:
@@ -752,15 +751,15 @@ def test_an_event_that_an_agent_holds_is_the_events_of_the_request(recorded: Rec
 
     @app.get("/items/{number}")
     async def item(number: int) -> None:
-        held.put("events", {"event_type": "authentication_failed", "ip_address": "203.0.113.7"})
-        raise HTTPException(401)
+        held.put("events", {"event_type": "access_denied", "ip_address": "203.0.113.7"})
+        raise HTTPException(403)
 
     @app.get("/start")
     async def start() -> None:
         held.emit_into(recorded.pipeline.emitter)
         raise HTTPException(403)
 
-    assert get(app, "/items/7") == 401
+    assert get(app, "/items/7") == 403
     assert recorded.types() == []
     assert get(app, "/start") == 403
-    assert recorded.types() == ["authentication_failed", "access_denied"]
+    assert recorded.types() == ["access_denied", "access_denied"]

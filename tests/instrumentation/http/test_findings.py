@@ -42,7 +42,7 @@ def rule(request: AnsweredRequest, changes: dict[str, object] | None = None) -> 
 class TestStatuses:
     @pytest.mark.parametrize(("status", "event_type"), STATUSES.items())
     def test_a_status_of_the_table_makes_its_event(self, status: int, event_type: str) -> None:
-        finding = judged(answered(status=status))
+        finding = judged(answered(status=status), {"logins": None})
         assert finding is not None
         assert (finding.event_type, finding.rule) == (event_type, "statuses")
 
@@ -109,7 +109,7 @@ class TestScannerPaths:
 
     def test_an_application_that_has_the_page_is_not_scanned(self) -> None:
         assert rule(answered("/wp-login.php", 200)) is None
-        assert rule(answered("/wp-login.php", 401, route="/wp-login.php")) == "statuses"
+        assert rule(answered("/wp-login.php", 403, route="/wp-login.php")) == "statuses"
         assert rule(answered("/wp-login.php", 422, route="/wp-login.php")) is None
 
     def test_a_catch_all_route_that_finds_nothing_does_not_hide_a_scan(self) -> None:
@@ -230,7 +230,10 @@ class TestChanges:
         [
             ({"statuses": {"403": None}}, answered(status=403), None),
             ({"statuses": {"418": "content_filtered"}}, answered(status=418), "content_filtered"),
-            ({"statuses": {"418": "content_filtered"}}, answered(status=401), "authentication_failed"),
+            ({"statuses": {"418": "content_filtered"}}, answered(status=403), "access_denied"),
+            ({"logins": {"names": {"add": ["Enter"]}}}, answered("/enter", 422, method="POST"), "authentication_failed"),
+            ({"logins": {"statuses": [401]}}, answered("/login", 422, method="POST"), None),
+            ({"statuses": {"401": "who_are_you"}}, answered(status=401), "who_are_you"),
             ({"statuses": False}, answered(status=401), None),
             ({"path_traversal": False}, answered("/../x"), None),
             ({"scanner_paths": None}, answered("/.env", 404), None),

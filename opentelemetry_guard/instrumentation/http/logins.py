@@ -1,0 +1,198 @@
+"""Logins: which requests are one, which have failed, and what the application itself says of them.
+
+`LoginJudge` is the one definition, which the events of single answers and the analysis of behaviour share; its data is
+`settings.login_rules`. A 401 without a login says that somebody has to log in, and is no failure of one: it is counted
+(`Refusals`), and told with the next failure of that client.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+import zlib
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from ...decision.addresses import subscriber
+from ...emit import emit_event
+from ...settings.instrumentation import DEFAULT_IPV6_PREFIX
+from ...settings.login_rules import Logins
+from . import following as request_following
+from .answers import AnsweredRequest
+from .following import ReportedLogin, Scope
+
+BASIC = "basic"
+"""The scheme whose credentials are a password."""
+
+LONGEST_USER = 256
+"""Characters of a user's name that are kept."""
+
+_LONGEST_NAME = 256
+_CREDENTIALS = (b"authorization", b"x-api-key")
+
+
+class Login(NamedTuple):
+    """What a request says of logins: whether its name or the application says that it is one, and whether it failed."""
+
+    is_login: bool
+    failed: bool
+
+
+_NONE = Login(False, False)
+
+
+class LoginJudge:
+    """Applies `Logins`; None knows what the application reports, and nothing else."""
+
+    def __init__(self, rules: Logins | None) -> None:
+        self._rules = rules
+        # Names are a route's, or what clients like, so that they are remembered up to a bound.
+        self._is_name = functools.lru_cache(maxsize=1024)(functools.partial(_is_name, rules)) if rules else None
+
+    def judge(self, answered: AnsweredRequest) -> Login:
+        """Return what an answered request says of logins. What the application reports wins."""
+        if answered.login is not None:
+            return Login(True, not answered.login)
+        rules = self._rules
+        status = answered.status_code
+        if rules is None or self._is_name is None or status < 400 or status not in rules.statuses:
+            return _NONE
+        if answered.method in rules.methods:
+            about = answered.route if answered.route and _has_name(answered.route) else answered.path
+            if self._is_name(about[-_LONGEST_NAME:]):
+                return Login(True, True)
+        # The first round of Basic has no credentials, and the password of every other one was wrong.
+        return Login(False, status == 401 and answered.credentials[0] == BASIC)
+
+
+class Refusals:
+    """The 401s of each client that are no failed login, in bounded memory; thread-safe."""
+
+    def __init__(self, rules: Logins, ipv6_prefix: int = DEFAULT_IPV6_PREFIX) -> None:
+        self._rules = rules
+        self._ipv6_prefix = ipv6_prefix
+        # The lock guards the dictionary and what is in it, and is held for a few look-ups.
+        self._lock = threading.Lock()
+        self._seen: OrderedDict[str, _Refused] = OrderedDict()
+
+    def guesses(self, answered: AnsweredRequest, now: float) -> bool:
+        """Count a 401, and tell whether the client has tried so many credentials that they are guesses."""
+        rules = self._rules
+        client = subscriber(answered.address, self._ipv6_prefix)
+        with self._lock:
+            refused = self._seen.pop(client, None)
+            if refused is None or now - refused.began > rules.seconds:
+                refused = _Refused(now, 0 if refused is None else refused.number)
+            self._seen[client] = refused
+            if len(self._seen) > rules.clients:
+                self._seen.popitem(last=False)
+            known = answered.credentials[1]
+            is_other = known != 0 and known not in refused.credentials
+            if is_other and len(refused.credentials) + 1 >= rules.guesses:
+                return True
+            if is_other:
+                refused.credentials.add(known)
+            refused.number += 1
+            return False
+
+    def folded(self, address: str) -> int:
+        """Return how many 401s of a client were counted and not told, and count from zero again."""
+        if not self._seen:
+            return 0
+        with self._lock:
+            refused = self._seen.get(subscriber(address, self._ipv6_prefix))
+            if refused is None:
+                return 0
+            number, refused.number = refused.number, 0
+            return number
+
+
+@dataclass(slots=True)
+class _Refused:
+    """The 401s of a client, and hashes of the different credentials since it `began`, fewer than make guesses."""
+
+    began: float
+    number: int = 0
+    credentials: set[int] = field(default_factory=set)
+
+
+def credentials(scope: Scope) -> tuple[str, int]:
+    """Return the scheme of a request's credentials, in lower case, and their hash; ``("", 0)`` where there are none."""
+    for name, value in scope.get("headers") or ():
+        if name in _CREDENTIALS and value.strip():
+            scheme = value.partition(b" ")[0] if name == b"authorization" else b"key"
+            return str(scheme[:32], "latin-1").lower(), zlib.crc32(value) or 1
+    return "", 0
+
+
+def report_login(*, success: bool, user: str | None = None, address: str | None = None) -> None:
+    """Tell how a login has ended, where its answer doesn't, or doesn't say whose it was.
+
+    Within a request, an endpoint says it of this request; its answer's status is then not asked for. A failure makes
+    the request's one `authentication_failed` event, and `user` is whom the analysis of behaviour counts, so that
+    attempts on one account from many addresses, and on many accounts from one, are found. The last word of a request
+    wins. Outside of a request (a worker, a socket of one's own) the event is made at once.
+
+    Args:
+        success: whether the user is who it claims to be.
+        user: the account that was tried, as the application names accounts.
+        address: the client's; within a request only where the application knows better than the server.
+
+    It never raises and never waits. Without an instrumentation a failure makes an event, and nothing is analysed.
+
+    Example::
+
+        @app.post("/enter")
+        async def enter(form: Form) -> dict[str, bool]:
+            known = await check(form.name, form.password)
+            report_login(success=known, user=form.name)
+            return {"ok": known}
+    """
+    said = ReportedLogin(bool(success), None if user is None else str(user)[:LONGEST_USER], address)
+    request = request_following.current()
+    if request is not None and request.status_code is None:
+        request.login = said
+    elif _receiver is not None:
+        _receiver(said if request is None else said._replace(address=address or _peer(request.scope)))
+    elif not said.success:
+        emit_event(event_type="authentication_failed", **told(said))
+
+
+def told(login: ReportedLogin) -> dict[str, object]:
+    """Return the fields of the event about a login that has failed outside of a request."""
+    return {
+        "ip_address": login.address or "",
+        "action_taken": "logged",
+        "reason": "authentication failed",
+        "rule_type": "logins",
+        "metadata": {"rule": "logins", **({} if login.user is None else {"user": login.user})},
+    }
+
+
+Receiver = Callable[[ReportedLogin], None]
+
+_receiver: Receiver | None = None
+
+
+def receive(receiver: Receiver | None) -> None:
+    """Have `receiver` called with what is reported outside of requests; None for nobody."""
+    global _receiver
+    _receiver = receiver
+
+
+def _peer(scope: Scope) -> str:
+    client = scope.get("client")
+    return str(client[0]) if client else ""
+
+
+@functools.lru_cache(maxsize=1024)
+def _has_name(route: str) -> bool:
+    return any(part and not part.startswith("{") for part in route.split("/"))
+
+
+def _is_name(rules: Logins, about: str) -> bool:
+    segments = [segment for segment in about.lower().split("/") if segment and not segment.startswith("{")]
+    name = segments[-1] if segments else ""
+    return name in rules.names or any(map(name.__contains__, rules.words))
