@@ -231,7 +231,11 @@ class TestChanges:
             ({"statuses": {"403": None}}, answered(status=403), None),
             ({"statuses": {"418": "content_filtered"}}, answered(status=418), "content_filtered"),
             ({"statuses": {"418": "content_filtered"}}, answered(status=403), "access_denied"),
-            ({"logins": {"names": {"add": ["Enter"]}}}, answered("/enter", 422, method="POST"), "authentication_failed"),
+            (
+                {"logins": {"names": {"add": ["Enter"]}}},
+                answered("/enter", 422, method="POST"),
+                "authentication_failed",
+            ),
             ({"logins": {"statuses": [401]}}, answered("/login", 422, method="POST"), None),
             ({"statuses": {"401": "who_are_you"}}, answered(status=401), "who_are_you"),
             ({"statuses": False}, answered(status=401), None),
