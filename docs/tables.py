@@ -1,9 +1,12 @@
-"""Write what is made from the settings' declarations: tables of the documents, names of variables. ``make tables``.
+"""Write what is made from declarations: tables of the documents, names of variables. ``make tables``.
 
 A document says where a table stands::
 
     <!-- settings: exporters -->
     <!-- /settings -->
+
+    <!-- semconv: event -->
+    <!-- /semconv -->
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from opentelemetry_guard.semconv import EVENT_ATTRIBUTES
 from opentelemetry_guard.settings import environment_variables
 from opentelemetry_guard.settings.delivery import GuardConfig
 from opentelemetry_guard.settings.instrumentation import GuardOptions
@@ -18,13 +22,25 @@ from opentelemetry_guard.settings.privacy import PrivacySettings
 from opentelemetry_guard.settings.table import SETTINGS, markdown
 
 ROOT = Path(__file__).parents[1]
-TABLES = {"exporters": markdown(GuardConfig), "instrumentation": markdown(GuardOptions, PrivacySettings)}
-_PLACE = re.compile(r"(<!-- settings: (\w+) -->\n).*?(<!-- /settings -->)", re.DOTALL)
+
+
+def attributes() -> str:
+    """Return the attributes of an event as a table, the most important first."""
+    rows = (f"| `{known.name}` | `{known.place}` | {known.meaning} |" for known in reversed(EVENT_ATTRIBUTES))
+    return "\n".join(("| attribute | field of the event | |", "|---|---|---|", *rows, ""))
+
+
+TABLES = {
+    "settings: exporters": markdown(GuardConfig),
+    "settings: instrumentation": markdown(GuardOptions, PrivacySettings),
+    "semconv: event": attributes(),
+}
+_PLACE = re.compile(r"(<!-- ((\w+): \w+) -->\n).*?(<!-- /\3 -->)", re.DOTALL)
 
 
 def written(text: str) -> str:
     """Return a document's text with its tables as they are now."""
-    return _PLACE.sub(lambda place: f"{place[1]}{TABLES[place[2]]}{place[3]}", text)
+    return _PLACE.sub(lambda place: f"{place[1]}{TABLES[place[2]]}{place[4]}", text)
 
 
 def documents() -> list[Path]:

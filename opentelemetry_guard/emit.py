@@ -25,7 +25,9 @@ from opentelemetry.metrics import Counter, Histogram, Meter, MeterProvider, get_
 
 from . import privacy, semconv
 from .events import codec, incident
+from .events.attributes import to_attributes
 from .events.jsonsafe import JSON, describe, safe_text
+from .events.sentence import sentence
 from .events.tally import EMISSION_ERROR, INVALID, NO_PIPELINE, TALLY
 from .models import MetricType, SecurityEvent, SecurityMetric
 from .process import interruption
@@ -166,7 +168,7 @@ class Emitter:
         incident.note(row)
         event_type, action = str(row["event_type"]), str(row.get("action_taken", ""))
         # Each signal on its own: a processor that raises in one must not cost the other.
-        logged = _survive(self._log, row, nanoseconds, event_type, action)
+        logged = _survive(self._log, row, nanoseconds, event_type)
         recorded = _survive(self._record_on_span, row, nanoseconds, logged)
         _survive(self._count, event_type, action)
         if logged or recorded:
@@ -189,7 +191,7 @@ class Emitter:
         except Exception as error:  # noqa: BLE001  reading a stranger's object may raise anything
             self._refuse("metrics", f"a security metric could not be recorded ({describe(error)})")
 
-    def _log(self, row: codec.Row, nanoseconds: int | None, event_type: str, action: str) -> bool:
+    def _log(self, row: codec.Row, nanoseconds: int | None, event_type: str) -> bool:
         severity, severity_text = severity_of(event_type)
         logger = self._current_logger()
         if not logger.enabled(severity_number=severity, event_name=semconv.SECURITY_EVENT):
@@ -199,12 +201,9 @@ class Emitter:
             severity_number=severity,
             severity_text=severity_text,
             event_name=semconv.SECURITY_EVENT,
-            body=row,
-            attributes={
-                semconv.GUARD_EVENT_TYPE: event_type,
-                semconv.GUARD_ACTION_TAKEN: action,
-                semconv.CLIENT_ADDRESS: str(row.get("ip_address", "")),
-            },
+            # Its parts are clean, but side by side they might read as a name and its secret.
+            body=privacy.current().text(sentence(row)),
+            attributes=to_attributes(row, exact_time=nanoseconds is not None),
         )
         return True
 
@@ -309,7 +308,7 @@ def _metric_attributes(fields: Mapping[str, object]) -> dict[str, str]:
 def _add_to_span(span: trace.Span, row: dict[str, JSON], nanoseconds: int | None, logged: bool) -> None:
     span.add_event(
         semconv.SECURITY_EVENT,
-        codec.to_attributes(row, exact_time=nanoseconds is not None, logged=logged),
+        to_attributes(row, exact_time=nanoseconds is not None, logged=logged),
         timestamp=nanoseconds,
     )
 

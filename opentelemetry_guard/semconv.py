@@ -4,35 +4,73 @@ Stable OpenTelemetry semantic conventions come first; what they have no name
 for lives under ``guard.``.
 """
 
+from __future__ import annotations
+
+from dataclasses import dataclass
+
 SCOPE_NAME = "opentelemetry_guard"
 """Instrumentation scope of everything that this package emits."""
 
 SECURITY_EVENT = "guard.security_event"
 """Event name of log records and span events that carry a SecurityEvent."""
 
-# Attributes of a security event (flat: on the span event, and three of them on the log record).
+
+@dataclass(frozen=True, slots=True)
+class EventAttribute:
+    """One value of an event as OpenTelemetry names it: the attribute's name, where it is in a row, what it means."""
+
+    name: str
+    place: str
+    """A field of the row, or ``metadata.<key>``."""
+    meaning: str
+
+
 CLIENT_ADDRESS = "client.address"
 HTTP_REQUEST_METHOD = "http.request.method"
 HTTP_RESPONSE_STATUS_CODE = "http.response.status_code"
+HTTP_ROUTE = "http.route"
 URL_PATH = "url.path"
 USER_AGENT_ORIGINAL = "user_agent.original"
-GEO_COUNTRY_ISO_CODE = "geo.country.iso_code"
-SECURITY_RULE_NAME = "security_rule.name"
+LOG_RECORD_UID = "log.record.uid"
+ERROR_TYPE = "error.type"
 GUARD_EVENT_TYPE = "guard.event_type"
 GUARD_ACTION_TAKEN = "guard.action_taken"
-GUARD_IDEMPOTENCY_KEY = "guard.idempotency_key"
-GUARD_REASON = "guard.reason"
-GUARD_RESPONSE_TIME = "guard.response_time"
-GUARD_DECORATOR_TYPE = "guard.decorator_type"
-GUARD_RULE_TYPE = "guard.rule_type"
-GUARD_HANDLER_NAME = "guard.handler_name"
+
+EVENT_ATTRIBUTES: tuple[EventAttribute, ...] = (
+    EventAttribute("guard.handler_name", "handler_name", "the function that handles the request"),
+    EventAttribute("guard.decorator_type", "decorator_type", "the kind of guard's decorator that was violated"),
+    EventAttribute("guard.response_time", "response_time", "seconds until the answer began"),
+    EventAttribute(ERROR_TYPE, "metadata.error_type", "the class of what failed"),
+    EventAttribute("security_rule.category", "metadata.category", "the kind of threat"),
+    EventAttribute("geo.country.iso_code", "country", "the client's country, ISO 3166"),
+    EventAttribute("enduser.id", "metadata.user", "whom the application has recognised"),
+    EventAttribute("guard.pattern_matched", "pattern_matched", "what of the rule has matched: a pattern, a network"),
+    EventAttribute("security_rule.name", "rule_type", "the rule that has matched"),
+    EventAttribute(USER_AGENT_ORIGINAL, "user_agent", "the `User-Agent` header"),
+    EventAttribute(HTTP_RESPONSE_STATUS_CODE, "status_code", "the answer's status"),
+    EventAttribute(HTTP_REQUEST_METHOD, "method", "the request's method"),
+    EventAttribute(HTTP_ROUTE, "endpoint", "the endpoint, where it is the template of a route (`/items/{number}`)"),
+    EventAttribute(URL_PATH, "endpoint", "the endpoint, where it is a path"),
+    EventAttribute("guard.reason", "reason", "why, in words"),
+    EventAttribute(CLIENT_ADDRESS, "ip_address", "the client's address, hashed where there is a key"),
+    EventAttribute(GUARD_ACTION_TAKEN, "action_taken", "what was done: `blocked`, `logged`, ..."),
+    EventAttribute(LOG_RECORD_UID, "idempotency_key", "the event's UUID: the same event has the same one everywhere"),
+    EventAttribute(GUARD_EVENT_TYPE, "event_type", "what happened: `access_denied`, `penetration_attempt`, ..."),
+)
+"""The attributes of a security event, in the order of importance, least first: a count limit drops the oldest."""
+
 GUARD_METADATA = "guard.metadata"
+"""``guard.metadata.<key>`` is a value of the metadata; by itself it is a map of what is beyond the first ones."""
 GUARD_EXTRA = "guard.extra"
+"""``guard.extra.<name>`` is a field that the contract doesn't know; by itself as above."""
 GUARD_TIMESTAMP = "guard.timestamp"
+"""The event's time, ISO 8601, where OTLP has no number for it (before 1970)."""
 GUARD_LOGGED = "guard.logged"
+"""On a span event: a log record carries the same event."""
+GUARD_TRUNCATED = "guard.truncated"
+"""Which attributes a length limit has cut, by name, with the characters that they had."""
 
 # Attributes of a security metric's measurement.
-HTTP_ROUTE = "http.route"
 GUARD_TAG_PREFIX = "guard.tag."
 
 # Instruments for security metrics, one for each type of the contract.
@@ -57,7 +95,6 @@ OLD_HTTP_SERVER_RESPONSE_SIZE = "http.server.response.size"
 OLD_HTTP_METHOD = "http.method"
 OLD_HTTP_STATUS_CODE = "http.status_code"
 OLD_HTTP_TARGET = "http.target"
-ERROR_TYPE = "error.type"
 METRIC_OVERFLOW = "otel.metric.overflow"
 
 # guard-core's own OpenTelemetry output (its `enable_otel` setting).

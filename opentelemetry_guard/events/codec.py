@@ -1,8 +1,4 @@
-"""A security event in its forms: the row on the wire, a log record's body, a span event's attributes.
-
-Both directions of each form stand side by side, because an event has to come
-out of OpenTelemetry as it went in.
-"""
+"""A security event as a row: what the backend reads, made of anything that has an event's fields."""
 
 from __future__ import annotations
 
@@ -11,18 +7,14 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta, timezone
 from uuid import UUID, uuid5
 
-import orjson
 from pydantic import BaseModel, TypeAdapter
 
-from .. import semconv
 from ..models import SecurityEvent, new_idempotency_key
 from .header_text import repaired
 from .jsonsafe import JSON, describe, json_safe, key_text, safe_text
 
 Row = dict[str, JSON]
 """One event or metric as the backend reads it."""
-
-Attributes = Mapping[str, object]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _MICROSECOND = timedelta(microseconds=1)
@@ -85,7 +77,7 @@ def _text(value: object) -> str:
     return converted if isinstance(converted, str) else describe(value)
 
 
-def _uuid_key(key: object, invalid: Row) -> str:
+def uuid_key(key: object, invalid: Row) -> str:
     """Return an idempotency key as the UUID that the contract wants, a new one where there is none.
 
     Text that is no UUID becomes the same UUID wherever it comes up, so that it
@@ -122,6 +114,11 @@ _COERCE: Mapping[str, Callable[[object], JSON]] = {
     for name in FIELDS
     if name not in ("idempotency_key", "timestamp", "metadata")
 }
+
+
+def coerced(field: str, value: object) -> JSON:
+    """Return a value as one of the field's type: of any but the key, the time and the metadata; None where it can't."""
+    return _COERCE[field](value)
 
 
 def fields_of(value: object, names: Iterable[str] = FIELDS) -> dict[str, object]:
@@ -184,7 +181,7 @@ def to_row(event: object) -> tuple[Row, int | None]:
         raise NotAnEvent(f"a security event needs an event_type, got {type(event).__name__} without one")
     if type(agent := row.get("user_agent")) is str:
         row["user_agent"] = repaired(agent)
-    row["idempotency_key"] = _uuid_key(key, invalid)
+    row["idempotency_key"] = uuid_key(key, invalid)
     timestamp = timestamp or datetime.now(timezone.utc)
     row["timestamp"] = format_timestamp(timestamp)
     safe = {} if metadata is None else json_safe(metadata)
@@ -211,105 +208,3 @@ def complete(row: Mapping[str, JSON], trace_id: int = 0, span_id: int = 0) -> Ro
         metadata.setdefault("trace_id", f"{trace_id:032x}")
         metadata.setdefault("span_id", f"{span_id:016x}")
     return {**DEFAULTS, **row, "metadata": metadata}
-
-
-# The order is the order of importance, least first: an attribute count limit drops the oldest.
-_ATTRIBUTE_OF: Mapping[str, str] = {
-    "handler_name": semconv.GUARD_HANDLER_NAME,
-    "decorator_type": semconv.GUARD_DECORATOR_TYPE,
-    "rule_type": semconv.GUARD_RULE_TYPE,
-    "response_time": semconv.GUARD_RESPONSE_TIME,
-    "country": semconv.GEO_COUNTRY_ISO_CODE,
-    "pattern_matched": semconv.SECURITY_RULE_NAME,
-    "user_agent": semconv.USER_AGENT_ORIGINAL,
-    "status_code": semconv.HTTP_RESPONSE_STATUS_CODE,
-    "method": semconv.HTTP_REQUEST_METHOD,
-    "endpoint": semconv.URL_PATH,
-    "reason": semconv.GUARD_REASON,
-    "ip_address": semconv.CLIENT_ADDRESS,
-    "action_taken": semconv.GUARD_ACTION_TAKEN,
-    "idempotency_key": semconv.GUARD_IDEMPOTENCY_KEY,
-    "event_type": semconv.GUARD_EVENT_TYPE,
-}
-_FIELD_OF: Mapping[str, str] = {attribute: field for field, attribute in _ATTRIBUTE_OF.items()}
-
-
-def to_attributes(row: Row, *, exact_time: bool = True, logged: bool = False) -> dict[str, str | int | float | bool]:
-    """Return a row as a span event's flat attributes.
-
-    Args:
-        row: what `to_row` made.
-        exact_time: whether the span event's own timestamp says the event's time; where not, an attribute does.
-        logged: whether a log record carries the same event, so that the span exporter can leave it to the log exporter.
-    """
-    attributes: dict[str, str | int | float | bool] = {}
-    extra = {name: value for name, value in row.items() if name not in _KNOWN}
-    if extra:
-        attributes[semconv.GUARD_EXTRA] = orjson.dumps(extra).decode()
-    if metadata := row.get("metadata"):
-        attributes[semconv.GUARD_METADATA] = orjson.dumps(metadata).decode()
-    for field, attribute in _ATTRIBUTE_OF.items():
-        value = row.get(field)
-        if isinstance(value, (str, int, float)):
-            attributes[attribute] = value
-    if not exact_time:
-        attributes[semconv.GUARD_TIMESTAMP] = str(row["timestamp"])
-    if logged:
-        attributes[semconv.GUARD_LOGGED] = True
-    return attributes
-
-
-def from_attributes(attributes: Attributes, nanoseconds: int) -> Row:
-    """Return the row that `to_attributes` was given, from a span event's attributes and time in nanoseconds.
-
-    A JSON attribute that a length limit has cut is kept as text in the
-    metadata, which also names the fields that may have been cut; an attribute
-    that a count limit has dropped leaves its field out. A key that was cut is
-    replaced, because many events may share what is left of it, and events with
-    the same key are delivered once.
-    """
-    limit = getattr(attributes, "max_value_len", None)
-    row: Row = {}
-    metadata: Row = {}
-    invalid: Row = {}
-    cut: list[JSON] = []
-    key: object = None
-    timestamp: datetime | None = None
-    for attribute, value in attributes.items():
-        if attribute == semconv.GUARD_IDEMPOTENCY_KEY:
-            key = value
-        elif field := _FIELD_OF.get(attribute):
-            if isinstance(limit, int) and isinstance(value, str) and len(value) >= limit:
-                cut.append(field)
-            converted = None if value is None else _COERCE[field](value)
-            if converted is not None:
-                row[field] = converted
-        elif attribute == semconv.GUARD_METADATA:
-            loaded = _object(value)
-            metadata.update({"truncated_metadata": describe(value)} if loaded is None else loaded)
-        elif attribute == semconv.GUARD_EXTRA:
-            loaded = _object(value)
-            if loaded is None:
-                metadata["truncated_fields"] = describe(value)
-            else:
-                row.update(loaded)
-        elif attribute == semconv.GUARD_TIMESTAMP:
-            timestamp = parse_timestamp(value)
-    row["timestamp"] = format_nanoseconds(nanoseconds) if timestamp is None else format_timestamp(timestamp)
-    row.setdefault("event_type", "unknown")
-    row["idempotency_key"] = _uuid_key(key, invalid)
-    if invalid and isinstance(limit, int) and len(str(key)) >= limit:
-        row["idempotency_key"] = new_idempotency_key()
-    if cut:
-        metadata["possibly_truncated"] = cut
-    row["metadata"] = metadata
-    return row
-
-
-def _object(value: object) -> Row | None:
-    """Return the JSON object in an attribute, None where there is none (a limit has cut it)."""
-    try:
-        loaded = orjson.loads(describe(value))
-    except orjson.JSONDecodeError:
-        return None
-    return loaded if isinstance(loaded, dict) else None

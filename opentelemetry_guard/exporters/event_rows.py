@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
 from opentelemetry.sdk._logs import ReadableLogRecord
-from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace import Event, ReadableSpan
 
 from .. import privacy, semconv
 from ..events import codec
+from ..events.attributes import from_attributes
+from ..events.jsonsafe import safe_text
 from ..events.tally import INVALID, TALLY
 from ..settings.once import log_once
 
@@ -24,13 +26,8 @@ def rows_of_records(records: Sequence[ReadableLogRecord]) -> list[codec.Row]:
         log = record.log_record
         if log.event_name != semconv.SECURITY_EVENT:
             continue
-        scope = record.instrumentation_scope
         try:
-            if scope is not None and scope.name == semconv.SCOPE_NAME and _is_row(log.body):
-                row: codec.Row | None = log.body  # type: ignore[assignment]  # the body is a row: Emitter cleaned it
-            else:
-                foreign = _row_of_foreign(log.body, log.attributes, log.timestamp or log.observed_timestamp)
-                row = privacy.current().event(foreign)
+            row = _row_of_record(record)
             if row is not None:
                 rows.append(codec.complete(row, log.trace_id or 0, log.span_id or 0))
         except Exception as error:  # noqa: BLE001  a stranger's record must cost nothing but itself
@@ -72,37 +69,48 @@ def _readers(
         if not include_logged and not attributes:
             continue  # a count limit of 0 took everything, the mark too; the log record has the whole event
         if include_logged or not attributes.get(semconv.GUARD_LOGGED):
-            yield partial(_row_of_span_event, attributes, event.timestamp)
+            yield partial(_row_of_span_event, event)
     if include_guard_core and _is_guard_core(span):
         yield partial(_row_of_guard_core, span)
 
 
-def _row_of_span_event(attributes: Mapping[str, object], nanoseconds: int) -> codec.Row | None:
-    """Read an event of ours, which the processors have seen, or one that somebody else gave our name to.
+def _row_of_record(record: ReadableLogRecord) -> codec.Row | None:
+    log = record.log_record
+    attributes: Mapping[str, object] = log.attributes or {}
+    nanoseconds = log.timestamp or log.observed_timestamp
+    if isinstance(log.body, Mapping):
+        row = _row_of_body(log.body, attributes, nanoseconds)
+    else:
+        row = from_attributes(attributes, nanoseconds, record.dropped_attributes)
+        if record.dropped_attributes and isinstance(log.body, str):
+            row.setdefault("reason", safe_text(log.body))
+    scope = record.instrumentation_scope
+    return _cleaned(row, is_ours=scope is not None and scope.name == semconv.SCOPE_NAME)
 
-    Nothing tells for sure who made it, and cleaning it twice changes nothing; a key is what only `Emitter` gives.
+
+def _row_of_span_event(event: Event) -> codec.Row | None:
+    attributes: Mapping[str, object] = event.attributes or {}
+    row = from_attributes(attributes, event.timestamp, event.dropped_attributes)
+    # Nothing tells for sure who made it: a key is what `Emitter` gives.
+    return _cleaned(row, is_ours=semconv.LOG_RECORD_UID in attributes)
+
+
+def _cleaned(row: codec.Row, *, is_ours: bool) -> codec.Row | None:
+    """Clean an event of ours, which the user's processors have seen, or one that somebody else gave our name to.
+
+    Cleaning what is clean changes nothing, and who is between may have added something.
     """
-    row = codec.from_attributes(attributes, nanoseconds)
     clean = privacy.current()
-    return clean.cleaned(row) if semconv.GUARD_IDEMPOTENCY_KEY in attributes else clean.event(row)
+    return clean.cleaned(row) if is_ours else clean.event(row)
 
 
-def _is_row(body: object) -> bool:
-    """Whether a log record's body still is what `Emitter` made it; a processor may have rewritten it."""
-    return isinstance(body, Mapping) and all(
-        isinstance(body.get(field), str) for field in ("event_type", "idempotency_key", "timestamp")
-    )
-
-
-def _row_of_foreign(body: object, attributes: Mapping[str, object] | None, nanoseconds: int) -> codec.Row:
-    """Read a record that somebody else named ``guard.security_event``: a mapping of fields, or flat attributes."""
-    if isinstance(body, Mapping):
-        known = {
-            "timestamp": codec.format_nanoseconds(nanoseconds),
-            "event_type": (attributes or {}).get(semconv.GUARD_EVENT_TYPE),
-        }
-        return codec.to_row({**known, **{key: value for key, value in body.items() if value is not None}})[0]
-    return codec.from_attributes(attributes or {}, nanoseconds)
+def _row_of_body(body: Mapping[str, object], attributes: Mapping[str, object], nanoseconds: int) -> codec.Row:
+    """Read a record whose body is a map of an event's fields, as older releases wrote it."""
+    known = {
+        "timestamp": codec.format_nanoseconds(nanoseconds),
+        "event_type": attributes.get(semconv.GUARD_EVENT_TYPE),
+    }
+    return codec.to_row({**known, **{key: value for key, value in body.items() if value is not None}})[0]
 
 
 def _is_guard_core(span: ReadableSpan) -> bool:

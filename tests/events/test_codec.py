@@ -1,4 +1,4 @@
-"""An event keeps its fields through each of its forms: row, log body, span attributes, and back."""
+"""An event keeps its fields as a row, whatever it is made of."""
 
 from __future__ import annotations
 
@@ -12,10 +12,8 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from opentelemetry.attributes import BoundedAttributes
 from support.strategies import RaisesWhenRead, TextColour, bad_values, events, python_values
 
-from opentelemetry_guard import semconv
 from opentelemetry_guard.events import codec
 from opentelemetry_guard.models import SecurityEvent
 
@@ -37,63 +35,6 @@ def test_an_event_is_the_same_as_a_row(event: SecurityEvent) -> None:
     same(codec.complete(row), event)
 
 
-@given(events)
-def test_an_event_is_the_same_after_it_was_span_attributes(event: SecurityEvent) -> None:
-    row, nanoseconds = codec.to_row(event)
-    attributes = codec.to_attributes(row, exact_time=nanoseconds is not None)
-    cleaned = BoundedAttributes(128, attributes)
-    same(codec.complete(codec.from_attributes(cleaned, nanoseconds or 0)), event)
-
-
-@given(events, st.integers(0, 60))
-def test_a_length_limit_never_costs_the_event_nor_makes_it_invalid(event: SecurityEvent, limit: int) -> None:
-    row, nanoseconds = codec.to_row(event)
-    attributes = codec.to_attributes(row, exact_time=nanoseconds is not None)
-    cut = BoundedAttributes(128, attributes, max_value_len=limit)
-    read = codec.complete(codec.from_attributes(cut, nanoseconds or 0))
-    SecurityEvent.model_validate_json(orjson.dumps(read), strict=True)
-    assert read["event_type"] == event.event_type[:limit]
-
-
-@given(events, st.integers(0, 20))
-def test_a_count_limit_never_costs_the_event(event: SecurityEvent, limit: int) -> None:
-    row, nanoseconds = codec.to_row(event)
-    kept = BoundedAttributes(limit, codec.to_attributes(row, exact_time=nanoseconds is not None))
-    read = codec.complete(codec.from_attributes(kept, nanoseconds or 0))
-    SecurityEvent.model_validate_json(orjson.dumps(read), strict=True)
-    if limit >= 3:
-        assert (read["event_type"], read["idempotency_key"]) == (event.event_type, event.idempotency_key)
-
-
-def test_events_whose_keys_were_cut_to_the_same_text_stay_different_events() -> None:
-    row, _ = codec.to_row({"event_type": "a", "idempotency_key": "order-4711-first"})
-    cut = BoundedAttributes(128, codec.to_attributes(row), max_value_len=10)
-    first, second = codec.from_attributes(cut, 0), codec.from_attributes(cut, 0)
-    assert first["idempotency_key"] != second["idempotency_key"]
-
-
-def test_a_key_that_a_limit_left_whole_is_kept() -> None:
-    row, _ = codec.to_row({"event_type": "a", "idempotency_key": KEY})
-    for limit in (36, 37, None):
-        whole = BoundedAttributes(128, codec.to_attributes(row), max_value_len=limit)
-        assert codec.from_attributes(whole, 0)["idempotency_key"] == KEY
-
-
-def test_metadata_and_unknown_fields_that_were_cut_are_kept_as_text() -> None:
-    row, _ = codec.to_row({"event_type": "a", "metadata": {"k": "v" * 50}, "tenant": "t" * 50})
-    cut = BoundedAttributes(128, codec.to_attributes(row), max_value_len=20)
-    assert codec.from_attributes(cut, 0)["metadata"] == {
-        "truncated_metadata": '{"k":"' + "v" * 14,
-        "truncated_fields": '{"tenant":"' + "t" * 9,
-    }
-
-
-def test_a_field_named_like_our_note_about_truncation_is_a_field() -> None:
-    row, _ = codec.to_row({"event_type": "a", "truncated_fields": 1})
-    read = codec.from_attributes(codec.to_attributes(row), 0)
-    assert (read["truncated_fields"], read["metadata"]) == (1, {})
-
-
 @pytest.mark.parametrize(
     "moment",
     [
@@ -107,8 +48,7 @@ def test_a_field_named_like_our_note_about_truncation_is_a_field() -> None:
 def test_every_time_keeps_its_microsecond(moment: datetime) -> None:
     row, nanoseconds = codec.to_row({"event_type": "a", "timestamp": moment})
     assert codec.parse_timestamp(row["timestamp"]) == moment
-    attributes = codec.to_attributes(row, exact_time=nanoseconds is not None)
-    assert codec.from_attributes(attributes, nanoseconds or 0)["timestamp"] == row["timestamp"]
+    assert nanoseconds is None or codec.format_nanoseconds(nanoseconds) == row["timestamp"]
 
 
 def test_a_time_that_otlp_has_no_number_for_is_carried_beside_it() -> None:
@@ -168,23 +108,11 @@ def test_a_value_of_the_wrong_type_is_converted_or_kept_as_text() -> None:
 @given(st.dictionaries(st.sampled_from(codec.FIELDS) | st.text(max_size=8), python_values, max_size=6))
 def test_whatever_the_fields_hold_the_row_is_valid_or_the_event_is_refused(fields: dict[str, Any]) -> None:
     try:
-        row, nanoseconds = codec.to_row({"event_type": "a", **fields})
+        row, _ = codec.to_row({"event_type": "a", **fields})
     except codec.NotAnEvent:
         assert fields["event_type"] is None
         return
     SecurityEvent.model_validate_json(orjson.dumps(codec.complete(row)), strict=True)
-    attributes = codec.to_attributes(row, exact_time=nanoseconds is not None)
-    assert all(type(value) in (str, int, float, bool) for value in attributes.values())
-    read = codec.from_attributes(attributes, nanoseconds or 0)
-    assert orjson.dumps(codec.complete(read), option=orjson.OPT_SORT_KEYS) == orjson.dumps(
-        codec.complete(row), option=orjson.OPT_SORT_KEYS
-    )
-
-
-@given(st.dictionaries(st.sampled_from(sorted(codec._FIELD_OF)), python_values, max_size=6))
-def test_attributes_of_a_stranger_make_a_valid_row(attributes: dict[str, Any]) -> None:
-    row = codec.complete(codec.from_attributes(attributes, 0))
-    SecurityEvent.model_validate_json(orjson.dumps(row), strict=True)
 
 
 @pytest.mark.parametrize("name", bad_values)
@@ -227,7 +155,6 @@ def test_names_of_fields_may_be_members_of_an_enumeration() -> None:
 
     row, _ = codec.to_row({Name.TYPE: "a", Name.OTHER: 1})
     assert (row["event_type"], row["other"]) == ("a", 1)
-    assert orjson.loads(codec.to_attributes(row)[semconv.GUARD_EXTRA]) == {"other": 1}  # type: ignore[arg-type]
 
 
 def test_a_row_shares_nothing_with_the_event_that_the_caller_may_change_later() -> None:
@@ -260,9 +187,3 @@ def test_a_key_that_is_no_uuid_becomes_the_same_uuid_everywhere_and_is_kept_as_t
     assert str(UUID(str(first["idempotency_key"]))) == first["idempotency_key"] == again["idempotency_key"]
     assert other["idempotency_key"] != first["idempotency_key"]
     assert first["metadata"] == {"invalid_fields": {"idempotency_key": "order-42"}}
-
-
-def test_a_field_that_a_length_limit_may_have_cut_is_named() -> None:
-    row, _ = codec.to_row({"event_type": "authentication_failed", "idempotency_key": KEY, "reason": "short"})
-    cut = BoundedAttributes(128, codec.to_attributes(row), max_value_len=36 // 2)
-    assert codec.from_attributes(cut, 0)["metadata"] == {"possibly_truncated": ["event_type"]}

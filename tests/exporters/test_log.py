@@ -82,7 +82,7 @@ def test_a_record_of_somebody_else_with_our_name_is_read(road: Pipeline, server:
     logger.emit(
         timestamp=2_000_000_000,
         event_name="guard.security_event",
-        attributes={"guard.event_type": "b", "guard.idempotency_key": with_attributes, "client.address": "::1"},
+        attributes={"guard.event_type": "b", "log.record.uid": with_attributes, "client.address": "::1"},
     )
     told = received(server, with_body)
     assert (told["event_type"], told["status_code"], told["more"]) == ("a", 403, {"k": None})

@@ -15,7 +15,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -32,6 +32,7 @@ from opentelemetry_guard import GuardLogExporter, GuardMetricExporter, GuardSpan
 from opentelemetry_guard.events.tally import TALLY
 from opentelemetry_guard.instrumentation import GuardInstrumentor
 from opentelemetry_guard.queue.base import Ledger
+from opentelemetry_guard.semconv import LOG_RECORD_UID
 
 
 @dataclass(frozen=True)
@@ -66,8 +67,8 @@ class JournalingLogExporter(GuardLogExporter):
         result = super().export(batch)
         seconds = time.monotonic() - began
         if result is LogRecordExportResult.SUCCESS:
-            bodies = [record.log_record.body for record in batch]
-            keys = [str(body["idempotency_key"]) for body in bodies if isinstance(body, Mapping)]
+            told = [record.log_record.attributes or {} for record in batch]
+            keys = [str(attributes[LOG_RECORD_UID]) for attributes in told if LOG_RECORD_UID in attributes]
             os.write(self._file, json.dumps({"keys": keys, "seconds": seconds}).encode() + b"\n")
         return result
 

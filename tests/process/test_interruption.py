@@ -19,6 +19,7 @@ from opentelemetry.trace import get_current_span
 from support.application import ROOT
 from support.guard_server import guard_server
 from support.pipeline import pipeline
+from support.rows import row_of
 
 from opentelemetry_guard import Emitter
 from opentelemetry_guard.events.tally import REENTRANT, TALLY
@@ -111,7 +112,7 @@ def test_inner_emissions_follow_the_outer_one_in_order_with_their_own_time_and_t
         inner.act = act  # type: ignore[assignment]
         pipe.emitter.emit_event(event_type="ip_blocked", reason="outer")
         records = [data.log_record for data in kept.get_finished_logs()]
-    assert [record.body["reason"] for record in records] == ["outer", "inner0", "inner1", "inner2"]  # type: ignore
+    assert [row_of(record)["reason"] for record in records] == ["outer", "inner0", "inner1", "inner2"]
     assert [record.span_id for record in records[1:]] == spans
     assert not get_current_span().get_span_context().is_valid
 

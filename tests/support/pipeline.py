@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry.sdk._logs import LoggerProvider, LogRecordLimits
 from opentelemetry.sdk._logs.export import LogRecordExporter, SimpleLogRecordProcessor
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import MetricReader
@@ -41,9 +41,10 @@ def pipeline(
     readers: Sequence[MetricReader] = (),
     sampler: Sampler | None = None,
     span_limits: SpanLimits | None = None,
+    log_limits: LogRecordLimits | None = None,
 ) -> Iterator[Pipeline]:
     """Build the three providers over the given exporters, and shut them down with the block."""
-    loggers = LoggerProvider(shutdown_on_exit=False)
+    loggers = LoggerProvider(shutdown_on_exit=False, log_record_limits=log_limits)
     tracers = TracerProvider(sampler=sampler, span_limits=span_limits, shutdown_on_exit=False)
     meters = MeterProvider(readers, shutdown_on_exit=False)
     for exporter in logs:

@@ -10,6 +10,7 @@ from typing import Any
 from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace.sampling import Sampler
+from support.rows import row_of
 
 from .pipeline import Pipeline, pipeline
 
@@ -24,7 +25,7 @@ class Recording:
 
     def events(self) -> list[dict[str, Any]]:
         """Return the rows of the events, oldest first."""
-        return [dict(record.log_record.body) for record in self._logs.get_finished_logs()]  # type: ignore[arg-type]
+        return [row_of(record.log_record) for record in self._logs.get_finished_logs()]
 
     def types(self) -> list[str]:
         """Return the types of the events, oldest first."""

@@ -21,6 +21,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader, NumberDataPoi
 from opentelemetry.sdk.trace import TracerProvider
 from starlette.websockets import WebSocketDisconnect
 from support.pipeline import pipeline
+from support.rows import row_of
 
 from opentelemetry_guard import SecurityEvent, emit, privacy
 from opentelemetry_guard.events import capture, incident
@@ -43,13 +44,13 @@ class Recorded:
 
     def events(self) -> list[dict[str, Any]]:
         """Return the events about clients."""
-        bodies: list[Any] = [record.log_record.body for record in self._logs.get_finished_logs()]
-        return [dict(body) for body in bodies if body["ip_address"] not in ("", "system")]
+        rows = [row_of(record.log_record) for record in self._logs.get_finished_logs()]
+        return [row for row in rows if row["ip_address"] not in ("", "system")]
 
     def traces(self) -> list[int | None]:
         """Return the trace ids of the events about clients."""
-        records: list[Any] = [record.log_record for record in self._logs.get_finished_logs()]
-        return [record.trace_id for record in records if record.body["ip_address"] not in ("", "system")]
+        records = [record.log_record for record in self._logs.get_finished_logs()]
+        return [record.trace_id for record in records if row_of(record)["ip_address"] not in ("", "system")]
 
     def values(self, name: str) -> list[float]:
         """Return the sums of a security metric's points, by what is collected now."""
@@ -66,8 +67,8 @@ class Recorded:
 
     def folded(self, event_type: str) -> list[int]:
         """Return how many others each event of a type counts."""
-        bodies: list[Any] = [record.log_record.body for record in self._logs.get_finished_logs()]
-        return [body["metadata"].get("folded", 0) for body in bodies if body["event_type"] == event_type]
+        rows = [row_of(record.log_record) for record in self._logs.get_finished_logs()]
+        return [row["metadata"].get("folded", 0) for row in rows if row["event_type"] == event_type]
 
     def metrics(self) -> dict[str, list[dict[str, object]]]:
         """Return the attributes of each security metric's points, by name."""
@@ -392,7 +393,7 @@ def test_everything_goes_through_the_given_emitter() -> None:
             assert client(application()).get(ATTACK).status_code == 400
         finally:
             fastapi_guard.uninstall()
-    types_told = {record.log_record.body["event_type"] for record in logs.get_finished_logs()}  # type: ignore[index]
+    types_told = {row_of(record.log_record)["event_type"] for record in logs.get_finished_logs()}  # type: ignore[index]
     assert "penetration_attempt" in types_told
 
 

@@ -10,6 +10,7 @@ import pytest
 from opentelemetry import trace
 from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter
 from support.pipeline import Pipeline, pipeline
+from support.rows import row_of
 
 from opentelemetry_guard import emit
 from opentelemetry_guard.instrumentation.fastapi_guard.handler import GuardAgentHandler
@@ -25,7 +26,7 @@ class Recorded:
         self._exporter = exporter
 
     def events(self) -> list[dict[str, Any]]:
-        return [dict(record.log_record.body) for record in self._exporter.get_finished_logs()]  # type: ignore[arg-type]
+        return [row_of(record.log_record) for record in self._exporter.get_finished_logs()]
 
     def trace_ids(self) -> list[int | None]:
         return [record.log_record.trace_id for record in self._exporter.get_finished_logs()]
