@@ -1,4 +1,4 @@
-"""The delivery: everything between an exporter and the backend, one per process and destination.
+"""The delivery to a Guard backend: everything between an exporter and the backend, one per process and destination.
 
 Exporters hand over rows; the delivery writes them ahead to its queue and
 returns. Its sender delivers them from there.
@@ -6,10 +6,8 @@ returns. Its sender delivers them from there.
 
 from __future__ import annotations
 
-import os
 import threading
 import time
-import weakref
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -20,46 +18,43 @@ from ..events.tally import SWITCHED_OFF, TALLY
 from ..queue.base import KINDS, Batch, DeliveryQueue, Kind
 from ..queue.memory import MemoryQueue
 from ..settings.delivery import GuardConfig
-from .backoff import RetryPolicy
 from .body_limit import BodyLimit
-from .breaker import BreakerPolicy, BreakerState
+from .breaker import BreakerState
 from .calls import Call, tell
+from .carrier import Carrier
 from .control import REPORTS
-from .dispatch import Equipment
 from .encoder import Encoder
-from .metrics import DeliveryMetrics
 from .outcome import Outcome, Verdict
-from .overload import Overload
 from .reporter import StatusReporter
-from .route import ROUTES, Route, RouteName
-from .sender import Sender
-from .stats import DeliveryStats, sum_stats
-from .stores import Stores, file_beside, options_of
+from .route import RouteName
+from .stats import DeliveryStats
+from .stores import options_of
 from .transport import HTTPTransport, Transport
+from .wire import GUARD
 
 if TYPE_CHECKING:
     from ..models import AgentStatus
     from .status import Trends
 
-CLOSING_SHARE = 1 / 6
-"""Share of the shutdown timeout that is kept for closing the stores, which may not answer: 0.8 of 5 seconds."""
 PROBE_SECONDS = 5.0
 """Seconds that the question may take who it is that refuses rows before anything was accepted."""
 REMEMBERED_KEYS = 8192
 """Idempotency keys that are remembered, so that an event that arrives through two signals is delivered once."""
 
 
-class Delivery:
+class Delivery(Carrier[GuardConfig]):
     """Delivers rows to one destination.
 
     `_lock` guards `_recent` and `_states` and is held for dictionary
-    operations only. Stores and sender have locks of their own. `config`,
-    `_encoder` and the other parts that depend on settings are each replaced
-    as a whole (`reconfigure`): a
-    `submit` that meets some of before and some of after leaves a batch that
-    is sent all the same, since every queue there was stays among the
-    sender's and a batch that names no project is encoded again.
+    operations only. The parts that depend on settings are each replaced as a
+    whole (`reconfigure`): a `submit` that meets some of before and some of
+    after leaves a batch that is sent all the same, since every queue there was
+    stays among the sender's and a batch that names no project is encoded again.
     """
+
+    wire = GUARD
+    _sending: Transport
+    _encoder: Encoder
 
     def __init__(self, config: GuardConfig, queue: DeliveryQueue | None = None) -> None:
         """Make a delivery; nothing is opened and no thread is started yet.
@@ -71,43 +66,37 @@ class Delivery:
         Raises:
             ValueError: `config.queue_url` names no store that there is.
         """
-        self.config = config
-        self._stores = Stores(config, queue)
         self._made_at = time.monotonic()
         self._flushed_at: float | None = None
         self._rejection = (float("-inf"), "")  # when the backend last didn't keep what it took (monotonic), and why
-        observed = weakref.WeakMethod(self._observed_stats)
-        self._metrics = DeliveryMetrics(
-            config.endpoint, config.destination, lambda: read() if (read := observed()) else None
-        )
         self._custom_transport: Transport | None = None
-        self._transport: Transport = HTTPTransport(config)
-        self._encoder = _encoder(config, self.queue)
-        self._lease_seconds = options_of(config).lease_seconds
-        self._routes = self._new_routes()
         self._is_known = False
-        self._sender = Sender("OtelGuardSender", self._equipment())
         self._reporter: StatusReporter | None = None
         self._successor: Delivery | None = None
         self._reset()
-        _deliveries.add(self)
+        super().__init__(config, queue)
 
     def _reset(self) -> None:
         self._lock = threading.Lock()
         self._recent: OrderedDict[str, None] = OrderedDict()
         self._states: dict[str, tuple[BreakerState, bool]] = {}
         self._trends: Trends | None = None
-        self.closed = False
+
+    def _new_sending(self) -> Transport:
+        return HTTPTransport(self.config)
+
+    def _new_encoder(self, limit: BodyLimit) -> Encoder:
+        return Encoder.of(self.config, limit)
 
     def start(self) -> None:
         """Start the sender, which sends at once what an earlier process has left in the queue, and the reports."""
-        self._sender.start()
+        super().start()
         if self._reporter is None and self.config.status_interval and self.can_call:
             self._reporter = StatusReporter(
                 lambda: self.config.status_interval,
                 self.status,
                 lambda: (self._custom_transport, self.config.destination),
-                lambda: self._transport,
+                lambda: self._sending,
                 lambda: self._routes["status"],
                 REPORTS,
             )
@@ -126,12 +115,12 @@ class Delivery:
         self._stores.reconfigure(self.config, config)
         if self._custom_transport is None:
             # Before the settings change: whoever reads the new destination finds what leads to it.
-            self._transport = HTTPTransport(config)
+            self._sending = HTTPTransport(config)
         self.config = config
         # The shortest there was: the queues of before have theirs.
         self._lease_seconds = min(self._lease_seconds, options_of(config).lease_seconds)
         self._metrics.follow(config.endpoint, config.destination)
-        self._encoder = _encoder(config, self.queue)
+        self._encoder = self._new_encoder(self._new_limit())
         self._start_over()
 
     def use_transport(self, transport: Transport | None) -> None:
@@ -140,7 +129,7 @@ class Delivery:
         A request that is under way ends where it was begun. A transport that
         is not ours needs no API key.
         """
-        self._transport = HTTPTransport(self.config) if transport is None else transport
+        self._sending = HTTPTransport(self.config) if transport is None else transport
         self._custom_transport = transport
         self._start_over()
 
@@ -181,44 +170,22 @@ class Delivery:
         self._stores.inherit(queues)
         self._sender.equip(self._equipment())
 
-    def _equipment(self) -> Equipment:
-        return Equipment(
-            self._stores.all,
-            self._transport,
-            self._encoder,
-            {kind: self._routes[kind] for kind in KINDS},
-            self._lease_seconds,
-            RetryPolicy(self.config.retry_attempts, self.config.backoff_factor),
-            self._ask_whether_known,
-            self._stores.return_some,
-            self.config.requests_in_flight,
-        )
-
     def _ask_whether_known(self) -> bool:
         """Return whether it is the Guard backend that answers: nobody else takes a status report."""
         if not self._is_known:
-            outcome = self._transport.send_status(self.status(), PROBE_SECONDS)
+            outcome = self._sending.send_status(self.status(), PROBE_SECONDS)
             self._is_known = outcome.verdict is Verdict.ACCEPTED
         return self._is_known
-
-    def _new_routes(self) -> dict[RouteName, Route]:
-        policy = breaker_policy(self.config)
-        overload = Overload(self.config.overload_period)
-        return {name: Route(name, policy, self._observe, overload) for name in ROUTES}
 
     @property
     def transport(self) -> Transport:
         """What makes the calls of this destination now."""
-        return self._transport
+        return self._sending
 
     @property
     def can_call(self) -> bool:
         """Whether there is an API key, or a transport that may not need one."""
         return bool(self.config.api_key) or self._custom_transport is not None
-
-    def route(self, name: RouteName) -> Route:
-        """Return one of the four routes, for who makes its requests."""
-        return self._routes[name]
 
     def submit(self, kind: Kind, rows: Sequence[Row]) -> None:
         """Write rows ahead to the queue, and return; they are accepted now, and delivered soon.
@@ -234,58 +201,15 @@ class Delivery:
             return
         if kind == "events":
             rows = self._unseen(rows)
-        self._stores.append(self._encoder.encode(kind, rows))
-        if self.closed:
-            # Nobody sends any more in this process: leave the rows to the next one at once.
-            self._stores.release()
-        elif rows:
-            self._sender.wake()
+        self.write_ahead(self._encoder.encode(kind, rows))
+        if rows and not self.closed:
             REPORTS.ensure()
 
-    def flush(self, timeout: float, hurry: bool = False) -> bool:
-        """Send what can be sent now, for at most `timeout` seconds; return whether nothing is left to send.
-
-        An open circuit breaker stays open; with `hurry`, which is for a
-        shutdown, one try is made all the same.
-        """
-        deadline = time.monotonic() + timeout
-        self._sender.flush(timeout, hurry)
-        if time.monotonic() >= deadline:
-            return False
-        return self.stats().drained
-
-    def close(self, timeout: float) -> None:
-        """Flush for at most `timeout` seconds, end the sender and give up the lease on what is left in the queue.
-
-        A later `submit` still writes ahead.
-        """
-        # What the stores may take to be closed, and to say that they can't, comes off the time for sending.
-        left = max(0.0, timeout - self.closing_seconds)
-        deadline = time.monotonic() + left
-        self._sender.flush(left, hurry=True, content=lambda: not self._stores.volatile_batches())
-        self.closed = True
-        self._sender.stop(deadline - time.monotonic())
-        self._stores.move_back(self.closing_seconds)
+    def _close_others(self, deadline: float) -> None:
         if self._reporter is not None:
             # Before the stores are closed, which it reads; in what is left of the time for sending.
             self._reporter.stop(deadline - time.monotonic())
             self._reporter = None
-        # Again: the last report has left a thread for the next one, which doesn't come.
-        self._transport.close()
-        self._stores.close()
-
-    @property
-    def closing_seconds(self) -> float:
-        """Seconds of a shutdown that are not for sending."""
-        return self.config.shutdown_timeout * CLOSING_SHARE
-
-    def stats(self) -> DeliveryStats:
-        """Return one reading of the ledger, the depth, the routes and this process's counts.
-
-        A store that can't be read now is left out, and `unreadable` says why.
-        """
-        readings, unreadable = self._stores.stats()
-        return sum_stats(readings, self._routes, TALLY.read(), unreadable)
 
     def status(self) -> AgentStatus:
         """Return how the delivery is doing, in the words of `AgentStatus`; `errors` says what a person can do."""
@@ -320,7 +244,7 @@ class Delivery:
 
     def _observe(self, route: RouteName, seconds: float, outcome: Outcome, batch: Batch | None) -> None:
         """Note one request: for the metrics, the reporter (where the route is in another state now) and observers."""
-        self._metrics.observe(route, seconds, outcome)
+        super()._observe(route, seconds, outcome, batch)
         if route in KINDS and outcome.verdict is Verdict.ACCEPTED:
             self._flushed_at = time.time()
             if outcome.rejected:
@@ -336,18 +260,12 @@ class Delivery:
         tell(Call(self.config.destination, route, outcome, seconds, batch))
 
     def _observed_stats(self) -> DeliveryStats | None:
-        return None if self.closed or self._successor is not None else self.stats()
-
-    @property
-    def queue(self) -> DeliveryQueue:
-        """The store, with its dead letters."""
-        return self._stores.queue
+        return None if self._successor is not None else super()._observed_stats()
 
     def after_fork_in_child(self) -> None:
         """Begin anew in a forked child: its own locks, thread and connections, and none of the parent's rows."""
         self._reset()
-        self._stores.after_fork_in_child()
-        self._sender.after_fork_in_child()
+        super().after_fork_in_child()
 
     def _unseen(self, rows: Sequence[Row]) -> list[Row]:
         unseen: list[Row] = []
@@ -360,31 +278,3 @@ class Delivery:
             while len(self._recent) > REMEMBERED_KEYS:
                 self._recent.popitem(last=False)
         return unseen
-
-
-_deliveries: weakref.WeakSet[Delivery] = weakref.WeakSet()
-
-
-def _after_fork_in_child() -> None:
-    for delivery in _deliveries:
-        delivery.after_fork_in_child()
-
-
-if hasattr(os, "register_at_fork"):
-    # At import, so before any batch processor's own hook restarts its worker, which may call export() at once.
-    os.register_at_fork(after_in_child=_after_fork_in_child)
-
-
-def breaker_policy(config: GuardConfig) -> BreakerPolicy:
-    """Return when the circuit breakers of a destination open."""
-    return BreakerPolicy(
-        failures=config.breaker_failures,
-        failure_rate=config.breaker_failure_rate,
-        recovery=config.breaker_recovery,
-        max_recovery=config.breaker_max_recovery,
-        backoff=config.backoff_factor,
-    )
-
-
-def _encoder(config: GuardConfig, queue: DeliveryQueue) -> Encoder:
-    return Encoder.of(config, BodyLimit(config.max_body_bytes, file_beside(queue, "body-limit")))

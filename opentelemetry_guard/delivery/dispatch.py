@@ -18,17 +18,14 @@ from dataclasses import dataclass, field, replace
 
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 
-from ..events.codec import Row
-from ..queue.base import DROPPED_TIMESTAMP, Batch, DeadLetter, DeliveryQueue, Kind, Lease
+from ..queue.base import Batch, DeadLetter, DeliveryQueue, Kind, Lease
 from ..settings.once import log_once
 from .backoff import RetryPolicy
 from .breaker import BreakerState
-from .encoder import Encoder, Piece, plain_size
 from .outcome import Outcome, Verdict, as_unproven, too_large
-from .rejection import untimely, with_rejections
 from .route import Route
 from .source import Source
-from .transport import Transport
+from .wire import Cargo, Piece, Sending
 
 _logger = logging.getLogger(__name__)
 
@@ -48,23 +45,25 @@ class Equipment:
         queues: where batches come from, in this order.
         transport: takes them to the backend.
         encoder: opens, merges and splits them.
-        routes: say when a request may be made.
+        routes: say when a request may be made, in the order in which kinds are sent.
         lease_seconds: how long a lease lasts; it is renewed four times as often.
         retry: when a batch that failed is tried again.
-        is_known: finds out whether it is the Guard backend that answers, by a call that carries no rows.
+        is_known: finds out whether it is the backend itself that answers, by a call that carries no rows.
         in_flight: requests that are made at once, at most.
         upkeep: a short piece of work that each turn begins with; it returns whether there is more of it.
+        whose: what the backend is called in messages.
     """
 
     queues: Sequence[DeliveryQueue]
-    transport: Transport
-    encoder: Encoder
+    transport: Sending
+    encoder: Cargo
     routes: Mapping[Kind, Route]
     lease_seconds: float
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     is_known: Callable[[], bool] = lambda: False
     upkeep: Callable[[], bool] = lambda: False
     in_flight: int = 2
+    whose: str = "Guard"
 
 
 class Dispatch:
@@ -110,7 +109,7 @@ class Dispatch:
                 self._defer(source, lease.batch, 0.0, lease.refusals)
         except BaseException as error:
             # Whatever it was: a batch that is left in flight would be delivered by nobody while this process lives.
-            _logger.exception("unexpected error while delivering to the Guard backend, trying again")
+            _logger.exception("unexpected error while delivering to the %s backend, trying again", self.equipment.whose)
             for lease in held.values():
                 self._defer(source, lease.batch, 1.0 + self._delay(lease.attempts + 1), lease.refusals)
             self._pass_on(error)
@@ -118,6 +117,7 @@ class Dispatch:
     def _requests(self, source: Source, leases: Sequence[Lease]) -> list[Lease]:
         """Return what is to be sent: of `leases` those that make a request as they are, and what joins the others."""
         encoder = self.equipment.encoder
+        leases = [left for lease in leases if (left := self._sifted(source, lease)) is not None]
         ready = [lease for lease in leases if self._is_request(lease, alone=len(leases) == 1)]
         pieces: list[Piece] = []
         readable: list[Batch] = []
@@ -140,15 +140,26 @@ class Dispatch:
                 ready += [Lease(batch) for batch in joined]
         return [lease for lease in ready if not self._is_hopeless(source, lease.batch)]
 
+    def _sifted(self, source: Source, lease: Lease) -> Lease | None:
+        """Return what of a lease is still worth sending, None where nothing is."""
+        sifted = self.equipment.encoder.sift(lease.batch)
+        if sifted is None:
+            return lease
+        if sifted.batch is None:
+            source.acknowledge(lease.batch, sifted.dropped, ())
+        elif source.replace([lease.batch], [sifted.batch], in_flight=True):
+            return Lease(sifted.batch, lease.attempts, lease.refusals)
+        return None
+
     def _is_request(self, lease: Lease, alone: bool) -> bool:
         """Whether a batch is sent as it is stored: it may be, and joining it with others would not save a request."""
         encoder, batch = self.equipment.encoder, lease.batch
-        full = plain_size(batch) >= FULL_SHARE * encoder.limit.bound or batch.rows >= FULL_SHARE * encoder.max_rows
+        full = encoder.size(batch) >= FULL_SHARE * encoder.limit.bound or batch.rows >= FULL_SHARE * encoder.max_rows
         return (alone or full) and encoder.is_current(batch)
 
     def _is_hopeless(self, source: Source, batch: Batch) -> bool:
         """Bury a single row that is larger than what has just been refused; return whether it is one."""
-        size = plain_size(batch)
+        size = self.equipment.encoder.size(batch)
         if batch.rows > 1 or not self.equipment.encoder.limit.refuses(size):
             return False
         self._bury(source, batch, too_large(size))
@@ -162,7 +173,8 @@ class Dispatch:
             now = time.monotonic()
             if route.ready_at(now) > now:
                 break
-            sound = sound and self.equipment.encoder.limit.has_taken(plain_size(waiting[0].batch))
+            encoder = self.equipment.encoder
+            sound = sound and encoder.limit.has_taken(encoder.size(waiting[0].batch))
             if going and not sound:
                 break
             route.begin(now)
@@ -192,7 +204,7 @@ class Dispatch:
     def _settle(self, source: Source, route: Route, lease: Lease, outcome: Outcome) -> None:
         """Deal with a batch by the answer to it."""
         batch, limit = lease.batch, self.equipment.encoder.limit
-        answered_at, text, size = time.monotonic(), outcome.reason, plain_size(batch)
+        answered_at, text, size = time.monotonic(), outcome.reason, self.equipment.encoder.size(batch)
         if batch.encrypted and outcome.reason:
             # An answer may quote the rows that it refuses, and what is encrypted is not to be found in clear anywhere.
             outcome = replace(outcome, reason="the answer's text is not kept where rows are encrypted")
@@ -204,17 +216,16 @@ class Dispatch:
             case Verdict.ACCEPTED:
                 self._has_delivered = True
                 limit.taken(size)
-                outcome = with_rejections(outcome, batch, batch.batch_id in self._unanswered)
-                self._acknowledge(source, batch, outcome)
+                outcome = self._acknowledge(source, batch, outcome)
             case Verdict.RETRY:
                 # The batch steps aside for a while, so that one that the backend chokes on can't hold up the others.
                 self._defer(source, batch, self._delay(lease.attempts + 1), lease.refusals)
-            case Verdict.MISCONFIGURED:
+            case Verdict.MISCONFIGURED if not outcome.is_final:
                 self._defer(source, batch, 0.0, lease.refusals)
             case Verdict.PARTIAL if lease.refusals + 1 < self.equipment.retry.attempts:
                 pause = max(self._delay(lease.refusals + 1), outcome.retry_after or 0.0)
                 self._defer(source, batch, pause, lease.refusals + 1)
-            case Verdict.TOO_LARGE | Verdict.REFUSED if batch.rows > 1:
+            case Verdict.TOO_LARGE | Verdict.REFUSED if batch.rows > 1 and not outcome.is_final:
                 self._split(source, batch, outcome)
             case _:
                 self._bury(source, batch, outcome)
@@ -233,31 +244,20 @@ class Dispatch:
         else:
             self._unanswered.pop(batch.batch_id, None)
 
-    def _acknowledge(self, source: Source, batch: Batch, outcome: Outcome) -> None:
+    def _acknowledge(self, source: Source, batch: Batch, outcome: Outcome) -> Outcome:
         """Say that a batch is delivered; of the rows that the backend has not kept, those that are known die."""
-        rejected = dict(outcome.rejected)
-        letters: list[DeadLetter] = []
-        if rejected:
+        receipt = self.equipment.encoder.receipt(batch, outcome, batch.batch_id in self._unanswered)
+        outcome = receipt.outcome
+        if outcome.rejected and outcome.reason:
             log_once(
                 _logger,
                 logging.WARNING,
-                f"the Guard backend does not keep all {batch.kind} that it takes: {outcome.reason}",
-                cause=f"the backend rejects {batch.kind} as {', '.join(rejected)}",
+                f"the {self.equipment.whose} backend does not keep all {batch.kind} that it takes: {outcome.reason}",
+                cause=f"the backend rejects {batch.kind} as {', '.join(outcome.rejected)}",
             )
-        if dropped := rejected.get(DROPPED_TIMESTAMP):
-            now = time.time() if outcome.server_time is None else outcome.server_time
-            if found := untimely(self._rows(batch), dropped, now):
-                del rejected[DROPPED_TIMESTAMP]
-                parts = self.equipment.encoder.encode(batch.kind, found, batch.created_at)
-                letters = [DeadLetter(part, outcome.status, outcome.reason, time.time()) for part in parts]
-        source.acknowledge(batch, rejected, letters)
-
-    def _rows(self, batch: Batch) -> list[Row]:
-        """Return a batch's rows, none where they can't be read."""
-        try:
-            return self.equipment.encoder.rows(batch)
-        except ValueError:
-            return []
+        letters = [DeadLetter(part, outcome.status, outcome.reason, time.time()) for part in receipt.letters]
+        source.acknowledge(batch, receipt.dropped, letters)
+        return outcome
 
     def _call(self, batch: Batch) -> Outcome:
         try:
@@ -285,25 +285,18 @@ class Dispatch:
 
         Where it is within the limit, they are its two halves.
         """
-        encoder = self.equipment.encoder
         try:
-            rows = encoder.rows(batch)
+            parts = self.equipment.encoder.split(batch)
         except ValueError as error:
             self._bury(source, batch, Outcome(outcome.verdict, outcome.status, f"{outcome.reason} ({error})"))
             return
-        middle = len(rows) if plain_size(batch) >= encoder.limit.bound else len(rows) // 2
-        parts = [
-            part
-            for half in (rows[:middle], rows[middle:])
-            for part in encoder.encode(batch.kind, half, batch.created_at)
-        ]
         source.replace([batch], parts)
 
     def _bury(self, source: Source, batch: Batch, outcome: Outcome) -> None:
         log_once(
             _logger,
             logging.WARNING,
-            f"the Guard backend refuses {batch.kind} for good; they are kept as dead letters. "
+            f"the {self.equipment.whose} backend refuses {batch.kind} for good; they are kept as dead letters. "
             f"The first: {outcome.status} {outcome.reason[:200]}",
             cause=f"dead letters with status {outcome.status}",
         )

@@ -15,11 +15,14 @@ import orjson
 
 from ..events.codec import Row, format_nanoseconds
 from ..events.jsonsafe import json_safe
-from ..queue.base import KINDS, Batch, Kind
+from ..queue.base import DROPPED_TIMESTAMP, KINDS, Batch, Kind
 from ..settings.delivery import Compression, GuardConfig
 from ..version import __version__
 from .body_limit import BodyLimit
 from .envelope import Envelope
+from .outcome import Outcome
+from .rejection import untimely, with_rejections
+from .wire import Piece, Receipt, Sifted
 
 NO_PROJECT = "default"
 """The `project_id` of a body that was encoded when there was no project."""
@@ -41,7 +44,7 @@ def new_batch_id() -> str:
 
 
 class Encoder:
-    """Makes batches for one project, and reads them again.
+    """Makes batches of Guard's rows for one project, and reads them again: a `Cargo`.
 
     A body is a head, the rows as JSON, and a tail: rows are encoded once each,
     and what a body has room for is known before it is put together.
@@ -184,6 +187,41 @@ class Encoder:
             return True
         return self._envelope is None and (self._project_id == NO_PROJECT or not _names_no_project(batch))
 
+    def size(self, batch: Batch) -> int:
+        """Return the bytes of a batch's body without its compression."""
+        return plain_size(batch)
+
+    def split(self, batch: Batch) -> list[Batch]:
+        """Return the batches that a batch's rows make under the limit; its two halves where it is within the limit.
+
+        Raises:
+            ValueError: the rows can't be read.
+        """
+        rows = self.rows(batch)
+        middle = len(rows) if plain_size(batch) >= self.limit.bound else len(rows) // 2
+        return [
+            part for half in (rows[:middle], rows[middle:]) for part in self.encode(batch.kind, half, batch.created_at)
+        ]
+
+    def sift(self, batch: Batch) -> Sifted | None:
+        """Return None: every row is worth sending, however old."""
+        return None
+
+    def receipt(self, batch: Batch, outcome: Outcome, was_sent_before: bool) -> Receipt:
+        """Return what of an accepted batch was rejected; of the rows that are known to be, dead letters."""
+        outcome = with_rejections(outcome, batch, was_sent_before)
+        dropped = dict(outcome.rejected)
+        if not (untimely_rows := dropped.get(DROPPED_TIMESTAMP)):
+            return Receipt(outcome, dropped)
+        now = time.time() if outcome.server_time is None else outcome.server_time
+        try:
+            found = untimely(self.rows(batch), untimely_rows, now)
+        except ValueError:
+            found = []
+        if found:
+            del dropped[DROPPED_TIMESTAMP]
+        return Receipt(outcome, dropped, self.encode(batch.kind, found, batch.created_at))
+
     def _room(self, kind: Kind) -> int:
         """Return the bytes of encoded rows that a body has room for."""
         room = self.limit.bound - 1 - self._empty[kind]
@@ -208,9 +246,6 @@ class Encoder:
         head = {"project_id": self._project_id, "batch_id": batch_id, "created_at": created_at, "compressed": False}
         return b"".join((_dumps({**head, **self._versions})[:-1], b",", before, encoded, after))
 
-
-Piece = tuple[bytes, int]
-"""Rows as JSON, with commas between them, and how many they are."""
 
 _FRAMES: Mapping[Kind, tuple[bytes, bytes]] = {
     "events": (b'"events":[', b'],"metrics":[]}'),

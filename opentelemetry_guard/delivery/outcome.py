@@ -52,6 +52,8 @@ class Outcome:
     say. `server_time` is its clock in Unix seconds, None where it is not told.
     `rejected` says what the sender has made of that: rows by the reason of
     the ledger, with the cause in `reason`.
+
+    With `is_final` the same rows must not be sent again, whatever the verdict.
     """
 
     verdict: Verdict
@@ -65,6 +67,7 @@ class Outcome:
     processed: int | None = None
     server_time: float | None = None
     rejected: Mapping[str, int] = field(default_factory=dict)
+    is_final: bool = False
 
     @property
     def text(self) -> str:

@@ -9,31 +9,47 @@ import time
 import weakref
 from collections import Counter
 from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
 from ..process import end as process_end
 from ..process.end import CLOCK
 from ..queue.base import DeliveryQueue
 from ..settings import in_use
-from ..settings.delivery import GuardConfig
+from ..settings.delivery import DestinationSettings, GuardConfig
 from ..settings.once import log_once
+from .carrier import Carrier
 from .delivery import Delivery
 
 _logger = logging.getLogger(__name__)
 
+_Settings = TypeVar("_Settings", bound=DestinationSettings)
+_Carrier = TypeVar("_Carrier", bound=Carrier[Any])
+
 _lock = threading.Lock()
 # Guarded by _lock: a delivery is here from its first user's `acquire` to its last user's `release`.
-_deliveries: dict[str, Delivery] = {}
+_deliveries: dict[str, Carrier[Any]] = {}
 _users: dict[str, Counter[str]] = {}
 _watchers: list[Callable[[], None]] = []
 _problems: weakref.WeakKeyDictionary[object, str] = weakref.WeakKeyDictionary()  # by exporter; under _lock
 
 
 def acquire(config: GuardConfig, user: str, queue: DeliveryQueue | None = None) -> Delivery:
+    """Return the delivery to a Guard backend, as `share` does."""
+    return share(Delivery, config, user, queue)
+
+
+def share(
+    make: Callable[[_Settings, DeliveryQueue | None], _Carrier],
+    config: _Settings,
+    user: str,
+    queue: DeliveryQueue | None = None,
+) -> _Carrier:
     """Return the delivery to `config`'s destination, made and started at the first call.
 
     Where settings differ from those of the first user, the first's rule, with one warning.
 
     Args:
+        make: makes a delivery.
         config: the settings.
         user: the signal that the caller exports, for `had_user`.
         queue: a store of the user's own.
@@ -42,9 +58,10 @@ def acquire(config: GuardConfig, user: str, queue: DeliveryQueue | None = None) 
         ValueError: the queue's URL names no store that there is.
     """
     with _lock:
-        delivery = _deliveries.get(config.destination)
-        if made := delivery is None:
-            delivery = Delivery(config, queue)
+        delivery = cast("_Carrier | None", _deliveries.get(config.destination))
+        made = delivery is None
+        if delivery is None:
+            delivery = make(config, queue)
             _deliveries[config.destination] = delivery
             _users[config.destination] = Counter()
         different = delivery.config.differences(config)
@@ -55,8 +72,8 @@ def acquire(config: GuardConfig, user: str, queue: DeliveryQueue | None = None) 
         log_once(
             _logger,
             logging.WARNING,
-            f"the Guard exporters to {config.endpoint} share one delivery, whose settings are the first exporter's; "
-            f"those of the {user} exporter are not used where they differ: {', '.join(different)}",
+            f"the {delivery.wire.name} exporters to {config.endpoint} share one delivery, whose settings are the first "
+            f"exporter's; those of the {user} exporter are not used where they differ: {', '.join(different)}",
             cause=f"different settings for destination {config.destination}",
         )
     process_end.goes_on()
@@ -78,7 +95,7 @@ def move(delivery: Delivery, config: GuardConfig) -> Delivery:
     """
     with _lock:
         old, new = delivery.config.destination, config.destination
-        occupant = _deliveries.get(new)
+        occupant = cast("Delivery | None", _deliveries.get(new))
         if occupant is None or occupant is delivery:
             delivery.reconfigure(config)
             _deliveries[new] = _deliveries.pop(old)
@@ -103,13 +120,18 @@ def leave(delivery: Delivery, user: str) -> None:
 
 
 def find(destination: str) -> Delivery | None:
-    """Return the delivery of a destination (a hash), None where no exporter has one."""
+    """Return the delivery to a Guard backend of a destination (a hash), None where no exporter has one."""
     with _lock:
-        return _deliveries.get(destination)
+        found = _deliveries.get(destination)
+        return found if isinstance(found, Delivery) else None
 
 
 def everyone() -> list[Delivery]:
-    """Return the deliveries that are in use."""
+    """Return the deliveries to Guard backends that are in use."""
+    return [delivery for delivery in _all() if isinstance(delivery, Delivery)]
+
+
+def _all() -> list[Carrier[Any]]:
     with _lock:
         return list(_deliveries.values())
 
@@ -151,14 +173,14 @@ def _settings_of_events() -> list[GuardConfig]:
         return [
             delivery.config
             for destination, delivery in _deliveries.items()
-            if _users[destination].keys() & {"logs", "traces"}
+            if isinstance(delivery, Delivery) and _users[destination].keys() & {"logs", "traces"}
         ]
 
 
 in_use.tell(_settings_of_events)
 
 
-def release(delivery: Delivery, user: str, timeout: float) -> None:
+def release(delivery: Carrier[Any], user: str, timeout: float) -> None:
     """Give a delivery back: flush it, and close it when this was its last user.
 
     All releases of a process together take `shutdown_timeout` seconds at most.
@@ -188,7 +210,7 @@ def release(delivery: Delivery, user: str, timeout: float) -> None:
 def flush(timeout: float) -> bool:
     """Send what can be sent now, for at most `timeout` seconds in all; return whether nothing is left to send."""
     deadline = time.monotonic() + timeout
-    results = [delivery.flush(max(0.0, deadline - time.monotonic())) for delivery in everyone()]
+    results = [delivery.flush(max(0.0, deadline - time.monotonic())) for delivery in _all()]
     return all(results)
 
 

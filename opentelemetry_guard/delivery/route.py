@@ -1,11 +1,11 @@
-"""One route of the backend (events, metrics, status or rules): when its next request may be made."""
+"""One route of a backend (events, metrics, status or rules): when its next request may be made."""
 
 from __future__ import annotations
 
 import logging
 import random
 from collections.abc import Callable
-from typing import Literal
+from typing import TypeAlias
 
 from ..queue.base import Batch
 from ..settings.once import log_once
@@ -24,9 +24,9 @@ REFUSED_PAUSE = 0.1
 """Seconds to the next request after rows were refused, so that narrowing down is no flood where all are."""
 
 
-RouteName = Literal["events", "metrics", "status", "rules"]
+RouteName: TypeAlias = str
 ROUTES: tuple[RouteName, ...] = ("events", "metrics", "status", "rules")
-"""The routes of a destination."""
+"""The routes of a Guard backend."""
 
 Observe = Callable[[RouteName, float, Outcome, Batch | None], None]
 """Takes the route, the seconds, the outcome, and the batch that was sent, if any."""
@@ -46,6 +46,7 @@ class Route:
         observe: Observe | None = None,
         overload: Overload | None = None,
         uniform: Callable[[float, float], float] = random.uniform,
+        whose: str = "Guard",
     ) -> None:
         """Make a route.
 
@@ -55,8 +56,10 @@ class Route:
             observe: told of every request that has ended.
             overload: what the routes of the destination share; one of its own if None.
             uniform: the source of jitter.
+            whose: what the backend is called in messages.
         """
         self.name = name
+        self._whose = whose
         self._observe = observe
         self._began_at = 0.0
         self.breaker = CircuitBreaker(policy, uniform)
@@ -131,9 +134,9 @@ class Route:
             log_once(
                 _logger,
                 logging.ERROR,
-                f"the Guard backend can't be used for {self.name} ({outcome.text}): {remedy}. "
+                f"the {self._whose} backend can't be used for {self.name} ({outcome.text}): {remedy}. "
                 f"Rows are kept. The next try is in {pause:.0f} seconds, and delivery resumes by itself",
-                cause=f"the Guard backend is refused with status {outcome.status}",
+                cause=f"the {self._whose} backend is refused with status {outcome.status}",
             )
         self._holds += 1
         self.held_for = self.last_error = outcome.text
@@ -142,7 +145,7 @@ class Route:
 
     def _resume(self, now: float) -> None:
         if self.held_for is not None:
-            _logger.info("the Guard backend takes %s again", self.name)
+            _logger.info("the %s backend takes %s again", self._whose, self.name)
         self.held_for = self.last_error = None
         self._holds = 0
         self._not_before = now
@@ -152,6 +155,6 @@ class Route:
         if after is before:
             return
         if after is BreakerState.OPEN and before is BreakerState.CLOSED:
-            _logger.warning("circuit breaker for Guard %s: %s (%s)", self.name, after.value, why)
+            _logger.warning("circuit breaker for %s %s: %s (%s)", self._whose, self.name, after.value, why)
         else:
-            _logger.info("circuit breaker for Guard %s: %s", self.name, after.value)
+            _logger.info("circuit breaker for %s %s: %s", self._whose, self.name, after.value)

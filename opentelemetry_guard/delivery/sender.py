@@ -15,7 +15,6 @@ from collections.abc import Callable
 
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 
-from ..queue.base import KINDS
 from .dispatch import Dispatch, Equipment
 from .source import Source
 
@@ -32,7 +31,7 @@ BACKLOG_TURN = 4
 
 
 class Sender:
-    """Delivers what is in its queues, in their order; events before metrics, fresh batches before backlog.
+    """Delivers what is in its queues, in their order; kinds in theirs, fresh batches before backlog.
 
     `_condition` guards the flags below it, which are all that other threads
     touch, and `_next_equipment`. `_sending` is held for a whole turn: there
@@ -46,7 +45,7 @@ class Sender:
         self._name = name
         self._dispatch = Dispatch(equipment, self._pass_on)
         self._next_equipment: Equipment | None = None
-        self._sources = [Source(queue) for queue in equipment.queues]
+        self._sources = [Source(queue, equipment.whose) for queue in equipment.queues]
         self._reset()
 
     def _reset(self) -> None:
@@ -158,7 +157,7 @@ class Sender:
                     self._turn_and_wait()
                 except BaseException:
                     # What is raised into a thread (a greenlet's end, a signal's exception) may come at any line.
-                    _logger.exception("the delivery to the Guard backend was interrupted, going on")
+                    _logger.exception("the delivery to the %s backend was interrupted, going on", self._equipment.whose)
                     time.sleep(SHORT_PAUSE)
             self._equipment.transport.close()
         with self._condition:
@@ -195,7 +194,9 @@ class Sender:
                 return None if self._stopping else self._turn()
         except BaseException as error:
             # The thread must outlive a defect of ours: without it nothing is sent any more.
-            _logger.exception("unexpected error while delivering to the Guard backend, trying again")
+            _logger.exception(
+                "unexpected error while delivering to the %s backend, trying again", self._equipment.whose
+            )
             self._pass_on(error)
         return UNAVAILABLE_SECONDS
 
@@ -219,8 +220,7 @@ class Sender:
             self._renewed_at = now
         wait, max_rows = lease_seconds / 4, self._equipment.encoder.max_rows
         self._next_try_at = float("inf")
-        for kind in KINDS:
-            route = self._equipment.routes[kind]
+        for kind, route in self._equipment.routes.items():
             ready_in = route.ready_at(now) - now
             if ready_in > 0:
                 wait = min(wait, ready_in)
@@ -245,7 +245,7 @@ class Sender:
             return
         # What a source owes its queue stays owed.
         known = {id(source.queue): source for source in self._sources}
-        self._sources = [known.get(id(queue)) or Source(queue) for queue in equipment.queues]
+        self._sources = [known.get(id(queue)) or Source(queue, equipment.whose) for queue in equipment.queues]
         self._dispatch.equip(equipment)
 
     def _hurry_once(self) -> None:

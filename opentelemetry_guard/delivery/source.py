@@ -30,8 +30,10 @@ class Source:
     anything else is leased.
     """
 
-    def __init__(self, queue: DeliveryQueue) -> None:
+    def __init__(self, queue: DeliveryQueue, whose: str = "Guard") -> None:
+        """Take a queue, and what its backend is called in messages."""
         self._queue = queue
+        self._whose = whose
         self._owed: list[Callable[[], object]] = []
         self._failed_before = False
         self.failing = False
@@ -121,7 +123,10 @@ class Source:
         except Exception as error:  # noqa: BLE001  a user's own store may raise anything
             if not (self._failed_before or self.failing):
                 _logger.warning(
-                    "the Guard delivery queue can't be used now, trying again: %s: %s", type(error).__name__, error
+                    "the %s delivery queue can't be used now, trying again: %s: %s",
+                    self._whose,
+                    type(error).__name__,
+                    error,
                 )
             self.failing = True
             return otherwise

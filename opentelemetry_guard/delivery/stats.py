@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..events.tally import TallyStats
-from ..queue.base import KINDS, Kind, Ledger, QueueStats
+from ..queue.base import Kind, Ledger, QueueStats
 from .breaker import BreakerState
 from .route import Route, RouteName
 
@@ -55,12 +55,16 @@ class DeliveryStats:
 
 
 def sum_stats(
-    queues: Iterable[QueueStats], routes: Mapping[RouteName, Route], process: TallyStats, unreadable: str | None
+    queues: Iterable[QueueStats],
+    routes: Mapping[RouteName, Route],
+    process: TallyStats,
+    unreadable: str | None,
+    kinds: Sequence[Kind],
 ) -> DeliveryStats:
-    """Add the readings of several queues up, beside the routes' state and the process's counts."""
+    """Add the readings of several queues up, for `kinds`, beside the routes' state and the process's counts."""
     queues = list(queues)
     return DeliveryStats(
-        ledger={kind: _sum_ledgers(stats.ledger[kind] for stats in queues) for kind in KINDS},
+        ledger={kind: _sum_ledgers(stats.ledger[kind] for stats in queues if kind in stats.ledger) for kind in kinds},
         depth=sum(stats.depth for stats in queues),
         bytes=sum(stats.bytes for stats in queues),
         oldest=min((stats.oldest for stats in queues if stats.oldest is not None), default=None),

@@ -13,14 +13,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ..queue.base import KINDS, Batch, DeliveryQueue, Lease, QueueOptions, QueueStats, QueueUnavailable
+from ..queue.base import Batch, DeliveryQueue, Lease, QueueOptions, QueueStats, QueueUnavailable
 from ..queue.memory import MemoryQueue
 from ..queue.sqlite.local import LocalQueue
 from ..queue.sqlite.path import default_queue_file
 from ..queue.sqlite.store import SqliteQueue
 from ..queue.url import open_queue
-from ..settings.delivery import GuardConfig
+from ..settings.delivery import DestinationSettings, GuardConfig
 from ..settings.once import log_once
+from .wire import GUARD, Wire
 
 _logger = logging.getLogger(__name__)
 
@@ -39,17 +40,18 @@ class Stores:
     changes.
     """
 
-    def __init__(self, config: GuardConfig, users: DeliveryQueue | None) -> None:
+    def __init__(self, config: DestinationSettings, users: DeliveryQueue | None, wire: Wire = GUARD) -> None:
         """Take the store of a user's own, or make the one that `config.queue_url` names; nothing is opened yet.
 
         Raises:
             ValueError: `config.queue_url` names no store that there is.
         """
         self._users = users
-        self.queue = users if users is not None else open_store(config)
-        self.earlier: tuple[DeliveryQueue, ...] = () if users is not None else tuple(earlier_stores(config))
+        self._wire = wire
+        self.queue = users if users is not None else open_store(config, wire)
+        self.earlier: tuple[DeliveryQueue, ...] = () if users is not None else tuple(earlier_stores(config, wire))
         # What the queue can't take for the moment waits here; a memory queue of the same make, so nothing else differs.
-        self._fallback = MemoryQueue(QueueOptions(config.destination, max_bytes=FALLBACK_BYTES))
+        self._fallback = MemoryQueue(QueueOptions(config.destination, max_bytes=FALLBACK_BYTES, kinds=wire.kinds))
         self.after_fork_in_child()
 
     def after_fork_in_child(self) -> None:
@@ -63,7 +65,7 @@ class Stores:
         """Every queue that may hold rows, in the order in which they are emptied."""
         return (self.queue, *self.earlier, self._fallback)
 
-    def reconfigure(self, before: GuardConfig, config: GuardConfig) -> None:
+    def reconfigure(self, before: DestinationSettings, config: DestinationSettings) -> None:
         """Write to the queue that other settings name; those of before stay.
 
         Raises:
@@ -71,10 +73,10 @@ class Stores:
         """
         if self._users is not None:
             return
-        queue = self.queue if same_store(before, config) else open_store(config)
+        queue = self.queue if same_store(before, config, self._wire) else open_store(config, self._wire)
         former = (*(() if queue is self.queue else (self.queue,)), *self.earlier)
         with self._lock:
-            self.earlier = (*former, *others(earlier_stores(config), than=(queue, *former)))
+            self.earlier = (*former, *others(earlier_stores(config, self._wire), than=(queue, *former)))
             self.queue = queue
 
     def inherit(self, queues: Sequence[DeliveryQueue]) -> None:
@@ -103,9 +105,13 @@ class Stores:
         with self._lock:
             changed, self.is_writable = self.is_writable is not writable, writable
         if changed and writable:
-            _logger.info("the Guard delivery queue can be written again")
+            _logger.info("the %s delivery queue can be written again", self._wire.name)
         elif changed:
-            _logger.warning("the Guard delivery queue can't be written, batches wait in memory until it can: %s", error)
+            _logger.warning(
+                "the %s delivery queue can't be written, batches wait in memory until it can: %s",
+                self._wire.name,
+                error,
+            )
 
     def return_some(self) -> bool:
         """Move a part of what waits in memory back to the store; return whether there is more, for the next turn."""
@@ -121,7 +127,7 @@ class Stores:
         leases: Sequence[Lease] = ()
         ends = time.monotonic() + seconds
         try:
-            for kind in KINDS:
+            for kind in self._wire.kinds:
                 while leases := self._fallback.lease(kind, math.inf):
                     for lease in leases:
                         self._put_back(lease)
@@ -129,7 +135,7 @@ class Stores:
                     if time.monotonic() >= ends:
                         return True
         except Exception as error:  # noqa: BLE001  a user's own store may raise anything; the rows stay in memory
-            _logger.debug("the Guard delivery queue doesn't take back what waits in memory: %s", error)
+            _logger.debug("the %s delivery queue doesn't take back what waits in memory: %s", self._wire.name, error)
             for lease in leases:
                 self._fallback.defer(lease.batch.batch_id, 0.0, lease.refusals)
         return False
@@ -167,31 +173,34 @@ class Stores:
     def close(self) -> None:
         """Close every queue; what is in memory ends."""
         if waiting := self.volatile_batches():
-            _logger.warning("%d batches for the Guard backend end with this process: they are in memory", waiting)
+            _logger.warning(
+                "%d batches for the %s backend end with this process: they are in memory", waiting, self._wire.name
+            )
         for queue in self.all:
             try:
                 queue.close()
             except Exception as error:  # noqa: BLE001  a user's own store may raise anything; a shutdown goes on
-                _logger.warning("the Guard delivery queue could not be closed: %s", error)
+                _logger.warning("the %s delivery queue could not be closed: %s", self._wire.name, error)
 
 
-def options_of(config: GuardConfig) -> QueueOptions:
+def options_of(config: DestinationSettings, wire: Wire = GUARD) -> QueueOptions:
     """Return what the store of a destination is built with."""
     return QueueOptions(
         destination=config.destination,
         max_bytes=config.queue_max_bytes,
         lease_seconds=max(20.0, 2 * config.timeout),
         overflow=config.queue_overflow,
+        kinds=wire.kinds,
     )
 
 
-def open_store(config: GuardConfig) -> DeliveryQueue:
+def open_store(config: DestinationSettings, wire: Wire = GUARD) -> DeliveryQueue:
     """Make the store that the settings name; nothing is opened yet.
 
     Raises:
         ValueError: `config.queue_url` names no store that there is.
     """
-    options = options_of(config)
+    options = options_of(config, wire)
     if config.queue_url is not None:
         return open_queue(config.queue_url, options)
     try:
@@ -200,28 +209,28 @@ def open_store(config: GuardConfig) -> DeliveryQueue:
         log_once(
             _logger,
             logging.WARNING,
-            "there is no home directory for the Guard delivery queue: batches wait in memory and end with the process; "
-            "set OTEL_EXPORTER_GUARD_QUEUE_URL=sqlite:///path/queue.db",
+            f"there is no home directory for the {wire.name} delivery queue: batches wait in memory and end with the "
+            f"process; set {wire.queue_variable}=sqlite:///path/queue.db",
         )
         return MemoryQueue(options)
     return SqliteQueue(path, options, private_directory=True)
 
 
-def earlier_stores(config: GuardConfig) -> Iterator[DeliveryQueue]:
+def earlier_stores(config: DestinationSettings, wire: Wire) -> Iterator[DeliveryQueue]:
     """Yield the queue that was filled while there was neither key nor project, for the first key to send what is in it.
 
     Without a project the key tells destinations apart, so rows that waited for a key are in a queue of their own.
     """
-    if config.project_id or not config.api_key:
+    if not isinstance(config, GuardConfig) or config.project_id or not config.api_key:
         return
-    waiting = open_store(replace(config, api_key=None))
+    waiting = open_store(replace(config, api_key=None), wire)
     if isinstance(waiting, SqliteQueue):
         yield waiting
 
 
-def same_store(one: GuardConfig, other: GuardConfig) -> bool:
+def same_store(one: DestinationSettings, other: DestinationSettings, wire: Wire) -> bool:
     """Whether two settings name the same store, built in the same way."""
-    return one.queue_url == other.queue_url and options_of(one) == options_of(other)
+    return one.queue_url == other.queue_url and options_of(one, wire) == options_of(other, wire)
 
 
 def distinct(queues: Iterable[DeliveryQueue]) -> Iterator[DeliveryQueue]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import truststore
 
-from ..settings.delivery import PREFIX, GuardConfig
+from ..settings.delivery import DestinationSettings
 from ..settings.shown import quoted
 
 _BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
@@ -19,7 +19,7 @@ class CertificateError(OSError):
     """A file of certificates or keys can't be used; the text names the setting or variable that named it."""
 
 
-def tls_context(config: GuardConfig, environ: Mapping[str, str] = os.environ) -> ssl.SSLContext:
+def tls_context(config: DestinationSettings, environ: Mapping[str, str] = os.environ) -> ssl.SSLContext:
     """Return the TLS settings of connections to the backend.
 
     The backend's certificate is checked against the setting's file; else what
@@ -32,7 +32,7 @@ def tls_context(config: GuardConfig, environ: Mapping[str, str] = os.environ) ->
         CertificateError: a file does not exist, or is no PEM file.
     """
     if config.certificate:
-        context = _trusting(config.certificate, f"{PREFIX}CERTIFICATE")
+        context = _trusting(config.certificate, f"{config.CONNECTION}CERTIFICATE")
     elif bundle := next((name for name in _BUNDLES if environ.get(name)), None):
         context = _trusting(environ[bundle], bundle)
     elif named := [name for name in _OPENSSL if environ.get(name)]:
@@ -48,7 +48,7 @@ def tls_context(config: GuardConfig, environ: Mapping[str, str] = os.environ) ->
             # An empty password makes an encrypted key an error; without one OpenSSL would ask at the terminal.
             context.load_cert_chain(config.client_certificate, config.client_key, "")
         except OSError as error:
-            names = f"{PREFIX}CLIENT_CERTIFICATE and {PREFIX}CLIENT_KEY"
+            names = f"{config.CONNECTION}CLIENT_CERTIFICATE and {config.CONNECTION}CLIENT_KEY"
             raise CertificateError(
                 f"{names} can't be used ({error.strerror or error}); they must be PEM files without a password"
             ) from None

@@ -25,14 +25,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
-Kind = Literal["events", "metrics"]
+Kind: TypeAlias = str
+"""What rows are, by name. A store knows nothing else of them."""
 KINDS: tuple[Kind, ...] = ("events", "metrics")
-"""The kinds of row, in the order in which they are sent; the reverse is the order in which they are dropped."""
+"""Guard's kinds of row, in the order in which they are sent; the reverse is the order in which they are dropped."""
 
 Overflow = Literal["drop_oldest", "drop_newest"]
-"""What goes when a queue is full. Either way metrics go before events."""
+"""What goes when a queue is full. Either way the last kind goes first: metrics before events."""
 
 DROPPED_OVERFLOW = "queue_overflow"
 """Reason of rows that were dropped because the queue reached its bound."""
@@ -285,7 +286,8 @@ class QueueOptions:
     `destination` is the hash that file names and keys derive from;
     `max_bytes` bounds the bodies of batches that are queued or in flight,
     `max_dead_letter_bytes` those of dead letters; `lease_seconds` is longer
-    than a request's total timeout.
+    than a request's total timeout; `kinds` are those of its rows, in the
+    order in which they are sent.
     """
 
     destination: str
@@ -293,6 +295,7 @@ class QueueOptions:
     max_dead_letter_bytes: int = 8 * 1024 * 1024
     lease_seconds: float = 20.0
     overflow: Overflow = "drop_oldest"
+    kinds: tuple[Kind, ...] = KINDS
 
 
 def check_exchange(old: Sequence[Batch], batches: Sequence[Batch], letters: Sequence[DeadLetter]) -> None:

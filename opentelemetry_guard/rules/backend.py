@@ -6,7 +6,7 @@ import logging
 
 from ..delivery import registry
 from ..delivery.calls import Call, tell
-from ..delivery.delivery import breaker_policy
+from ..delivery.carrier import breaker_policy
 from ..delivery.identity import state_directory
 from ..delivery.outcome import Outcome
 from ..delivery.route import Route, RouteName

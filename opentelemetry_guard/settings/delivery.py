@@ -7,9 +7,9 @@ import binascii
 import hashlib
 import importlib.util
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from types import MappingProxyType
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, TypeVar
 
 from . import values
 from .setting import Group, setting
@@ -50,11 +50,54 @@ def _tries_of(retries: object) -> int:
     return max(1, int(str(retries)))
 
 
+class DestinationSettings(Group):
+    """What every delivery is told of its destination, whatever it carries. `GuardConfig` says what each means."""
+
+    __slots__ = ()
+
+    CONNECTION: ClassVar[str]
+    """What the names of the variables begin with that say how to connect."""
+
+    endpoint: str
+    headers: Mapping[str, str]
+    timeout: float
+    max_body_bytes: int
+    requests_in_flight: int
+    queue_url: str | None
+    queue_max_bytes: int
+    queue_overflow: Overflow
+    certificate: str | None
+    client_certificate: str | None
+    client_key: str | None
+    encryption_key: str | None
+    retry_attempts: int
+    backoff_factor: float
+    breaker_failures: int
+    breaker_failure_rate: float
+    breaker_recovery: float
+    breaker_max_recovery: float
+    overload_period: float
+    shutdown_timeout: float
+
+    @property
+    def destination(self) -> str:
+        """Hash that the names of queues derive from."""
+        raise NotImplementedError
+
+    def differences(self: _Settings, other: _Settings) -> list[str]:
+        """Return the names of the settings in which `other` differs."""
+        return [name for name in self.settings() if getattr(self, name) != getattr(other, name)]
+
+
+_Settings = TypeVar("_Settings", bound=DestinationSettings)
+
+
 @dataclass(frozen=True, slots=True)
-class GuardConfig(Group):
+class GuardConfig(DestinationSettings):
     """Validated settings of one destination. A wrong variable is raised: the caller switches Guard export off."""
 
     PREFIX: ClassVar[str] = PREFIX
+    CONNECTION: ClassVar[str] = PREFIX
     STRICT: ClassVar[bool] = True
 
     endpoint: str = setting(
@@ -206,13 +249,10 @@ class GuardConfig(Group):
 
         The key counts only where there is no project, so that a rotated key finds its backlog.
         """
-        owner = f"project:{self.project_id}" if self.project_id else f"key:{_digest(self.api_key or '')}"
-        return _digest(f"{self.endpoint}\n{owner}")[:16]
-
-    def differences(self, other: GuardConfig) -> list[str]:
-        """Return the names of the settings in which `other` differs."""
-        return [f.name for f in fields(self) if getattr(self, f.name) != getattr(other, f.name)]
+        owner = f"project:{self.project_id}" if self.project_id else f"key:{digest(self.api_key or '')}"
+        return digest(f"{self.endpoint}\n{owner}")[:16]
 
 
-def _digest(text: str) -> str:
+def digest(text: str) -> str:
+    """Return the SHA-256 of text, in hexadecimal."""
     return hashlib.sha256(text.encode(errors="backslashreplace")).hexdigest()

@@ -10,7 +10,8 @@ from support.guard_server import GuardServer, guard_server
 
 from opentelemetry_guard.delivery.backoff import MAX_BACKOFF, RetryPolicy
 from opentelemetry_guard.delivery.breaker import BreakerPolicy, CircuitBreaker
-from opentelemetry_guard.delivery.delivery import Delivery, breaker_policy
+from opentelemetry_guard.delivery.carrier import breaker_policy
+from opentelemetry_guard.delivery.delivery import Delivery
 from opentelemetry_guard.delivery.encoder import Encoder
 from opentelemetry_guard.delivery.outcome import Outcome, RulesAnswer, Verdict
 from opentelemetry_guard.delivery.route import ROUTES

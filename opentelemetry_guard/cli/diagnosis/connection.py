@@ -15,7 +15,7 @@ import requests
 
 from ...delivery.deadline import connect, set_deadline
 from ...delivery.delivery import Delivery
-from ...delivery.transport import ask, new_session
+from ...delivery.http import ask, new_session
 from ...delivery.trust import CertificateError
 from ...delivery.workers import Workers
 from ...events.codec import complete, to_row

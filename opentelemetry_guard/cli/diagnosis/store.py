@@ -12,8 +12,8 @@ from uuid import uuid4
 from ...queue.base import Batch, DeliveryQueue, QueueOptions, QueueStats, QueueUnavailable
 from ...queue.memory import MemoryQueue
 from ...queue.redis.client import connect
+from ...queue.redis.entries import keys_of
 from ...queue.redis.link import describe
-from ...queue.redis.scripts import keys_of
 from ...queue.redis.store import RedisQueue
 from ...queue.redis.trouble import GRANTS, trouble_of
 from ...queue.redis.url import parse_redis_url

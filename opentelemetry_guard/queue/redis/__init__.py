@@ -9,9 +9,10 @@ there is.
 Keys. All of a destination carry one hash tag, ``{guard:<destination>}``, so that they lie in one slot of a cluster and
 a script may touch all of them:
 
-- ``events`` and ``metrics``, streams of batches, with the consumer group ``senders``. An entry is pending to the
-  consumer (one process) that holds it, from the script that adds it to the one that removes it.
-- ``index``, batch_id to ``<kind> <entry id> <bytes>``. Invariant: exactly the entries of both streams are in it, and
+- ``events`` and ``metrics``, or what else the kinds of rows are: streams of batches, with the consumer group
+  ``senders``. An entry is pending to the consumer (one process) that holds it, from the script that adds it to the one
+  that removes it.
+- ``index``, batch_id to ``<kind> <entry id> <bytes>``. Invariant: exactly the entries of the streams are in it, and
   ``bytes`` is the sum of its sizes.
 - ``owners``, consumer to the end of its lease (milliseconds of Redis's clock). A released consumer has 0; one that is
   missing here holds nothing that it could not lose.

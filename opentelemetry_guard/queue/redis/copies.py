@@ -255,10 +255,10 @@ class Copies:
         answer = self.link.call(lambda redis: redis.run(LIST, *self.who(time.time()), most))
         return [waiting_of(fields) for fields in cast("list[list[bytes]]", answer or [])]
 
-    def counts(self) -> tuple[int, int, int] | None:
-        """Return the copies of events and of metrics, and their bytes; None where Redis does not answer."""
+    def counts(self) -> list[int] | None:
+        """Return the bytes of the copies, and how many there are of each kind; None where Redis does not answer."""
         answer = self.link.call(lambda redis: redis.run(COUNT, *self.who(time.time())))
-        return cast("tuple[int, int, int] | None", answer)
+        return cast("list[int] | None", answer)
 
     def release(self, within: float) -> None:
         """Give up this consumer's lease."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import cast
+from collections.abc import Sequence
 
-from ..base import Batch, Kind, WaitingBatch
+from ..base import KINDS, Batch, Kind, WaitingBatch
 
 
 def arguments_of(batch: Batch) -> tuple[str | int | bytes, ...]:
@@ -34,12 +34,18 @@ def batch_of(kind: Kind, fields: list[bytes]) -> Batch:
     )
 
 
+def keys_of(destination: str, kinds: Sequence[Kind] = KINDS) -> list[str]:
+    """Return the keys of a destination, in the order in which the scripts expect them: a stream for each kind first."""
+    names = (*kinds, "index", "owners", "done", "bytes", "epoch", "claims")
+    return [f"{{guard:{destination}}}:{name}" for name in names]
+
+
 def waiting_of(fields: list[bytes]) -> WaitingBatch:
     """Return what LIST tells of an entry."""
     kind, batch_id, rows, size, created_at, encrypted = map(text, fields)
     return WaitingBatch(
         batch_id,
-        cast("Kind", kind),
+        kind,
         int(rows),
         int(size),
         float(created_at),

@@ -22,12 +22,6 @@ NOBODY = "-"
 """The consumer that holds what was given back; it never has a lease."""
 
 
-def keys_of(destination: str) -> list[str]:
-    """Return the keys of a destination, in the order in which the scripts expect them."""
-    names = ("events", "metrics", "index", "owners", "done", "bytes", "epoch", "claims")
-    return [f"{{guard:{destination}}}:{name}" for name in names]
-
-
 @dataclass(frozen=True, slots=True)
 class Script:
     """The text of a script, and the hash that Redis knows it by."""
@@ -42,8 +36,10 @@ class Script:
 
 # ARGV begins with the consumer, the shift of its clock and its lease time, both in milliseconds.
 _COMMON = f"""
-local STREAMS = {{events = KEYS[1], metrics = KEYS[2]}}
-local INDEX, OWNERS, DONE, BYTES, EPOCH, CLAIMS = KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8]
+local KINDS, STREAMS = {{}}, {{}}
+for at = 1, #KEYS - 6 do KINDS[at] = string.match(KEYS[at], '[^:]+$') end
+for at, kind in ipairs(KINDS) do STREAMS[kind] = KEYS[at] end
+local INDEX, OWNERS, DONE, BYTES, EPOCH, CLAIMS = unpack(KEYS, #KEYS - 5)
 local GROUP, NOBODY = '{GROUP}', '{NOBODY}'
 local me, shift, lease = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local clock = redis.call('TIME')
@@ -80,7 +76,8 @@ end
 -- A Redis that is used as a cache drops keys one by one: what the index and the bytes were is in the streams, and
 -- whoever holds something has a lease until it turns out that it does not renew it.
 local function mend()
-  local stored = redis.call('XLEN', STREAMS.events) + redis.call('XLEN', STREAMS.metrics)
+  local stored = 0
+  for _, stream in pairs(STREAMS) do stored = stored + redis.call('XLEN', stream) end
   if stored ~= redis.call('HLEN', INDEX) or (stored > 0 and redis.call('EXISTS', BYTES) == 0) then
     redis.call('DEL', INDEX, BYTES)
     for kind, stream in pairs(STREAMS) do
@@ -114,6 +111,10 @@ local function mend()
       end
     end
   end
+end
+
+local function forget_claims(consumer)
+  for _, kind in ipairs(KINDS) do redis.call('HDEL', CLAIMS, consumer .. ' ' .. kind) end
 end
 
 -- Who holds an entry: a consumer's name, or nil.
@@ -264,7 +265,7 @@ if holds then
   redis.call('ZADD', OWNERS, 0, me)
 else
   redis.call('ZREM', OWNERS, me)
-  redis.call('HDEL', CLAIMS, me .. ' events', me .. ' metrics')
+  forget_claims(me)
   for _, stream in pairs(STREAMS) do
     if redis.call('EXISTS', stream) == 1 then redis.call('XGROUP', 'DELCONSUMER', stream, GROUP, me) end
   end
@@ -293,7 +294,7 @@ LIST = Script(
     + """
 -- most entries: tells of each stored batch its kind, batch_id, rows, bytes, created_at and whether it is encrypted.
 local found = {}
-for _, kind in ipairs({'events', 'metrics'}) do
+for _, kind in ipairs(KINDS) do
   for _, each in ipairs(redis.call('XREVRANGE', STREAMS[kind], '+', '-', 'COUNT', ARGV[4])) do
     local fields = each[2]
     found[#found + 1] = {kind, fields[2], fields[4], tostring(#fields[12]), fields[10], fields[8]}
@@ -315,10 +316,11 @@ return redis.call('HKEYS', INDEX)
 COUNT = Script(
     _COMMON
     + """
--- counts the stored batches of both kinds, and their bytes.
+-- counts the bytes of the stored batches, and then the batches of each kind.
 mend()
-return {redis.call('XLEN', STREAMS.events), redis.call('XLEN', STREAMS.metrics),
-  tonumber(redis.call('GET', BYTES) or '0')}
+local counts = {tonumber(redis.call('GET', BYTES) or '0')}
+for _, kind in ipairs(KINDS) do counts[#counts + 1] = redis.call('XLEN', STREAMS[kind]) end
+return counts
 """
 )
 
@@ -384,7 +386,7 @@ for _, consumer in ipairs(lost) do
     end
     if consumer ~= NOBODY and holds_nothing(consumer) then
       redis.call('ZREM', OWNERS, consumer)
-      redis.call('HDEL', CLAIMS, consumer .. ' events', consumer .. ' metrics')
+      forget_claims(consumer)
       for _, each in pairs(STREAMS) do
         if redis.call('EXISTS', each) == 1 then redis.call('XGROUP', 'DELCONSUMER', each, GROUP, consumer) end
       end

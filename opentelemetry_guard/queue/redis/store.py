@@ -10,7 +10,6 @@ from dataclasses import replace as changed
 
 from ...settings.once import log_once
 from ..base import (
-    KINDS,
     Batch,
     DeadLetter,
     Kind,
@@ -29,8 +28,9 @@ from ..sqlite.local import LocalQueue
 from ..sqlite.path import default_queue_file
 from ..sqlite.store import SqliteQueue
 from .copies import Copies
+from .entries import keys_of
 from .link import LinkState
-from .scripts import DONE_KEPT, keys_of
+from .scripts import DONE_KEPT
 from .url import RedisAddress, parse_redis_url
 
 logger = logging.getLogger(__name__)
@@ -79,7 +79,7 @@ class RedisQueue:
         self._local = local
         self._clock = clock
         self._patience = patience
-        keys = keys_of(options.destination)
+        keys = keys_of(options.destination, options.kinds)
         self._copies: PerProcess[Copies] = PerProcess(lambda: Copies(address, keys, options, local, clock, patience))
 
     @classmethod
@@ -241,7 +241,9 @@ class RedisQueue:
     def fleet(self) -> FleetStats | None:
         """Return what Redis has copies of, for the whole fleet; None where it does not answer."""
         counts = self._copies.get().counts()
-        return None if counts is None else FleetStats({"events": counts[0], "metrics": counts[1]}, counts[2])
+        return (
+            None if counts is None else FleetStats(dict(zip(self._options.kinds, counts[1:], strict=True)), counts[0])
+        )
 
     def dead_letters(self, limit: int = 100, offset: int = 0) -> list[DeadLetter]:
         """Return dead letters, newest first: those of this machine."""
@@ -258,7 +260,7 @@ class RedisQueue:
     def stats(self) -> QueueStats:
         """Return one consistent reading of this machine's ledger and depth."""
         if not self._local.exists():
-            return QueueStats({kind: Ledger() for kind in KINDS}, 0, 0, None)
+            return QueueStats({kind: Ledger() for kind in self._options.kinds}, 0, 0, None)
         return self._local.stats()
 
     def close(self) -> None:

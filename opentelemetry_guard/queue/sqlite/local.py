@@ -15,7 +15,6 @@ from ..base import (
     DROPPED_OVERFLOW,
     DROPPED_PURGED,
     DROPPED_STORE_REMOVED,
-    KINDS,
     Batch,
     DeadLetter,
     Kind,
@@ -309,8 +308,10 @@ class LocalQueue:
             "(SELECT min(created_at) FROM batches WHERE batches.kind = ledger.kind AND batches.state <> 'dead'), "
             "(SELECT value FROM facts WHERE name = 'set_aside') FROM ledger"
         )
+        # A file may have been opened by who doesn't know what is in it.
+        kinds = dict.fromkeys((*self._options.kinds, *(row[0] for row in found)))
         return QueueStats(
-            ledger={kind: moves.ledger_of({row[1]: row[2] for row in found if row[0] == kind}) for kind in KINDS},
+            ledger={kind: moves.ledger_of({row[1]: row[2] for row in found if row[0] == kind}) for kind in kinds},
             depth=sum(row[3] for row in found if row[5]),
             bytes=sum(row[4] for row in found if row[5]),
             oldest=min((row[6] for row in found if row[6] is not None), default=None),

@@ -96,14 +96,15 @@ def eviction(
 ) -> tuple[int, list[tuple[Kind, Direction]]] | None:
     """Return how many bytes have to go for an incoming batch, and which queued ones may: kinds in order, from an end.
 
-    Metrics go before events, then by age, as the policy says; what is in flight never goes. None when that makes no
-    room: the batch has to go itself, and nothing is evicted in vain.
+    The last kind goes first, and none for the sake of a later one; then by age, as the policy says; what is in flight
+    never goes. None when that makes no room: the batch has to go itself, and nothing is evicted in vain.
     """
-    order: list[tuple[Kind, Direction]] = []
+    later = options.kinds[options.kinds.index(batch.kind) + 1 :] if batch.kind in options.kinds else ()
+    order: list[tuple[Kind, Direction]]
     if options.overflow == "drop_oldest":
-        order = [("metrics", "ASC")] if batch.kind == "metrics" else [("metrics", "ASC"), ("events", "ASC")]
-    elif batch.kind == "events":
-        order = [("metrics", "DESC")]
+        order = [*((kind, "ASC") for kind in reversed(later)), (batch.kind, "ASC")]
+    else:
+        order = [(kind, "DESC") for kind in reversed(later)]
     size = len(batch.body)
     excess = sum(stored.values()) + size - options.max_bytes
     kinds = [kind for kind, _ in order]

@@ -28,8 +28,9 @@ from opentelemetry_guard.queue.conformance import make_batch
 from opentelemetry_guard.queue.memory import MemoryQueue
 from opentelemetry_guard.queue.redis import link as redis_link
 from opentelemetry_guard.queue.redis.allowance import Allowance
+from opentelemetry_guard.queue.redis.entries import keys_of
 from opentelemetry_guard.queue.redis.link import Link, describe, pause_after
-from opentelemetry_guard.queue.redis.scripts import RENEW, keys_of
+from opentelemetry_guard.queue.redis.scripts import RENEW
 from opentelemetry_guard.queue.redis.store import PATIENCE, RedisQueue
 from opentelemetry_guard.queue.redis.url import RedisAddress, parse_redis_url
 from opentelemetry_guard.queue.sqlite.store import SqliteQueue

@@ -1,0 +1,223 @@
+"""Requests to a backend within one total deadline each, and what came of them as values."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import requests
+
+from ..events.header_text import repaired
+from ..settings.delivery import DestinationSettings
+from ..settings.shown import without
+from .deadline import DeadlineAdapter, remaining, set_deadline
+from .outcome import Outcome, Verdict
+from .trust import tls_context
+from .workers import Workers
+
+MAX_ANSWER = 1024 * 1024
+"""Bytes of an answer that are read, enough for an error text a row; the connection of a longer one is closed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An HTTP answer, with its header names in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class HTTP:
+    """Makes requests with `requests`, and never follows a redirect.
+
+    Each request is made on a thread that is left behind at its deadline.
+    Connections are kept alive between requests, per such thread: a session is
+    not shared, because a shutdown may send while the sender's request is still
+    under way.
+    """
+
+    def __init__(self, config: DestinationSettings, secrets: Callable[[], tuple[str | None, ...]]) -> None:
+        """Take the settings, and what returns the texts that are masked wherever an answer has them."""
+        self._config = config
+        self._secrets = secrets
+        self._local = threading.local()
+        self._workers = Workers("OtelGuardRequest", partial(_close_session, self._local), config.requests_in_flight)
+
+    def close(self) -> None:
+        """Close the connections that no call is using."""
+        self._workers.close()
+
+    def request(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        timeout: float,
+        most: int = MAX_ANSWER,
+        keep: bool = True,
+        keep_thread: bool = True,
+    ) -> Answer | Outcome:
+        """Make one request, and read `most` bytes of the answer; where there is none, say why.
+
+        Args:
+            method: of HTTP.
+            url: the whole address.
+            headers: of the request.
+            body: of the request.
+            timeout: in seconds; counts where it is less than the setting.
+            most: bytes of the answer that are read.
+            keep: whether the connection is kept for the next request.
+            keep_thread: whether the thread is, too.
+        """
+        seconds = min(self._config.timeout, timeout)
+        deadline = time.monotonic() + seconds
+        request = requests.Request(method, url, headers, data=body)
+
+        def make() -> Answer:
+            set_deadline(deadline - time.monotonic())
+            keep_it = False
+            try:
+                answer = self._answer(request, most)
+                keep_it = keep
+            finally:
+                if not keep_it:
+                    # After a failure too: the next session reads certificates anew, which may have been renewed.
+                    _close_session(self._local)
+            return answer
+
+        try:
+            return self._workers.call(make, seconds, keep_thread)
+        except Exception as error:  # noqa: BLE001  urllib3's and http.client's errors have no common base; none may pass
+            return self.without_secrets(Outcome(Verdict.RETRY, reason=_describe(error), timed_out=_is_timeout(error)))
+
+    def _answer(self, request: requests.Request, most: int) -> Answer:
+        with ask(self._session(), request) as response:
+            body = _read(response.raw, response.headers.get("Content-Encoding", ""), most)
+            return Answer(response.status_code, {k.lower(): repaired(v) for k, v in response.headers.items()}, body)
+
+    def quotable(self, answer: Answer) -> Answer:
+        """Mask our secrets in an answer before any part of it is quoted: a cut could go through one."""
+        headers = {name: without(self._secrets(), value) for name, value in answer.headers.items() if name != "etag"}
+        if "etag" in answer.headers:
+            headers["etag"] = answer.headers["etag"]
+        body = without(self._secrets(), answer.body.decode(errors="surrogateescape"))
+        return Answer(answer.status, headers, body.encode(errors="surrogateescape"))
+
+    def without_secrets(self, outcome: Outcome) -> Outcome:
+        """Mask what must never be shown: a backend may quote the key that it refuses."""
+        return replace(outcome, reason=without(self._secrets(), outcome.reason))
+
+    def _session(self) -> requests.Session:
+        session: requests.Session | None = getattr(self._local, "session", None)
+        if session is None or self._local.pid != os.getpid():
+            # After a fork the connections are the parent's: two processes would write to one stream.
+            session = new_session(self._config)
+            self._local.session, self._local.pid = session, os.getpid()
+        return session
+
+
+def _close_session(local: threading.local) -> None:
+    """Close this thread's connections."""
+    session = getattr(local, "session", None)
+    if session is not None:
+        session.close()
+        del local.session
+
+
+def new_session(config: DestinationSettings) -> requests.Session:
+    """Return a session for the backend: it ends at the deadline of its thread, and takes nothing from ``~/.netrc``.
+
+    Raises:
+        CertificateError: a certificate can't be used.
+    """
+    session = requests.Session()
+    # Else requests looks into ~/.netrc and sends what it finds there as the Authorization header.
+    session.auth = _unchanged
+    session.mount("http://", DeadlineAdapter())
+    if config.endpoint.lower().startswith("https:"):
+        session.mount("https://", DeadlineAdapter(tls_context(config)))
+    return session
+
+
+def ask(session: requests.Session, request: requests.Request) -> requests.Response:
+    """Make one request and return the answer, whose body is yet to be read; proxies are the environment's.
+
+    Not the session's own way, which reads the body of a redirect whole, decompressed and without a bound.
+    """
+    return session.get_adapter(request.url).send(
+        session.prepare_request(request),
+        stream=True,
+        timeout=remaining(),
+        proxies=requests.utils.get_environ_proxies(request.url),
+    )
+
+
+_CHUNK = 64 * 1024
+
+
+def _read(raw: Any, encoding: str, most: int) -> bytes:
+    """Read an answer, decompressed: `most` bytes of it at most, and at most `most` bytes from the network.
+
+    Raises:
+        ValueError: it is compressed in a way that was not asked for.
+        EOFError: it is compressed, and ends before its end.
+        zlib.error: it is damaged.
+    """
+    encoding = encoding.strip().lower()
+    if encoding in ("", "identity"):
+        return b"".join(_pieces(raw, most))
+    if encoding in ("gzip", "x-gzip"):
+        return b"".join(_gunzip(_pieces(raw, most), most))
+    raise ValueError(f"the answer's Content-Encoding is {encoding[:40]!r}, only gzip was asked for")
+
+
+def _pieces(raw: Any, most: int) -> Iterator[bytes]:
+    while most > 0 and (data := raw.read(min(_CHUNK, most), decode_content=False)):
+        most -= len(data)
+        yield data
+
+
+def _gunzip(pieces: Iterator[bytes], most: int) -> Iterator[bytes]:
+    # Not urllib3, which before 2.6 decompresses what it has read as a whole: a megabyte may become gigabytes.
+    member = None
+    for data in pieces:
+        while data and most > 0:
+            if member is None or member.eof:
+                member = zlib.decompressobj(31)
+            piece = member.decompress(data, most)
+            most -= len(piece)
+            data = member.unconsumed_tail or member.unused_data
+            yield piece
+        if most <= 0:
+            return
+    if member is not None and not member.eof:
+        raise EOFError("the answer's compressed body is cut short")
+
+
+def _unchanged(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    return request
+
+
+def _is_timeout(error: BaseException | None) -> bool:
+    while error is not None:
+        if isinstance(error, (TimeoutError, requests.Timeout)) or "timed out" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _describe(error: BaseException) -> str:
+    """Name an error and the last cause of it, without the request's headers (no error text holds them)."""
+    cause = error
+    while (inner := cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)) is not None:
+        cause = inner
+    text = f"{type(error).__name__}: {cause}" if cause is not error else f"{type(error).__name__}: {error}"
+    return text[:300]
