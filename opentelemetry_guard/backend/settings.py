@@ -57,6 +57,7 @@ class TraceLink:
 class BackendSettings:
     """The settings of one backend.
 
+    The dashboard begins with `project`, and with those of the `keys`.
     With a `signing_secret` every POST must carry a valid
     `X-Payload-Signature`. With an `encryption_key` (32 bytes) encrypted
     batches are accepted. `max_body_bytes` bounds a body before and after
@@ -66,6 +67,7 @@ class BackendSettings:
     """
 
     keys: ApiKeys
+    project: str = DEFAULT_PROJECT
     signing_secret: bytes | None = field(default=None, repr=False)
     encryption_key: bytes | None = field(default=None, repr=False)
     max_body_bytes: int = DEFAULT_MAX_BODY_BYTES

@@ -54,7 +54,10 @@ Host = Annotated[str, _option("HOST", "The address to listen on; any but a loopb
 Port = Annotated[int, _option("PORT", "0 takes a free one.", min=0, max=65535)]
 DashboardPassword = Annotated[str | None, _option("PASSWORD", "Ask for this password before showing the dashboard.")]
 ApiKey = Annotated[
-    str | None, _option("API_KEY", "The key that senders must have.", show_default="a new one at every start")
+    str | None,
+    _option(
+        "API_KEY", "The key that senders must have.", show_default="one of the database's, made at the first start"
+    ),
 ]
 Project = Annotated[str, _option("PROJECT", "The project that the key belongs to.")]
 SigningSecret = Annotated[str | None, _option("SIGNING_SECRET", "Accept only bodies signed with this secret.")]
@@ -109,15 +112,15 @@ def backend(
         from ..backend.dashboard.sessions import Password
         from ..backend.server import ListenError, listen, serve, url_of
         from ..backend.settings import BackendSettings, TraceLink, decode_encryption_key
-        from ..backend.storage.keys import ApiKeys, generate_key
+        from ..backend.storage.keys import ApiKeys
         from ..backend.storage.retention import Retention, RetentionThread
     except ModuleNotFoundError as error:
         _fail_without(error)
 
-    key = api_key or generate_key()
     try:
         settings = BackendSettings(
-            keys=ApiKeys({key: project}),
+            keys=ApiKeys({api_key: project} if api_key else {}),
+            project=project,
             signing_secret=signing_secret.encode() if signing_secret else None,
             encryption_key=decode_encryption_key(encryption_key) if encryption_key else None,
             requests_per_minute=rate_limit,
@@ -128,7 +131,14 @@ def backend(
     except (ValueError, ListenError) as error:
         fail(str(error))
     with listener, _opened(db) as store:
-        told = _told(url_of(listener), store.path, project, None if api_key else key)
+        url = url_of(listener)
+        told = "\n".join(
+            [
+                f"listening on {url}",
+                f"storing in {store.path}",
+                *([] if api_key else _told_of_keys(store, url, project)),
+            ]
+        )
         retention = RetentionThread(store.database, Retention(keep_days, keep_rows))
         try:
             serve(create_app(store, settings), listener, lambda: typer.echo(told), verbose)
@@ -161,18 +171,28 @@ def _opened(db: Path | None) -> Iterator[Store]:
         store.close()
 
 
-def _told(url: str, database: Path, project: str, generated_key: str | None) -> str:
-    """Say where the backend is and, when its key is new, what a sender needs. A key that was given is not shown."""
-    lines = [f"listening on {url}", f"storing in {database}"]
-    if generated_key is not None:
-        lines += [
-            "The API key is new and shown only now. For the application that sends:",
-            f"  export OTEL_EXPORTER_GUARD_ENDPOINT={url}",
-            f"  export OTEL_EXPORTER_GUARD_API_KEY={generated_key}",
-            f"  export OTEL_EXPORTER_GUARD_PROJECT_ID={shlex.quote(project)}",
-            "  export OTEL_TRACES_EXPORTER=guard OTEL_LOGS_EXPORTER=guard OTEL_METRICS_EXPORTER=guard",
-        ]
-    return "\n".join(lines)
+def _told_of_keys(store: Store, url: str, project: str) -> list[str]:
+    """Say what a sender needs. A project without a valid key gets one, which is shown this once and kept hashed."""
+    from ..backend.storage.keys import StoredKeys
+
+    keys = StoredKeys(store.database)
+    known = [record for record in keys.records(project) if record.revoked_at is None]
+    if known:
+        shown = f"<the key {known[-1].id} of {_day(known[-1].created_at)}>"
+        another = shlex.join(
+            ["opentelemetry-guard", "backend", "keys", "create", "--project", project, "--db", str(store.path)]
+        )
+        told = f"The project {project} has a key already, which is not known any more; for another one: {another}"
+    else:
+        _, shown = keys.create(project, "made at the first start")
+        told = "The API key is new, it lasts, and it is shown only now. For the application that sends:"
+    return [
+        told,
+        f"  export OTEL_EXPORTER_GUARD_ENDPOINT={url}",
+        f"  export OTEL_EXPORTER_GUARD_API_KEY={shlex.quote(shown)}",
+        f"  export OTEL_EXPORTER_GUARD_PROJECT_ID={shlex.quote(project)}",
+        "  export OTEL_TRACES_EXPORTER=guard OTEL_LOGS_EXPORTER=guard OTEL_METRICS_EXPORTER=guard",
+    ]
 
 
 @contextmanager

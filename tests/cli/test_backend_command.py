@@ -96,10 +96,11 @@ def test_a_polite_signal_ends_it_with_0_and_in_silence(number: signal.Signals) -
         assert backend.stderr() == ""
 
 
-def test_without_a_key_one_is_made_and_shown_with_what_a_sender_needs(tmp_path: Path) -> None:
+def printed_by_a_start(home: Path) -> str:
+    """Start the backend without a key, end it when it listens, and return what it has printed."""
     process = subprocess.Popen(
         [*COMMAND, "backend", "--port", "0"],
-        env=environment(tmp_path, XDG_STATE_HOME=str(tmp_path / "state")),
+        env=environment(home, XDG_STATE_HOME=str(home / "state")),
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -109,10 +110,15 @@ def test_without_a_key_one_is_made_and_shown_with_what_a_sender_needs(tmp_path: 
         process.terminate()
         printed = first + process.stdout.read()
     assert process.returncode == 0
+    return printed
+
+
+def test_without_a_key_the_first_start_makes_one_and_shows_it_with_what_a_sender_needs(tmp_path: Path) -> None:
+    printed = printed_by_a_start(tmp_path)
     exported = dict(re.findall(r"(OTEL_\w+)=(\S+)", printed))
     assert exported.pop("OTEL_EXPORTER_GUARD_API_KEY").startswith("guard_")
     assert exported == {
-        "OTEL_EXPORTER_GUARD_ENDPOINT": first.removeprefix("listening on ").strip(),
+        "OTEL_EXPORTER_GUARD_ENDPOINT": printed.splitlines()[0].removeprefix("listening on "),
         "OTEL_EXPORTER_GUARD_PROJECT_ID": "default",
         "OTEL_TRACES_EXPORTER": "guard",
         "OTEL_LOGS_EXPORTER": "guard",
@@ -122,6 +128,26 @@ def test_without_a_key_one_is_made_and_shown_with_what_a_sender_needs(tmp_path: 
     assert str(database) in printed
     assert stat.S_IMODE(database.parent.stat().st_mode) == 0o700
     assert stat.S_IMODE(database.stat().st_mode) == 0o600
+
+
+def test_the_key_of_the_first_start_opens_later_ones_which_do_not_show_it(tmp_path: Path) -> None:
+    (key,) = re.findall(r"API_KEY=(guard_\S+)", printed_by_a_start(tmp_path))
+    printed = printed_by_a_start(tmp_path)
+    assert "guard_" not in printed
+    assert "backend keys create --project default" in printed
+    database = tmp_path / "state" / "opentelemetry-guard" / "backend.db"
+    with running_backend(db=database, api_key="another", project="default") as backend:
+        headers = {"X-API-Key": key, "X-Project-ID": "default"}
+        body = batch(events=[event()], project_id="default")
+        assert backend.http.post(f"{backend.url}/api/v1/events", json=body, headers=headers).status_code == 200
+
+
+def test_a_project_whose_keys_are_revoked_gets_another_one(tmp_path: Path) -> None:
+    first = printed_by_a_start(tmp_path)
+    assert run(tmp_path, "backend", "keys", "revoke", "1", XDG_STATE_HOME=str(tmp_path / "state")).returncode == 0
+    second = re.findall(r"API_KEY=(guard_\S+)", printed_by_a_start(tmp_path))
+    assert second
+    assert second[0] not in first
 
 
 def test_a_key_that_was_given_is_never_shown() -> None:

@@ -79,7 +79,7 @@ class Pages:
         """
         projects, asked = self.projects(), request.query_params.get("project")
         if asked is None:
-            configured = sorted(self.settings.keys.project_ids & set(projects))
+            configured = sorted({*self.settings.keys.project_ids, self.settings.project} & set(projects))
             return (configured or projects)[0]
         if asked not in projects:
             raise Refusal(404, "There is no such project: choose one from the list.")
