@@ -11,7 +11,8 @@ a script may touch all of them:
 
 - ``events`` and ``metrics``, or what else the kinds of rows are: streams of batches, with the consumer group
   ``senders``. An entry is pending to the consumer (one process) that holds it, from the script that adds it to the one
-  that removes it.
+  that removes it. Its count of deliveries is 0 as long as nobody has begun to send it: only then may who takes it over
+  merge it with others.
 - ``index``, batch_id to ``<kind> <entry id> <bytes>``. Invariant: exactly the entries of the streams are in it, and
   ``bytes`` is the sum of its sizes.
 - ``owners``, consumer to the end of its lease (milliseconds of Redis's clock). A released consumer has 0; one that is
@@ -30,9 +31,12 @@ States of a copy, and the script that moves it (`scripts`); whose it is says who
                              v             |
                            lost -----------+
                              |
-                             +--CLAIM--> held by another machine, which adopts it in its local store
+                             +--CLAIM--> held by another machine, which adopts it in its local store (`claims`)
                                            |
                                            +--GIVE_BACK--> held by nobody: a process of its own machine has it
+
+Whether its delivery was begun is said with PUT where a batch is sent in that instant, as under steady traffic, and by
+BEGIN before a batch is handed out that has waited. One whose delivery begins while Redis is away is not known as begun.
 
 What a process believes of its copies is its book (`book`): sure, doubtful, missing, ended. Whatever it believes is
 asked again after an outage, and the housekeeping (`copies`) catches up with what could not be done in time.

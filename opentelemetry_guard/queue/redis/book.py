@@ -12,6 +12,8 @@ from ..base import Batch
 
 REMEMBERED_ENDS = 100_000
 """Ended batches that are remembered while Redis is away, so that their copies go when it is back."""
+BACKLOG = 4
+"""Batches of a process from which on a further one is taken to wait: its delivery does not begin in this instant."""
 
 
 class Book:
@@ -23,6 +25,8 @@ class Book:
     about any other nothing is known. `_missing` says of each whether Redis was
     full when it was asked, and `_refused` counts those. `_ended` holds those
     whose copy has to go, with whether it is to be remembered as done.
+    `_waiting` are those whose delivery was never begun, which Redis knows or
+    is told with the copy; before it begins it has to be said (`begin`).
     """
 
     def __init__(self) -> None:
@@ -30,12 +34,39 @@ class Book:
         self._sure: dict[str, None] = {}
         self._doubtful: dict[str, None] = {}
         self._missing: dict[str, bool] = {}
+        self._waiting: set[str] = set()
         self._held: dict[str, Batch] = {}
         self._ended: dict[str, bool] = {}
         self._suspects: deque[str] = deque()
         self._refused = 0
 
     # Copies.
+
+    def expect(self, batch_id: str) -> None:
+        """A batch was added that has no copy yet; it waits where others do, unless it has been handed out already."""
+        with self._lock:
+            known = len(self._sure) + len(self._doubtful) + len(self._missing)
+            self._missing[batch_id] = False
+            if known >= BACKLOG and batch_id not in self._held:
+                self._waiting.add(batch_id)
+
+    def took_over(self, batch_id: str, begun: bool) -> None:
+        """A batch was claimed, with its copy; it waits here where nobody has `begun` its delivery."""
+        self.note(batch_id, "mine")
+        with self._lock:
+            if not begun:
+                self._waiting.add(batch_id)
+
+    def waits(self, batch_id: str) -> bool:
+        """Whether a batch's delivery was never begun, and will not be before that is said."""
+        return batch_id in self._waiting
+
+    def begin(self, batch_ids: Iterable[str]) -> list[str]:
+        """Return those of the batches that wait; they do not any more."""
+        with self._lock:
+            found = [batch_id for batch_id in batch_ids if batch_id in self._waiting]
+            self._waiting.difference_update(found)
+            return found
 
     def note(self, batch_id: str, standing: str) -> None:
         """Write down what Redis said of a batch: ``mine``, ``missing``, ``full``, ``theirs`` or ``done``."""
@@ -54,6 +85,7 @@ class Book:
         """Know nothing more about a batch."""
         with self._lock:
             self._drop(batch_id)
+            self._waiting.discard(batch_id)
 
     def is_sure(self, batch_id: str) -> bool:
         """Whether Redis leases the batch to us."""
@@ -142,6 +174,7 @@ class Book:
             for batch_id in batch_ids:
                 self._drop(batch_id)
                 self._held.pop(batch_id, None)
+                self._waiting.discard(batch_id)
                 self._ended[batch_id] = done
             while len(self._ended) > REMEMBERED_ENDS:
                 del self._ended[next(iter(self._ended))]

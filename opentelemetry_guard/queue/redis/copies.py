@@ -9,7 +9,6 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 from typing import cast
 from uuid import uuid4
 
@@ -18,15 +17,14 @@ from ..base import Batch, DeadLetter, Kind, Lease, QueueOptions, WaitingBatch
 from ..sqlite.local import LocalQueue
 from .allowance import Allowance
 from .book import Book
-from .entries import arguments_of, batch_of, milliseconds, text, waiting_of
+from .claims import Claims
+from .entries import arguments_of, milliseconds, text, waiting_of
 from .link import Caller, Link, means_full
-from .scripts import CLAIM, CONFIRM, COUNT, FINISHED, GIVE_BACK, LIST, PUT, RELEASE, RENEW, SWAP
+from .scripts import BEGIN, CONFIRM, COUNT, FINISHED, LIST, PUT, RELEASE, RENEW, SWAP
 from .url import RedisAddress
 
 logger = logging.getLogger(__name__)
 
-CLAIM_BATCHES = 64
-"""Batches that one claim takes over at most."""
 CHUNK = 64
 """Batch ids in one call of the housekeeping."""
 STEP_SECONDS = 0.05
@@ -37,19 +35,10 @@ ASK_AGAIN_SECONDS = 0.1
 """When a batch comes up again that Redis, busy but up, did not answer about, in seconds."""
 
 
-@dataclass(slots=True)
-class _Claims:
-    """A process's claims of one kind: the next request's word, when one last brought nothing (Unix), the last catch."""
-
-    request: str = field(default_factory=lambda: uuid4().hex)
-    since: float = float("-inf")
-    catch: Sequence[str] = ()
-
-
 class Copies:
     """What one process has in Redis: its consumer's name, the link, and the book of copies.
 
-    `_claims` is the sender's; the other fields belong to the courier. `renewed_at` (Unix seconds) is set by RENEW
+    `_claims` are the sender's; the other fields belong to the courier. `renewed_at` (Unix seconds) is set by RENEW
     alone, since that is what finds an emptied Redis and starts the housekeeping; `_unchecked` are stored batches that
     this machine may have delivered long ago, None before Redis was asked which there are; `_present` says whether Redis
     may know this consumer at all. `_swept_at` is in monotonic seconds.
@@ -73,7 +62,7 @@ class Copies:
         self._local = local
         self._clock = clock
         self.consumer = str(uuid4())
-        self._claims: dict[Kind, _Claims] = {}
+        self._claims = Claims(self.link, self.book, local, options, self.who, self.end)
         self._present = False
         self.renewed_at = float("-inf")
         self._outages = 0
@@ -96,7 +85,8 @@ class Copies:
     def _put_now(self, redis: Caller, batch: Batch, now: float) -> tuple[str, float]:
         self._present = True
         try:
-            answer = redis.run(PUT, *self.who(now), self._options.max_bytes, *arguments_of(batch))
+            begun = int(not self.book.waits(batch.batch_id))
+            answer = redis.run(PUT, *self.who(now), self._options.max_bytes, begun, *arguments_of(batch))
         except Exception as error:
             if not means_full(error):
                 raise
@@ -163,50 +153,23 @@ class Copies:
             self._local.defer(batch.batch_id, now + left + 0.01, lease.refusals)
         return standing in ("mine", "full")
 
-    def claim(self, kind: Kind, now: float, busy: bool = False) -> bool:
-        """Take over batches of consumers whose lease has ended; return whether the local store has got any.
-
-        Claims that bring something may follow each other at once. One that has batches of its own to send (`busy`)
-        takes no more before it has finished half of the last catch: an idle machine is quicker with the rest.
-        """
-        claims = self._claims.setdefault(kind, _Claims())
-        if 0 <= now - claims.since < self._options.lease_seconds / 20:
-            return False
-        if busy and 2 * self.book.count(claims.catch) > len(claims.catch):
-            return False
-        request, claims.since = claims.request, now
-        room = self._options.max_bytes - (self._local.stats().bytes if self._local.exists() else 0)
-        if room <= 0:
-            return False
-        self._present = True
-        # After an outage of Redis every lease has run out, and its owner may be about to renew it
-        patient = self.link.up_for() >= self._options.lease_seconds / 2
+    def begin(self, batch_ids: Sequence[str], now: float) -> None:
+        """Say in Redis that the delivery of batches begins, of those that have waited so far."""
+        if not (names := self.book.begin(batch_ids)):
+            return
         who = self.who(now)
-        entries = self.link.call(lambda redis: redis.run(CLAIM, *who, request, kind, CLAIM_BATCHES, room, int(patient)))
-        if entries is None:
-            return False
-        batches = [batch_of(kind, cast("list[bytes]", entry)) for entry in cast("list[object]", entries)]
-        for batch in batches:
-            self._local.adopt(batch)
-        # Until here the same request returns the same batches, should their answer or this process's turn be lost
-        claims.request, claims.catch = uuid4().hex, [batch.batch_id for batch in batches]
-        if not batches:
-            return False
-        claims.since = float("-inf")
-        return self._settle_claim(claims.catch)
 
-    def _settle_claim(self, batch_ids: Sequence[str]) -> bool:
-        holdings = self._local.holdings(batch_ids)
-        for batch_id, holding in holdings.items():
-            if holding == "mine":
-                self.book.note(batch_id, "mine")
-        if foreign := [batch_id for batch_id, holding in holdings.items() if holding == "theirs"]:
-            # A process of this machine has it and will ask Redis for it
-            who = self.who(self._clock())
-            self.link.post(lambda redis: redis.run(GIVE_BACK, *who, *foreign))
-        if over := [batch_id for batch_id in batch_ids if holdings.get(batch_id, "dead") == "dead"]:
-            self.end(over, done=False)
-        return "mine" in holdings.values()
+        def job(redis: Caller) -> bool:
+            redis.run(BEGIN, *who, *names)
+            return True
+
+        if self.link.call(job) is None:
+            self.link.post(job)
+
+    def claim(self, kind: Kind, now: float, busy: bool = False) -> bool:
+        """Take over batches of consumers whose lease has ended; return whether the local store has got any."""
+        self._present = True
+        return self._claims.make(kind, now, busy)
 
     def end(self, batch_ids: Sequence[str], *, done: bool = True) -> None:
         """Remove copies, now or when Redis is back."""
@@ -287,8 +250,10 @@ class Copies:
     def _renew_now(self, redis: Caller, now: float) -> bool:
         self._present = True
         outages = self.link.outages
-        answer = redis.run(RENEW, *self.who(now), uuid4().hex)
-        epoch, lapsed, run = cast("tuple[bytes, int, bytes]", answer)
+        answer = redis.run(RENEW, *self.who(now), uuid4().hex, self._claims.expired_count())
+        epoch, lapsed, run, offers = cast("tuple[bytes, int, bytes, int]", answer)
+        if not offers:
+            self._claims.nothing_at = now
         restarted, self._run = self._run != text(run), text(run)
         emptied = bool(self._epoch) and self._epoch != text(epoch)
         if emptied:

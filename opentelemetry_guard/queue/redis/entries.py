@@ -20,10 +20,10 @@ def arguments_of(batch: Batch) -> tuple[str | int | bytes, ...]:
     )
 
 
-def batch_of(kind: Kind, fields: list[bytes]) -> Batch:
-    """Return the batch of a stream's entry."""
+def claimed_of(kind: Kind, fields: list[bytes]) -> tuple[Batch, bool]:
+    """Return the batch of an entry that CLAIM has returned, and whether its delivery may have been begun."""
     values = dict(zip(fields[::2], fields[1::2], strict=True))
-    return Batch(
+    batch = Batch(
         text(values[b"batch_id"]),
         kind,
         int(values[b"rows"]),
@@ -32,6 +32,7 @@ def batch_of(kind: Kind, fields: list[bytes]) -> Batch:
         values[b"encrypted"] == b"1",
         float(values[b"created_at"]),
     )
+    return batch, values[b"begun"] != b"0"
 
 
 def keys_of(destination: str, kinds: Sequence[Kind] = KINDS) -> list[str]:

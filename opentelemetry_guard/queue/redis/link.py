@@ -21,8 +21,8 @@ from typing import Generic, TypeVar, cast
 
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 
+from .arbiter import Script
 from .client import Answers, connect
-from .scripts import Script
 from .trouble import Trouble, trouble_of
 from .url import RedisAddress
 

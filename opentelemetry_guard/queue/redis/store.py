@@ -118,7 +118,7 @@ class RedisQueue:
         copies = self._copies.get()
         if copies.book.knows(batch.batch_id):
             return
-        copies.book.note(batch.batch_id, "missing")
+        copies.book.expect(batch.batch_id)
         within = copies.allowance.left()
         if not within:
             copies.tidy_soon()
@@ -164,6 +164,7 @@ class RedisQueue:
             found = self._local.lease(kind, now, max_batches, max_bytes, max_rows, oldest) if exists else []
             if ours := copies.sendable(found, now):
                 copies.book.hold(lease.batch for lease in ours)
+                copies.begin([lease.batch.batch_id for lease in ours], now)
                 return ours
             if time.monotonic() > deadline or (not found and (claimed or not copies.claim(kind, now))):
                 return []

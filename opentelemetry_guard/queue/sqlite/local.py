@@ -65,17 +65,17 @@ class LocalQueue:
 
     def append(self, batch: Batch) -> None:
         """Store a batch as `DeliveryQueue.append` says; renews this owner's lease."""
-        self._append(batch, attempts=0)
+        self._append(batch, attempts=0, adopted=False)
 
-    def adopt(self, batch: Batch) -> None:
-        """Store a batch that another machine left behind, as `append` does, but as attempted once.
+    def adopt(self, batch: Batch, begun: bool = True) -> None:
+        """Store a batch that another machine left behind, as `append` does, but as attempted once where it has `begun`.
 
-        It may have been sent without anybody knowing, so it must come alone and go out under its own `batch_id`. One
-        that this store remembers to have finished is not stored again: its copy was only not removed in time.
+        It may have been sent then without anybody knowing, so it must come alone and go out under its own `batch_id`.
+        One that this store remembers to have finished is not stored again: its copy was only not removed in time.
         """
-        self._append(batch, attempts=1)
+        self._append(batch, int(begun), adopted=True)
 
-    def _append(self, batch: Batch, attempts: int) -> None:
+    def _append(self, batch: Batch, attempts: int, adopted: bool) -> None:
         owner, size = self._owner.get(), len(batch.body)
         lease_until = STEADY.at(self._clock()) + self._options.lease_seconds
         removed, short = 0, False
@@ -83,8 +83,9 @@ class LocalQueue:
         def work(connection: sqlite3.Connection) -> None:
             nonlocal removed, short
             short = self._database.require_space(connection, size)
-            while not moves.insert(connection, owner, batch, attempts, lease_until, self._options.max_bytes):
-                known, stored = moves.look_for_room(connection, batch.batch_id, attempts)
+            more = (owner, attempts, lease_until)
+            while not moves.insert(connection, batch, more, adopted, self._options.max_bytes):
+                known, stored = moves.look_for_room(connection, batch.batch_id, adopted)
                 if known:
                     return
                 if (planned := moves.eviction(batch, stored, self._options)) is None:

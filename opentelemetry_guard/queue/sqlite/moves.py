@@ -61,23 +61,26 @@ def portions(names: Sequence[str]) -> Iterator[Sequence[str]]:
 
 
 def insert(
-    connection: sqlite3.Connection, owner: str, batch: Batch, attempts: int, lease_until: float, max_bytes: int
+    connection: sqlite3.Connection, batch: Batch, more: tuple[str, int, float], adopted: bool, max_bytes: int
 ) -> bool:
-    """Store a batch and renew its owner's lease; False when there is no room or the batch is known."""
+    """Store a batch with `more`: its owner, its attempts, and the end of the owner's lease, which that renews.
+
+    False when there is no room or the batch is known, one that is `adopted` also where it was finished here.
+    """
     before = connection.total_changes
     connection.execute(
         f"INSERT INTO incoming ({COLUMNS}, body, owner, state, attempts, lease_until) "
         "SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, 'ready', ?11, ?12 "
         "WHERE NOT EXISTS (SELECT 1 FROM batches WHERE batch_id = ?1) "
-        "AND NOT (?11 AND EXISTS (SELECT 1 FROM finished WHERE batch_id = ?1)) "
+        "AND NOT (?14 AND EXISTS (SELECT 1 FROM finished WHERE batch_id = ?1)) "
         f"AND (SELECT total(bytes) FROM ledger WHERE state IN {LIVE}) + ?4 <= ?13",
-        (*values_of(batch), batch.body, owner, attempts, lease_until, max_bytes),
+        (*values_of(batch), batch.body, *more, max_bytes, adopted),
     )
     return connection.total_changes > before
 
 
 def look_for_room(
-    connection: sqlite3.Connection, batch_id: str, attempts: int
+    connection: sqlite3.Connection, batch_id: str, adopted: bool
 ) -> tuple[bool, dict[tuple[Kind, str], int]]:
     """Return whether a batch is known, and the bytes that are not delivered yet by kind and state."""
     found = fetch(
@@ -86,7 +89,7 @@ def look_for_room(
         "OR (?2 AND EXISTS (SELECT 1 FROM finished WHERE batch_id = ?1)) "
         f"FROM ledger WHERE state IN {LIVE}",
         batch_id,
-        attempts,
+        adopted,
     )
     return bool(found[0][3]), {(kind, state): size for kind, state, size, _ in found}
 

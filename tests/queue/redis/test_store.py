@@ -22,7 +22,10 @@ from opentelemetry_guard.queue.conformance import QueueConformance, make_batch
 from opentelemetry_guard.queue.memory import MemoryQueue
 from opentelemetry_guard.queue.redis import copies as redis_module
 from opentelemetry_guard.queue.redis import link as redis_link
-from opentelemetry_guard.queue.redis.scripts import CLAIM, PUT, SWAP, Script
+from opentelemetry_guard.queue.redis.arbiter import Script
+from opentelemetry_guard.queue.redis.book import BACKLOG
+from opentelemetry_guard.queue.redis.claims import CLAIM_BATCHES
+from opentelemetry_guard.queue.redis.scripts import CLAIM, PUT, SWAP
 from opentelemetry_guard.queue.redis.store import RedisQueue
 from opentelemetry_guard.queue.redis.url import parse_redis_url
 from opentelemetry_guard.queue.sqlite.local import LocalQueue
@@ -436,7 +439,7 @@ def test_a_busy_machine_leaves_others_what_it_cannot_send_soon(fleet: Fleet) -> 
     dead.close()
     for _ in range(10):
         busy.lease("events", time.time(), oldest=True)
-    assert busy.stats().depth == redis_module.CLAIM_BATCHES
+    assert busy.stats().depth == CLAIM_BATCHES
 
 
 def test_claims_follow_each_other_while_they_bring_something(fleet: Fleet) -> None:
@@ -587,3 +590,60 @@ def test_people_see_what_the_whole_fleet_has(fleet: Fleet) -> None:
     remaining = second.fleet()
     assert remaining is not None
     assert remaining.batches["events"] == 1
+
+
+def test_what_nobody_has_begun_to_send_comes_together_from_a_dead_machine_and_the_rest_alone(fleet: Fleet) -> None:
+    dead, heir = fleet.machine(), fleet.machine()
+    for number in range(12):
+        dead.append(make_batch(f"{number:02}", created_at=float(number)))
+    begun = [lease.batch.batch_id for lease in dead.lease("events", time.time(), max_batches=3)]
+    assert begun == ["11", "10", "09"]
+    dead.release()
+    taken: list[list[str]] = []
+
+    def take() -> bool:
+        leases = heir.lease("events", time.time(), max_batches=100)
+        taken.append([lease.batch.batch_id for lease in leases])
+        assert all(heir.acknowledge(lease.batch.batch_id) for lease in leases)
+        return sum(map(len, taken)) == 12
+
+    eventually(take)
+    alone = {names[0] for names in taken if len(names) == 1}
+    # The first ones were added while nothing waited, so that their delivery could begin in that instant
+    assert alone == {*begun, *(f"{number:02}" for number in range(BACKLOG))}
+    assert ["08", "07", "06", "05", "04"] in taken
+
+
+def test_a_delivery_that_an_heir_has_begun_is_known_to_the_next_one(fleet: Fleet) -> None:
+    dead, heir, last = fleet.machine(), fleet.machine(), fleet.machine()
+    for number in range(10):
+        dead.append(make_batch(str(number)))
+    dead.release()
+    eventually(lambda: len(heir.lease("events", time.time(), max_batches=100)) > 1)
+    heir.release()
+    names: list[str] = []
+
+    def take() -> bool:
+        leases = last.lease("events", time.time(), max_batches=100)
+        assert len(leases) < 2
+        names.extend(lease.batch.batch_id for lease in leases if last.acknowledge(lease.batch.batch_id))
+        return len(names) == 10
+
+    eventually(take)
+
+
+def test_an_idle_machine_asks_redis_once_in_a_quarter_of_its_lease(fleet: Fleet) -> None:
+    options = replace(FLEET, lease_seconds=20.0)
+    idle, others = fleet.machine(options), [fleet.machine(options) for _ in range(3)]
+    now = time.time()
+    for number, other in enumerate(others):
+        other.append(make_batch(str(number)))
+        other.renew(now + 100.0)
+    idle.renew(now)
+    with closing(fleet.server.client()) as client:
+        client.config_resetstat()
+        for turn in range(12):
+            idle.renew(now + 5.0 * turn)
+            assert [idle.lease(kind, now + 5.0 * turn) for kind in KINDS] == [[], []]
+        stats = client.info("commandstats")
+    assert stats["cmdstat_evalsha"]["calls"] == 12
