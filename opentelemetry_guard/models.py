@@ -40,6 +40,27 @@ AgentState = Literal["healthy", "degraded", "failed", "error"]
 """States of an agent; `error` is the older documents' word for `failed`."""
 
 
+class _Failed(str):
+    """The state of an agent that has failed: equal to either word for it, so that code of both vocabularies works.
+
+    A table that is looked up by state has the word that the agent gave, which is `failed`.
+    """
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        return other in ("failed", "error")
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    __hash__ = str.__hash__
+
+
+def _either_word(state: str) -> str:
+    return _Failed(state) if state in ("failed", "error") else state
+
+
 def _as_utc(value: datetime) -> datetime:
     """Read a naive timestamp as UTC, and bring every other one to UTC."""
     if value.tzinfo is None:
@@ -138,10 +159,13 @@ class EventBatch(BaseModel):
 
 
 class AgentStatus(BaseModel):
-    """How a delivery is doing. `uptime` is in seconds, `buffer_size` in rows."""
+    """How a delivery is doing. `uptime` is in seconds, `buffer_size` in rows.
+
+    A `status` that is `failed` compares equal to `error` as well, the older documents' word.
+    """
 
     timestamp: Timestamp = Field(default_factory=get_current_timestamp)
-    status: AgentState
+    status: Annotated[AgentState, AfterValidator(_either_word)]
     uptime: float
     events_sent: int = 0
     events_failed: int = 0

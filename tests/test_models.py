@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from support.strategies import events
 
 from opentelemetry_guard.models import (
+    AgentState,
     AgentStatus,
     DynamicRules,
     EventBatch,
@@ -85,7 +86,7 @@ def test_a_batch_has_the_default_project_and_no_rows() -> None:
 
 
 def test_a_status_knows_the_old_word_for_failed() -> None:
-    assert AgentStatus(status="error", uptime=1.0).status == "error"
+    assert AgentStatus(status="error", uptime=1.0).model_dump(mode="json")["status"] == "error"
     with pytest.raises(ValidationError):
         AgentStatus(status="asleep", uptime=1.0)  # type: ignore[arg-type]
 
@@ -122,3 +123,13 @@ def test_a_child_makes_other_keys_than_its_parent() -> None:
     with os.fdopen(reader) as told:
         # All but the time: with the parent's numbers these would be the same.
         assert told.read()[14:] != new_idempotency_key()[14:]
+
+
+@pytest.mark.parametrize("word", ["failed", "error"])
+def test_a_failed_status_equals_the_word_of_either_document(word: AgentState) -> None:
+    status = AgentStatus(status=word, uptime=1.0)
+    assert status.status == "failed"
+    assert status.status == "error"
+    assert status.status != "healthy"
+    assert "failed" == status.status  # noqa: SIM300  the other operand asks first
+    assert AgentStatus.model_validate_json(status.model_dump_json()) == status

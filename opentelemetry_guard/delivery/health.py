@@ -72,5 +72,5 @@ def healthz() -> dict[str, Any]:
     return answer
 
 
-_ORDER = ["healthy", "degraded", "failed", "error"]
+_ORDER = ["healthy", "degraded", "failed"]
 """States from good to bad."""

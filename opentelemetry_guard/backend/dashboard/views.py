@@ -184,7 +184,7 @@ def _text(value: object, room: int = _PAGE_CHARACTERS) -> str:
 def agent_view(agent: Agent, now: float) -> AgentView:
     """Return an installation as the page shows it at `now` (Unix seconds)."""
     status = AgentStatus.model_validate_json(agent.status)
-    said = "failed" if status.status == "error" else status.status
+    said = "failed" if status.status == "failed" else status.status
     return AgentView(
         install_id=agent.install_id,
         version=agent.user_agent or "unknown",
