@@ -20,9 +20,11 @@ from .dashboard.event_pages import events_router
 from .dashboard.pages import STATIC_DIRECTORY, Pages, agents_router, overview_router, sign_in_router
 from .dashboard.rules_pages import rules_router
 from .dashboard.visitors import SignInNeeded, Visitors
+from .feed import feed_router
 from .hosts import LoopbackHostsOnly
 from .ingest.connections import BodiesInTime
 from .ingest.contract import contract_router
+from .ingest.grants import Grants
 from .local import local_router
 from .openapi import describe
 from .refusal import Refusal
@@ -78,8 +80,10 @@ def create_app(store: Store, settings: BackendSettings) -> FastAPI:
     # The documentation pages of FastAPI load their scripts from elsewhere.
     app = FastAPI(title="Guard backend", version=__version__, docs_url=None, redoc_url=None)
     visitors = Visitors(settings.password)
+    grants = Grants(store, settings)
     pages = Pages(store, settings, visitors)
-    app.include_router(contract_router(store, settings))
+    app.include_router(contract_router(store, settings, grants))
+    app.include_router(feed_router(pages.search, grants))
     app.include_router(local_router(store, visitors))
     app.include_router(sign_in_router(pages), include_in_schema=False)
     for inside in (overview_router, events_router, agents_router, rules_router):

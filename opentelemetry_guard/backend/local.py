@@ -16,15 +16,15 @@ from .openapi import answers
 from .storage.store import Agent, Store, StoredRow
 
 
-def _in_digits(text: object) -> object:
+def in_digits(text: object) -> object:
     """Refuse what Python reads as a whole number and the document does not: ``1.0``, ``1_0``, ``٣``."""
     if isinstance(text, str) and not (text.isascii() and text.isdigit()):
         raise ValueError("write it in digits")
     return text
 
 
-Limit = Annotated[int, Query(ge=1, le=10_000), BeforeValidator(_in_digits)]
-After = Annotated[int | None, Query(ge=0, le=2**63 - 1), BeforeValidator(_in_digits)]
+Limit = Annotated[int, Query(ge=1, le=10_000), BeforeValidator(in_digits)]
+After = Annotated[int | None, Query(ge=0, le=2**63 - 1), BeforeValidator(in_digits)]
 
 
 def local_router(store: Store, visitors: Visitors) -> APIRouter:

@@ -121,6 +121,11 @@ def handing_out_rules() -> Document:
     }
 
 
+def by_key() -> Document:
+    """Return what `APIRouter.get` needs to know of an endpoint that wants a key."""
+    return {"openapi_extra": {"security": [{_KEY_SCHEME: []}]}}
+
+
 def describe(app: FastAPI) -> None:
     """Make `app` describe itself with the contract's schemas, and with the errors as this backend words them."""
 

@@ -29,8 +29,8 @@ PAGES = [
     "/events",
     "/events/1",
     "/events/rows?after=0",
-    "/events/export.csv",
-    "/events/export.json",
+    "/events/export?format=csv",
+    "/events/export?format=json",
     "/agents",
     "/rules",
 ]

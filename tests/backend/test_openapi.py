@@ -28,6 +28,7 @@ OPERATIONS = [
     ("POST", "/api/v1/status"),
     ("GET", "/api/v1/rules"),
     ("GET", "/local/events"),
+    ("GET", "/local/feed"),
     ("GET", "/local/metrics"),
     *WITHOUT_PARAMETERS,
 ]

@@ -127,12 +127,13 @@ def test_the_exports_hold_what_is_filtered(backend: RunningBackend, page: Page) 
     wanted = [row for row in backend.events() if row["event_type"] == "ip_banned"]
     page.goto(f"{backend.url}/events?event_type=ip_banned")
     with page.expect_download() as download:
-        page.get_by_role("link", name="CSV").click()
+        page.get_by_role("button", name="Export").click()
     lines = list(csv.DictReader(io.StringIO(Path(download.value.path()).read_text())))
     assert sorted(line["idempotency_key"] for line in lines) == sorted(row["idempotency_key"] for row in wanted)
     assert download.value.suggested_filename.endswith(".csv")
     with page.expect_download() as download:
-        page.get_by_role("link", name="JSON").click()
+        page.get_by_label("Format").select_option("json")
+        page.get_by_role("button", name="Export").click()
     rows = json.loads(Path(download.value.path()).read_text())
     assert sorted(row["idempotency_key"] for row in rows) == sorted(row["idempotency_key"] for row in wanted)
 

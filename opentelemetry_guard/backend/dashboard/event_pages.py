@@ -9,9 +9,10 @@ from datetime import datetime, timezone
 from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse, Response, StreamingResponse
 
+from ..filters import FILTERS, STRETCHES, read_filter
 from ..refusal import Refusal
-from ..storage.search import Cursor, EventFilter
-from .export import csv_lines, json_lines
+from ..storage.search import Cursor
+from .export import EXPORTS
 from .pages import Pages, address
 from .views import event_detail, event_view
 
@@ -20,20 +21,6 @@ PAGE_EVENTS = 50
 
 _LIVE_REACH = 5_000
 """How many of the newest rows one look for new events goes through."""
-
-STRETCHES = {
-    "15m": ("Last 15 minutes", 900.0),
-    "1h": ("Last hour", 3_600.0),
-    "6h": ("Last 6 hours", 21_600.0),
-    "24h": ("Last 24 hours", 86_400.0),
-    "7d": ("Last 7 days", 604_800.0),
-}
-"""Times that the filter offers besides a beginning and an end."""
-
-
-_FILTERS = ("event_type", "address", "endpoint", "action", "within", "since", "until")
-
-_EXPORTS = {"csv": (csv_lines, "text/csv; charset=utf-8"), "json": (json_lines, "application/json")}
 
 
 def events_router(pages: Pages) -> APIRouter:
@@ -62,16 +49,18 @@ def events_router(pages: Pages) -> APIRouter:
         lines = pages.fragment("rows.html", project, events=[event_view(one, link) for one in found])
         return HTMLResponse(lines, headers={"X-Newest-Id": str(newest)})
 
-    @router.get("/export.{suffix}")
-    def export(request: Request, suffix: str) -> Response:
+    @router.get("/export")
+    def export(request: Request, format: str = "csv") -> Response:
         """Give all events that match as a file."""
-        if suffix not in _EXPORTS:
-            raise Refusal(404, "Events are exported as events/export.csv and events/export.json.")
-        written, media_type = _EXPORTS[suffix]
+        written = EXPORTS.get(format)
+        if written is None:
+            raise Refusal(404, f"Events are exported with format={', '.join(EXPORTS)}.")
         wanted = read_filter(request.query_params, pages.project(request), time.time())
-        name = f"events-{datetime.now(timezone.utc):%Y%m%d-%H%M%S}.{suffix}"
+        name = f"events-{datetime.now(timezone.utc):%Y%m%d-%H%M%S}.{written.suffix}"
         headers = {"Content-Disposition": f'attachment; filename="{name}"'}
-        return StreamingResponse(written(search.everything(wanted)), media_type=media_type, headers=headers)
+        return StreamingResponse(
+            written.pieces(search.everything(wanted)), media_type=written.media_type, headers=headers
+        )
 
     @router.get("/{event_id}")
     def detail(request: Request, event_id: str) -> Response:
@@ -92,7 +81,7 @@ def _list(pages: Pages, request: Request) -> Response:
     # Read before the page: an event that comes meanwhile is shown twice to the script, which knows it by its id.
     newest = search.newest_id()
     page = search.page(read_filter(query, project, time.time()), before, PAGE_EVENTS)
-    filters = {name: query.get(name, "") for name in _FILTERS}
+    filters = {name: query.get(name, "") for name in FILTERS}
     asked = {"project": project, **{name: value for name, value in filters.items() if value}}
     return pages.page(
         request,
@@ -109,39 +98,14 @@ def _list(pages: Pages, request: Request) -> Response:
         query=address("", **asked),
         event_types=[(kind, kind) for kind in search.event_types(project)],
         actions=[(action, action) for action in search.actions(project)],
+        services=[(service, service) for service in search.services(project)],
+        exports=[(name, written.label) for name, written in EXPORTS.items()],
         stretches=[(name, label) for name, (label, _) in STRETCHES.items()],
     )
 
 
 def _id(text: str) -> int | None:
     return int(text) if text.isascii() and text.isdigit() and len(text) <= 18 else None
-
-
-def read_filter(query: Mapping[str, str], project: str, now: float) -> EventFilter:
-    """Read a filter off the parameters of a URL; `now` is in Unix seconds.
-
-    Raises:
-        Refusal: 422 for a time that can't be read.
-    """
-    within = query.get("within", "")
-    if within and within not in STRETCHES:
-        raise Refusal(422, f"within must be one of {', '.join(STRETCHES)}.")
-    since, until = _moment(query, "since"), _moment(query, "until")
-    if within:
-        since = max(now - STRETCHES[within][1], since if since is not None else 0.0)
-    text = {name: query.get(name, "").strip()[:512] for name in ("event_type", "address", "endpoint", "action")}
-    return EventFilter(project, **text, since=since, until=until)
-
-
-def _moment(query: Mapping[str, str], name: str) -> float | None:
-    text = query.get(name, "")
-    if not text:
-        return None
-    try:
-        moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
-        return moment.replace(tzinfo=moment.tzinfo or timezone.utc).timestamp()
-    except (ValueError, OverflowError):
-        raise Refusal(422, f"{name} must be a time in UTC such as 2026-01-31T14:30.") from None
 
 
 def _cursor(query: Mapping[str, str]) -> Cursor | None:

@@ -1,15 +1,18 @@
-"""Events as a file: CSV for spreadsheets, JSON for programs, written while they are read."""
+"""Events as a file: CSV for spreadsheets, the formats of `siem` for programs, written while they are read."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import partial
 from typing import Any
 
 import orjson
 
+from ...siem.formats import FORMATS, Format
 from ..storage.search import FoundEvent
 
 COLUMNS = (
@@ -83,6 +86,40 @@ def json_lines(events: Iterable[FoundEvent]) -> Iterator[str]:
         yield separator + found.row
         separator = ",\n"
     yield "\n]\n" if separator != "[\n" else "[]\n"
+
+
+def format_lines(written: Format, events: Iterable[FoundEvent]) -> Iterator[bytes]:
+    """Give a line for each event, in pieces."""
+    piece = bytearray()
+    for found in events:
+        piece += written.line(orjson.loads(found.row)) + b"\n"
+        if len(piece) > _CHUNK_CHARACTERS:
+            yield bytes(piece)
+            piece.clear()
+    yield bytes(piece)
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """A kind of file: what the dashboard calls it, how it is named and served, and how it is written."""
+
+    label: str
+    suffix: str
+    media_type: str
+    pieces: Callable[[Iterable[FoundEvent]], Iterator[str | bytes]]
+
+
+_LABELS = {"ndjson": "JSON lines", "ocsf": "OCSF", "ecs": "ECS", "cef": "CEF"}
+
+EXPORTS: Mapping[str, Export] = {
+    "csv": Export("CSV", "csv", "text/csv; charset=utf-8", csv_lines),
+    "json": Export("JSON", "json", "application/json", json_lines),
+    **{
+        name: Export(_LABELS[name], written.suffix, written.media_type, partial(format_lines, written))
+        for name, written in FORMATS.items()
+    },
+}
+"""The files that events are exported as, by the name in the URL."""
 
 
 def utc_text(moment: float) -> str:

@@ -19,10 +19,9 @@ from ...models import AgentStatus, EventBatch
 from ..openapi import Accepted, Success, handing_out_rules, receiving
 from ..refusal import Refusal
 from ..settings import BackendSettings
-from ..storage.keys import StoredKeys
 from ..storage.store import Store, Stored
 from .body import EncryptedEnvelope, EncryptedRows, check_signature, decompress, decrypt, parse, too_large
-from .rate import RateLimiter
+from .grants import Grants, wrong_project
 
 ResultT = TypeVar("ResultT")
 
@@ -39,34 +38,16 @@ _READ_ON = 16
 
 
 class _Desk:
-    """Who may send, and how much is taken at once. Used on the event loop, but for the work on bodies."""
+    """How much is taken at once. Used on the event loop, but for the work on bodies."""
 
-    def __init__(self, store: Store, settings: BackendSettings) -> None:
-        self._settings = settings
-        self._stored_keys, self._limiter = StoredKeys(store.database), RateLimiter()
+    def __init__(self, grants: Grants, settings: BackendSettings) -> None:
+        self._settings, self._grants = settings, grants
         self._parsers = asyncio.Semaphore(_PARSERS)
         self._most, self._held = max(_MOST_HELD, 2 * settings.max_body_bytes), 0
 
-    async def project_of(self, request: Request) -> str:
-        """Return the project that the request's key is for: 401, 403 or 429 when it is not for sending now."""
-        key = request.headers.get("x-api-key")
-        if not key:
-            raise Refusal(401, "X-API-Key is missing.")
-        # A key of the database costs a look into the file, which is nothing for the event loop's thread.
-        grant = self._settings.keys.grant(key) or await run_in_threadpool(self._stored_keys.grant, key)
-        if grant is None:
-            raise Refusal(401, "X-API-Key is not a key of this backend.")
-        if request.headers.get("x-project-id", grant.project_id) != grant.project_id:
-            raise _wrong_project("X-Project-ID")
-        per_minute = self._settings.requests_per_minute if grant.per_minute is None else grant.per_minute
-        if per_minute and (wait := self._limiter.wait(grant.digest, per_minute)):
-            detail = f"This key may send {per_minute} requests a minute: wait {wait} s."
-            raise Refusal(429, detail, {"Retry-After": str(wait)})
-        return grant.project_id
-
     async def received(self, request: Request, work: Callable[[str, bytes], ResultT]) -> ResultT:
         """Read the body, and let `work` make rows of it for the key's project, on a thread."""
-        project_id = await self.project_of(request)
+        project_id = await self._grants.project_of(request)
         with self._borrowed() as take:
             body = await _read(request, self._settings.max_body_bytes, take)
             async with self._parsers:
@@ -90,15 +71,15 @@ class _Desk:
             self._held -= mine
 
 
-def contract_router(store: Store, settings: BackendSettings) -> APIRouter:
+def contract_router(store: Store, settings: BackendSettings, grants: Grants) -> APIRouter:
     """Return the routes that senders use. Each of them wants a key, and works for that key's project alone."""
-    router, desk = APIRouter(prefix="/api/v1"), _Desk(store, settings)
+    router, desk = APIRouter(prefix="/api/v1"), _Desk(grants, settings)
 
     def store_batch(project_id: str, body: bytes) -> Stored:
         batch = parse(EventBatch, body)
         # A batch that names no project is the key's own.
         if "project_id" in batch.model_fields_set and batch.project_id != project_id:
-            raise _wrong_project("project_id")
+            raise wrong_project("project_id")
         return store.add(project_id, batch.batch_id, batch.events, batch.metrics, time.time())
 
     def store_encrypted(project_id: str, body: bytes) -> Stored:
@@ -134,7 +115,7 @@ def contract_router(store: Store, settings: BackendSettings) -> APIRouter:
     @router.get("/rules", **handing_out_rules())
     async def get_rules(request: Request) -> Response:
         """Hand out the project's dynamic rules."""
-        rules = await run_in_threadpool(store.rules, await desk.project_of(request))
+        rules = await run_in_threadpool(store.rules, await grants.project_of(request))
         body = rules.model_dump_json().encode()
         etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
         headers = {"ETag": etag, "Cache-Control": "no-cache"}
@@ -149,10 +130,6 @@ def matches_etag(if_none_match: str, etag: str) -> bool:
     """Whether an `If-None-Match` header names `etag`, compared weakly (RFC 9110, section 13.1.2)."""
     offered = {tag.strip().removeprefix("W/") for tag in if_none_match.split(",")}
     return etag in offered or "*" in offered
-
-
-def _wrong_project(name: str) -> Refusal:
-    return Refusal(403, f"{name} is not the project of this API key: configure the project that the key was made for.")
 
 
 async def _read(request: Request, max_bytes: int, take: Callable[[int], None]) -> bytes:

@@ -17,6 +17,7 @@ from typing import Any
 
 import orjson
 
+from ...events.enrichment import SERVICE_NAME
 from ...events.known import is_blocking
 
 SPAN_SECONDS = (600, 3600)
@@ -25,7 +26,7 @@ SPAN_SECONDS = (600, 3600)
 A look at some hours adds up the short spans, one at days the long ones.
 """
 
-_MAX_TEXT = 512
+MAX_TEXT = 512
 """Characters of a value that is searched and counted by; the row keeps all of them."""
 
 _MAX_WEIGHT = 1e12
@@ -45,6 +46,7 @@ class EventFacts:
     address: str
     endpoint: str
     blocked: bool
+    service: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +68,19 @@ def event_facts(row: str, received_at: float) -> EventFacts:
     action = str(event.get("action_taken") or "")
     return EventFacts(
         min(_unix_seconds(event.get("timestamp"), received_at), received_at),
-        str(event["event_type"])[:_MAX_TEXT],
-        action[:_MAX_TEXT],
-        str(event.get("ip_address") or "")[:_MAX_TEXT],
-        str(event.get("endpoint") or "")[:_MAX_TEXT],
+        str(event["event_type"])[:MAX_TEXT],
+        action[:MAX_TEXT],
+        str(event.get("ip_address") or "")[:MAX_TEXT],
+        str(event.get("endpoint") or "")[:MAX_TEXT],
         is_blocking(action),
+        _service(event),
     )
+
+
+def _service(event: Mapping[str, Any]) -> str:
+    metadata = event.get("metadata")
+    service = metadata.get(SERVICE_NAME) if isinstance(metadata, dict) else None
+    return service[:MAX_TEXT] if isinstance(service, str) else ""
 
 
 def metric_facts(row: str, received_at: float) -> MetricFacts:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sqlite3
 
-from .rollups import add_event_rollups, add_metric_rollups, event_facts, metric_facts
+from ...events.enrichment import SERVICE_NAME
+from .rollups import MAX_TEXT, add_event_rollups, add_metric_rollups, event_facts, metric_facts
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Written to the file's `user_version`."""
 
 
@@ -23,6 +24,17 @@ def _counting(table: str, kind: str) -> tuple[str, str]:
     )
 
 
+# One index for each filter, in the order of the list. Those that are walked for several filters hold all of them.
+_FOR_SEVERAL_FILTERS = (
+    "CREATE INDEX events_by_time ON events"
+    " (project_id, occurred_at, id, event_type, action, address, endpoint, service)",
+    "CREATE INDEX events_by_address ON events"
+    " (project_id, address, occurred_at, id, event_type, action, endpoint, service)",
+    "CREATE INDEX events_by_endpoint ON events"
+    " (project_id, endpoint, occurred_at, id, event_type, action, address, service)",
+    "CREATE INDEX events_by_service ON events (project_id, service, occurred_at)",
+)
+
 _TABLES = (
     # What a row says is in `row`; the columns before it repeat what is searched by.
     """CREATE TABLE events (
@@ -37,13 +49,11 @@ _TABLES = (
         address TEXT NOT NULL,
         endpoint TEXT NOT NULL,
         row TEXT NOT NULL,
+        service TEXT NOT NULL DEFAULT '',
         UNIQUE (project_id, idempotency_key)
     )""",
     "CREATE INDEX events_by_kind ON events (event_type, id)",
-    # One index for each filter, in the order of the list. Those that are walked for several filters hold all of them.
-    "CREATE INDEX events_by_time ON events (project_id, occurred_at, id, event_type, action, address, endpoint)",
-    "CREATE INDEX events_by_address ON events (project_id, address, occurred_at, id, event_type, action, endpoint)",
-    "CREATE INDEX events_by_endpoint ON events (project_id, endpoint, occurred_at, id, event_type, action, address)",
+    *_FOR_SEVERAL_FILTERS,
     "CREATE INDEX events_by_type ON events (project_id, event_type, occurred_at)",
     "CREATE INDEX events_by_action ON events (project_id, action, occurred_at)",
     "CREATE INDEX events_by_arrival ON events (received_at)",
@@ -141,13 +151,29 @@ def prepare(connection: sqlite3.Connection, version: int) -> None:
     """Bring a file of `version` (0: a new one) to `SCHEMA_VERSION`, within the transaction that is under way."""
     if version == SCHEMA_VERSION:
         return
-    if version == 1:
-        _set_aside_version_1(connection)
-    for statement in _TABLES:
-        connection.execute(statement)
-    if version == 1:
-        _take_over_version_1(connection)
+    if version == 2:
+        _add_services(connection)
+    else:
+        if version == 1:
+            _set_aside_version_1(connection)
+        for statement in _TABLES:
+            connection.execute(statement)
+        if version == 1:
+            _take_over_version_1(connection)
     connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+
+def _add_services(connection: sqlite3.Connection) -> None:
+    """Give events of version 2 their service: some have one in the metadata."""
+    connection.execute("ALTER TABLE events ADD COLUMN service TEXT NOT NULL DEFAULT ''")
+    connection.execute(
+        "UPDATE events SET service = COALESCE(SUBSTR(json_extract(row, ?), 1, ?), '') WHERE INSTR(row, ?) > 0",
+        (f'$.metadata."{SERVICE_NAME}"', MAX_TEXT, SERVICE_NAME),
+    )
+    for index in ("events_by_time", "events_by_address", "events_by_endpoint"):
+        connection.execute(f"DROP INDEX {index}")
+    for statement in _FOR_SEVERAL_FILTERS:
+        connection.execute(statement)
 
 
 _VERSION_1_TABLES = ("events", "metric_batches", "metrics", "agents", "rules")
@@ -176,9 +202,13 @@ def _take_over_version_1(connection: sqlite3.Connection) -> None:
     while rows := events.fetchmany(_CHUNK):
         facts = [event_facts(str(row[5]), float(row[4])) for row in rows]
         connection.executemany(
-            "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             [
-                (*row[:5], fact.occurred_at, fact.event_type, fact.action, fact.address, fact.endpoint, row[5])
+                (
+                    *row[:5],
+                    *(fact.occurred_at, fact.event_type, fact.action, fact.address, fact.endpoint),
+                    *(row[5], fact.service),
+                )
                 for row, fact in zip(rows, facts, strict=True)
             ],
         )

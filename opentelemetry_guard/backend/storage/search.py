@@ -29,6 +29,7 @@ _INDEXES = {
     "endpoint": "events_by_endpoint",
     "event_type": "events_by_type",
     "action": "events_by_action",
+    "service": "events_by_service",
 }
 _HOLD_ALL_COLUMNS = frozenset({"events_by_address", "events_by_endpoint"})
 """Indexes that are good for several filters: with another one, each row would have to be fetched for comparing."""
@@ -49,6 +50,7 @@ class EventFilter:
     action: str = ""
     since: float | None = None
     until: float | None = None
+    service: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +158,19 @@ def _plan(wanted: EventFilter, before: Cursor | None) -> tuple[str, _Where, _Whe
     return index, walk, rest
 
 
+def _stored_after(wanted: EventFilter, after: int) -> _Where:
+    """Return the conditions of a walk over what was stored after the event with the id `after`."""
+    new = _Where()
+    new.add("project_id = ? AND id > ?", wanted.project_id, after)
+    for column, text in _asked(wanted).items():
+        # The plus sign keeps the walk on the ids: few rows are new.
+        new.equals(f"+{column}", text)
+    for sign, moment in ((">=", wanted.since), ("<", wanted.until)):
+        if moment is not None:
+            new.add(f"+occurred_at {sign} ?", moment)
+    return new
+
+
 class EventSearch:
     """Reads events out of a database; safe to call from any thread."""
 
@@ -168,7 +183,7 @@ class EventSearch:
         index, walk, rest = _plan(wanted, before)
         order = "ORDER BY occurred_at DESC, id DESC"
         inner = (
-            f"SELECT id, occurred_at, event_type, action, address, endpoint FROM events INDEXED BY {index}"  # noqa: S608
+            f"SELECT id, occurred_at, event_type, action, address, endpoint, service FROM events INDEXED BY {index}"  # noqa: S608
             f" WHERE {walk} {order}"
         )
         compared = f" LIMIT {COMPARED_ROWS}) WHERE {rest} {order} LIMIT ?" if rest.conditions else " LIMIT ?)"
@@ -191,19 +206,33 @@ class EventSearch:
 
     def arrived(self, wanted: EventFilter, after: int, limit: int) -> list[FoundEvent]:
         """Return up to `limit` of the events that match and were stored after the one with the id `after`."""
-        new = _Where()
-        new.add("project_id = ? AND id > ?", wanted.project_id, after)
-        for column, text in _asked(wanted).items():
-            # The plus sign keeps the walk on the ids: few rows are new.
-            new.equals(f"+{column}", text)
-        for sign, moment in ((">=", wanted.since), ("<", wanted.until)):
-            if moment is not None:
-                new.add(f"+occurred_at {sign} ?", moment)
+        new = _stored_after(wanted, after)
         found = self._database.read(
             f"SELECT {_FOUND} FROM events NOT INDEXED WHERE {new} ORDER BY id DESC LIMIT ?",  # noqa: S608
             [*new.parameters, limit],
         )
         return [FoundEvent(*values) for values in found]
+
+    def following(self, wanted: EventFilter, after: int, limit: int) -> tuple[list[FoundEvent], int, bool]:
+        """Return up to `limit` events that match and follow the one with the id `after`, in the order of arrival.
+
+        With them come the id that was reached, and whether there are later ones.
+        """
+        newest = self.newest_id()
+        if newest < after:
+            # The newest rows were deleted, or the file is another one.
+            return [], newest, False
+        reached = min(newest, after + COMPARED_ROWS)
+        new = _stored_after(wanted, after)
+        new.add("id <= ?", reached)
+        found = self._database.read(
+            f"SELECT {_FOUND} FROM events NOT INDEXED WHERE {new} ORDER BY id LIMIT ?",  # noqa: S608
+            [*new.parameters, limit],
+        )
+        events = [FoundEvent(*values) for values in found]
+        if len(events) == limit:
+            reached = events[-1].id
+        return events, reached, reached < newest
 
     def newest_id(self) -> int:
         """Return the id of the event that was stored last, 0 when there is none."""
@@ -232,6 +261,10 @@ class EventSearch:
     def actions(self, project_id: str) -> list[str]:
         """Return the project's actions in alphabetical order."""
         return self._distinct("action", "events_by_action", project_id)
+
+    def services(self, project_id: str) -> list[str]:
+        """Return the project's services in alphabetical order."""
+        return self._distinct("service", "events_by_service", project_id)
 
     def _distinct(self, column: str, index: str, project_id: str) -> list[str]:
         # One step in the index for each value; DISTINCT would walk over every row.

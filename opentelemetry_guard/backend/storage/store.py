@@ -286,7 +286,7 @@ def _insert_events(
 ) -> None:
     connection.executemany(
         "INSERT INTO events (project_id, idempotency_key, batch_id, received_at, occurred_at, event_type, action,"
-        " address, endpoint, row) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " address, endpoint, service, row) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [
             (
                 project_id,
@@ -298,6 +298,7 @@ def _insert_events(
                 event.facts.action,
                 event.facts.address,
                 event.facts.endpoint,
+                event.facts.service,
                 event.row,
             )
             for event in events

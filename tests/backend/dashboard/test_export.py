@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
@@ -12,9 +14,10 @@ from hypothesis import strategies as st
 from support.backend import running_backend
 from support.sending import batch, event, post
 
-from opentelemetry_guard.backend.dashboard.export import COLUMNS, csv_lines, json_lines, safe_cell
+from opentelemetry_guard.backend.dashboard.export import COLUMNS, EXPORTS, csv_lines, json_lines, safe_cell
 from opentelemetry_guard.backend.storage.search import FoundEvent
 from opentelemetry_guard.models import SecurityEvent
+from opentelemetry_guard.siem.formats import FORMATS
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 
@@ -62,8 +65,45 @@ def test_nothing_that_a_sender_chooses_becomes_a_formula_in_the_downloaded_file(
         body = batch(events=[event(**chosen, metadata={"trace_id": formula, "span_id": "+1", formula: formula})])
         body["batch_id"] = formula
         assert post(backend, "/api/v1/events", body).status_code == 200
-        answer = backend.http.get(f"{backend.url}/events/export.csv", timeout=10)
+        answer = backend.http.get(f"{backend.url}/events/export?format=csv", timeout=10)
     assert answer.headers["Content-Disposition"].startswith("attachment;")
     (line,) = csv.DictReader(io.StringIO(answer.content.decode(), newline=""))
     assert sum(cell.startswith("'=HYPERLINK") for cell in line.values()) >= len(chosen)
     assert not [name for name, cell in line.items() if cell.startswith(("=", "+", "-", "@", "\t", "\r", "\n"))]
+
+
+@pytest.mark.parametrize("name", ["ndjson", "ocsf", "ecs", "cef"])
+def test_every_format_has_a_line_for_each_event_that_matches(name: str) -> None:
+    chosen = [event(event_type="penetration_attempt", ip_address="203.0.113.7", reason=f"a\n|={n}") for n in range(3)]
+    with running_backend() as backend:
+        body = batch(events=[*chosen, event(event_type="rate_limited", ip_address="203.0.113.8")])
+        assert post(backend, "/api/v1/events", body).status_code == 200
+        parameters = {"format": name, "address": "203.0.113.7"}
+        answer = backend.http.get(f"{backend.url}/events/export", params=parameters, timeout=10)
+    assert f".{FORMATS[name].suffix}" in answer.headers["Content-Disposition"]
+    rows = [SecurityEvent.model_validate(one).model_dump(mode="json") for one in reversed(chosen)]
+    lines = answer.content.splitlines()
+    if name == "ndjson":
+        assert [json.loads(line) for line in lines] == rows
+    else:
+        assert sorted(lines) == sorted(FORMATS[name].line(row) for row in rows)
+
+
+def test_a_format_that_there_is_not_is_refused_with_those_that_there_are() -> None:
+    with running_backend() as backend:
+        answer = backend.http.get(f"{backend.url}/events/export", params={"format": "xml"}, timeout=10)
+    assert answer.status_code == 404
+    assert "csv, json, ndjson, ocsf, ecs, cef" in answer.text
+
+
+def test_an_export_is_written_while_it_is_read() -> None:
+    taken: list[int] = []
+
+    def endless() -> Iterator[FoundEvent]:
+        for number in itertools.count():
+            taken.append(number)
+            yield FoundEvent(number, "b", 1.0, 1.0, SecurityEvent(event_type="e").model_dump_json())
+
+    pieces = EXPORTS["ocsf"].pieces(endless())
+    assert len(next(iter(pieces))) > 0
+    assert len(taken) < 1000

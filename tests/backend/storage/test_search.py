@@ -20,18 +20,20 @@ from opentelemetry_guard.models import SecurityEvent
 PROJECT = "p"
 RECEIVED = 2e9
 EVENTS = st.builds(
-    lambda moment, kind, address, endpoint, action: SecurityEvent(
+    lambda moment, kind, address, endpoint, action, metadata: SecurityEvent(
         timestamp=datetime.fromtimestamp(moment, timezone.utc),
         event_type=kind,
         ip_address=address,
         endpoint=endpoint,
         action_taken=action,
+        metadata=metadata,
     ),
     st.integers(0, 20),
     st.sampled_from(["a", "b"]),
     st.sampled_from(["10.0.0.1", "10.0.0.2", "192.0.2.1", ""]),
     st.sampled_from(["/a", "/a/b", "/c", None]),
     st.sampled_from(["", "blocked"]),
+    st.sampled_from([{}, {"guard.service.name": "shop"}, {"guard.service.name": ["odd"]}]),
 )
 FILTERS = st.builds(
     EventFilter,
@@ -42,6 +44,7 @@ FILTERS = st.builds(
     st.sampled_from(["", "blocked"]),
     st.none() | st.integers(0, 20).map(float),
     st.none() | st.integers(0, 20).map(float),
+    st.sampled_from(["", "shop", "none"]),
 )
 
 
@@ -53,6 +56,7 @@ def matches(event: SecurityEvent, wanted: EventFilter) -> bool:
     return (
         wanted.event_type in ("", event.event_type)
         and wanted.action in ("", event.action_taken)
+        and wanted.service in ("", event.metadata.get("guard.service.name"))
         and text(event.ip_address, wanted.address)
         and text(event.endpoint or "", wanted.endpoint)
         and (wanted.since is None or moment >= wanted.since)

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from opentelemetry_guard.backend.bans import with_ban
 from opentelemetry_guard.backend.storage.overview import WINDOWS, overview
+from opentelemetry_guard.backend.storage.search import EventFilter, EventSearch
 from opentelemetry_guard.backend.storage.store import SCHEMA_VERSION, Store, StoreError, Summary
 from opentelemetry_guard.models import AgentStatus, DynamicRules, SecurityEvent, SecurityMetric
 
@@ -187,6 +188,28 @@ def test_a_file_of_version_1_is_taken_over_with_everything_in_it(tmp_path: Path)
             assert store.add("p", "b", [sent], [METRIC], 1.0).duplicates == 2
             figures = overview(store.database, "p", WINDOWS[0], sent.timestamp.timestamp())
             assert (figures.addresses, figures.endpoints) == ([("192.0.2.1", 1)], [("/a", 1)])
+
+
+def test_a_file_of_version_2_gets_the_services_that_its_events_name(tmp_path: Path) -> None:
+    path = tmp_path / "old.db"
+    named = SecurityEvent(event_type="e", metadata={"guard.service.name": "shop"})
+    with closing(Store(path)) as store:
+        store.add("p", "b", [named, SecurityEvent(event_type="e", ip_address="192.0.2.1")], [], 1.0)
+    with closing(sqlite3.connect(path)) as old, old:
+        for index in ("events_by_time", "events_by_address", "events_by_endpoint", "events_by_service"):
+            old.execute(f"DROP INDEX {index}")
+        old.execute("ALTER TABLE events DROP COLUMN service")
+        old.execute("CREATE INDEX events_by_time ON events (project_id, occurred_at)")
+        old.execute("CREATE INDEX events_by_address ON events (project_id, address)")
+        old.execute("CREATE INDEX events_by_endpoint ON events (project_id, endpoint)")
+        old.execute("PRAGMA user_version = 2")
+    for _ in range(2):
+        with closing(Store(path)) as store:
+            search = EventSearch(store.database)
+            assert search.services("p") == ["shop"]
+            (found,) = search.page(EventFilter("p", service="shop"), None, 10).events
+            assert found.row == named.model_dump_json()
+            assert len(search.page(EventFilter("p"), None, 10).events) == 2
 
 
 def test_a_file_that_is_no_database_is_refused_by_name(tmp_path: Path) -> None:

@@ -1,0 +1,43 @@
+"""Whose a request is: its API key, the project of the key, and how often it may be used."""
+
+from __future__ import annotations
+
+from fastapi import Request
+from fastapi.concurrency import run_in_threadpool
+
+from ..refusal import Refusal
+from ..settings import BackendSettings
+from ..storage.keys import StoredKeys
+from ..storage.store import Store
+from .rate import RateLimiter
+
+
+class Grants:
+    """Knows the keys of the settings and of the database. Used on the event loop."""
+
+    def __init__(self, store: Store, settings: BackendSettings) -> None:
+        """Know the keys of `settings`, and those in `store`."""
+        self._settings = settings
+        self._stored_keys, self._limiter = StoredKeys(store.database), RateLimiter()
+
+    async def project_of(self, request: Request) -> str:
+        """Return the project that the request's key is for: 401, 403 or 429 when it is not to be used now."""
+        key = request.headers.get("x-api-key")
+        if not key:
+            raise Refusal(401, "X-API-Key is missing.")
+        # A key of the database costs a look into the file, which is nothing for the event loop's thread.
+        grant = self._settings.keys.grant(key) or await run_in_threadpool(self._stored_keys.grant, key)
+        if grant is None:
+            raise Refusal(401, "X-API-Key is not a key of this backend.")
+        if request.headers.get("x-project-id", grant.project_id) != grant.project_id:
+            raise wrong_project("X-Project-ID")
+        per_minute = self._settings.requests_per_minute if grant.per_minute is None else grant.per_minute
+        if per_minute and (wait := self._limiter.wait(grant.digest, per_minute)):
+            detail = f"This key may send {per_minute} requests a minute: wait {wait} s."
+            raise Refusal(429, detail, {"Retry-After": str(wait)})
+        return grant.project_id
+
+
+def wrong_project(name: str) -> Refusal:
+    """Return the refusal of a request whose `name` is not the key's project."""
+    return Refusal(403, f"{name} is not the project of this API key: configure the project that the key was made for.")
