@@ -44,7 +44,7 @@ def feed_router(search: EventSearch, grants: Grants) -> APIRouter:
     async def feed(request: Request, after: After = None, last: Last = 20) -> Response:
         """List the latest events, or those that came after the one with the id `after`; `next` is where to go on.
 
-        Where `more` is true, there is more to be had at once. It is filtered as the dashboard's list is, by the parameters
+        Where `more` is true, there is more to be had at once. It is filtered as the dashboard's list is, by
         event_type, address, endpoint, action, service, within, since and until.
         """
         if unknown := sorted(request.query_params.keys() - _PARAMETERS):
