@@ -81,7 +81,7 @@ def test_a_key_shows_its_project_alone_and_none_shows_nothing(backend: RunningBa
 
 
 @pytest.mark.parametrize(
-    "parameters", [{"after": "-1"}, {"last": "501"}, {"since": "soon"}, {"within": "1y"}, {"adress": "x"}]
+    "parameters", [{"after": "-1"}, {"last": "501"}, {"since": "soon"}, {"within": "1y"}, {"ip_adres": "x"}]
 )
 def test_what_cannot_be_asked_is_refused(backend: RunningBackend, parameters: dict[str, str]) -> None:
     answer = backend.http.get(f"{backend.url}/local/feed", params=parameters, headers=backend.headers, timeout=10)
