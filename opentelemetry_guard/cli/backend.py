@@ -130,7 +130,7 @@ def backend(
         listener = listen(host, port, beyond_loopback=settings.password is not None)
     except (ValueError, ListenError) as error:
         fail(str(error))
-    with listener, _opened(db) as store:
+    with listener, opened(db) as store:
         url = url_of(listener)
         told = "\n".join(
             [
@@ -153,7 +153,7 @@ def _fail_without(error: ModuleNotFoundError) -> NoReturn:
 
 
 @contextmanager
-def _opened(db: Path | None) -> Iterator[Store]:
+def opened(db: Path | None) -> Iterator[Store]:
     """Open the database at `db`, or at its usual place, for the block."""
     from ..backend.storage.store import Store, StoreError
 
@@ -199,7 +199,7 @@ def _told_of_keys(store: Store, url: str, project: str) -> list[str]:
 def _opened_keys(db: Path | None) -> Iterator[StoredKeys]:
     from ..backend.storage.keys import StoredKeys
 
-    with _opened(db) as store:
+    with opened(db) as store:
         yield StoredKeys(store.database)
 
 

@@ -173,3 +173,33 @@ def test_ipv6_loopback_works() -> None:
     with running_backend(host="::1") as backend:
         assert backend.url.startswith("http://[::1]:")
         assert post(backend, "/api/v1/events", batch(events=[event()])).status_code == 200
+
+
+def test_a_ban_and_its_end_are_versions_of_the_rules(tmp_path: Path) -> None:
+    database = tmp_path / "backend.db"
+    with running_backend(db=database, project="shop") as backend:
+        banned = run(
+            tmp_path, "backend", "ban", "203.0.113.7", "2001:db8::/32", "--project", "shop", "--db", str(database)
+        )
+        assert banned.stdout == "Version 1 of the rules of the project shop: 2 banned.\n"
+        answer = backend.http.get(f"{backend.url}/api/v1/rules", headers=backend.headers).json()
+        assert answer["ip_blacklist"] == ["203.0.113.7", "2001:db8::/32"]
+        lifted = run(tmp_path, "backend", "unban", "203.0.113.7", "--project", "shop", "--db", str(database))
+        assert lifted.stdout == "Version 2 of the rules of the project shop: 1 banned.\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("ban", "everybody"), "Error: “everybody” is neither an IP address nor a range"),
+        (("ban", "0.0.0.0/0"), "Error: “0.0.0.0/0” is every address"),
+        (("unban", "203.0.113.7"), "Error: Not banned in the project default: 203.0.113.7."),
+    ],
+)
+def test_a_ban_that_can_not_be_is_one_line_and_changes_nothing(
+    tmp_path: Path, arguments: tuple[str, ...], told: str
+) -> None:
+    result = run(tmp_path, "backend", *arguments, "--db", str(tmp_path / "backend.db"))
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr.startswith(told)
+    assert result.stderr.count("\n") == 1
