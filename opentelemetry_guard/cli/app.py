@@ -16,6 +16,7 @@ from .bans import ban, unban
 from .demo.tour import demo
 from .doctor import doctor
 from .drain import drain
+from .events import events
 from .output import examples
 from .queue import queue_commands
 from .run import run
@@ -79,6 +80,14 @@ queue_commands.command(
         "opentelemetry-guard queue drain", "opentelemetry-guard queue drain --url redis://host:6379/0 --timeout 60"
     ),
 )(drain)
+app.command(
+    short_help="List and follow the events of a local backend, as a table, OCSF, ECS or CEF.",
+    epilog=examples(
+        "opentelemetry-guard events --follow",
+        "opentelemetry-guard events --follow --format ocsf | vector --config siem.yaml",
+        "opentelemetry-guard events --all --type penetration_attempt --format cef > attacks.cef",
+    ),
+)(events)
 app.add_typer(queue_commands, name="queue")
 backend_commands.command(
     epilog=examples("opentelemetry-guard backend ban 203.0.113.7", "opentelemetry-guard backend ban 2001:db8::/32")

@@ -51,8 +51,9 @@ EXTENSION: Mapping[str, tuple[int, Callable[[Facts], object]]] = {
     "requestClientApplication": (1023, lambda facts: facts.user_agent),
     "cn1": (20, lambda facts: facts.status),
     "cfp1": (40, lambda facts: facts.duration),
+    "msg": (1023, lambda facts: facts.message),
     "reason": (1023, lambda facts: facts.reason),
-    "cs2": (4000, lambda facts: facts.rule),
+    "cs2": (4000, lambda facts: facts.rule or facts.pattern),
     "cs3": (4000, lambda facts: facts.country),
     "cs1": (4000, lambda facts: facts.trace_id),
     "cs5": (4000, lambda facts: facts.correlation_key),
@@ -70,7 +71,8 @@ _HEADER_CHARACTERS = 512
 def cef(row: Mapping[str, object]) -> str:
     """Return an event's row as a line of CEF, without an end of line."""
     facts = facts_of(row)
-    header = (VENDOR, PRODUCT, __version__, facts.event_type, facts.message, str(facts.severity))
+    name = facts.event_type.replace("_", " ")
+    header = (VENDOR, PRODUCT, __version__, facts.event_type, name, str(facts.severity))
     pairs: list[str] = []
     for key, (most, read) in EXTENSION.items():
         value = read(facts)

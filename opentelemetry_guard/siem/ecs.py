@@ -80,6 +80,7 @@ FIELDS: Mapping[str, Callable[[Facts], object]] = {
     "user_agent.original": lambda facts: facts.user_agent,
     "user.name": lambda facts: facts.user,
     "rule.name": lambda facts: facts.rule,
+    "rule.description": lambda facts: facts.pattern,
     "rule.category": lambda facts: facts.category,
     "trace.id": lambda facts: facts.trace_id,
     "span.id": lambda facts: facts.span_id,

@@ -20,13 +20,14 @@ from ..events.enrichment import (
     THREAT_SCORE,
 )
 from ..events.known import FLOODING, is_blocking, meaning_of
+from ..events.sentence import sentence
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 _LONGEST = 1e9
 """Seconds of a request at most: more is no duration, and has no number in nanoseconds."""
 
-_USER_KEYS = ("user.id", "enduser.id", "user_id", "user.name", "username", "user")
+_USER_KEYS = ("user", "user.id", "enduser.id", "user_id", "user.name", "username")
 """Keys of the metadata that name the user of a request; the first that is there counts."""
 
 _READ = frozenset(
@@ -73,6 +74,9 @@ class Facts:
     duration: float | None
     rule: str
     category: str
+    """The kind of threat."""
+    pattern: str
+    """What of the rule has matched."""
     decorator: str
     handler: str
     user: str
@@ -100,8 +104,8 @@ def facts_of(row: Mapping[str, object]) -> Facts:
     """Return the facts of an event's row; what has a type that the contract doesn't allow is left out."""
     given = row.get("metadata")
     metadata: Mapping[str, object] = given if isinstance(given, Mapping) else {}
-    event_type, action, reason = _text(row, "event_type") or "unknown", _text(row, "action_taken"), _text(row, "reason")
-    address, (ip, client) = _text(row, "ip_address"), _client(_text(row, "ip_address"))
+    event_type, action = _text(row, "event_type") or "unknown", _text(row, "action_taken")
+    ip, client = _client(_text(row, "ip_address"))
     endpoint = _text(row, "endpoint")
     path, _, query = endpoint.partition("?")
     severity, behavior = meaning_of(event_type)
@@ -112,8 +116,8 @@ def facts_of(row: Mapping[str, object]) -> Facts:
         severity=severity,
         behavior=behavior,
         outcome=_outcome(behavior, action),
-        message=reason or " ".join(filter(None, (event_type, address and f"from {address}"))),
-        reason=reason,
+        message=_sentence(row, event_type),
+        reason=_text(row, "reason"),
         action=action,
         ip=ip,
         client=client,
@@ -124,8 +128,9 @@ def facts_of(row: Mapping[str, object]) -> Facts:
         status=_whole(row, "status_code"),
         user_agent=_text(row, "user_agent"),
         duration=_duration(row.get("response_time")),
-        rule=_text(row, "pattern_matched") or _text(row, "rule_type"),
-        category=_text(row, "rule_type"),
+        rule=_text(row, "rule_type"),
+        category=_text(metadata, "category"),
+        pattern=_text(row, "pattern_matched"),
         decorator=_text(row, "decorator_type"),
         handler=_text(row, "handler_name"),
         user=next((found for key in _USER_KEYS if (found := _text(metadata, key))), ""),
@@ -141,6 +146,11 @@ def facts_of(row: Mapping[str, object]) -> Facts:
         metadata={key: value for key, value in metadata.items() if key not in _READ},
         extra={key: value for key, value in row.items() if key not in codec.FIELDS},
     )
+
+
+def _sentence(row: Mapping[str, object], event_type: str) -> str:
+    texts = {name: _text(row, name) for name in ("method", "endpoint", "ip_address", "action_taken", "reason")}
+    return sentence({**texts, "event_type": event_type})
 
 
 def _text(values: Mapping[str, object], name: str) -> str:

@@ -160,8 +160,15 @@ def _control(facts: Facts, event_class: EventClass) -> dict[str, object]:
         "disposition_id": disposition,
         "is_alert": facts.severity >= _ALERTS_FROM,
         "risk_score": facts.threat_score,
-        "firewall_rule": {"name": facts.rule, "category": facts.category} if facts.rule else None,
+        "firewall_rule": _rule(facts),
     }
+
+
+def _rule(facts: Facts) -> dict[str, object] | None:
+    name = facts.rule or facts.pattern
+    if not name:
+        return None
+    return {"name": name, "category": facts.category, "match_details": [facts.pattern] if facts.pattern else None}
 
 
 def _subject(facts: Facts, event_class: EventClass) -> dict[str, object]:

@@ -29,7 +29,7 @@ def full(event_type: str, action: str = "request_blocked") -> Row:
             "status_code": 403,
             "response_time": 0.25,
             "decorator_type": "access",
-            "rule_type": "injection",
+            "rule_type": "sql_injection",
             "pattern_matched": "union select",
             "handler_name": "search",
             "metadata": {
@@ -40,7 +40,8 @@ def full(event_type: str, action: str = "request_blocked") -> Row:
                 "guard.service.version": "1.2.3",
                 "guard.service.instance.id": "pod-7",
                 "guard.deployment.environment": "production",
-                "user_id": "42",
+                "user": "42",
+                "category": "injection",
                 "depth": {"of": ["things"]},
             },
             "tenant": "north",

@@ -96,7 +96,7 @@ def test_nothing_in_a_field_begins_a_key_or_a_line() -> None:
 
 def test_the_line_of_an_event() -> None:
     fields, pairs = parse(cef(full("penetration_attempt")))
-    assert fields[3:] == ["penetration_attempt", "SQL injection", "8"]
+    assert fields[3:] == ["penetration_attempt", "penetration attempt", "8"]
     assert (pairs["rt"], pairs["src"], pairs["act"]) == ("1772627696789", "203.0.113.7", "request_blocked")
     assert (pairs["request"], pairs["requestMethod"], pairs["requestClientApplication"]) == (
         "/search?q=1",

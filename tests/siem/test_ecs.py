@@ -142,7 +142,7 @@ def test_the_fields_of_a_document() -> None:
     assert (found["http.request.method"], found["http.response.status_code"]) == ("GET", 403)
     assert (found["service.name"], found["service.environment"]) == ("shop", "production")
     assert found["trace.id"] == "af7651916cd43dd8448eb211c80319c0"
-    assert found["guard"]["metadata"] == {"user_id": "42", "depth": {"of": ["things"]}}
+    assert found["guard"]["metadata"] == {"user": "42", "category": "injection", "depth": {"of": ["things"]}}
 
 
 def test_a_hashed_address_is_no_ip() -> None:

@@ -86,11 +86,16 @@ def test_the_fields_of_an_http_activity() -> None:
         "user_agent": "sqlmap/1.9",
     }
     assert event["http_response"] == {"code": 403}
-    assert event["firewall_rule"] == {"name": "union select", "category": "injection"}
+    assert event["firewall_rule"] == {
+        "name": "sql_injection",
+        "category": "injection",
+        "match_details": ["union select"],
+    }
+    assert event["message"] == "GET /search?q=1 from 203.0.113.7 request_blocked: SQL injection"
     assert event["risk_score"] == 83
     assert event["dst_endpoint"] == {"svc_name": "shop", "instance_uid": "pod-7"}
     assert event["trace"] == {"uid": "af7651916cd43dd8448eb211c80319c0"}
-    assert event["unmapped"]["metadata"] == {"user_id": "42", "depth": {"of": ["things"]}}
+    assert event["unmapped"]["metadata"] == {"user": "42", "category": "injection", "depth": {"of": ["things"]}}
     assert event["unmapped"]["tenant"] == "north"
 
 
