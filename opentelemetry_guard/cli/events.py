@@ -184,5 +184,5 @@ def _nobody_reads() -> bool:
 
 def _leave_quietly() -> NoReturn:
     """End without the complaint of Python's own flush at exit, which would meet the closed pipe again."""
-    sys.stdout = None  # type: ignore[assignment]
+    sys.stdout = None
     raise typer.Exit(0)
