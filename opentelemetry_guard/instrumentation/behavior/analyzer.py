@@ -20,38 +20,27 @@ import weakref
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from ...settings.behavior_rules import BehaviorRules
+from ...settings.behavior_rules import BehaviorRules, Profile
 from ...settings.instrumentation import DEFAULT_IPV6_PREFIX
 from ...settings.login_rules import Logins
 from ..http.answers import AnsweredRequest
 from ..http.logins import LoginJudge
 from ..http.reports import FOLDED
-from .detectors import (
-    DISTRIBUTED,
-    ERROR_RATIO,
-    FAILED_LOGINS,
-    REQUEST_RATE,
-    SCANNING,
-    ErrorDetector,
-    Explanation,
-    Finding,
-    LoginDetector,
-    RateDetector,
-    ScanDetector,
-    Sighting,
-)
-from .keys import address_key, fingerprint, is_ipv6, mark, resource, user_key
-from .sliding import Clock, Table
+from .campaigns import APPLICATION, CampaignDetector
+from .clients import HEAVY, Detectors, Touch
+from .incidents import Chapter, Incidents
+from .keys import address_key, fingerprint, has_objects, is_asset, is_ipv6, mark, resource, user_key
+from .scanning import Alike
+from .sightings import CAMPAIGN, DISTRIBUTED, ERROR_RATIO, SUCCESS, Explanation, Finding, Sighting
+from .sliding import Clock, Windows
 
 EVENT_TYPE = "behavioral_violation"
+SUCCESS_EVENT_TYPE = "penetration_attempt"
+"""The type of the most severe incident: somebody who guessed has come in."""
 
 _USER_SHARE = 4
 _INCIDENT_SHARE = 16
-
-_SPECIFIC_FIRST = (FAILED_LOGINS, SCANNING, REQUEST_RATE, ERROR_RATIO)
 _LOGINS = Logins()
-_SUFFIXES = {detector: b"!" + detector.encode() for detector in _SPECIFIC_FIRST}
-_BEHIND_ERRORS = _SPECIFIC_FIRST[:-1]
 
 
 class BehaviorAnalyzer:
@@ -65,6 +54,9 @@ class BehaviorAnalyzer:
         rules: Mapping[str, object] | None = None,
         ipv6_prefix: int = DEFAULT_IPV6_PREFIX,
         logins: Logins | None = _LOGINS,
+        *,
+        profile: Profile = "balanced",
+        epoch: float = 0.0,
     ) -> None:
         """Build an analyzer that knows no client yet.
 
@@ -72,21 +64,31 @@ class BehaviorAnalyzer:
             rules: changes to `BehaviorRules`, as a JSON object has them.
             ipv6_prefix: bits of an IPv6 address that tell one client from another.
             logins: what a login is and when one has failed; None where only the application says it.
+            profile: whose rules are changed.
+            epoch: seconds at which time begins here; processes that share counts give the time of the world.
 
         Raises:
             ValueError: a rule or a value is not one that there is.
         """
-        self.rules = BehaviorRules.resolve(rules)
+        self.rules = BehaviorRules.resolve(rules, profile)
         self._ipv6_prefix = ipv6_prefix
         self._logins = LoginJudge(logins)
-        self._lock = threading.Lock()
-        self._clock = Clock()
+        self.lock = threading.Lock()
+        self._clock = Clock(epoch)
+        self.touch: Touch | None = None
         users = max(self.rules.max_clients // _USER_SHARE, 16)
-        self._addresses = _Detectors(self.rules, self._clock, self.rules.max_clients, of_users=False)
-        self._users = _Detectors(self.rules, self._clock, users, of_users=True)
+        self._addresses = Detectors(self.rules, self._clock, self.rules.max_clients, of_users=False)
+        self._users = Detectors(self.rules, self._clock, users, of_users=True)
+        self.campaigns = CampaignDetector(self.rules.campaign, self._clock) if self.rules.campaign else None
+        self._alike = Alike(self.rules.scanning, self._clock) if self.rules.scanning else None
         incidents = max(self.rules.max_clients // _INCIDENT_SHARE, 16)
-        self._incidents = _Incidents(self.rules.cooldown, self._clock, incidents)
+        self._incidents = Incidents(self.rules.cooldown, self.rules.update, self._clock, incidents)
         _analyzers.add(self)
+
+    def windows(self) -> list[Windows]:
+        """Return all windows whose counts other processes may add to, always in the same order."""
+        ours = [] if self.campaigns is None else [self.campaigns.windows, self.campaigns.minutes]
+        return [*self._addresses.windows(), *self._users.windows(), *ours]
 
     def observe(self, answered: AnsweredRequest, now: float) -> Sequence[dict[str, object]]:
         """Count a request and return the fields of the events that it completes, nearly always none.
@@ -95,19 +97,56 @@ class BehaviorAnalyzer:
             answered: the request.
             now: seconds of any clock; one that is set back or makes no sense stands still for that request.
         """
+        told = self.told(answered, now)
+        return [one.fields(answered, self.rules.cooldown, self._ipv6_prefix) for one in told] if told else ()
+
+    def told(self, answered: AnsweredRequest, now: float) -> list[Told]:
+        """Count a request and return what is to be told of incidents with it, nearly always nothing."""
         address = address_key(answered.address, self._ipv6_prefix)
         user = None if answered.user is None else user_key(answered.user)
         seen = self._sighted(answered, address, user)
-        told: list[_Told] = []
-        with self._lock:
+        told: list[Told] = []
+        with self.lock:
             self._clock.advance(now)
+            if seen.place and seen.address is not None and self._alike is not None:
+                seen = seen._replace(alike=self._alike.add(seen.place, seen.address))
             if address is not None:
-                for finding in self._addresses.judge(address, seen):
-                    self._tell(told, finding, _Client(address, None, is_user=False))
+                self._judge_address(told, answered, address, seen)
             if user is not None:
-                for finding in self._users.judge(user, seen):
-                    self._tell(told, finding, _Client(user, address, is_user=True))
-        return [_fields(answered, one, self.rules.cooldown, self._ipv6_prefix) for one in told] if told else ()
+                for finding in self._users.judge(user, seen, self.touch)[0]:
+                    self._tell(told, finding, _Client(user, address, "user"))
+        return told
+
+    def _judge_address(self, told: list[Told], answered: AnsweredRequest, address: bytes, seen: Sighting) -> None:
+        findings, number = self._addresses.judge(address, seen, self.touch)
+        is_found = number >= HEAVY and seen.status < 400 and not seen.named and has_objects(answered.route)
+        if is_found:
+            thing = fingerprint(answered.path)
+            if (finding := self._addresses.found(address, thing, self.touch)) is not None:
+                findings.append(finding)
+        # First the campaign, of which the address may be a part.
+        if self.campaigns is not None:
+            for finding in self._judge_application(self.campaigns, address, seen, number, answered):
+                self._tell(told, finding, _Client(APPLICATION, None, "application"))
+        for finding in findings:
+            kind = f"network (/{self._ipv6_prefix})" if is_ipv6(address) and self._ipv6_prefix < 128 else "address"
+            self._tell(told, finding, _Client(address, None, kind))
+
+    def _judge_application(
+        self, campaigns: CampaignDetector, address: bytes, seen: Sighting, number: int, answered: AnsweredRequest
+    ) -> list[Finding]:
+        campaigns.count()
+        found: list[Finding | None] = []
+        rule = campaigns.rule
+        if seen.is_login:
+            found.append(campaigns.login(mark(address), seen))
+        if seen.status == 404 and not seen.thing and not is_asset(answered.path):
+            found.append(campaigns.missing(mark(address), seen))
+        if number >= rule.busy and seen.status < 400:
+            found.append(campaigns.busy(mark(address)))
+        if self.touch is not None:
+            self.touch((campaigns.windows, campaigns.minutes) if found else (campaigns.minutes,), APPLICATION)
+        return [finding for finding in found if finding is not None]
 
     def _sighted(self, answered: AnsweredRequest, address: bytes | None, user: bytes | None) -> Sighting:
         """Return what the detectors look at; what only failures are asked for is made for failures only."""
@@ -115,26 +154,32 @@ class BehaviorAnalyzer:
         head = fingerprint(answered.user_agent) if user is None else mark(user)
         login = self._logins.judge(answered)
         if status < 400 and not login.failed:
-            return Sighting(status, head)
+            return Sighting(status, head, user is not None, is_login=login.is_login)
         return Sighting(
             status,
             head,
-            fingerprint(resource(answered.route, answered.path)),
+            user is not None,
+            fingerprint(resource(answered.route, answered.path)) or 1,
+            (fingerprint(answered.path) or 1) if has_objects(answered.route) else 0,
             None if address is None else mark(address),
             None if user is None else mark(user),
+            answered.credentials[1],
+            login.is_login or login.failed,
             login.failed,
-            login.is_login,
         )
 
-    def _tell(self, told: list[_Told], finding: Finding, client: _Client) -> None:
-        """Add a finding to what is told, unless it belongs to an incident that was told within the cool-down."""
-        address = None if finding.pattern == DISTRIBUTED else client.address
-        for other in _explaining(client.key, finding.detector, address):
-            if self._incidents.fold(other):
+    def _tell(self, told: list[Told], finding: Finding, client: _Client) -> None:
+        """Add a finding to what is told, unless it belongs to an incident that was told."""
+        if finding.detector != CAMPAIGN and finding.pattern != SUCCESS:
+            if client.kind != "user" and self._incidents.fold_into_campaign(APPLICATION, finding.detector):
                 return
-        folded = self._incidents.admit(_incident(client.key, finding.detector))
-        if folded is not None:
-            told.append(_Told(finding, finding.explain(), client, folded))
+            # What a user id does from an address is known where the address was told.
+            if client.address is not None and finding.pattern != DISTRIBUTED:
+                if self._incidents.fold(client.address, finding.detector):
+                    return
+        chapter = self._incidents.admit(client.key, finding)
+        if chapter is not None:
+            told.append(Told(finding, finding.explain(), client, chapter))
 
 
 class _Client(NamedTuple):
@@ -142,148 +187,50 @@ class _Client(NamedTuple):
 
     key: bytes
     address: bytes | None
-    is_user: bool
+    kind: str
 
 
-class _Told(NamedTuple):
-    """A finding that becomes an event, and how many more the event before it stands for."""
+class Told(NamedTuple):
+    """A finding that becomes an event of an incident."""
 
     finding: Finding
     explanation: Explanation
     client: _Client
-    folded: int
+    chapter: Chapter
 
-
-class _Detectors:
-    """The detectors that are switched on, for one kind of client."""
-
-    def __init__(self, rules: BehaviorRules, clock: Clock, max_clients: int, *, of_users: bool) -> None:
-        self._clients = Table(max_clients)
-        self._of_suspects: list[LoginDetector | ScanDetector] = []
-        self._rate: RateDetector | None = None
-        self._errors: ErrorDetector | None = None
-        if rules.failed_logins:
-            self._of_suspects.append(LoginDetector(rules.failed_logins, clock, max_clients, of_users=of_users))
-        if rules.scanning:
-            self._of_suspects.append(ScanDetector(rules.scanning, clock, max_clients))
-        if rules.request_rate:
-            self._rate = RateDetector(rules.request_rate, clock, self._clients, shared=not of_users)
-        if rules.error_ratio:
-            self._errors = ErrorDetector(rules.error_ratio, clock, self._clients)
-
-    def judge(self, key: bytes, seen: Sighting) -> list[Finding]:
-        """Count a request of a client and return what is conspicuous, the most specific first."""
-        failed = seen.status >= 400 or seen.failed_login
-        findings = [
-            finding
-            for suspicion in self._of_suspects
-            # A success says something about those only who have failed before.
-            if (failed or key in suspicion.suspects) and (finding := suspicion.judge(key, seen)) is not None
-        ]
-        if self._rate is None and self._errors is None:
-            return findings
-        row = self._clients.row(key)
-        if self._rate is not None and (finding := self._rate.judge(row, seen)) is not None:
-            findings.append(finding)
-        # What is found already explains the errors, which would be folded into it.
-        if (
-            self._errors is not None
-            and (finding := self._errors.judge(row, seen, explained=bool(findings))) is not None
-        ):
-            findings.append(finding)
-        return findings
-
-
-class _Incidents:
-    """The incidents that were told lately."""
-
-    def __init__(self, cooldown: float, clock: Clock, max_incidents: int) -> None:
-        """Build a memory of at most `max_incidents` that lasts `cooldown` seconds after each event."""
-        self._cooldown = cooldown
-        self._clock = clock
-        self._table = Table(max_incidents)
-        self._until = self._table.reals("d")
-        self._folded = self._table.integers()
-
-    def admit(self, incident: bytes) -> int | None:
-        """Return how many were folded since the event before, or None where this one is folded too."""
-        row = self._table.row(incident)
-        if self._clock.now < self._until[row]:
-            self._folded[row] += 1
-            return None
-        self._until[row] = self._clock.now + self._cooldown
-        folded = self._folded[row]
-        self._folded[row] = 0
-        return folded
-
-    def fold(self, incident: bytes) -> bool:
-        """Count one more of an incident where it was told within the cool-down, and return whether it was."""
-        row = self._table.find(incident)
-        if row is None or self._clock.now >= self._until[row]:
-            return False
-        self._folded[row] += 1
-        return True
-
-
-def _incident(client: bytes, detector: str) -> bytes:
-    """Return the key of what one detector finds in one client."""
-    return client + _SUFFIXES[detector]
-
-
-def _explaining(client: bytes, detector: str, address: bytes | None) -> Sequence[bytes]:
-    """Return the keys of the incidents that explain a finding, so that it tells nothing new.
-
-    Errors are what failed logins, scans and floods leave behind, and what a user id does from an address is known
-    where the address was told.
-
-    Args:
-        client: the key of the client with the finding.
-        detector: that found it.
-        address: the key of the address, where the client is a user id and all that it did can be that address's.
-    """
-    same = () if address is None else (_incident(address, detector),)
-    if detector != ERROR_RATIO:
-        return same
-    clients = (client,) if address is None else (client, address)
-    return *same, *(_incident(one, other) for one in clients for other in _BEHIND_ERRORS)
-
-
-def _fields(answered: AnsweredRequest, told: _Told, cooldown: float, ipv6_prefix: int) -> dict[str, object]:
-    finding, explanation, client, folded = told
-    metadata: dict[str, object] = {"detector": finding.detector}
-    if finding.pattern:
-        metadata["pattern"] = finding.pattern
-    metadata["client"] = _kind(client, ipv6_prefix)
-    if client.is_user:
-        metadata["user"] = answered.user
-    metadata |= explanation.evidence
-    metadata["cooldown"] = cooldown
-    if folded:
-        metadata[FOLDED] = folded
-    return {
-        "event_type": EVENT_TYPE,
-        "ip_address": answered.address,
-        "user_agent": answered.user_agent or None,
-        "action_taken": "logged",
-        "reason": explanation.reason,
-        "endpoint": answered.route or answered.path,
-        "method": answered.method or None,
-        "status_code": answered.status_code or None,
-        "rule_type": finding.detector,
-        "metadata": metadata,
-    }
-
-
-def _kind(client: _Client, ipv6_prefix: int) -> str:
-    if client.is_user:
-        return "user"
-    return f"network (/{ipv6_prefix})" if is_ipv6(client.key) and ipv6_prefix < 128 else "address"
+    def fields(self, answered: AnsweredRequest, cooldown: float, ipv6_prefix: int) -> dict[str, object]:
+        """Return the fields of the event."""
+        finding, client, chapter = self.finding, self.client, self.chapter
+        metadata: dict[str, object] = {"detector": finding.detector}
+        if finding.pattern:
+            metadata["pattern"] = finding.pattern
+        metadata["client"] = client.kind
+        if client.kind == "user":
+            metadata["user"] = answered.user
+        metadata |= self.explanation.evidence
+        metadata |= {"incident": chapter.name, "cooldown": cooldown}
+        if chapter.number:
+            metadata["update"] = chapter.number
+        if chapter.folded:
+            metadata[FOLDED] = chapter.folded
+        return {
+            "event_type": SUCCESS_EVENT_TYPE if finding.pattern == SUCCESS else EVENT_TYPE,
+            "ip_address": answered.address,
+            "user_agent": answered.user_agent or None,
+            "action_taken": "logged",
+            "reason": self.explanation.reason,
+            "endpoint": answered.route or answered.path,
+            "method": answered.method or None,
+            "status_code": answered.status_code or None,
+            "rule_type": finding.detector,
+            "metadata": metadata,
+        }
 
 
 def _renew_locks_in_child() -> None:
     # Another thread of the parent may have held the lock when it forked.
     for analyzer in list(_analyzers):
-        analyzer._lock = threading.Lock()
+        analyzer.lock = threading.Lock()
 
 
 _analyzers: weakref.WeakSet[BehaviorAnalyzer] = weakref.WeakSet()

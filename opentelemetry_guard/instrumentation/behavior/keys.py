@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import re
 import socket
 import zlib
 
@@ -19,6 +20,13 @@ _ASSETS = frozenset(
 )
 """How the names of files end that a page loads by itself."""
 _LONGEST_ENDING = max(map(len, _ASSETS)) + 1
+
+_OF_ITS_KIND = re.compile(
+    r"(?<=/)[^/_-]{1,64}(?:[-_][^/_-]{1,64}){2,}"  # a title
+    r"|(?<![0-9A-Za-z])(?=[0-9a-f]{0,32}[0-9])[0-9a-f]{8,32}(?![0-9A-Za-z])"  # a hash
+    r"|[0-9]+"
+)
+"""What tells one path from others of its kind."""
 
 _MAPPED_IPV4 = bytes(10) + b"\xff\xff"
 _NETWORK_BYTES = 8
@@ -64,11 +72,23 @@ def resource(route: str | None, path: str) -> str:
 
     A template tells more when it has a part of its own: ``/items/{number}`` is one resource, whatever was not found
     in it, but ``/{anything}`` is a catch-all, and only the path says what was asked for. The files that a page loads
-    are one resource in each directory: after a deployment, an old page asks for dozens that are gone.
+    are one resource in each directory: after a deployment, an old page asks for dozens that are gone. Numbers, hashes
+    and titles are left out of a path: after a move, a robot asks for thousands of the same kind.
     """
     if route and _has_own_part(route):
         return route
-    return path[: path.rfind("/") + 1] + "*" if is_asset(path) else path
+    if is_asset(path):
+        return path[: path.rfind("/") + 1] + "*"
+    return _OF_ITS_KIND.sub(_kind, path[:_HASHED_CHARACTERS])
+
+
+def has_objects(route: str | None) -> bool:
+    """Whether a template has a part of its own and a parameter, so that its paths are objects of one kind."""
+    return bool(route) and "{" in route and _has_own_part(route)  # type: ignore[operator,arg-type]
+
+
+def _kind(found: re.Match[str]) -> str:
+    return "0" if found.group().isdigit() else "~"
 
 
 def is_asset(path: str) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from array import array
 from collections.abc import Container, MutableSequence
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 Numbers: TypeAlias = "MutableSequence[int] | MutableSequence[float]"
 
@@ -79,6 +79,10 @@ class Table:
             self._seen_again[row] = 1
         return row
 
+    def peek(self, key: bytes) -> int | None:
+        """Return the row of a known key as `find` does, which says nothing of the client being there."""
+        return self._rows.get(key)
+
     def row(self, key: bytes) -> int:
         """Return the row of `key`, a new one (all columns 0) where it is unknown."""
         row = self._rows.get(key)
@@ -116,8 +120,9 @@ class Table:
 class Clock:
     """Time that never goes back, whatever its readings do, and the numbers of the buckets that are being filled."""
 
-    def __init__(self) -> None:
-        self.now = 0.0
+    def __init__(self, epoch: float = 0.0) -> None:
+        """Begin at `epoch`; processes that share counts begin at the same time of the world, to agree on buckets."""
+        self.now = epoch
         self._reading: float | None = None
         self._beats: list[Beat] = []
         self._next = math.inf
@@ -130,7 +135,7 @@ class Clock:
         return beat
 
     def advance(self, reading: float) -> None:
-        """Bring `now` to the seconds since the first reading, without those by which the clock was set."""
+        """Let as many seconds pass as since the reading before, without those by which the clock was set."""
         passed = 0.0 if self._reading is None else reading - self._reading
         if 0 <= passed < _LEAP:
             self._reading = reading
@@ -149,21 +154,21 @@ class Beat:
 
     def __init__(self, clock: Clock, seconds: float) -> None:
         self._clock = clock
-        self._seconds = seconds
+        self.seconds = seconds
         self.bucket = 0
         self.ends = 0.0
         self.advance()
 
     def advance(self) -> None:
         """Bring the bucket to the clock's time."""
-        number = int(self._clock.now / self._seconds)
+        number = int(self._clock.now / self.seconds)
         self.bucket = number & _MASK
-        self.ends = (number + 1) * self._seconds
+        self.ends = (number + 1) * self.seconds
 
     @property
     def weight(self) -> float:
         """The share of the bucket before that the window still overlaps, from above 0 to 1."""
-        return (self.ends - self._clock.now) / self._seconds
+        return (self.ends - self._clock.now) / self.seconds
 
 
 class Windows:
@@ -179,18 +184,24 @@ class Windows:
         self._table = table
         self._beat = beat
         self._bucket = table.integers()
-        self._buckets: list[tuple[MutableSequence[int], MutableSequence[int]]] = []
+        self._counts: list[Count] = []
+        self._maps: list[Distinct] = []
+
+    @property
+    def seconds(self) -> float:
+        """The length of the windows."""
+        return self._beat.seconds
 
     def count(self) -> Count:
         """Return a new counter, which turns with these windows."""
         count = Count(self._table, self._beat)
-        self._buckets.append((count.current, count.before))
+        self._counts.append(count)
         return count
 
     def distinct(self, bits: int = 256) -> Distinct:
         """Return a new counter of distinct things, which turns with these windows."""
         distinct = Distinct(self._table, self._beat, bits)
-        self._buckets.append((distinct.current, distinct.before))
+        self._maps.append(distinct)
         return distinct
 
     def are_over(self, row: int) -> bool:
@@ -203,27 +214,74 @@ class Windows:
         if self._bucket[row] != bucket:
             passed = (bucket - self._bucket[row]) & _MASK
             self._bucket[row] = bucket
-            for current, before in self._buckets:
-                before[row] = current[row] if passed == 1 else 0
-                current[row] = 0
+            for count in self._counts:
+                count.before[row] = count.current[row] + count.others[row] if passed == 1 else 0
+                count.current[row] = count.others[row] = 0
+            for distinct in self._maps:
+                distinct.before[row] = distinct.current[row] if passed == 1 else 0
+                distinct.current[row] = 0
+
+    @property
+    def widths(self) -> tuple[int, int]:
+        """How many counts, and how many bits of maps, a row has."""
+        return len(self._counts), sum(distinct.bits for distinct in self._maps)
+
+    def mine(self, key: bytes) -> Tally | None:
+        """Return what this process has in a key's current bucket, None where it has nothing there."""
+        row = self._table.peek(key)
+        if row is None or self._bucket[row] != self._beat.bucket:
+            return None
+        bits = 0
+        for distinct in reversed(self._maps):
+            bits = bits << distinct.bits | distinct.current[row]
+        return Tally(self._beat.bucket, tuple(count.current[row] for count in self._counts), bits)
+
+    def merge(self, key: bytes, others: Tally, *, before: bool = False) -> None:
+        """Take what other processes have in the key's current bucket, or what all of them had in the one `before`."""
+        row = self._table.peek(key)
+        if row is None or self._bucket[row] != self._beat.bucket or others.bucket != self._beat.bucket - before:
+            return
+        for count, number in zip(self._counts, others.counts, strict=True):
+            (count.before if before else count.others)[row] = min(number, _MASK)
+        bits = others.bits
+        for distinct in self._maps:
+            (distinct.before if before else distinct.current)[row] |= bits & ((1 << distinct.bits) - 1)
+            bits >>= distinct.bits
+
+
+class Tally(NamedTuple):
+    """What is in one bucket of one row: its number, the counts, and the bit maps, the first in the lowest bits."""
+
+    bucket: int
+    counts: tuple[int, ...]
+    bits: int
 
 
 class Count:
-    """How often something happened in the window, per row; whoever counts adds to `current` after a `turn`."""
+    """How often something happened in the window, per row; whoever counts adds to `current` after a `turn`.
+
+    `others` is what other processes have counted in the current bucket, as far as they have told.
+    """
 
     def __init__(self, table: Table, beat: Beat) -> None:
         self._beat = beat
         self.current = table.integers()
+        self.others = table.integers()
         self.before = table.integers()
 
     def at_most(self, row: int) -> int:
         """Return a number that the estimate does not exceed, which is quicker to come by."""
-        return self.current[row] + self.before[row]
+        return self.current[row] + self.others[row] + self.before[row]
 
     def value(self, row: int) -> float:
         """Return the estimated count."""
         before = self.before[row]
-        return self.current[row] + self._beat.weight * before if before else self.current[row]
+        number = self.current[row] + self.others[row]
+        return number + self._beat.weight * before if before else number
+
+    def completed(self, row: int) -> int:
+        """Return the count in the current bucket alone."""
+        return self.current[row] + self.others[row]
 
 
 class Share:
@@ -251,17 +309,21 @@ class Distinct:
 
     def __init__(self, table: Table, beat: Beat, bits: int) -> None:
         self._beat = beat
-        self._bits = bits
+        self.bits = bits
         self._estimates = [estimated(bits, ones) for ones in range(bits + 1)]
         self.current: MutableSequence[int] = table.integers("Q") if bits == 64 else table.bits()
         self.before: MutableSequence[int] = table.integers("Q") if bits == 64 else table.bits()
 
     def add(self, row: int, fingerprint: int) -> bool:
         """Note a thing by a hash of it; return whether it looks new in the current bucket."""
-        bit = 1 << fingerprint % self._bits
+        bit = 1 << fingerprint % self.bits
         known = self.current[row]
         self.current[row] = known | bit
         return not known & bit
+
+    def has(self, row: int, fingerprint: int) -> bool:
+        """Whether a thing may be among those of the current bucket or the one before."""
+        return bool((self.current[row] | self.before[row]) >> fingerprint % self.bits & 1)
 
     def value(self, row: int) -> float:
         """Return the estimated number."""

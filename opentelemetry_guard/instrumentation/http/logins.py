@@ -41,6 +41,8 @@ class Login(NamedTuple):
 
 
 _NONE = Login(False, False)
+_FAILED = Login(True, True)
+_WENT_WELL = Login(True, False)
 
 
 class LoginJudge:
@@ -57,12 +59,14 @@ class LoginJudge:
             return Login(True, not answered.login)
         rules = self._rules
         status = answered.status_code
-        if rules is None or self._is_name is None or status < 400 or status not in rules.statuses:
+        if rules is None or self._is_name is None or (status >= 400 and status not in rules.statuses):
             return _NONE
         if answered.method in rules.methods:
             about = answered.route if answered.route and _has_name(answered.route) else answered.path
             if self._is_name(about[-_LONGEST_NAME:]):
-                return Login(True, True)
+                return _FAILED if status >= 400 else _WENT_WELL
+        if status < 400:
+            return _NONE
         # The first round of Basic has no credentials, and the password of every other one was wrong.
         return Login(False, status == 401 and answered.credentials[0] == BASIC)
 

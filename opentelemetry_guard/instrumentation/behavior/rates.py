@@ -1,0 +1,179 @@
+"""How much one client asks for, and how much of that fails."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from ...settings.behavior_rules import ErrorRatio, RequestRate
+from .sightings import ERROR_RATIO, REQUEST_RATE, Explanation, Finding, Sighting
+from .sliding import Clock, Table, Windows
+from .usual import Usual, learned, score, share_score
+
+_OWN_GAIN = 1 / 240
+"""What one more window of a client counts: after four busy hours the first is half forgotten."""
+_APPLICATION_GAIN = 1 / 64
+
+
+class RateDetector:
+    """Requests in the window against the client's own usual number and against that of the application's clients."""
+
+    def __init__(self, rule: RequestRate, clock: Clock, table: Table, *, shared: bool) -> None:
+        """Build a detector for the rows of `table`; `shared` tells whether many clients can be behind one row."""
+        self._rule = rule
+        self._shared = shared
+        self.table = table
+        self.windows = Windows(table, clock.beat(rule.window))
+        self._requests = self.windows.count()
+        self._heads = self.windows.distinct(64)
+        self._users = self.windows.distinct(64)
+        self._mean = table.reals()
+        self._deviation = table.reals()
+        self._learned = table.integers("B")
+        self.application = Usual()
+        self.application_learned = 0
+
+    def count(self, row: int, seen: Sighting) -> int:
+        """Count a request; return how many there are in the current bucket."""
+        if self.windows.are_over(row):
+            self._learn(row)
+            self.windows.turn(row)
+        self._requests.current[row] += 1
+        if self._shared:
+            (self._users if seen.named else self._heads).add(row, seen.head)
+        return self._requests.completed(row)
+
+    def judge(self, row: int) -> Finding | None:
+        """Say whether the client is conspicuous, after `count`."""
+        if self._requests.at_most(row) < self._rule.requests:
+            return None
+        rule = self._rule
+        number, heads = self._requests.value(row), self.clients(row)
+        if number >= rule.most * heads:
+            return Finding(REQUEST_RATE, "", partial(self._explain, number, None, heads, 0.0))
+        if self.application_learned < rule.warm_up:
+            return None
+        application = Usual(self.application.mean * heads, self.application.deviation * heads)
+        has_own = self._learned[row] >= rule.own_warm_up
+        own = Usual(self._mean[row], self._deviation[row]) if has_own else application
+        usual = max(own.mean, application.mean)
+        lowest = min(score(number, own), score(number, application))
+        if number < max(rule.requests * heads, rule.times * usual) or lowest < rule.score:
+            return None
+        return Finding(REQUEST_RATE, "", partial(self._explain, number, own if has_own else None, heads, lowest))
+
+    def clients(self, row: int) -> float:
+        """Return how many clients the row's address is allowed for, after `count`."""
+        return self._allowed(self._heads.value(row), self._users.value(row))
+
+    def _allowed(self, heads: float, users: float) -> float:
+        return max(min(heads, self._rule.clients), min(users, self._rule.users), 1.0)
+
+    def _explain(self, number: float, own: Usual | None, heads: float, lowest: float) -> Explanation:
+        rule = self._rule
+        application = self.application.mean
+        usual = max(application * heads, 0.0 if own is None else own.mean)
+        return Explanation(
+            f"{number:.0f} requests within {rule.window:g} s, where at most {usual:.0f} are usual",
+            {
+                "window": rule.window,
+                "count": round(number),
+                "baseline": None if own is None else round(own.mean, 1),
+                "application_baseline": round(application, 1),
+                "clients": round(heads),
+                "score": round(lowest, 1),
+                "threshold": rule.score if lowest else rule.most,
+            },
+        )
+
+    def _learn(self, row: int) -> None:
+        """Take the row's complete bucket into what is usual, where anything happened in it."""
+        number = self._requests.completed(row)
+        if not number:
+            return
+        count = self._learned[row] = min(self._learned[row] + 1, 255)
+        own = Usual(self._mean[row], self._deviation[row])
+        self._mean[row], self._deviation[row] = learned(own, number, max(1 / count, _OWN_GAIN))
+        self.application_learned += 1
+        gain = max(1 / self.application_learned, _APPLICATION_GAIN)
+        heads = self._allowed(self._heads.completed(row), self._users.completed(row))
+        self.application = learned(self.application, number / heads, gain)
+
+
+class ErrorDetector:
+    """The share of errors among a client's requests, against that of all the others in the same window.
+
+    Failures at one resource one after the other are a client that tries again, and several count as one; a 401
+    without a failed login and a resource on which many fail are nobody's errors.
+    """
+
+    def __init__(self, rule: ErrorRatio, clock: Clock, table: Table) -> None:
+        self._rule = rule
+        self._least_errors = rule.share * rule.requests
+        beat = clock.beat(rule.window)
+        self.table = table
+        self.windows = Windows(table, beat)
+        self._requests = self.windows.count()
+        self._errors = self.windows.count()
+        self._place = table.integers()
+        self._repeats = table.integers("B")
+        everyone = Table(1)
+        self._all = everyone.row(b"")
+        self._all_windows = Windows(everyone, beat)
+        self._all_requests = self._all_windows.count()
+        self._all_errors = self._all_windows.count()
+
+    def judge(self, row: int, seen: Sighting) -> Finding | None:
+        """Count a request and say whether the client is conspicuous with it."""
+        self.windows.turn(row)
+        self._all_windows.turn(self._all)
+        failed = seen.status >= self._rule.status
+        if failed and self._is_repeat(row, seen):
+            return None
+        self._requests.current[row] += 1
+        self._all_requests.current[self._all] += 1
+        if not failed or seen.alike or (seen.status == 401 and not seen.failed_login):
+            return None
+        self._errors.current[row] += 1
+        self._all_errors.current[self._all] += 1
+        if self._errors.at_most(row) < self._least_errors:
+            return None
+        return self._compared(row)
+
+    def _is_repeat(self, row: int, seen: Sighting) -> bool:
+        if self._place[row] != seen.place:
+            self._place[row], self._repeats[row] = seen.place, 1
+            return False
+        repeats = self._repeats[row]
+        self._repeats[row] = (repeats + 1) % self._rule.repeats
+        return repeats != 0
+
+    def _compared(self, row: int) -> Finding | None:
+        rule = self._rule
+        requests, errors = self._requests.value(row), self._errors.value(row)
+        if requests < rule.requests or errors < rule.share * requests:
+            return None
+        others = self._all_requests.value(self._all) - requests
+        if others < rule.others:
+            return None
+        others_share = (self._all_errors.value(self._all) - errors) / others
+        lead = share_score(errors / requests, requests, others_share, others)
+        if lead < rule.score:
+            return None
+        return Finding(ERROR_RATIO, "", partial(self._explain, requests, errors, others_share, lead))
+
+    def _explain(self, requests: float, errors: float, others_share: float, lead: float) -> Explanation:
+        rule = self._rule
+        share = errors / requests
+        return Explanation(
+            f"{share:.0%} of {requests:.0f} requests failed within {rule.window:g} s, "
+            f"where {others_share:.0%} of the others' did",
+            {
+                "window": rule.window,
+                "count": round(errors),
+                "requests": round(requests),
+                "share": round(share, 3),
+                "baseline": round(others_share, 3),
+                "score": round(lead, 1),
+                "threshold": rule.score,
+            },
+        )

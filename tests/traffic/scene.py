@@ -1,0 +1,186 @@
+"""One actor among ordinary people, before an application that is watched by one process or by several.
+
+The requests go through what judges them in an application (`AnswerJudge` with an analyzer behind it), on a clock that
+is part of the traffic. What counts as found is any event but those that the status of a single answer makes.
+"""
+
+from __future__ import annotations
+
+import functools
+import heapq
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+from urllib.parse import quote
+
+from opentelemetry import trace
+
+from opentelemetry_guard.emit import Emitter
+from opentelemetry_guard.instrumentation.behavior.analyzer import BehaviorAnalyzer
+from opentelemetry_guard.instrumentation.http.following import FollowedRequest, ReportedLogin
+from opentelemetry_guard.instrumentation.http.judging import AnswerJudge
+from opentelemetry_guard.settings.behavior_rules import Profile
+from opentelemetry_guard.settings.instrumentation import GuardOptions
+
+from .asking import Actor, Sent
+from .ordinary import ordinary
+
+EPOCH = 1_800_000_000.0
+_SPAN = trace.INVALID_SPAN
+_OF_ONE_ANSWER = ("statuses", "logins")
+"""Rules of which each answer makes an event, whoever has sent the request."""
+
+
+class Followed:
+    """A request whose answer has begun, as `FollowedRequest` tells it."""
+
+    __slots__ = (
+        "duration",
+        "events",
+        "guarded",
+        "login",
+        "measured_by_http",
+        "method",
+        "path",
+        "route",
+        "scope",
+        "server_span",
+        "status_code",
+    )
+
+    def __init__(self, sent: Sent) -> None:
+        headers = [(b"user-agent", sent.agent.encode())]
+        if sent.credentials:
+            headers.append((b"authorization", sent.credentials.encode()))
+        self.scope = {
+            "type": "http",
+            "client": (sent.address, 40_000),
+            "method": sent.method,
+            "path": sent.path,
+            "raw_path": quote(sent.path, safe="/%").encode(),
+            "query_string": sent.query.encode(),
+            "headers": headers,
+        }
+        self.method = sent.method
+        self.path = sent.path
+        self.route = sent.route
+        self.status_code = sent.status
+        self.duration = 0.01
+        self.guarded = self.measured_by_http = False
+        self.server_span = _SPAN if sent.user is None else _Named({"enduser.id": sent.user})
+        self.events: list[Mapping[str, object]] = []
+        self.login = None if sent.login is None else ReportedLogin(sent.login[1], sent.login[0])
+
+
+@dataclass
+class _Named:
+    attributes: dict[str, str]
+
+
+@dataclass
+class Told:
+    """What was told, and when."""
+
+    at: float
+    event: dict[str, Any]
+
+    @property
+    def rule(self) -> str:
+        return str(self.event.get("rule_type"))
+
+    @property
+    def pattern(self) -> str:
+        """Which detector or rule has found it."""
+        metadata = self.event.get("metadata") or {}
+        return str(metadata.get("pattern") or self.rule)
+
+
+class Kept(Emitter):
+    """Keeps events instead of emitting them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0.0
+        self.told: list[Told] = []
+
+    def emit_event(self, event: Any = None, /, **fields: object) -> None:
+        found = {**(event or {}), **fields}
+        metadata = cast(Mapping[str, object], found.get("metadata") or {})
+        if found.get("rule_type") not in _OF_ONE_ANSWER or "guesses" in metadata:
+            self.told.append(Told(self.now, found))
+
+    def record_metric(self, metric: Any = None, /, **fields: object) -> None:
+        pass
+
+
+@dataclass
+class Outcome:
+    """What came of an actor.
+
+    Attributes:
+        found: what was told of it, or of the application while it was there.
+        innocent: what was told of ordinary people.
+        began: when the actor did.
+    """
+
+    began: float
+    found: list[Told] = field(default_factory=list)
+    innocent: list[Told] = field(default_factory=list)
+
+    @property
+    def seconds(self) -> float | None:
+        """How long it took to find it, None where it was not."""
+        return self.found[0].at - self.began if self.found else None
+
+    @property
+    def patterns(self) -> list[str]:
+        return list(dict.fromkeys(told.pattern for told in self.found))
+
+
+@functools.lru_cache(maxsize=2)
+def _ordinary(seed: int) -> list[tuple[float, Followed, str]]:
+    sent = ordinary(random.Random(f"ordinary {seed}"), 4_600)
+    return [(each.at, Followed(each), each.address) for each in sent]
+
+
+class Fleet:
+    """The processes that answer: each has an analyzer of its own, and they may share what they count."""
+
+    def __init__(self, workers: int, *, shared: bool = False, profile: Profile = "balanced") -> None:
+        self.kept = Kept()
+        self._clock = 0.0
+        self.analyzers = [BehaviorAnalyzer(profile=profile, epoch=EPOCH) for _ in range(workers)]
+        self._judges = [
+            AnswerJudge(GuardOptions(), self.kept, analyzer, lambda: self._clock) for analyzer in self.analyzers
+        ]
+        assert not shared
+
+    def answer(self, worker: int, followed: Followed, at: float) -> None:
+        """Have one process answer a request."""
+        self._clock = self.kept.now = at
+        self._judges[worker](cast(FollowedRequest, followed))
+
+
+def play(actor: Actor, seed: int, fleet: Fleet) -> Outcome:
+    """Return what comes of an actor among ordinary people."""
+    workers = len(fleet.analyzers)
+    start, until = actor.warm_up, actor.warm_up + actor.seconds
+    chance = random.Random(f"{type(actor).__name__} {seed}")
+    sent = list(actor.requests(chance))
+    background = [one for one in _ordinary(seed) if one[0] < until]
+    own = [(start + each.at, Followed(each), each.address) for each in sent]
+    theirs = {each.address for each in sent}
+    for at, followed, _ in heapq.merge(background, own, key=lambda one: one[0]):
+        fleet.answer(chance.randrange(workers) if workers > 1 else 0, followed, at)
+    outcome = Outcome(start)
+    for told in fleet.kept.told:
+        metadata = told.event.get("metadata") or {}
+        is_its = told.event.get("ip_address") in theirs or metadata.get("client") == "application"
+        (outcome.found if is_its else outcome.innocent).append(told)
+    return outcome
+
+
+def names(actors: Sequence[type[Actor]]) -> list[str]:
+    """Return the actors' names."""
+    return [actor.name() for actor in actors]
