@@ -15,9 +15,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from traffic import against_logins, benign, floods, payloads, scans  # noqa: E402
-from traffic.asking import Actor  # noqa: E402
-from traffic.scene import Fleet, Outcome, play  # noqa: E402
+from traffic import against_logins, benign, floods, payloads, scans
+from traffic.asking import Actor
+from traffic.scene import Fleet, Outcome, play
 
 ATTACKS = (*against_logins.ACTORS, *scans.ACTORS, *payloads.ACTORS, *floods.ACTORS)
 FLEETS = {"1 worker": (1, False), "4 workers": (4, False)}

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal, cast
+from typing import Literal
 
 from . import values
 from .rules import changed, entries, group, rule
@@ -34,12 +34,12 @@ class FailedLogins:
         window: seconds.
         failures: of one address, or against one user id.
         slow_window: seconds of a second, longer look.
-        slow_failures: in that one.
+        slow_failures: in that one; never less than `failures`.
         per_success: failures that an address is allowed more for each login from it that went well in the longer
             window: where many people are behind one, some mistype.
         users: distinct user ids that failed from one address: credential stuffing.
         addresses: distinct addresses from which one user id failed: a distributed attack.
-        attempts: logins from one address, however they ended.
+        attempts: logins from one address that went well, as far as their status tells.
         attempts_share: of logins among that address's latest requests, about 32: who comes in does something else.
     """
 
@@ -62,7 +62,7 @@ class Scanning:
         window: seconds.
         paths: distinct ones. Numbers, hashes and long titles in a path are left out before.
         slow_window: seconds of a second, longer look.
-        slow_paths: in that one.
+        slow_paths: in that one; never less than `paths`.
         statuses: what means that a path doesn't exist, or is closed.
         alike: addresses that fail on the same path within the longer window, from which on it is a mistake of the
             application's, and nobody's scan or error.
@@ -72,7 +72,7 @@ class Scanning:
     paths: int = rule(20, values.whole(1, _DISTINCT))
     slow_window: float = rule(3600.0, values.number(1, _DAY))
     slow_paths: int = rule(40, values.whole(1, _DISTINCT))
-    statuses: tuple[int, ...] = entries((403, 404), _status)
+    statuses: tuple[int, ...] = entries((404, 403), _status)
     alike: int = rule(8, values.whole(2, 64))
 
 
@@ -85,7 +85,7 @@ class Enumeration:
         objects: distinct ones that are missing.
         share: of such answers among the client's latest requests, about 32.
         slow_window: seconds of a second, longer look.
-        slow_objects: missing ones in that one.
+        slow_objects: missing ones in that one; never less than `objects`.
         slow_share: of such answers among the client's latest requests, for the longer look.
         found: distinct ones that are there, in the shorter window, for a client whom the application doesn't name.
     """
@@ -164,6 +164,7 @@ class Campaign:
         requests: of the whole application in a minute, below which it is no flood.
         times: the least multiple of what is usual.
         score: the least distance from what is usual, in deviations.
+        warm_up: windows that a usual number rests on, before which no missing path and no flood is conspicuous.
     """
 
     window: float = rule(300.0, values.number(1, _DAY))
@@ -175,6 +176,7 @@ class Campaign:
     requests: int = rule(1200, values.whole(1, _MANY))
     times: float = rule(3.0, values.number(1, _MANY))
     score: float = rule(6.0, values.number(0, _MANY))
+    warm_up: int = rule(2, values.whole(0, _MANY))
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +241,7 @@ half."""
 
 def profile(value: object) -> Profile:
     """Read the name of a profile."""
-    return cast(Profile, values.choice(*PROFILES)(value))
+    return values.choice(*PROFILES)(value)
 
 
 def _with(base: Mapping[str, object], changes: Mapping[str, object]) -> dict[str, object]:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from . import values
 from .setting import Group, setting
 from .values import Network
+
+if TYPE_CHECKING:
+    from .behavior_rules import Profile
 
 PROBES = ("/health", "/healthz", "/health/live", "/health/ready", "/livez", "/readyz", "/live", "/ready", "/ping")
 """Paths that load balancers and orchestrators usually probe."""
@@ -35,6 +38,12 @@ def _behavior_rules(value: object) -> Mapping[str, object]:
     return changes
 
 
+def _profile(value: object) -> Profile:
+    from .behavior_rules import profile
+
+    return profile(value)
+
+
 @dataclass(frozen=True, slots=True)
 class GuardOptions(Group):
     """What the instrumentation does; each attribute is a keyword of `GuardInstrumentor.instrument`."""
@@ -50,8 +59,11 @@ class GuardOptions(Group):
         None, _http_rules, "changes to the rules of what an answer means: JSON, or the path of a file"
     )
     behavior: bool = setting(True, values.switch, "analyse clients' behaviour; [docs/behavior.md](docs/behavior.md)")
+    behavior_profile: Profile = setting(
+        "balanced", _profile, "how much that analysis takes for conspicuous: `relaxed`, `balanced` or `strict`"
+    )
     behavior_rules: Mapping[str, object] | None = setting(
-        None, _behavior_rules, "changes to the thresholds of that analysis: JSON, or the path of a file"
+        None, _behavior_rules, "changes to the numbers of that profile: JSON, or the path of a file"
     )
     trusted_proxies: tuple[Network, ...] = setting(
         (), values.networks, "networks whose `X-Forwarded-For` names the client", shown="none"

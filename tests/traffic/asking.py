@@ -7,6 +7,7 @@ began; chance comes from a seed, so the same seed is always the same traffic.
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterator
 from typing import ClassVar, NamedTuple
 
@@ -21,14 +22,16 @@ BROWSERS = tuple(
 )
 """What ordinary people's browsers call themselves."""
 
-WORDS = (
-    "admin administrator api app archive assets auth backup bak beta bin blog cache cfg cms conf config console cron data "
-    "db debug demo dev docs download dump edit error export files forum ftp home html images import inc include index "
-    "info install internal js kibana lib log logs mail manage manager media monitor mysql new node old panel php portal "
-    "private prod public query report root save scripts secret secure server service setup shop site source sql src "
-    "stage staging stats status store support system temp test tmp tools upload user users util v1 v2 vendor web "
-    "webmail wiki www xml zip"
-).split()  # fmt: skip
+WORDS = tuple(
+    """
+    admin administrator api app archive assets auth backup bak beta bin blog cache cfg cms conf config console
+    cron data db debug demo dev docs download dump edit error export files forum ftp home html images import
+    inc include index info install internal js kibana lib log logs mail manage manager media monitor mysql new
+    node old panel php portal private prod public query report root save scripts secret secure server service
+    setup shop site source sql src stage staging stats status store support system temp test tmp tools upload
+    user users util v1 v2 vendor web webmail wiki www xml zip
+    """.split()  # noqa: SIM905  a list of words reads better than a column of strings
+)
 """A word list as scanners have them."""
 
 
@@ -45,7 +48,7 @@ class Sent(NamedTuple):
         agent: the User-Agent.
         query: as sent.
         credentials: of the Authorization header, "" without one.
-        login: what the application reports of a login attempt: whose and whether it went well; None where it says nothing.
+        login: what the application reports of a login: whose, and whether it went well; None where it says nothing.
         user: the user id that the application sets; None where it sets none.
     """
 
@@ -80,11 +83,12 @@ class Actor:
     @classmethod
     def name(cls) -> str:
         """Return its name in words."""
-        letters = (f" {letter.lower()}" if letter.isupper() or letter.isdigit() else letter for letter in cls.__name__)
-        return "".join(letters).strip()
+        return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[a-z])(?=[0-9])|(?<=A)(?=[0-9])", " ", cls.__name__).lower()
 
 
-def every(seconds: float, until: float, chance: random.Random, jitter: float = 0.2, start: float = 0.0) -> Iterator[float]:
+def every(
+    seconds: float, until: float, chance: random.Random, jitter: float = 0.2, start: float = 0.0
+) -> Iterator[float]:
     """Yield the times of something that happens about every `seconds`."""
     at = start + chance.uniform(0, seconds)
     while at < until:

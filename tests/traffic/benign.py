@@ -164,7 +164,9 @@ class SyncJob(Actor):
             for number in range(900):
                 at, path = start + number / 15, f"/items/{number}"
                 token, agent = "Bearer partner", "sync/3.1"
-                yield Sent(at, "203.0.113.10", path, 200, "/items/{item_id}", agent=agent, credentials=token, user="partner")
+                yield Sent(
+                    at, "203.0.113.10", path, 200, "/items/{item_id}", agent=agent, credentials=token, user="partner"
+                )
 
 
 class HealthProbes(Actor):
@@ -209,7 +211,13 @@ class LinkPreviewers(Actor):
     """Robots of messengers that look at a link which was shared, and at what every site may have."""
 
     def requests(self, chance: random.Random) -> Iterator[Sent]:
-        robots = ("Slackbot-LinkExpanding 1.0", "Twitterbot/1.0", "facebookexternalhit/1.1", "WhatsApp/2", "TelegramBot")
+        robots = (
+            "Slackbot-LinkExpanding 1.0",
+            "Twitterbot/1.0",
+            "facebookexternalhit/1.1",
+            "WhatsApp/2",
+            "TelegramBot",
+        )
         for number, at in enumerate(every(4, self.seconds, chance, 0.9)):
             agent, address = robots[number % 5], public(number % 40, "203.12")
             yield missing(at, address, "/robots.txt", agent)
@@ -312,7 +320,9 @@ class ArchivingCrawler(Actor):
     def requests(self, chance: random.Random) -> Iterator[Sent]:
         for number, at in enumerate(every(2, self.seconds, chance)):
             status = 404 if chance.random() < 0.05 else 200
-            yield item(at, "203.0.113.22", number, status, "archive.org_bot (+https://archive.org/details/archive.org_bot)")
+            yield item(
+                at, "203.0.113.22", number, status, "archive.org_bot (+https://archive.org/details/archive.org_bot)"
+            )
 
 
 ACTORS: tuple[type[Actor], ...] = (

@@ -46,7 +46,9 @@ class FloodFromAThousandAddresses(Actor):
     def requests(self, chance: random.Random) -> Iterator[Sent]:
         for second in range(int(self.seconds)):
             for number in range(1_000):
-                yield Sent(second + number / 1_000, public(number, "192.5"), "/", route="/", agent=BROWSERS[number % 20])
+                yield Sent(
+                    second + number / 1_000, public(number, "192.5"), "/", route="/", agent=BROWSERS[number % 20]
+                )
 
 
 ACTORS: tuple[type[Actor], ...] = (FloodFast, FloodAtTheStart, FloodThatRises, FloodFromAThousandAddresses)

@@ -29,9 +29,9 @@ from ..http.reports import FOLDED
 from .campaigns import APPLICATION, CampaignDetector
 from .clients import HEAVY, Detectors, Touch
 from .incidents import Chapter, Incidents
-from .keys import address_key, fingerprint, has_objects, is_asset, is_ipv6, mark, resource, user_key
+from .keys import address_key, fingerprint, has_objects, is_asset, is_ipv6, kind, mark, resource, user_key
 from .scanning import Alike
-from .sightings import CAMPAIGN, DISTRIBUTED, ERROR_RATIO, SUCCESS, Explanation, Finding, Sighting
+from .sightings import CAMPAIGN, DISTRIBUTED, SUCCESS, Explanation, Finding, Sighting
 from .sliding import Clock, Windows
 
 EVENT_TYPE = "behavioral_violation"
@@ -129,8 +129,8 @@ class BehaviorAnalyzer:
             for finding in self._judge_application(self.campaigns, address, seen, number, answered):
                 self._tell(told, finding, _Client(APPLICATION, None, "application"))
         for finding in findings:
-            kind = f"network (/{self._ipv6_prefix})" if is_ipv6(address) and self._ipv6_prefix < 128 else "address"
-            self._tell(told, finding, _Client(address, None, kind))
+            noun = f"network (/{self._ipv6_prefix})" if is_ipv6(address) and self._ipv6_prefix < 128 else "address"
+            self._tell(told, finding, _Client(address, None, noun))
 
     def _judge_application(
         self, campaigns: CampaignDetector, address: bytes, seen: Sighting, number: int, answered: AnsweredRequest
@@ -159,7 +159,7 @@ class BehaviorAnalyzer:
             status,
             head,
             user is not None,
-            fingerprint(resource(answered.route, answered.path)) or 1,
+            fingerprint(kind(resource(answered.route, answered.path))) or 1,
             (fingerprint(answered.path) or 1) if has_objects(answered.route) else 0,
             None if address is None else mark(address),
             None if user is None else mark(user),
@@ -174,9 +174,9 @@ class BehaviorAnalyzer:
             if client.kind != "user" and self._incidents.fold_into_campaign(APPLICATION, finding.detector):
                 return
             # What a user id does from an address is known where the address was told.
-            if client.address is not None and finding.pattern != DISTRIBUTED:
-                if self._incidents.fold(client.address, finding.detector):
-                    return
+            its_own = client.address is None or finding.pattern == DISTRIBUTED
+            if not its_own and self._incidents.fold(client.address or b"", finding.detector):
+                return
         chapter = self._incidents.admit(client.key, finding)
         if chapter is not None:
             told.append(Told(finding, finding.explain(), client, chapter))

@@ -72,7 +72,8 @@ class CampaignDetector:
         busy, requests = self._busy.value(row), self._requests.value(row)
         usual, usual_busy = self._usual["requests"].usual, self._usual["busy"].usual
         if (
-            busy < least(max(rule.sources, rule.times * usual_busy.mean))
+            self._usual["requests"].windows < rule.warm_up
+            or busy < least(max(rule.sources, rule.times * usual_busy.mean))
             or requests < max(rule.requests, rule.times * usual.mean)
             or score(requests, usual) < rule.score
         ):
@@ -118,7 +119,11 @@ class CampaignDetector:
         ):
             return None
         paths, usual = self._paths.value(row), self._usual["paths"].usual
-        if paths < max(least(rule.paths), rule.times * usual.mean) or score(paths, usual) < rule.score:
+        if (
+            self._usual["paths"].windows < rule.warm_up
+            or paths < max(least(rule.paths), rule.times * usual.mean)
+            or score(paths, usual) < rule.score
+        ):
             return None
         return Finding(CAMPAIGN, CAMPAIGN_PATHS, partial(self._explain_paths, paths, usual.mean))
 
@@ -158,15 +163,19 @@ class CampaignDetector:
 
 
 class _Baseline:
-    """What is usual of one number, and how many windows that rests on."""
+    """What is usual of one number, and how many windows that rests on; the first of a process is not a whole one."""
 
-    __slots__ = ("usual", "windows")
+    __slots__ = ("_begun", "usual", "windows")
 
     def __init__(self) -> None:
         self.usual = Usual()
         self.windows = 0
+        self._begun = False
 
     def take(self, number: float) -> None:
+        if not self._begun:
+            self._begun = True
+            return
         self.windows += 1
         self.usual = learned(self.usual, number, max(1 / self.windows, _GAIN))
 

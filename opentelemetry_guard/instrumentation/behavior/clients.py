@@ -106,8 +106,6 @@ def _note(findings: list[Finding], finding: Finding | None) -> None:
         findings.append(finding)
 
 
-def _touched(
-    touch: Touch | None, detector: LoginDetector | ScanDetector | EnumerationDetector, key: bytes
-) -> None:
+def _touched(touch: Touch | None, detector: LoginDetector | ScanDetector | EnumerationDetector, key: bytes) -> None:
     if touch is not None:
         touch((detector.windows, detector.slow_windows), key)

@@ -84,8 +84,10 @@ class Incidents:
         number, folded = self._number[row], self._folded[row]
         self._folded[row] = 0
         self._number[row] += 1
-        self._rank[row] = self._rank[row] | _CAMPAIGNS[finding.pattern] if finding.detector == CAMPAIGN else max(
-            rank, self._rank[row]
+        self._rank[row] = (
+            self._rank[row] | _CAMPAIGNS[finding.pattern]
+            if finding.detector == CAMPAIGN
+            else max(rank, self._rank[row])
         )
         pause = min(self._update * 2 ** min(number, 20), max(self._cooldown, self._update))
         self._next[row] = now + pause

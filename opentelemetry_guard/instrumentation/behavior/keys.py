@@ -72,22 +72,24 @@ def resource(route: str | None, path: str) -> str:
 
     A template tells more when it has a part of its own: ``/items/{number}`` is one resource, whatever was not found
     in it, but ``/{anything}`` is a catch-all, and only the path says what was asked for. The files that a page loads
-    are one resource in each directory: after a deployment, an old page asks for dozens that are gone. Numbers, hashes
-    and titles are left out of a path: after a move, a robot asks for thousands of the same kind.
+    are one resource in each directory: after a deployment, an old page asks for dozens that are gone.
     """
     if route and _has_own_part(route):
         return route
-    if is_asset(path):
-        return path[: path.rfind("/") + 1] + "*"
-    return _OF_ITS_KIND.sub(_kind, path[:_HASHED_CHARACTERS])
+    return path[: path.rfind("/") + 1] + "*" if is_asset(path) else path
+
+
+def kind(about: str) -> str:
+    """Return a `resource` without numbers, hashes and titles: after a move, a robot asks for thousands of one kind."""
+    return _OF_ITS_KIND.sub(_placeholder, about[:_HASHED_CHARACTERS])
 
 
 def has_objects(route: str | None) -> bool:
     """Whether a template has a part of its own and a parameter, so that its paths are objects of one kind."""
-    return bool(route) and "{" in route and _has_own_part(route)  # type: ignore[operator,arg-type]
+    return bool(route) and "{" in route and _has_own_part(route)  # type: ignore[operator]
 
 
-def _kind(found: re.Match[str]) -> str:
+def _placeholder(found: re.Match[str]) -> str:
     return "0" if found.group().isdigit() else "~"
 
 

@@ -34,6 +34,7 @@ class LoginDetector:
         self._rule = rule
         self._of_users = of_users
         self._max_peers = rule.addresses if of_users else rule.users
+        self._slow_threshold = max(rule.slow_failures, rule.failures)
         self.table = Table(suspects(max_clients))
         self.suspects = self.table.keys
         self.windows = Windows(self.table, clock.beat(rule.window))
@@ -78,14 +79,16 @@ class LoginDetector:
         fast, slow, peers = self._failures, self._slow_failures, self._peers
         if (
             fast.at_most(row) < least(rule.failures)
-            and slow.at_most(row) < least(rule.slow_failures)
+            and slow.at_most(row) < least(self._slow_threshold)
             and peers.at_most(row) < least(self._max_peers)
         ):
             return None
         allowed = 0.0 if self._of_users else rule.per_success * self._successes.value(row)
         if peers.value(row) >= least(self._max_peers + allowed):
             return DISTRIBUTED if self._of_users else STUFFING
-        if fast.value(row) >= least(rule.failures + allowed) or slow.value(row) >= least(rule.slow_failures + allowed):
+        if fast.value(row) >= least(rule.failures + allowed) or slow.value(row) >= least(
+            self._slow_threshold + allowed
+        ):
             return BRUTE_FORCE
         return None
 
@@ -105,12 +108,12 @@ class LoginDetector:
         evidence["distinct_addresses" if self._of_users else "distinct_users"] = round(peers)
         evidence["successes"] = round(self._successes.value(row))
         by_peers = pattern in (STUFFING, DISTRIBUTED)
-        evidence["threshold"] = self._max_peers if by_peers else rule.slow_failures if is_slow else rule.failures
+        evidence["threshold"] = self._max_peers if by_peers else self._slow_threshold if is_slow else rule.failures
         return Explanation(f"{reason} within {window:g} s", evidence)
 
 
 class AttemptDetector:
-    """Logins of one address, however they are answered: where the body of a 200 says no, nothing else tells."""
+    """Logins of one address that go well by their status: where the body of a 200 says no, nothing else tells."""
 
     def __init__(self, rule: FailedLogins, clock: Clock, max_clients: int) -> None:
         self._rule = rule
@@ -122,11 +125,12 @@ class AttemptDetector:
 
     def judge(self, key: bytes, seen: Sighting) -> Finding | None:
         """Count a request and say whether the client does nothing but log in."""
-        row = self.table.row(key) if seen.is_login else self.table.find(key)
+        counts = seen.is_login and not seen.failed_login
+        row = self.table.row(key) if counts else self.table.find(key)
         if row is None:
             return None
-        self._share.add(row, seen.is_login)
-        if not seen.is_login:
+        self._share.add(row, counts)
+        if not counts:
             return None
         self.windows.turn(row)
         self._attempts.current[row] += 1

@@ -51,6 +51,7 @@ class ScanDetector:
 
     def __init__(self, rule: Scanning, clock: Clock, max_clients: int) -> None:
         self._rule = rule
+        self._slow_threshold = max(rule.slow_paths, rule.paths)
         self.table = Table(suspects(max_clients))
         self.suspects = self.table.keys
         self.windows = Windows(self.table, clock.beat(rule.window))
@@ -75,12 +76,12 @@ class ScanDetector:
         self._slow_places.add(row, seen.place)
         self._heads.add(row, seen.head)
         fast, slow = self._places, self._slow_places
-        if fast.at_most(row) < least(rule.paths) and slow.at_most(row) < least(rule.slow_paths):
+        if fast.at_most(row) < least(rule.paths) and slow.at_most(row) < least(self._slow_threshold):
             return None
         budgets = budget(self._heads.value(row))
         if fast.value(row) >= least(rule.paths * budgets):
             return Finding(SCANNING, "", partial(self._explain, row, False))
-        if slow.value(row) >= least(rule.slow_paths * budgets):
+        if slow.value(row) >= least(self._slow_threshold * budgets):
             return Finding(SCANNING, "", partial(self._explain, row, True))
         return None
 
@@ -96,7 +97,7 @@ class ScanDetector:
                 "count": round(missing),
                 "distinct_paths": round(places),
                 "clients": round(self._heads.value(row)),
-                "threshold": rule.slow_paths if is_slow else rule.paths,
+                "threshold": self._slow_threshold if is_slow else rule.paths,
             },
         )
 
@@ -106,6 +107,7 @@ class EnumerationDetector:
 
     def __init__(self, rule: Enumeration, clock: Clock, max_clients: int) -> None:
         self._rule = rule
+        self._slow_threshold = max(rule.slow_objects, rule.objects)
         self.table = Table(suspects(max_clients))
         self.suspects = self.table.keys
         self.windows = Windows(self.table, clock.beat(rule.window))
@@ -132,14 +134,16 @@ class EnumerationDetector:
         self._slow_objects.add(row, seen.thing)
         self._heads.add(row, seen.head)
         fast, slow = self._objects, self._slow_objects
-        if fast.at_most(row) < least(rule.objects) and slow.at_most(row) < least(rule.slow_objects):
+        if fast.at_most(row) < least(rule.objects) and slow.at_most(row) < least(self._slow_threshold):
             return None
         budgets, share = budget(self._heads.value(row)), self._share.value[row]
         if share >= rule.share and fast.value(row) >= least(rule.objects * budgets):
             return Finding(ENUMERATION, MISSING, partial(self._explain, fast.value(row), rule.window, rule.objects))
-        if share >= rule.slow_share and slow.value(row) >= least(rule.slow_objects * budgets):
+        if share >= rule.slow_share and slow.value(row) >= least(self._slow_threshold * budgets):
             objects = slow.value(row)
-            return Finding(ENUMERATION, MISSING, partial(self._explain, objects, rule.slow_window, rule.slow_objects))
+            return Finding(
+                ENUMERATION, MISSING, partial(self._explain, objects, rule.slow_window, self._slow_threshold)
+            )
         return None
 
     def found(self, key: bytes, thing: int, heads: float) -> Finding | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -220,4 +221,10 @@ def _say_unfollowed(what: str, error: Exception) -> None:
 def _analyzer(options: GuardOptions) -> Analyzer | None:
     if not options.behavior:
         return None
-    return BehaviorAnalyzer(options.behavior_rules, options.ipv6_prefix, HttpRules.resolve(options.http_rules).logins)
+    return BehaviorAnalyzer(
+        options.behavior_rules,
+        options.ipv6_prefix,
+        HttpRules.resolve(options.http_rules).logins,
+        profile=options.behavior_profile,
+        epoch=time.time(),
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import os
 import threading
 import tracemalloc
@@ -19,6 +20,7 @@ from opentelemetry_guard import SecurityEvent
 from opentelemetry_guard.instrumentation.behavior.analyzer import EVENT_TYPE, BehaviorAnalyzer
 from opentelemetry_guard.instrumentation.behavior.keys import address_key, user_key
 from opentelemetry_guard.instrumentation.http.findings import AnsweredRequest
+from opentelemetry_guard.settings.behavior_rules import Profile
 
 Event = dict[str, Any]
 
@@ -47,7 +49,13 @@ def failed_logins(
 
 
 def missing(number: int, *, address: str = ATTACKER, start: float = 0.0) -> list[Timed]:
-    return [(start + probe * 0.2, answered(address, f"/probe-{probe}.php", 404)) for probe in range(number)]
+    return [
+        (
+            start + probe * 0.2,
+            answered(address, f"/{'abcdefghij'[probe % 10]}{'klmnopqrst'[probe // 10 % 10]}.php", 404),
+        )
+        for probe in range(number)
+    ]
 
 
 def steady(clients: int, seconds: int, per_minute: int = 30, start: float = 0.0) -> list[Timed]:
@@ -70,7 +78,7 @@ def test_normal_traffic_makes_no_event() -> None:
 
 def test_attacks_within_normal_traffic_make_one_event_each() -> None:
     flood = [(500 + hit / 100, answered("203.0.113.201", "/search")) for hit in range(2_000)]
-    fuzzing = [(600 + hit / 5, answered("203.0.113.202", "/order", 422, route="/order")) for hit in range(80)]
+    fuzzing = [(600 + hit / 5, answered("203.0.113.202", "/order", 422, route="/order")) for hit in range(200)]
     attacks = [*failed_logins(60, start=300), *missing(60, address="203.0.113.203", start=400), *flood, *fuzzing]
     events = seen(sorted([*normal_traffic(), *attacks], key=lambda timed: timed[0]))
     assert {(event["ip_address"], event["rule_type"]) for event in events} == {
@@ -86,6 +94,7 @@ def test_an_event_tells_who_what_and_the_evidence() -> None:
     (event,) = seen(failed_logins(12))
     SecurityEvent.model_validate(event)
     assert orjson.dumps(event)
+    incident = event["metadata"]["incident"]
     assert event == {
         "event_type": EVENT_TYPE,
         "ip_address": ATTACKER,
@@ -103,11 +112,13 @@ def test_an_event_tells_who_what_and_the_evidence() -> None:
             "window": 300.0,
             "count": 10,
             "distinct_users": 0,
-            "share": 1.0,
+            "successes": 0,
             "threshold": 10,
+            "incident": incident,
             "cooldown": 300.0,
         },
     }
+    assert len(bytes.fromhex(incident)) == 8
 
 
 def test_many_users_from_one_address_are_credential_stuffing() -> None:
@@ -140,12 +151,23 @@ def test_an_attack_from_many_addresses_is_told_though_each_of_them_was() -> None
     assert patterns(events) == ["brute_force"] * 5 + ["distributed_brute_force"]
 
 
-def test_one_user_is_seen_among_an_offices_other_requests() -> None:
-    others = [(n / 20, answered(ATTACKER, f"/{n % 9}")) for n in range(2_000)]
-    events = seen(sorted([*others, *failed_logins(12, user="root", every=5)], key=lambda timed: timed[0]))
+def test_one_user_is_seen_behind_an_address_from_which_many_come_in() -> None:
+    def office(n: int) -> Timed:
+        path, method = ("/login", "POST") if n % 3 == 0 else ("/home", "GET")
+        return n / 20, answered(ATTACKER, path, method=method, user=f"person-{n // 3 % 300}")
+
+    mistyped = failed_logins(1, user="person-0")
+    guessing = failed_logins(12, user="root", start=20, every=5)
+    others = [office(n) for n in range(2_000)]
+    events = seen(sorted([*mistyped, *others, *guessing], key=lambda timed: timed[0]), {"request_rate": None})
     assert [(event["metadata"]["client"], event["metadata"]["pattern"]) for event in events] == [
         ("user", "brute_force")
     ]
+
+
+def test_requests_of_other_kinds_buy_no_failures() -> None:
+    others = [(n / 20, answered(ATTACKER, f"/{n % 9}")) for n in range(2_000)]
+    assert patterns(seen(sorted([*others, *failed_logins(12, every=5)], key=lambda timed: timed[0]))) == ["brute_force"]
 
 
 @pytest.mark.parametrize(
@@ -170,13 +192,14 @@ def test_one_user_is_seen_among_an_offices_other_requests() -> None:
 )
 def test_what_counts_as_a_failed_login(more: dict[str, Any], is_failure: bool) -> None:
     request = answered(ATTACKER, "/", method="POST")._replace(route=None, **more)
-    traffic = [(float(n), request) for n in range(15)]
+    scheme = request.credentials[0]
+    traffic = [(float(n), request._replace(credentials=(scheme, n + 1 if scheme else 0))) for n in range(15)]
     assert bool(seen(traffic, {"error_ratio": None})) is is_failure
 
 
 def test_an_attack_from_an_address_with_much_other_traffic_is_seen() -> None:
     # As from behind the same proxy: many requests, of which one in fifty fails, and then an attack.
-    normal = [(n / 100, answered(ATTACKER, f"/{n % 9}", 401 if n % 50 == 0 else 200)) for n in range(5_000)]
+    normal = [(n / 50, answered(ATTACKER, f"/{n % 9}", 401 if n % 50 == 0 else 200)) for n in range(2_500)]
     assert seen(normal) == []
     assert patterns(seen([*normal, *failed_logins(20, start=50)])) == ["brute_force"]
     assert patterns(seen([*normal, *missing(40, start=50)])) == ["scanning"]
@@ -189,22 +212,87 @@ def test_a_page_whose_session_ended_is_no_attack() -> None:
 
 def test_missing_items_of_one_route_are_no_scan_and_a_catch_all_route_hides_none() -> None:
     def lookups(route: str) -> list[Timed]:
-        return [(n / 10, answered(ATTACKER, f"/items/{n}", 404, route=route)) for n in range(45)]
+        names = ["".join(letters) for letters in itertools.permutations("abcde", 3)][:45]
+        return [(n / 10, answered(ATTACKER, f"/items/{name}", 404, route=route)) for n, name in enumerate(names)]
 
     assert seen(lookups("/items/{number}")) == []
     assert patterns(seen(lookups("/{path}"))) == ["scanning"]
 
 
+def test_pages_of_one_kind_that_are_gone_are_no_scan() -> None:
+    moved = [(n * 4.0, answered(ATTACKER, f"/blog/{2000 + n}/how-we-did-it-{n}", 404)) for n in range(60)]
+    assert seen(moved) == []
+
+
+def test_counting_through_the_objects_of_a_route_is_an_enumeration() -> None:
+    traffic = [(n / 2, answered(ATTACKER, f"/items/{n}", 404, route="/items/{number}")) for n in range(100)]
+    assert patterns(seen(traffic)) == ["missing_objects"]
+    slow = [(at * 60, request) for at, request in traffic + [(50 + at, request) for at, request in traffic]]
+    assert "missing_objects" in patterns(seen(slow, {"enumeration": {"slow_objects": 60}}))
+    found = [(n / 3, answered(ATTACKER, f"/items/{n}", route="/items/{number}")) for n in range(1_000)]
+    assert "harvesting" in patterns(seen(found))
+    assert seen([(at, request._replace(user="partner")) for at, request in found]) == []
+
+
+def test_who_comes_in_after_guessing_is_the_most_severe_incident() -> None:
+    came_in = (60.0, answered(ATTACKER, "/login", method="POST"))
+    guessed, success = seen([*failed_logins(12), came_in])
+    assert (guessed["event_type"], success["event_type"]) == ("behavioral_violation", "penetration_attempt")
+    assert success["metadata"]["pattern"] == "success_after_failures"
+    assert success["metadata"]["incident"] != guessed["metadata"]["incident"]
+    somebody_else = (60.0, came_in[1]._replace(user_agent=AGENTS[5]))
+    assert len(seen([*failed_logins(12), somebody_else])) == 1
+    assert seen([*failed_logins(7), came_in]) == []
+
+
+def test_failures_from_many_addresses_are_one_incident_of_the_application() -> None:
+    traffic = [timed for n in range(60) for timed in failed_logins(1, address=f"198.51.100.{n}", start=n * 4)]
+    event, *updates = seen(traffic)
+    assert len(updates) <= 3
+    assert event["metadata"]["client"] == "application"
+    assert event["metadata"]["pattern"] == "logins_from_many_addresses"
+    assert event["metadata"]["distinct_addresses"] == pytest.approx(20, abs=2)
+
+
+def test_a_morning_on_which_many_mistype_is_no_campaign() -> None:
+    people = [
+        (n * 0.5 + attempt, answered(f"198.51.{n >> 8}.{n & 255}", "/login", 401 if attempt else 200, method="POST"))
+        for n in range(500)
+        for attempt in ((1, 0) if n % 8 == 0 else (0,))
+    ]
+    assert seen(sorted(people, key=lambda timed: timed[0])) == []
+
+
+def test_the_same_refused_password_again_and_again_is_one_failure() -> None:
+    again = answered(ATTACKER, "/api", 401)._replace(credentials=("basic", 7))
+    assert seen([(float(n), again) for n in range(40)], {"error_ratio": None}) == []
+
+
+@pytest.mark.parametrize(("profile", "failures"), [("strict", 5), ("balanced", 10), ("relaxed", 20)])
+def test_a_profile_says_how_much_is_conspicuous_and_each_number_can_be_changed(profile: Profile, failures: int) -> None:
+    def found(number: int, rules: Mapping[str, object] | None = None) -> bool:
+        return bool(seen(failed_logins(number), analyzer=BehaviorAnalyzer(rules, profile=profile)))
+
+    assert (found(failures - 1), found(failures)) == (False, True)
+    assert (found(6, {"failed_logins": {"failures": 7}}), found(7, {"failed_logins": {"failures": 7}})) == (False, True)
+    assert BehaviorAnalyzer({"scanning": None}, profile=profile).rules.scanning is None
+
+
 def test_a_new_rate_is_told_when_it_begins_and_is_usual_when_it_stays() -> None:
-    backup = [(n / 50, answered(ATTACKER, "/export")) for n in range(50 * 600)]
-    events = seen(sorted([*steady(30, 1_200), *[(300 + at, it) for at, it in backup]], key=lambda timed: timed[0]))
-    # What is new is told when it begins; what stays becomes the client's usual.
-    assert patterns(events) == ["request_rate"]
-    assert seen(backup) == []
+    backup = [(900 + n / 25, answered(ATTACKER, "/export")) for n in range(25 * 4_800)]
+    traffic = sorted([*steady(10, 5_700), *backup], key=lambda timed: timed[0])
+    analyzer = BehaviorAnalyzer()
+    events = [(at, event) for at, request in traffic for event in analyzer.observe(request, at)]
+    # What is new is told when it begins; what stays for an hour becomes the client's usual.
+    assert {event["rule_type"] for _, event in events} == {"request_rate"}
+    assert {event["metadata"]["incident"] for _, event in events} == {events[0][1]["metadata"]["incident"]}
+    assert events[0][0] < 1_000
+    assert events[-1][0] < 900 + 62 * 60
 
 
-def test_no_rate_is_an_anomaly_before_the_application_is_known() -> None:
-    assert seen([(n / 100, answered(ATTACKER)) for n in range(5_000)]) == []
+def test_before_the_application_is_known_only_the_most_of_all_is_an_anomaly() -> None:
+    assert seen([(n / 50, answered(ATTACKER)) for n in range(5_000)]) == []
+    assert patterns(seen([(n / 100, answered(ATTACKER)) for n in range(5_000)])) == ["request_rate"]
 
 
 def test_as_many_requests_of_many_users_behind_one_address_are_no_anomaly() -> None:
@@ -215,13 +303,13 @@ def test_as_many_requests_of_many_users_behind_one_address_are_no_anomaly() -> N
 
 
 def test_the_evidence_of_a_rate_is_the_distance_from_both_baselines() -> None:
-    flood = [(600 + n / 100, answered("192.0.2.1")) for n in range(2_000)]
-    (event,) = seen([*steady(30, 600), *flood])
+    flood = [(3_720 + n / 100, answered("192.0.2.1")) for n in range(2_000)]
+    (event,) = seen([*steady(30, 3_720), *flood])
     metadata = event["metadata"]
     assert metadata["baseline"] == pytest.approx(30, abs=2)
     assert metadata["application_baseline"] == pytest.approx(30, abs=2)
     assert metadata["score"] >= metadata["threshold"] == 6
-    assert metadata["count"] == 600
+    assert metadata["count"] >= 1_200
 
 
 def test_the_files_of_a_page_that_was_replaced_are_no_scan() -> None:
@@ -233,7 +321,14 @@ def test_nobody_is_an_anomaly_while_the_whole_application_fails() -> None:
     def failing(addresses: int) -> list[Timed]:
         clients = steady(30, 120, per_minute=60)
         return [
-            (at, answered(it.address, it.path, 503 if int(it.address.rpartition(".")[2]) < addresses else 200))
+            (
+                at,
+                answered(
+                    it.address,
+                    "/abcdefghi"[: 2 + int(at) % 8],
+                    503 if int(it.address.rpartition(".")[2]) < addresses else 200,
+                ),
+            )
             for at, it in clients
         ]
 
@@ -246,12 +341,16 @@ def test_a_client_without_others_is_compared_with_nobody() -> None:
     assert seen(traffic) == []
 
 
-def test_an_incident_is_told_once_in_a_cool_down_and_then_with_what_was_folded() -> None:
-    events = seen(failed_logins(3_100, every=0.1), {"cooldown": 300})
-    assert patterns(events) == ["brute_force", "brute_force"]
-    first, second = (event["metadata"] for event in events)
+def test_an_incident_that_goes_on_is_told_after_a_minute_and_then_ever_later_with_what_was_folded() -> None:
+    events = seen(failed_logins(3_100, every=0.1))
+    assert patterns(events) == ["brute_force"] * 3
+    first, second, third = (event["metadata"] for event in events)
     assert "folded" not in first
-    assert second["folded"] == pytest.approx(3_000, abs=10)
+    assert "update" not in first
+    assert (second["update"], third["update"]) == (1, 2)
+    assert second["folded"] == pytest.approx(600, abs=40)
+    assert third["folded"] == pytest.approx(1_200, abs=40)
+    assert first["incident"] == second["incident"] == third["incident"]
 
 
 @given(
@@ -261,7 +360,8 @@ def test_an_incident_is_told_once_in_a_cool_down_and_then_with_what_was_folded()
 def test_there_is_at_most_one_event_per_client_and_detector_in_a_cool_down(
     steps: list[tuple[float, int, int]], cooldown: int
 ) -> None:
-    analyzer = BehaviorAnalyzer({"cooldown": cooldown, "error_ratio": {"requests": 5, "others": 1}})
+    rules = {"cooldown": cooldown, "update": cooldown, "error_ratio": {"requests": 5, "others": 1}, "campaign": None}
+    analyzer = BehaviorAnalyzer(rules)
     now, told = 0.0, dict[tuple[str, str], float]()
     for passed, client, status in steps:
         now += passed
@@ -295,8 +395,8 @@ def test_how_much_of_an_ipv6_address_counts_is_a_setting() -> None:
         for number in range(40)
         for timed in failed_logins(1, address=f"2001:db8:0:{number:x}::1", start=number * 0.1)
     ]
-    assert seen(traffic) == []
-    (event,) = seen(traffic, analyzer=BehaviorAnalyzer(ipv6_prefix=48))
+    assert seen(traffic, {"campaign": None}) == []
+    (event,) = seen(traffic, analyzer=BehaviorAnalyzer({"campaign": None}, ipv6_prefix=48))
     assert event["metadata"]["client"] == "network (/48)"
     assert seen([(at, answered("::ffff:192.0.2.1", "/login", 401, method="POST")) for at, _ in traffic])
 
@@ -405,7 +505,7 @@ def test_endless_addresses_users_and_paths_do_not_grow_the_memory() -> None:
 
 
 def test_a_flood_of_fresh_addresses_does_not_make_an_attacker_forgotten() -> None:
-    analyzer = BehaviorAnalyzer({"max_clients": 160, "failed_logins": {"failures": 40}})
+    analyzer = BehaviorAnalyzer({"max_clients": 160, "failed_logins": {"failures": 40}, "campaign": None})
     events: list[Event] = []
     for attempt in range(60):
         events += seen(failed_logins(1, start=attempt), analyzer=analyzer)
@@ -435,7 +535,7 @@ def test_requests_of_several_threads_are_all_counted() -> None:
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_child_of_a_fork_observes_though_the_parent_held_the_lock() -> None:
     analyzer = BehaviorAnalyzer()
-    with analyzer._lock:
+    with analyzer.lock:
         pid = os.fork()
         if pid == 0:
             analyzer.observe(answered(ATTACKER), 0.0)
@@ -464,7 +564,7 @@ def test_a_detector_can_be_switched_off_and_a_threshold_changed() -> None:
         ({"scanning": {"statuses": 404}}, ("scanning.statuses", "404", "[404]")),
         ({"scanning": {"statuses": [200]}}, ("scanning.statuses", "200", "from 400 to 599")),
         ({"failed_logins": {"users": 0}}, ("failed_logins.users", "0", "from 1 to 200")),
-        ({"failed_logins": {"share": 2}}, ("failed_logins.share", "2", "from 0 to 1")),
+        ({"failed_logins": {"attempts_share": 2}}, ("failed_logins.attempts_share", "2", "from 0 to 1")),
         ({"cooldown": float("nan")}, ("cooldown", "nan", "a number")),
         ({"request_rate": {"score": float("inf")}}, ("request_rate.score", "inf")),
         ({"cooldown": None}, ("cooldown", "None", "a number")),

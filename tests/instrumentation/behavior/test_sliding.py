@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opentelemetry_guard.instrumentation.behavior.detectors import Usual, learned, score
 from opentelemetry_guard.instrumentation.behavior.sliding import Clock, Share, Table, Windows, estimated
+from opentelemetry_guard.instrumentation.behavior.usual import Usual, learned, score
 
 
 def keys(*numbers: int) -> list[bytes]:
