@@ -10,7 +10,7 @@ PARALLEL := --numprocesses 3 --dist loadfile
 COUNTED := $(addprefix tests/,agent decision events exporters instrumentation privacy rules settings) tests/test_emit.py tests/test_models.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check demo test coverage test-guard faults fuzz lint format tables wheel test-lowest benchmark simulate screenshots clean
+.PHONY: help setup check demo test coverage test-guard faults fuzz lint format tables wheel test-lowest benchmark detection simulate screenshots clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -75,6 +75,9 @@ test-lowest: ## Run the test suite with the lowest supported releases
 
 benchmark: $(INSTALLED)  ## Measure; figures are ratios within one run
 	$(BIN)/python -m benchmarks
+
+detection: $(INSTALLED)  ## Count what is found of generated attacks, and who of the innocent is accused; takes minutes
+	$(BIN)/python -m benchmarks.detection
 
 simulate: $(INSTALLED)  ## Simulate the recovery of a fleet of 10,000 agents; takes minutes, SEED=2 is another one
 	$(BIN)/python -m benchmarks.fleet --seed $(or $(SEED),1)
