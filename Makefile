@@ -10,7 +10,7 @@ PARALLEL := --numprocesses 3 --dist loadfile
 COUNTED := $(addprefix tests/,agent decision events exporters instrumentation privacy rules settings) tests/test_emit.py tests/test_models.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check demo test coverage test-guard faults fuzz lint format tables wheel test-lowest benchmark detection simulate screenshots clean
+.PHONY: help setup check demo test coverage test-guard faults fuzz lint format tables wheel test-lowest bench bench-parts bench-gate detection simulate screenshots clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -73,8 +73,17 @@ test-lowest: ## Run the test suite with the lowest supported releases
 	.venv-lowest/bin/python -m pip install --quiet --editable '.[dev]' --constraint tests/lowest.txt
 	.venv-lowest/bin/python -m pytest $(PARALLEL) $(PYTEST_ARGS)
 
-benchmark: $(INSTALLED)  ## Measure; figures are ratios within one run
+bench: ## Measure beside guard-agent, sentry-sdk and OTLP, and write docs/benchmarks.md; takes minutes, QUICK=1 is shorter
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/python -m pip install --quiet --upgrade pip
+	.venv-bench/bin/python -m pip install --quiet --editable . --requirement benchmarks/peer/requirements.txt
+	.venv-bench/bin/python -m benchmarks.peer $(if $(QUICK),--quick)
+
+bench-parts: $(INSTALLED)  ## Measure single parts; figures are ratios within one run
 	$(BIN)/python -m benchmarks
+
+bench-gate: $(INSTALLED)  ## Compare a few ratios with the last landed ones; fails where one has more than doubled
+	$(BIN)/python -m benchmarks.gate
 
 detection: $(INSTALLED)  ## Count what is found of generated attacks, and who of the innocent is accused; takes minutes
 	$(BIN)/python -m benchmarks.detection
@@ -86,4 +95,4 @@ screenshots: $(INSTALLED)  ## Write pictures of the dashboard to docs/images; ne
 	$(BIN)/python tests/dashboard/screenshots.py
 
 clean:  ## Remove what the targets above have made
-	rm -rf $(VENV) .nox .venv-wheel .venv-lowest build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .nox .venv-bench .venv-wheel .venv-lowest build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,62 @@
+"""Measure this package beside guard-agent: ``make bench``, in whose environment ``python -m benchmarks.peer`` runs."""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+
+from tests.support.redis import redis_server
+
+from . import backend, events, report, requests, starting, stored
+from .running import Table
+
+_COLUMNS = {
+    "ours": "opentelemetry-guard",
+    "peer": "guard-agent",
+    "otlp": "OTLP log exporter",
+    "sentry": "sentry-sdk",
+}
+_REQUEST_COLUMNS = {
+    "bare": "FastAPI alone",
+    "otel": "with OTel's instrumentation",
+    "ours": "and opentelemetry-guard",
+    "guard": "fastapi-guard alone",
+    "peer": "and guard-agent",
+}
+_REQUEST_TEXT = """\
+OTel's instrumentation has batch processors and a reader whose exporters drop everything; with this package, its
+instrumentor and its three exporters come on top. fastapi-guard is measured without its detection of penetration, which
+takes many times as long as all of the rest. *Added* is each to the column before it, and the ratio is what this package
+adds to what FastAPI takes alone."""
+
+
+def main() -> None:
+    """Run all measurements, print them, and write the document."""
+    parser = argparse.ArgumentParser(prog="benchmarks.peer", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a short run, which spreads more")
+    parser.add_argument("--output", type=Path, default=report.DOCUMENT, help="where the document goes")
+    asked = parser.parse_args()
+    rounds, backlog = (5, 5_000) if asked.quick else (21, 100_000)
+    compared = Table("Events and request metrics", _COLUMNS)
+    requested = Table("A benign request", _REQUEST_COLUMNS, text=_REQUEST_TEXT)
+    with ExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="guard-bench-")))
+        servers = {name: stack.enter_context(redis_server()).url for name in ("redis", "peer_redis")}
+        stores = {**servers, "sqlite": f"sqlite://{directory / 'guard.db'}"}
+        accepting = stack.enter_context(backend.running())
+        figures, request_metrics = requests.measure(accepting, rounds)
+        requested.figures += figures
+        report.show([*figures, request_metrics])
+        compared.figures += events.measure(accepting, stores, rounds, quick=asked.quick)
+        compared.figures.append(request_metrics)
+        compared.figures += stored.measure(accepting, {**stores, "sqlite": stores["sqlite"] + "-backlog"}, backlog)
+        compared.figures += starting.measure(accepting, 3 if asked.quick else 7)
+        report.show(compared.figures)
+    asked.output.write_text(report.document([compared, requested], quick=asked.quick))
+    print(f"written: {asked.output}")
+
+
+if __name__ == "__main__":
+    main()
