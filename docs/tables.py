@@ -21,9 +21,10 @@ from opentelemetry_guard.semconv import EVENT_ATTRIBUTES
 from opentelemetry_guard.settings import environment_variables
 from opentelemetry_guard.settings.behavior_rules import PROFILES, BehaviorRules
 from opentelemetry_guard.settings.delivery import GuardConfig
+from opentelemetry_guard.settings.durable import DurableConfig
 from opentelemetry_guard.settings.instrumentation import GuardOptions
 from opentelemetry_guard.settings.privacy import PrivacySettings
-from opentelemetry_guard.settings.table import SETTINGS, markdown
+from opentelemetry_guard.settings.table import VARIABLES, markdown
 
 ROOT = Path(__file__).parents[1]
 
@@ -68,6 +69,7 @@ TABLES = {
     "settings: exporters": markdown(GuardConfig),
     "settings: instrumentation": markdown(GuardOptions, PrivacySettings),
     "settings: behavior": behavior(),
+    "settings: durable": markdown(DurableConfig),
     "semconv: event": attributes(),
 }
 _PLACE = re.compile(r"(<!-- ((\w+): \w+) -->\n).*?(<!-- /\3 -->)", re.DOTALL)
@@ -85,8 +87,7 @@ def documents() -> list[Path]:
 
 def variables() -> str:
     """Return the source of the module of environment variables."""
-    names = [found.variable for found in SETTINGS if found.variable]
-    return f'"""{environment_variables.__doc__}"""\n\n' + "".join(f'{name} = "{name}"\n' for name in names)
+    return f'"""{environment_variables.__doc__}"""\n\n' + "".join(f'{name} = "{name}"\n' for name in VARIABLES)
 
 
 if __name__ == "__main__":

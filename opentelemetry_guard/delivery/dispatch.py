@@ -205,7 +205,8 @@ class Dispatch:
         """Deal with a batch by the answer to it."""
         batch, limit = lease.batch, self.equipment.encoder.limit
         answered_at, text, size = time.monotonic(), outcome.reason, self.equipment.encoder.size(batch)
-        if batch.encrypted and outcome.reason:
+        ours = outcome.verdict is Verdict.REFUSED and not outcome.status
+        if batch.encrypted and outcome.reason and not ours:
             # An answer may quote the rows that it refuses, and what is encrypted is not to be found in clear anywhere.
             outcome = replace(outcome, reason="the answer's text is not kept where rows are encrypted")
         if outcome.verdict is Verdict.REFUSED and outcome.status and not self._is_known(source):

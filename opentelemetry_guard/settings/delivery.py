@@ -59,7 +59,6 @@ class DestinationSettings(Group):
     """What the names of the variables begin with that say how to connect."""
 
     endpoint: str
-    headers: Mapping[str, str]
     timeout: float
     max_body_bytes: int
     requests_in_flight: int

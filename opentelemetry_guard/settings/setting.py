@@ -103,13 +103,22 @@ def setting(default: _Value, parse: Callable[[object], _Value], meaning: str, **
         meaning: one line for the documentation.
         **declared: the other attributes of `Declaration`.
     """
-    declaration = Declaration(parse, meaning, **declared)
-    found: _Value = dataclasses.field(
+    found: _Value = _field(default, Declaration(parse, meaning, **declared))
+    return found
+
+
+def _field(default: object, declaration: Declaration) -> Any:
+    return dataclasses.field(
         default_factory=lambda: default,
         repr=not (declaration.secret or declaration.url),
         metadata={_DECLARATION: declaration},
     )
-    return found
+
+
+def same(group: type[Group], name: str, **changed: Any) -> Any:
+    """Declare a setting as another group has it, but for what is `changed` of its `Declaration`."""
+    found = group.settings()[name]
+    return _field(found.default, dataclasses.replace(found.declared, **changed))
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +233,7 @@ class Group:
             return found.parse(keyword)
         text = (os.environ if environ is None else environ).get(found.variable, "") if found.variable else ""
         if found.is_unset(text):
-            return _late.get(found.name)
+            return _late.get(found.name) if cls.LATE else None
         try:
             return found.parse(text, from_environment=True)
         except SettingError as error:
