@@ -10,6 +10,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..decision.unenforced import unenforced, watch
@@ -24,6 +25,7 @@ from .calls import Call, tell
 from .carrier import Carrier
 from .control import REPORTS
 from .encoder import Encoder
+from .event_log import event_log
 from .outcome import Outcome, Verdict
 from .reporter import StatusReporter
 from .route import RouteName
@@ -190,17 +192,20 @@ class Delivery(Carrier[GuardConfig]):
     def submit(self, kind: Kind, rows: Sequence[Row]) -> None:
         """Write rows ahead to the queue, and return; they are accepted now, and delivered soon.
 
-        Events whose `idempotency_key` was submitted before are left out. It
-        never raises for a store that fails: rows then wait in memory, bounded.
+        Events whose `idempotency_key` was submitted before are left out; the
+        others are written to the event log, where there is one. It never raises
+        for a store that fails: rows then wait in memory, bounded.
         """
         if self._successor is not None:
             self._successor.submit(kind, rows)
             return
+        if kind == "events":
+            rows = self._unseen(rows)
+            if (file := event_log(self.config)) is not None:
+                file.write(rows)
         if not (self.config.enable_events if kind == "events" else self.config.enable_metrics):
             TALLY.drop(kind, SWITCHED_OFF, len(rows))
             return
-        if kind == "events":
-            rows = self._unseen(rows)
         self.write_ahead(self._encoder.encode(kind, rows))
         if rows and not self.closed:
             REPORTS.ensure()
@@ -210,6 +215,14 @@ class Delivery(Carrier[GuardConfig]):
             # Before the stores are closed, which it reads; in what is left of the time for sending.
             self._reporter.stop(deadline - time.monotonic())
             self._reporter = None
+
+    def stats(self) -> DeliveryStats:
+        """Return one reading of the ledger, the depth, the routes, this process's counts and its event log.
+
+        A store that can't be read now is left out, and `unreadable` says why.
+        """
+        file = event_log(self.config)
+        return replace(super().stats(), event_log=None if file is None else file.stats)
 
     def status(self) -> AgentStatus:
         """Return how the delivery is doing, in the words of `AgentStatus`; `errors` says what a person can do."""

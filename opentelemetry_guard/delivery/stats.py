@@ -28,6 +28,14 @@ class RouteStats:
 
 
 @dataclass(frozen=True, slots=True)
+class EventLogStats:
+    """Events that this process has written to its file, and those that it could not write."""
+
+    written: int = 0
+    lost: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class DeliveryStats:
     """One reading of a delivery.
 
@@ -36,7 +44,7 @@ class DeliveryStats:
     process emitted and what it lost before the queue. `depth` counts batches,
     `bytes` their encoded bodies, `oldest` is in Unix seconds, `set_aside`
     counts damaged files. `unreadable` says why a store is not in the figures;
-    None where all are.
+    None where all are. `event_log` is None where events go into no file.
     """
 
     ledger: Mapping[Kind, Ledger]
@@ -47,6 +55,7 @@ class DeliveryStats:
     process: TallyStats
     set_aside: int = 0
     unreadable: str | None = None
+    event_log: EventLogStats | None = None
 
     @property
     def drained(self) -> bool:

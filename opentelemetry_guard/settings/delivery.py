@@ -22,6 +22,7 @@ MAX_BODY_BYTES = 256_000
 
 Compression = Literal["gzip", "none"]
 Overflow = Literal["drop_oldest", "drop_newest"]
+EventLogFormat = Literal["ndjson", "ocsf", "ecs", "cef"]
 
 
 def _encryption_key(value: object) -> str:
@@ -149,6 +150,22 @@ class GuardConfig(DestinationSettings):
         "what goes when the queue is full: `drop_oldest` or `drop_newest`; metrics go before events",
         agent="buffer_overflow_policy",
         convert=_overflow_of,
+    )
+    event_log: str | None = setting(
+        None,
+        values.file_path,
+        "file that gets a line for each event as well, for a log shipper; see [docs/siem.md](docs/siem.md)",
+    )
+    event_log_format: EventLogFormat = setting(
+        "ndjson", values.choice("ndjson", "ocsf", "ecs", "cef"), "its lines: `ndjson` (as sent), `ocsf`, `ecs` or `cef`"
+    )
+    event_log_max_bytes: int = setting(
+        50 * 1024 * 1024,
+        values.whole(0, 2**50, "bytes"),
+        "bytes at which it is rotated; 0 leaves that to others, such as logrotate",
+    )
+    event_log_backups: int = setting(
+        5, values.whole(1, 1000), "former files that are kept: `events.ndjson.1` is the latest"
     )
     certificate: str | None = setting(
         None,

@@ -126,6 +126,14 @@ def text(value: object) -> str:
     return str(value).strip()
 
 
+def file_path(value: object) -> str:
+    """Read the absolute path of a file, which need not exist yet; ``~`` is the home directory."""
+    found = os.path.expanduser(text(value))
+    if not os.path.isabs(found) or "\0" in found or os.path.isdir(found):
+        raise ValueError("it must be the absolute path of a file, for example /var/log/guard/events.ndjson")
+    return found
+
+
 def secret(value: object) -> str:
     """Read text that UTF-8 can encode and that is not blank."""
     found = text(value)

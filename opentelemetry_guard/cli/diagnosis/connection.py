@@ -173,7 +173,9 @@ def _judge_key(answer: requests.Response, config: GuardConfig) -> Finding:
 
 def check_delivery(config: GuardConfig) -> Iterator[Finding]:
     """Send one event through a delivery of its own, and say what became of it."""
-    delivery = Delivery(replace(config, status_interval=0.0), MemoryQueue(QueueOptions(f"doctor-{config.destination}")))
+    delivery = Delivery(
+        replace(config, status_interval=0.0, event_log=None), MemoryQueue(QueueOptions(f"doctor-{config.destination}"))
+    )
     row, _ = to_row({"event_type": EVENT_TYPE, "action_taken": "logged", "reason": "opentelemetry-guard doctor"})
     began = time.monotonic()
     delivery.start()

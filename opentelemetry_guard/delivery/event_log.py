@@ -1,0 +1,201 @@
+"""A file with a line for each event, for whatever ships logs, whether a backend answers or not.
+
+Several processes may write to one file. Each batch is appended under an
+advisory lock on a file beside it (``.lock``), which is held for the write
+alone, so that no line is torn and one process rotates at a time; the others
+see that the file is another one, and go on with that. Where a disk is full,
+what was written of a batch is taken back. A batch that can't be written is
+counted, said once, and delivered all the same.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import stat
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from io import TextIOWrapper
+from logging.handlers import RotatingFileHandler
+from typing import TYPE_CHECKING
+
+from ..settings.once import log_once
+from ..settings.shown import quoted
+from .stats import EventLogStats
+
+if TYPE_CHECKING:
+    from ..settings.delivery import GuardConfig
+
+if sys.platform != "win32":
+    import fcntl
+
+_logger = logging.getLogger(__name__)
+
+_LOCK_SECONDS = 1.0
+"""How long another process's write is waited for."""
+_LOCK_PAUSE = 0.005
+_FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+# No symbolic link that somebody put there is followed, and a pipe without a reader is not waited for.
+_SAFELY = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+
+
+class EventLog:
+    """Writes events to one file, in one format. Any thread may write; it never raises."""
+
+    def __init__(self, path: str, format_name: str, max_bytes: int, backups: int) -> None:
+        """Write to `path`, and rotate it before it has `max_bytes` (0: never); `backups` former files are kept."""
+        # Imported here: who writes no file needs no format.
+        from ..siem.formats import FORMATS
+
+        self._line = FORMATS[format_name].line
+        self._file = _RotatedFile(path, maxBytes=max_bytes, backupCount=backups, delay=True)
+        self._writing = threading.Lock()
+        self._written, self._lost = 0, 0  # under _writing
+
+    @property
+    def stats(self) -> EventLogStats:
+        """What was written and lost so far."""
+        return EventLogStats(self._written, self._lost)
+
+    def write(self, rows: Sequence[Mapping[str, object]]) -> None:
+        """Append a line for each of the rows."""
+        if not rows:
+            return
+        lines = bytearray()
+        unmapped = 0
+        for row in rows:
+            try:
+                lines += self._line(row) + b"\n"
+            except Exception as error:  # noqa: BLE001  one row must not cost the others
+                unmapped += 1
+                self._complain(f"an event has no form in it ({type(error).__name__})")
+        with self._writing:
+            try:
+                if lines:
+                    self._file.append(bytes(lines))
+                self._written += len(rows) - unmapped
+                self._lost += unmapped
+            except Exception as error:  # noqa: BLE001  a file's trouble must not cost the delivery
+                self._lost += len(rows)
+                why = error.strerror or str(error) if isinstance(error, OSError) else type(error).__name__
+                self._complain(why)
+
+    def _complain(self, why: str) -> None:
+        path = self._file.baseFilename
+        log_once(
+            _logger,
+            logging.WARNING,
+            f"OTEL_EXPORTER_GUARD_EVENT_LOG is {quoted(path)}, to which events can't be written ({why}): "
+            "they are counted, and delivered all the same",
+            cause=f"event log {path}",
+        )
+
+
+class _RotatedFile(RotatingFileHandler):
+    """The standard library's file that is rotated, written to by several processes in turn; errors are raised."""
+
+    _mode = 0o600
+
+    def append(self, data: bytes) -> None:
+        with _locked(f"{self.baseFilename}.lock"):
+            descriptor, size = self._ready()
+            if self.maxBytes and size and size + len(data) > self.maxBytes:
+                self._mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
+                self.doRollover()
+                descriptor, size = self._ready()
+            try:
+                _write(descriptor, data)
+            except OSError:
+                os.ftruncate(descriptor, size)  # nobody else writes meanwhile
+                raise
+
+    def _ready(self) -> tuple[int, int]:
+        """Return the descriptor and the size of the file that the path leads to now."""
+        if self.stream is not None:
+            held = os.fstat(self.stream.fileno())
+            try:
+                found = os.lstat(self.baseFilename)
+            except FileNotFoundError:
+                found = None
+            if found is None or (found.st_dev, found.st_ino) != (held.st_dev, held.st_ino):
+                self.close()
+        if self.stream is None:
+            self.stream = self._open()
+        descriptor = self.stream.fileno()
+        return descriptor, os.fstat(descriptor).st_size
+
+    def _open(self) -> TextIOWrapper:
+        descriptor = os.open(self.baseFilename, _FLAGS | _SAFELY, self._mode)
+        try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise OSError("it is no regular file")
+            return open(descriptor, "a", encoding="utf-8")
+        except BaseException:
+            os.close(descriptor)
+            raise
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+
+
+@contextmanager
+def _locked(path: str) -> Iterator[None]:
+    """Hold the advisory lock for the block; the file stays, since whoever removes it would unlock others.
+
+    Raises:
+        OSError: the lock's file can't be opened, or another process held it for too long.
+    """
+    os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | _SAFELY, 0o600)
+    try:
+        if sys.platform != "win32":
+            deadline = time.monotonic() + _LOCK_SECONDS
+            while True:
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() > deadline:
+                        raise OSError("another process keeps its lock") from None
+                    time.sleep(_LOCK_PAUSE)
+        try:
+            yield
+        finally:
+            if sys.platform != "win32":
+                # Closing alone would leave it to a child that was forked meanwhile.
+                fcntl.flock(descriptor, fcntl.LOCK_UN)
+    finally:
+        os.close(descriptor)
+
+
+_making = threading.Lock()
+_logs: dict[tuple[object, ...], EventLog] = {}  # entries are added under _making
+
+
+def event_log(config: GuardConfig) -> EventLog | None:
+    """Return this process's log of the file that the settings name; None where they name none."""
+    if config.event_log is None:
+        return None
+    wanted = (config.event_log, config.event_log_format, config.event_log_max_bytes, config.event_log_backups)
+    found = _logs.get(wanted)
+    if found is None:
+        with _making:
+            found = _logs.setdefault(wanted, EventLog(*wanted))
+    return found
+
+
+def _after_fork_in_child() -> None:
+    global _making
+    # The parent's may be in the midst of a write; the child opens its own.
+    _making = threading.Lock()
+    _logs.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
