@@ -20,11 +20,11 @@ from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
 
 from opentelemetry import trace
-from opentelemetry._logs import Logger, LoggerProvider, SeverityNumber, get_logger_provider
+from opentelemetry._logs import Logger, LoggerProvider, LogRecord, SeverityNumber, get_logger_provider
 from opentelemetry.metrics import Counter, Histogram, Meter, MeterProvider, get_meter_provider
 
 from . import privacy, semconv
-from .events import codec, incident
+from .events import codec, incident, record
 from .events.attributes import to_attributes
 from .events.jsonsafe import JSON, describe, safe_text
 from .events.sentence import sentence
@@ -138,7 +138,7 @@ class Emitter:
         self._tracer_provider = tracer_provider
         self._meter_provider = meter_provider
         # Each is replaced whole, never changed, so that threads may race here and still read a consistent pair.
-        self._logger: tuple[LoggerProvider, Logger] | None = None
+        self._logger: tuple[LoggerProvider, Logger, record.Emit] | None = None
         self._meters: _Meters | None = None
 
     def emit_event(self, event: SecurityEvent | Mapping[str, object] | None = None, /, **fields: object) -> None:
@@ -193,18 +193,18 @@ class Emitter:
 
     def _log(self, row: codec.Row, nanoseconds: int | None, event_type: str) -> bool:
         severity, severity_text = severity_of(event_type)
-        logger = self._current_logger()
+        logger, emit = self._current_logger()
         if not logger.enabled(severity_number=severity, event_name=semconv.SECURITY_EVENT):
             return False
-        logger.emit(
+        made = LogRecord(
             timestamp=nanoseconds,
             severity_number=severity,
             severity_text=severity_text,
             event_name=semconv.SECURITY_EVENT,
             # Its parts are clean, but side by side they might read as a name and its secret.
             body=privacy.current().text(sentence(row)),
-            attributes=to_attributes(row, exact_time=nanoseconds is not None),
         )
+        emit(made, row, codec.encoded(row))
         return True
 
     def _record_on_span(self, row: codec.Row, nanoseconds: int | None, logged: bool | None) -> bool:
@@ -250,12 +250,13 @@ class Emitter:
         else:
             meters.histograms[metric_type].record(number, attributes)
 
-    def _current_logger(self) -> Logger:
+    def _current_logger(self) -> tuple[Logger, record.Emit]:
         provider = self._logger_provider or get_logger_provider()
         known = self._logger
         if known is None or known[0] is not provider:
-            known = self._logger = (provider, provider.get_logger(semconv.SCOPE_NAME, __version__))
-        return known[1]
+            logger = provider.get_logger(semconv.SCOPE_NAME, __version__)
+            known = self._logger = (provider, logger, record.emitter_to(logger))
+        return known[1:]
 
     def _current_meters(self) -> _Meters:
         provider = self._meter_provider or get_meter_provider()

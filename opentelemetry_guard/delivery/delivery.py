@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..decision.unenforced import unenforced, watch
-from ..events.codec import Row
+from ..events.codec import EncodedRow, Row
 from ..events.tally import SWITCHED_OFF, TALLY
 from ..queue.base import KINDS, Batch, DeliveryQueue, Kind
 from ..queue.memory import MemoryQueue
@@ -189,7 +189,7 @@ class Delivery(Carrier[GuardConfig]):
         """Whether there is an API key, or a transport that may not need one."""
         return bool(self.config.api_key) or self._custom_transport is not None
 
-    def submit(self, kind: Kind, rows: Sequence[Row]) -> None:
+    def submit(self, kind: Kind, rows: Sequence[Row | EncodedRow]) -> None:
         """Write rows ahead to the queue, and return; they are accepted now, and delivered soon.
 
         Events whose `idempotency_key` was submitted before are left out; the
@@ -280,11 +280,11 @@ class Delivery(Carrier[GuardConfig]):
         self._reset()
         super().after_fork_in_child()
 
-    def _unseen(self, rows: Sequence[Row]) -> list[Row]:
-        unseen: list[Row] = []
+    def _unseen(self, rows: Sequence[Row | EncodedRow]) -> list[Row | EncodedRow]:
+        unseen: list[Row | EncodedRow] = []
         with self._lock:
             for row in rows:
-                key = str(row["idempotency_key"])
+                key = row.key if isinstance(row, EncodedRow) else str(row["idempotency_key"])
                 if key not in self._recent:
                     self._recent[key] = None
                     unseen.append(row)

@@ -13,7 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 import orjson
 
-from ..events.codec import Row, format_nanoseconds
+from ..events.codec import EncodedRow, Row, format_nanoseconds
 from ..events.jsonsafe import json_safe
 from ..queue.base import DROPPED_TIMESTAMP, KINDS, Batch, Kind
 from ..settings.delivery import Compression, GuardConfig
@@ -101,7 +101,7 @@ class Encoder:
             limit,
         )
 
-    def encode(self, kind: Kind, rows: Sequence[Row], created_at: float | None = None) -> list[Batch]:
+    def encode(self, kind: Kind, rows: Sequence[Row | EncodedRow], created_at: float | None = None) -> list[Batch]:
         """Return the batches for `rows`: as few as their number and the limit of a body allow.
 
         A single row that is larger than that is a batch of its own. Rows that
@@ -136,13 +136,13 @@ class Encoder:
             rows += number
         return [*batches, self._batch(kind, b",".join(parts), rows, created_at)] if parts else batches
 
-    def _encoded(self, kind: Kind, rows: Sequence[Row]) -> list[Piece]:
+    def _encoded(self, kind: Kind, rows: Sequence[Row | EncodedRow]) -> list[Piece]:
         """Return rows as JSON: in one piece where a body has room for all of them, which is mostly so."""
         with suppress(TypeError):
-            encoded = orjson.dumps(rows)[1:-1]
+            encoded = orjson.dumps(rows, _as_it_is)[1:-1]
             if rows and len(encoded) <= self._room(kind) and len(rows) <= self.max_rows:
                 return [(encoded, len(rows))]
-        return [(_dumps(row), 1) for row in rows]
+        return [(row.json if isinstance(row, EncodedRow) else _dumps(row), 1) for row in rows]
 
     def rows(self, batch: Batch) -> list[Row]:
         """Return the rows of a batch that was encoded here or by a sibling.
@@ -288,6 +288,12 @@ def plain_size(batch: Batch) -> int:
     The last four bytes of a gzip member tell it (RFC 1952, section 2.3.1).
     """
     return int.from_bytes(batch.body[-4:], "little") if batch.content_encoding == "gzip" else len(batch.body)
+
+
+def _as_it_is(row: object) -> orjson.Fragment:
+    if isinstance(row, EncodedRow):
+        return orjson.Fragment(row.json)
+    raise TypeError
 
 
 def _dumps(document: Mapping[str, object]) -> bytes:

@@ -16,7 +16,7 @@ from opentelemetry.util.types import AnyValue
 
 from .. import semconv
 from ..models import new_idempotency_key
-from .codec import FIELDS, Row, coerced, format_nanoseconds, format_timestamp, parse_timestamp, uuid_key
+from .codec import DEFAULTS, FIELDS, Row, coerced, format_nanoseconds, format_timestamp, parse_timestamp, uuid_key
 from .jsonsafe import JSON, json_safe, key_text, safe_text
 
 MAX_FLAT_METADATA = 64
@@ -63,7 +63,7 @@ def to_attributes(row: Row, *, exact_time: bool = True, logged: bool = False) ->
     extra: Row = {}
     for name, value in row.items():
         if attribute := _OF_ROW.get(name):
-            if value is not None:
+            if value != DEFAULTS.get(name):  # an empty text and nothing differ where the default is nothing
                 known[attribute] = value
         elif name not in _KNOWN:
             extra[name] = value
@@ -185,13 +185,18 @@ def _cut(attributes: Mapping[str, object]) -> list[str]:
     if isinstance(told, Mapping):
         return [key_text(name) for name in told]
     limit = getattr(attributes, "max_value_len", None)
-    return [name for name, value in attributes.items() if reaches(value, limit)] if isinstance(limit, int) else []
+    if not isinstance(limit, int):
+        return []
+    return [
+        name
+        for name, value in attributes.items()
+        if isinstance(value, (str, tuple, Mapping)) and length_of_text(value) >= limit
+    ]
 
 
-def reaches(value: object, limit: int) -> bool:
-    """Whether a value has a text in it that has `limit` characters or more."""
+def length_of_text(value: object) -> int:
+    """Return the characters of a value, of the longest text in a map or a list, 0 where there is none."""
     if isinstance(value, str):
-        return len(value) >= limit
-    if isinstance(value, Mapping):
-        return any(reaches(item, limit) for item in value.values())
-    return isinstance(value, (list, tuple)) and any(reaches(item, limit) for item in value)
+        return len(value)
+    inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, (list, tuple)) else ()
+    return max(map(length_of_text, inner), default=0)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta, timezone
 from uuid import UUID, uuid5
 
+import orjson
 from pydantic import BaseModel, TypeAdapter
 
 from ..models import SecurityEvent, new_idempotency_key
@@ -32,6 +33,15 @@ DEFAULTS: Mapping[str, JSON] = {
     name: "" if name in ("ip_address", "action_taken", "reason") else None for name in FIELDS if name != "metadata"
 }
 """What an event that says nothing about a field has there; `metadata` is an empty object."""
+
+
+class EncodedRow:
+    """An event as the backend reads it, encoded: its idempotency key, and the JSON of the whole row."""
+
+    __slots__ = ("json", "key")
+
+    def __init__(self, key: str, json: bytes) -> None:
+        self.key, self.json = key, json
 
 
 class NotAnEvent(ValueError):
@@ -208,3 +218,28 @@ def complete(row: Mapping[str, JSON], trace_id: int = 0, span_id: int = 0) -> Ro
         metadata.setdefault("trace_id", f"{trace_id:032x}")
         metadata.setdefault("span_id", f"{span_id:016x}")
     return {**DEFAULTS, **row, "metadata": metadata}
+
+
+_TRACE = frozenset({"trace_id", "span_id"})
+
+
+def encoded(row: Row) -> bytes:
+    """Return a row as JSON with every field of the contract, the metadata last: see `with_trace`."""
+    whole: dict[str, object] = {**DEFAULTS, **row}
+    metadata = whole.pop("metadata", None)
+    whole["metadata"] = metadata if metadata is not None else {}
+    return orjson.dumps(whole)
+
+
+def has_trace(row: Row) -> bool:
+    """Whether an event names a trace by itself, which the record's own must not replace."""
+    metadata = row.get("metadata")
+    return isinstance(metadata, dict) and not _TRACE.isdisjoint(metadata)
+
+
+def with_trace(json: bytes, trace_id: int, span_id: int) -> bytes:
+    """Return what `encoded` made with the trace context in its metadata, where there is one."""
+    if not trace_id:
+        return json
+    comma = "" if json.endswith(b"{}}") else ","
+    return json[:-2] + f'{comma}"trace_id":"{trace_id:032x}","span_id":"{span_id:016x}"}}}}'.encode()

@@ -18,7 +18,7 @@ from opentelemetry.sdk.environment_variables import OTEL_SDK_DISABLED
 
 from ..delivery import registry
 from ..delivery.delivery import Delivery
-from ..events.codec import Row
+from ..events.codec import EncodedRow, Row
 from ..events.tally import DISABLED, TALLY
 from ..process import children as process_children
 from ..queue.base import DeliveryQueue, Kind
@@ -80,7 +80,7 @@ class Connection:
             registry.switched_off(self, problem)
             log_once(_logger, logging.ERROR, problem)
 
-    def submit(self, kind: Kind, rows: Sequence[Row]) -> bool:
+    def submit(self, kind: Kind, rows: Sequence[Row | EncodedRow]) -> bool:
         """Hand rows to the delivery; return whether it has taken them."""
         if self.delivery is None:
             with self._self_metrics.operation(len(rows)) as operation:

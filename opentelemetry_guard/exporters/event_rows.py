@@ -13,20 +13,25 @@ from .. import privacy, semconv
 from ..events import codec
 from ..events.attributes import from_attributes
 from ..events.jsonsafe import safe_text
+from ..events.record import EventAttributes
 from ..events.tally import INVALID, TALLY
 from ..settings.once import log_once
 
 _logger = logging.getLogger(__name__)
 
 
-def rows_of_records(records: Sequence[ReadableLogRecord]) -> list[codec.Row]:
+def rows_of_records(records: Sequence[ReadableLogRecord]) -> list[codec.Row | codec.EncodedRow]:
     """Return the rows of the log records that carry a security event; all other records are left alone."""
-    rows: list[codec.Row] = []
+    rows: list[codec.Row | codec.EncodedRow] = []
     for record in records:
         log = record.log_record
         if log.event_name != semconv.SECURITY_EVENT:
             continue
         try:
+            attributes = log.attributes
+            if isinstance(attributes, EventAttributes) and (carried := attributes.carried(log.trace_id, log.span_id)):
+                rows.append(carried)
+                continue
             row = _row_of_record(record)
             if row is not None:
                 rows.append(codec.complete(row, log.trace_id or 0, log.span_id or 0))

@@ -14,6 +14,7 @@ from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter
 from support.guard_server import same
 from support.otlp import hop
 from support.pipeline import pipeline
+from support.rows import decoded
 from support.strategies import events, python_values
 
 from opentelemetry_guard import SecurityEvent, privacy
@@ -42,7 +43,7 @@ def recorded(event: Any, limits: LogRecordLimits | None = None) -> Sequence[Read
 
 def row_in(records: Sequence[ReadableLogRecord]) -> Row:
     """Return the row of the one record; without the trace, which is in it."""
-    (row,) = rows_of_records(records)
+    (row,) = decoded(rows_of_records(records))
     metadata: Any = row["metadata"]
     context = records[0].log_record
     assert metadata.pop("trace_id") == f"{context.trace_id:032x}"
@@ -81,12 +82,19 @@ def test_a_count_limit_costs_no_event_behind_a_collector(
 )
 def test_a_length_limit_costs_no_event(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
     monkeypatch.setenv(variable, "12")
-    (first,) = rows_of_records(recorded(EVENT))
-    (second,) = rows_of_records(hop(recorded(EVENT)))
-    assert first["idempotency_key"] != second["idempotency_key"]
-    for row in (first, second):
-        assert str(row["event_type"]).startswith("penetration_")
-        assert (row["ip_address"], row["endpoint"], row["metadata"]["score"]) == ("203.0.113.7", "/search", 7)  # type: ignore[index,call-overload]
+    whole, first, second = (recorded({**EVENT, "own": {"a": ["b" * 20]}}) for _ in range(3))
+    assert (row_in(whole)["reason"], row_in(whole)["own"]) == ("SQL injection", {"a": ["b" * 20]})
+    first_row, second_row = row_in(hop(first)), row_in(hop(second))
+    assert first_row["idempotency_key"] != second_row["idempotency_key"]
+    assert (first_row["ip_address"], first_row["endpoint"]) == ("203.0.113.7", "/search")
+    assert first_row["own"] == {"a": ["b" * 12]}
+    assert first_row["metadata"] == {
+        "score": 7,
+        TRUNCATED: {
+            "cut_fields": ["own", "reason", "idempotency_key", "event_type"],
+            "dropped_attributes": 0,
+        },
+    }
 
 
 @pytest.mark.parametrize("scope", ["opentelemetry_guard", "somebody.else"])
@@ -98,7 +106,7 @@ def test_a_record_whose_body_is_a_map_is_read(scope: str) -> None:
             timestamp=1_000, event_name="guard.security_event", body=body, attributes={"client.address": "::1"}
         )
     for records in (logs.get_finished_logs(), hop(logs.get_finished_logs())):
-        (row,) = rows_of_records(records)
+        (row,) = decoded(rows_of_records(records))
         assert row.items() >= body.items()
         assert row["timestamp"] == "1970-01-01T00:00:00.000001Z"
 

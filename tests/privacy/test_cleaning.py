@@ -19,7 +19,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from pydantic import BaseModel, Field, ValidationError
 from support.pipeline import pipeline
-from support.rows import row_of
+from support.rows import decoded, row_of
 from support.strategies import any_events, python_values
 
 from opentelemetry_guard import SecurityEvent, privacy
@@ -880,7 +880,7 @@ def test_a_foreign_log_record_is_cleaned_and_seen_by_the_processors() -> None:
         made.logs.get_logger("somebody.else").emit(
             event_name="guard.security_event", body={"event_type": "x", "reason": f"Cookie: {SECRET}"}
         )
-        (row,) = rows_of_records(logs.get_finished_logs())
+        (row,) = decoded(rows_of_records(logs.get_finished_logs()))
     assert row["reason"] == f"Cookie: {MASK}"
     assert row["metadata"] == {"password": MASK}
 

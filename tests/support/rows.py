@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
+import orjson
 from opentelemetry._logs import LogRecord
 
 from opentelemetry_guard.events.attributes import from_attributes
+from opentelemetry_guard.events.codec import EncodedRow, Row
 
 
 def row_of(record: LogRecord) -> dict[str, Any]:
     """Return the row of a log record's attributes; `metadata` is there in any case."""
     row = from_attributes(record.attributes or {}, record.timestamp or record.observed_timestamp or 0)
     return {"metadata": {}, **row}
+
+
+def decoded(rows: Iterable[Row | EncodedRow]) -> list[dict[str, Any]]:
+    """Return rows as they are delivered, none of them encoded."""
+    return [orjson.loads(row.json) if isinstance(row, EncodedRow) else row for row in rows]

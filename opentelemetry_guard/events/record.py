@@ -1,0 +1,117 @@
+"""A log record that carries its event's JSON: the row is put together once, and read again by nobody who needn't.
+
+The JSON travels within the record's attributes, which are made of it when
+somebody looks at them: another exporter, a processor. Our own exporter takes
+the JSON itself, as long as nobody can have changed an attribute since.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from opentelemetry._logs import Logger, LogRecord
+from opentelemetry.attributes import BoundedAttributes
+from opentelemetry.util.types import AnyValue
+
+from .. import semconv
+from .attributes import length_of_text, to_attributes
+from .codec import EncodedRow, Row, has_trace, with_trace
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk._logs import LogRecordLimits
+
+Emit = Callable[[LogRecord, Row, bytes], None]
+"""Takes a record without attributes, its event's row, and the row's JSON."""
+
+
+class EventAttributes(BoundedAttributes):
+    """The attributes of an event, made at the first look; until then, and unless they are changed, its JSON.
+
+    It begins without what `BoundedAttributes` keeps, so that whatever is
+    asked for first, by whatever name the SDK calls it, brings all of it.
+    """
+
+    def __init__(self, row: Row, json: bytes, exact_time: bool, maxlen: int | None, max_value_len: int | None) -> None:
+        """Carry a row.
+
+        Args:
+            row: the event, of which the key is kept.
+            json: the same as `codec.encoded` made it.
+            exact_time: whether the record's timestamp says the event's time.
+            maxlen: the most attributes that there may be.
+            max_value_len: characters of a text at most.
+        """
+        self.maxlen, self.max_value_len = maxlen, max_value_len
+        self._made_of = json, exact_time
+        # Where an event names a trace by itself, the record's must not be put beside it.
+        self._carried = None if has_trace(row) else (str(row["idempotency_key"]), json)
+
+    def carried(self, trace_id: int, span_id: int) -> EncodedRow | None:
+        """Return the event's whole row, None where the attributes may say something else by now."""
+        carried = self._carried
+        return None if carried is None else EncodedRow(carried[0], with_trace(carried[1], trace_id, span_id))
+
+    def __getattr__(self, name: str) -> Any:
+        state = vars(self)
+        if "_made_of" not in state or name.startswith("__"):
+            raise AttributeError(name)
+        json, exact_time = state["_made_of"]
+        attributes = to_attributes(orjson.loads(json), exact_time=exact_time)
+        if self.max_value_len is not None and (cut := _cut(attributes, self.max_value_len)):
+            attributes = {semconv.GUARD_TRUNCATED: cut, **attributes}
+        if any(isinstance(value, (dict, list)) for value in attributes.values()):
+            self._carried = None  # what is within can be changed without our noticing
+        made = BoundedAttributes(self.maxlen, attributes, immutable=False, max_value_len=self.max_value_len)
+        for kept, value in vars(made).items():
+            state.setdefault(kept, value)  # of two threads that look first, both get the same
+        return state[name]
+
+    def __setitem__(self, key: str, value: AnyValue) -> None:
+        self._carried = None
+        super().__setitem__(key, value)
+
+    def __delitem__(self, key: str) -> None:
+        self._carried = None
+        super().__delitem__(key)
+
+
+def _cut(attributes: Mapping[str, AnyValue], limit: int) -> dict[str, AnyValue]:
+    lengths = {name: length_of_text(value) for name, value in attributes.items()}
+    return {name: length for name, length in lengths.items() if length > limit}
+
+
+def emitter_to(logger: Logger) -> Emit:
+    """Return what emits events to a logger: the SDK's gets records that carry them, any other plain ones."""
+    limits: LogRecordLimits | None = None
+    if type(logger).__module__.startswith("opentelemetry.sdk."):
+        # The SDK gives no other reading of what its user allows.
+        limits = getattr(logger, "_log_record_limits", None)
+    return _plain(logger) if limits is None else _carrying(logger, limits)
+
+
+def _plain(logger: Logger) -> Emit:
+    def emit(record: LogRecord, row: Row, json: bytes) -> None:
+        record.attributes = to_attributes(row, exact_time=record.timestamp is not None)
+        logger.emit(record)
+
+    return emit
+
+
+def _carrying(logger: Any, limits: LogRecordLimits) -> Emit:
+    from opentelemetry.sdk._logs import ReadWriteLogRecord  # here: it is loaded already where its logger is
+
+    class EventRecord(ReadWriteLogRecord):
+        """A record that the SDK takes as it is."""
+
+        def __post_init__(self) -> None:
+            """Leave the attributes as they are."""
+
+    most, longest = limits.max_log_record_attributes, limits.max_log_record_attribute_length
+
+    def emit(record: LogRecord, row: Row, json: bytes) -> None:
+        record.attributes = EventAttributes(row, json, record.timestamp is not None, most, longest)
+        logger.emit(EventRecord(record, logger.resource, logger.instrumentation_scope, limits))
+
+    return emit

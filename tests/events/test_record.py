@@ -1,0 +1,180 @@
+"""A log record carries its event's JSON, and the attributes that others see are made of it when they look."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import threading
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from opentelemetry.attributes import BoundedAttributes
+from opentelemetry.sdk._logs import LoggerProvider, LogRecordLimits, LogRecordProcessor, ReadWriteLogRecord
+from support.pipeline import pipeline
+from support.strategies import any_events
+
+from opentelemetry_guard import Emitter, SecurityEvent
+from opentelemetry_guard.events import codec
+from opentelemetry_guard.events.attributes import to_attributes
+from opentelemetry_guard.events.record import EventAttributes, emitter_to
+
+EVENT = {"event_type": "ip_blocked", "ip_address": "192.0.2.1", "metadata": {"score": 7}}
+
+
+def carrying(event: object = EVENT, most: int | None = 128, longest: int | None = None) -> EventAttributes:
+    """Return the attributes of an event."""
+    row, _ = codec.to_row(event)
+    return EventAttributes(row, codec.encoded(row), True, most, longest)
+
+
+def carried(attributes: EventAttributes) -> dict[str, Any] | None:
+    """Return the row that attributes carry."""
+    row = attributes.carried(0, 0)
+    return None if row is None else orjson.loads(row.json)
+
+
+@given(any_events, st.integers(0, 30) | st.none(), st.integers(0, 30) | st.none())
+def test_they_are_what_the_sdk_makes_of_an_event(event: SecurityEvent, most: int | None, longest: int | None) -> None:
+    row, _ = codec.to_row(event)
+    attributes = EventAttributes(row, codec.encoded(row), True, most, longest)
+    made = BoundedAttributes(most, to_attributes(row), immutable=False, max_value_len=longest)
+    told = dict(attributes)
+    told.pop("guard.truncated", None)
+    assert told == dict(made)
+    assert attributes.dropped >= made.dropped
+    assert isinstance(attributes, BoundedAttributes)
+
+
+@given(any_events)
+def test_a_row_is_carried_whole(event: SecurityEvent) -> None:
+    row, _ = codec.to_row(event)
+    attributes = carrying(event)
+    if not codec.has_trace(row):
+        assert carried(attributes) == codec.complete(row)
+
+
+def test_looking_at_the_attributes_changes_nothing() -> None:
+    attributes = carrying()
+    assert attributes["client.address"] == "192.0.2.1"
+    assert len(attributes) == 4
+    assert carried(attributes) is not None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda attributes: attributes.__setitem__("guard.reason", "***"),
+        lambda attributes: attributes.__delitem__("client.address"),
+        lambda attributes: attributes.update({"own": 1}),
+        lambda attributes: attributes.pop("client.address"),
+        lambda attributes: attributes.clear(),
+        lambda attributes: attributes.setdefault("own", 1),
+    ],
+)
+def test_a_row_that_the_attributes_may_contradict_is_not_carried(change: Any) -> None:
+    attributes = carrying()
+    change(attributes)
+    assert carried(attributes) is None
+
+
+def test_a_map_that_somebody_has_seen_may_have_been_changed() -> None:
+    attributes = carrying({**EVENT, "metadata": {"headers": {"accept": "*/*"}}})
+    assert carried(attributes) is not None
+    headers: Any = attributes["guard.metadata.headers"]
+    headers["accept"] = "***"
+    assert carried(attributes) is None
+
+
+def test_an_event_with_a_trace_of_its_own_is_read_from_its_attributes() -> None:
+    assert carrying({**EVENT, "metadata": {"trace_id": "mine"}}).carried(0xAB, 0xCD) is None
+
+
+@pytest.mark.parametrize("metadata", [{}, {"k": 1}, {"k": {}}])
+def test_the_trace_context_is_put_into_the_json(metadata: dict[str, object]) -> None:
+    row, _ = codec.to_row({**EVENT, "metadata": metadata})
+    json = codec.encoded(row)
+    assert orjson.loads(codec.with_trace(json, 0xAB, 0xCD)) == codec.complete(row, 0xAB, 0xCD)
+    assert codec.with_trace(json, 0, 0) == json
+
+
+def test_they_are_copied_and_pickled_like_any_other() -> None:
+    unseen, seen = carrying(), carrying()
+    dict(seen)
+    for before in (unseen, seen):
+        assert dict(copy.deepcopy(before)) == dict(copy.copy(before)) == dict(before)
+    written = pickle.dumps(carrying())
+    assert pickle.loads(written)["client.address"] == "192.0.2.1"
+
+
+def test_threads_that_look_first_at_once_see_the_same() -> None:
+    for _ in range(50):
+        attributes = carrying()
+        barrier = threading.Barrier(4)
+        seen: list[object] = []
+
+        def look(attributes: EventAttributes, barrier: threading.Barrier, seen: list[object]) -> None:
+            barrier.wait()
+            seen.append(attributes._dict)
+
+        threads = [threading.Thread(target=look, args=(attributes, barrier, seen)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len({id(each) for each in seen}) == 1
+
+
+class Kept(LogRecordProcessor):
+    """Keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.records: list[ReadWriteLogRecord] = []
+
+    def on_emit(self, log_record: ReadWriteLogRecord) -> None:
+        self.records.append(log_record)
+
+    def shutdown(self) -> None:
+        pass
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        return True
+
+
+def test_the_sdks_logger_has_the_limits_that_its_user_allows() -> None:
+    """A private attribute of the SDK, which is looked for and not relied on; without it events are plain records."""
+    limits = LogRecordLimits(max_log_record_attributes=3)
+    with pipeline(log_limits=limits) as made:
+        made.logs.add_log_record_processor(kept := Kept())
+        made.emitter.emit_event(EVENT)
+    (record,) = kept.records
+    assert isinstance(record.log_record.attributes, EventAttributes)
+    assert (len(record.log_record.attributes), record.dropped_attributes) == (3, 1)
+    assert record.resource is made.logs.resource
+    assert record.instrumentation_scope is not None
+    assert record.instrumentation_scope.name == "opentelemetry_guard"
+
+
+def test_a_logger_that_is_not_the_sdks_gets_plain_records() -> None:
+    provider = LoggerProvider(shutdown_on_exit=False)
+    provider.add_log_record_processor(kept := Kept())
+    sdks = provider.get_logger("x")
+
+    class Wrapper:
+        def emit(self, record: Any) -> None:
+            sdks.emit(record)
+
+        def enabled(self, **_: object) -> bool:
+            return True
+
+    class Wrapping:
+        def get_logger(self, *_: object) -> Wrapper:
+            return Wrapper()
+
+    Emitter(Wrapping(), None, None).emit_event(EVENT)  # type: ignore[arg-type]
+    emitter_to(Wrapper())  # type: ignore[arg-type]
+    (record,) = kept.records
+    assert type(record.log_record.attributes) is BoundedAttributes
+    assert record.log_record.attributes["client.address"] == "192.0.2.1"
