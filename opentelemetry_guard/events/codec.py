@@ -43,6 +43,11 @@ class EncodedRow:
     def __init__(self, key: str, json: bytes) -> None:
         self.key, self.json = key, json
 
+    def decoded(self) -> Row:
+        """Return the row."""
+        row: Row = orjson.loads(self.json)
+        return row
+
 
 class NotAnEvent(ValueError):
     """The value has no event type, so no row can be made of it."""

@@ -33,7 +33,7 @@ def carrying(event: object = EVENT, most: int | None = 128, longest: int | None 
 def carried(attributes: EventAttributes) -> dict[str, Any] | None:
     """Return the row that attributes carry."""
     row = attributes.carried(0, 0)
-    return None if row is None else orjson.loads(row.json)
+    return None if row is None else row.decoded()
 
 
 @given(any_events, st.integers(0, 30) | st.none(), st.integers(0, 30) | st.none())

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import orjson
 from opentelemetry._logs import LogRecord
 
 from opentelemetry_guard.events.attributes import from_attributes
@@ -20,4 +19,4 @@ def row_of(record: LogRecord) -> dict[str, Any]:
 
 def decoded(rows: Iterable[Row | EncodedRow]) -> list[dict[str, Any]]:
     """Return rows as they are delivered, none of them encoded."""
-    return [orjson.loads(row.json) if isinstance(row, EncodedRow) else row for row in rows]
+    return [row.decoded() if isinstance(row, EncodedRow) else row for row in rows]
