@@ -18,7 +18,7 @@ import urllib.request
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -68,7 +68,8 @@ class State:
         self.mode: dict[str, Any] = {"name": "ok"}
         self.items: dict[str, Counter[int]] = {kind: Counter() for kind, _, _ in KINDS.values()}
         self.bodies: dict[str, Counter[str]] = {kind: Counter() for kind, _, _ in KINDS.values()}
-        self.values: dict[str, float] = {}
+        self.came_in: dict[int, str] = {}
+        self.torn = 0
         self.rejected: Counter[str] = Counter()
         self.requests: Counter[str] = Counter()
         self.attempts: Counter[str] = Counter()
@@ -88,7 +89,10 @@ class State:
         """Note what was accepted."""
         with self.lock:
             self.items[kind].update(numbers)
-            self.bodies[kind][hashlib.sha256(body).hexdigest()] += 1
+            digest = hashlib.sha256(body).hexdigest()
+            self.bodies[kind][digest] += 1
+            for number in numbers:
+                self.torn += self.came_in.setdefault(number, digest) != digest
 
     def document(self, numbers: bool) -> dict[str, Any]:
         """Return counts, and with `numbers` each item's number."""
@@ -99,6 +103,7 @@ class State:
                 "numbers": {kind: sorted(found) for kind, found in self.items.items()} if numbers else {},
                 "twice": {kind: sum(n > 1 for n in found.values()) for kind, found in self.items.items()},
                 "bodies_twice": {kind: sum(n > 1 for n in found.values()) for kind, found in self.bodies.items()},
+                "torn": self.torn,
                 "rejected": dict(self.rejected),
                 "requests": dict(self.requests),
                 "attempts_of_one": max(self.attempts.values(), default=0),
@@ -169,6 +174,8 @@ class Handler(BaseHTTPRequestHandler):
                 STATE.rejected[kind] += rejected
             numbers = numbers[rejected:]
         STATE.store(kind, numbers, plain)
+        if name == "slow":
+            time.sleep(mode["seconds"])
         if name == "garbage":
             self._answer(200, b"\xff\xfe not protobuf", "application/x-protobuf")
         elif name == "page":
@@ -183,8 +190,9 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         for name, value in {"content-type": media, "content-length": str(len(body)), **(headers or {})}.items():
             self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(body)
+        with suppress(OSError):  # whoever asked was killed
+            self.end_headers()
+            self.wfile.write(body)
 
 
 class Receiver:

@@ -157,6 +157,18 @@ class Places(Steps):
         assert sorted(self.drained(queue)) == ["e0", "e1"]
         assert self.balanced_stats(queue).ledger["metrics"].dropped == {DROPPED_OVERFLOW: 1}
 
+    def test_kinds_are_those_of_the_options_and_the_last_goes_first(self) -> None:
+        """A store knows no kind by name."""
+        kinds = ("spans", "logs", "points")
+        queue = self.filled(*(make_batch(kind, kind, size=300) for kind in kinds), kinds=kinds)
+        assert list(queue.stats().ledger) == list(kinds)
+        queue.append(make_batch("more", "spans", size=300))
+        assert self.taken(queue, "points") == []
+        queue.append(make_batch("and more", "logs", size=300))
+        assert self.taken(queue, "logs") == ["and more"]
+        assert sorted(self.drained(queue, "spans")) == ["more", "spans"]
+        assert all(ledger.balanced for ledger in queue.stats().ledger.values())
+
     def test_what_is_in_flight_is_never_dropped(self) -> None:
         """The incoming batch goes instead."""
         queue = self.filled(make_batch("a", size=900))
