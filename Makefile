@@ -10,7 +10,7 @@ PARALLEL := --numprocesses 3 --dist loadfile
 COUNTED := $(addprefix tests/,agent decision events exporters instrumentation privacy rules settings) tests/test_emit.py tests/test_models.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check demo test coverage test-guard faults fuzz lint format tables wheel test-lowest bench bench-parts bench-gate detection simulate screenshots clean
+.PHONY: help setup check demo test coverage test-guard faults fuzz lint format docs tables wheel test-lowest bench bench-parts bench-gate detection simulate screenshots clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -55,6 +55,9 @@ lint: $(INSTALLED)  ## Check style, types, the arrows between rooms, and spellin
 format: $(INSTALLED)  ## Format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+docs: $(INSTALLED)  ## Build the documentation site into site/; a link that leads nowhere fails
+	$(BIN)/zensical build --strict --clean
 
 tables: $(INSTALLED)  ## Write the tables of settings into the documents
 	$(BIN)/python docs/tables.py

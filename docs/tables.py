@@ -16,7 +16,15 @@ import inspect
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import NoneType
+from typing import Annotated, get_args, get_origin
 
+from pydantic.fields import FieldInfo
+
+from opentelemetry_guard.emit import INSTRUMENTS
+from opentelemetry_guard.events import known
+from opentelemetry_guard.events.known import KNOWN
+from opentelemetry_guard.models import SecurityEvent
 from opentelemetry_guard.semconv import EVENT_ATTRIBUTES
 from opentelemetry_guard.settings import environment_variables
 from opentelemetry_guard.settings.behavior_rules import PROFILES, BehaviorRules
@@ -31,7 +39,7 @@ ROOT = Path(__file__).parents[1]
 
 def attributes() -> str:
     """Return the attributes of an event as a table, the most important first."""
-    rows = (f"| `{known.name}` | `{known.place}` | {known.meaning} |" for known in reversed(EVENT_ATTRIBUTES))
+    rows = (f"| `{each.name}` | `{each.place}` | {each.meaning} |" for each in reversed(EVENT_ATTRIBUTES))
     return "\n".join(("| attribute | field of the event | |", "|---|---|---|", *rows, ""))
 
 
@@ -65,7 +73,74 @@ def _attributes(kind: type) -> Mapping[str, str]:
     return {name: " ".join(meaning.split()).rstrip(".") for name, meaning in found}
 
 
+def event_fields() -> str:
+    """Return the fields of an event as they are on the wire."""
+    meanings = {each.place: each.meaning for each in EVENT_ATTRIBUTES} | FIELDS
+    rows = (
+        f"| `{name}` | {_type_of(field)} | {_default_of(field)} | {meanings[name]} |"
+        for name, field in SecurityEvent.model_fields.items()
+    )
+    return "\n".join(("| field | type | default | |", "|---|---|---|---|", *rows, ""))
+
+
+def event_types() -> str:
+    """Return the types of events that the contract names, the most severe first."""
+    ordered = sorted(KNOWN.items(), key=lambda item: (-item[1].severity, item[0]))
+    rows = (f"| `{name}` | {meaning.severity} | {BEHAVIORS[meaning.behavior]} |" for name, meaning in ordered)
+    return "\n".join(("| type | severity | what a client does |", "|---|---|---|", *rows, ""))
+
+
+def metric_types() -> str:
+    """Return the types of metrics with their instruments."""
+    rows = (
+        f"| `{name}` | `{made.name}` | `{made.unit}` | {'a sum' if made.adds_up else 'a distribution'} |"
+        f" {made.description} |"
+        for name, made in INSTRUMENTS.items()
+    )
+    return "\n".join(("| type | instrument | unit | is | |", "|---|---|---|---|---|", *rows, ""))
+
+
+FIELDS = {
+    "timestamp": "when it happened, ISO 8601 in UTC",
+    "endpoint": "the path, or the template of the route",
+    "metadata": "what else there is to know: `trace_id` and `span_id`, and whatever was given",
+}
+"""What fields mean that are no attribute of their own, or two."""
+
+BEHAVIORS = {
+    known.ATTACK: "attacks, or seems to",
+    known.LOGON: "fails to sign in",
+    known.FLOODING: "asks too much",
+    known.REFUSED: "is turned away",
+    known.MISUSE: "breaks a rule of the application",
+    known.PATTERN: "shows a pattern over time",
+    known.OPERATION: "nothing: the guard itself reports",
+}
+
+
+_WORDS = {"str": "text", "int": "integer", "datetime": "time", "dict": "object"}
+
+
+def _type_of(field: FieldInfo) -> str:
+    """Return a field's type in JSON's words."""
+    members = [member for member in get_args(field.annotation) if member is not NoneType] or [field.annotation]
+    member = get_args(members[0])[0] if get_origin(members[0]) is Annotated else members[0]
+    name = (dict if field.default_factory is dict else member).__name__
+    return _WORDS.get(name, "number") + (" or null" if NoneType in get_args(field.annotation) else "")
+
+
+def _default_of(field: FieldInfo) -> str:
+    if field.is_required():
+        return "required"
+    if field.default_factory is not None:
+        return "`{}`" if field.default_factory is dict else "made"
+    return "null" if field.default is None else f"`{field.default!r}`"
+
+
 TABLES = {
+    "model: event": event_fields(),
+    "model: types": event_types(),
+    "model: metrics": metric_types(),
     "settings: exporters": markdown(GuardConfig),
     "settings: instrumentation": markdown(GuardOptions, PrivacySettings),
     "settings: behavior": behavior(),
@@ -75,9 +150,14 @@ TABLES = {
 _PLACE = re.compile(r"(<!-- ((\w+): \w+) -->\n).*?(<!-- /\3 -->)", re.DOTALL)
 
 
-def written(text: str) -> str:
-    """Return a document's text with its tables as they are now."""
-    return _PLACE.sub(lambda place: f"{place[1]}{TABLES[place[2]]}{place[4]}", text)
+def written(path: Path) -> str:
+    """Return a document's text with its tables as they are now; links are as seen from where the document is."""
+
+    def table(place: re.Match[str]) -> str:
+        made = TABLES[place[2]]
+        return f"{place[1]}{made.replace('](docs/', '](') if path.parent.name == 'docs' else made}{place[4]}"
+
+    return _PLACE.sub(table, path.read_text())
 
 
 def documents() -> list[Path]:
@@ -92,5 +172,5 @@ def variables() -> str:
 
 if __name__ == "__main__":
     for path in documents():
-        path.write_text(written(path.read_text()))
+        path.write_text(written(path))
     Path(environment_variables.__file__).write_text(variables())
