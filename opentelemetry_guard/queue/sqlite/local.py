@@ -310,7 +310,7 @@ class LocalQueue:
             "(SELECT value FROM facts WHERE name = 'set_aside') FROM ledger"
         )
         # A file may have been opened by who doesn't know what is in it.
-        kinds = dict.fromkeys((*self._options.kinds, *(row[0] for row in found)))
+        kinds = dict.fromkeys((*self._options.kinds, *(row[0] for row in found if row[2])))
         return QueueStats(
             ledger={kind: moves.ledger_of({row[1]: row[2] for row in found if row[0] == kind}) for kind in kinds},
             depth=sum(row[3] for row in found if row[5]),
