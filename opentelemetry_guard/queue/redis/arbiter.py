@@ -125,6 +125,23 @@ local function count_as(stream, entry, begun)
   redis.call('XCLAIM', stream, GROUP, me, '0', entry, 'RETRYCOUNT', begun, 'JUSTID')
 end
 
+-- Whether a lease that was not renewed counts as expired. A server whose clock was set forward would end all leases at
+-- once, and one whose clock was set back would let those of the dead last: where nobody was here for half a lease by
+-- that clock, everybody has as long to renew first, and no lease is far ahead.
+local function leases_count()
+  local at = clock[1] * 1000 + math.floor(clock[2] / 1000)
+  local seen = tonumber(redis.call('HGET', CLAIMS, 'seen') or at)
+  redis.call('HSET', CLAIMS, 'seen', string.format('%.0f', at))
+  if math.abs(at - seen) > lease / 2 then
+    redis.call('HSET', CLAIMS, 'grace', string.format('%.0f', at + lease / 2))
+    for _, consumer in ipairs(redis.call('ZRANGEBYSCORE', OWNERS, string.format('%.0f', now + 2 * lease), '+inf')) do
+      redis.call('ZADD', OWNERS, string.format('%.0f', now + lease), consumer)
+    end
+  end
+  local grace = tonumber(redis.call('HGET', CLAIMS, 'grace') or at)
+  return at >= grace or grace - at > lease
+end
+
 -- Consumers whose lease has ended: those that gave it up and, where an expired lease counts, those that are gone.
 local function lost_consumers(stream, expired)
   local lost = redis.call('ZRANGEBYSCORE', OWNERS, '-inf', expired and string.format('(%.0f', now) or '0')

@@ -20,9 +20,14 @@ CLAIM_BATCHES = 64
 
 @dataclass(slots=True)
 class _Made:
-    """A process's claims of one kind: the next request's word, when one last brought nothing (Unix), the last catch."""
+    """A process's claims of one kind: the next request's word, when one last brought nothing (Unix), the last catch.
+
+    `pending` says that the request was made and has no answer yet: Redis may have given us batches that nobody else
+    gets, and that only the same request brings again.
+    """
 
     request: str = field(default_factory=lambda: uuid4().hex)
+    pending: bool = False
     since: float = float("-inf")
     catch: Sequence[str] = ()
 
@@ -67,7 +72,8 @@ class Claims:
         takes no more before it has finished half of the last catch: an idle machine is quicker with the rest.
         """
         made = self._made.setdefault(kind, _Made())
-        if 0 <= now - max(made.since, self.nothing_at) < self._options.lease_seconds / 20:
+        nothing_at = made.since if made.pending else max(made.since, self.nothing_at)
+        if 0 <= now - nothing_at < self._options.lease_seconds / 20:
             return False
         if busy and 2 * self._book.count(made.catch) > len(made.catch):
             return False
@@ -75,6 +81,7 @@ class Claims:
         room = self._options.max_bytes - (self._local.stats().bytes if self._local.exists() else 0)
         if room <= 0:
             return False
+        made.pending = True
         who, expired = self._who(now), self.expired_count()
         entries = self._link.call(lambda redis: redis.run(CLAIM, *who, request, kind, CLAIM_BATCHES, room, expired))
         if entries is None:
@@ -83,6 +90,7 @@ class Claims:
         for batch, begun in claimed:
             self._local.adopt(batch, begun)
         # Until here the same request returns the same batches, should their answer or this process's turn be lost
+        made.pending = False
         made.request, made.catch = uuid4().hex, [batch.batch_id for batch, _ in claimed]
         if not claimed:
             return False

@@ -20,7 +20,7 @@ from .book import Book
 from .claims import Claims
 from .entries import arguments_of, milliseconds, text, waiting_of
 from .link import Caller, Link, means_full
-from .scripts import BEGIN, CONFIRM, COUNT, FINISHED, LIST, PUT, RELEASE, RENEW, SWAP
+from .scripts import BEGIN, CONFIRM, COUNT, FINISHED, GIVE_BACK, LIST, PUT, RELEASE, RENEW, SWAP
 from .url import RedisAddress
 
 logger = logging.getLogger(__name__)
@@ -251,7 +251,7 @@ class Copies:
         self._present = True
         outages = self.link.outages
         answer = redis.run(RENEW, *self.who(now), uuid4().hex, self._claims.expired_count())
-        epoch, lapsed, run, offers = cast("tuple[bytes, int, bytes, int]", answer)
+        epoch, lapsed, run, offers, held = cast("tuple[bytes, int, bytes, int, list[bytes]]", answer)
         if not offers:
             self._claims.nothing_at = now
         restarted, self._run = self._run != text(run), text(run)
@@ -266,8 +266,25 @@ class Copies:
             self._unchecked = None
         self._epoch, self._outages, self.renewed_at = text(epoch), outages, now
         self._suspect_evicted()
+        self._give_back_unknown(redis, [text(name) for name in held], now)
         self.tidy_soon()
         return True
+
+    def _give_back_unknown(self, redis: Caller, held: Sequence[str], now: float) -> None:
+        """Let go of batches that Redis says we have held for long and that are not here: nobody else would get them.
+
+        A fail-over brings back what a script has moved last. What was delivered here is done; the rest is for whoever
+        claims it, also this process.
+        """
+        unknown = [name for name in held if not self.book.knows(name)]
+        if not unknown or not self._local.exists():
+            return
+        holdings = self._local.holdings(unknown)
+        finished = self._local.finished(unknown)
+        self.book.end(finished, True)
+        self.book.end([name for name, holding in holdings.items() if holding == "dead"], False)
+        if strangers := [name for name in unknown if holdings.get(name, "theirs") == "theirs" and name not in finished]:
+            redis.run(GIVE_BACK, *self.who(now), *strangers)
 
     def _suspect_evicted(self) -> bool:
         """Have the copies compared with the local store if that has dropped anything since the last time."""

@@ -11,6 +11,8 @@ DONE_KEPT = 100_000
 """Batch ids that are remembered as done, at most."""
 DONE_SECONDS = 7 * 24 * 3600
 """How long a batch id is remembered as done, in seconds: longer than a machine is away and comes back with its disk."""
+OLD_HELD = 8
+"""Batches of each kind that RENEW asks about whether their holder knows of them."""
 CLAIM_BYTES = 1024 * 1024
 """Bytes of several batches that one claim returns at most."""
 
@@ -78,16 +80,26 @@ return 1
 
 RENEW = Script(
     COMMON
+    + f"local OLD_HELD = {OLD_HELD}"
     + """
 -- a random word, whether expired leases count: renews the lease; returns the epoch, whether the lease had run out, the
--- run of the server, which is another one after a restart, perhaps with older data, and whether CLAIM may bring
--- anything: who has nothing to do asks for no more than this.
+-- run of the server, which is another one after a restart, perhaps with older data, whether CLAIM may bring anything,
+-- and the oldest batches that the caller has held for longer than a lease, which after a fail-over may be more than it
+-- knows of. Who has nothing to do asks for no more than this.
 allow_when_full()
+local counts = leases_count() and ARGV[5] == '1'
 local lapsed = renew()
 redis.call('SET', EPOCH, ARGV[4], 'NX')
-local offers = 0
+local offers, held = 0, {}
 for _, stream in pairs(STREAMS) do
-  for _, consumer in ipairs(lost_consumers(stream, ARGV[5] == '1')) do
+  if redis.call('EXISTS', stream) == 1 then
+    ensure_group(stream)
+    for _, pending in ipairs(redis.call('XPENDING', stream, GROUP, '-', '+', OLD_HELD, me)) do
+      local found = pending[3] > lease and redis.call('XRANGE', stream, pending[1], pending[1], 'COUNT', 1) or {}
+      if found[1] then held[#held + 1] = found[1][2][2] end
+    end
+  end
+  for _, consumer in ipairs(lost_consumers(stream, counts)) do
     if consumer == NOBODY and redis.call('EXISTS', stream) == 1 then
       ensure_group(stream)
       if #redis.call('XPENDING', stream, GROUP, '-', '+', 1, NOBODY) > 0 then offers = 1 end
@@ -96,7 +108,7 @@ for _, stream in pairs(STREAMS) do
     end
   end
 end
-return {redis.call('GET', EPOCH), lapsed, about('run_id'), offers}
+return {redis.call('GET', EPOCH), lapsed, about('run_id'), offers, held}
 """
 )
 
@@ -186,6 +198,7 @@ CLAIM = Script(
 -- delivery was begun.
 allow_when_full()
 local request, kind, limit, room, expired = ARGV[4], ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8] == '1'
+expired = leases_count() and expired
 local stream, mark = STREAMS[kind], me .. ' ' .. ARGV[5]
 local entries, taken, size = {}, {request}, 0
 if redis.call('EXISTS', stream) == 0 then return entries end

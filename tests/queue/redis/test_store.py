@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
@@ -17,9 +17,10 @@ from unittest.mock import ANY
 import pytest
 from support.redis import RedisServer, eventually, proxy, redis_server
 
-from opentelemetry_guard.queue.base import KINDS, Batch, DeadLetter, DeliveryQueue, Kind, QueueOptions
+from opentelemetry_guard.queue.base import KINDS, Batch, DeadLetter, DeliveryQueue, Kind, Lease, QueueOptions
 from opentelemetry_guard.queue.conformance import QueueConformance, make_batch
 from opentelemetry_guard.queue.memory import MemoryQueue
+from opentelemetry_guard.queue.redis import claims as claims_module
 from opentelemetry_guard.queue.redis import copies as redis_module
 from opentelemetry_guard.queue.redis import link as redis_link
 from opentelemetry_guard.queue.redis.arbiter import Script
@@ -647,3 +648,96 @@ def test_an_idle_machine_asks_redis_once_in_a_quarter_of_its_lease(fleet: Fleet)
             assert [idle.lease(kind, now + 5.0 * turn) for kind in KINDS] == [[], []]
         stats = client.info("commandstats")
     assert stats["cmdstat_evalsha"]["calls"] == 12
+
+
+def test_a_claim_whose_answer_was_lost_is_asked_for_again_when_nothing_else_is_offered(fleet: Fleet) -> None:
+    dead = fleet.machine(replace(FLEET, lease_seconds=1000.0))
+    dead.append(make_batch("left"))
+    dead.close()
+    with closing(fleet.server.client()) as client:
+        client.script_load(CLAIM.text)
+    with proxy(fleet.server.port) as between:
+        heir = fleet.machine(replace(FLEET, lease_seconds=1000.0), url=between.url, patience=0.3)
+        heir.renew(time.time())
+        between.cut_after = CLAIM.sha.encode()
+        assert heir.lease("events", time.time()) == []
+        assert between.cuts == 1
+        later = iter(range(1, 10_000))
+
+        def take() -> list[Lease]:
+            # Whatever RENEW says: what was claimed is offered to nobody else
+            now = time.time() + 300.0 * next(later)
+            heir.renew(now)
+            return heir.lease("events", now)
+
+        eventually(take)
+
+
+def test_a_batch_that_a_machine_holds_and_knows_nothing_of_is_given_back(fleet: Fleet) -> None:
+    """A fail-over brings back what a machine has claimed, or has delivered, a moment before."""
+    unaware, heir = fleet.machine(), fleet.machine()
+    unaware.append(make_batch("known"))
+    for queue in (unaware, heir):
+        queue.renew(time.time())
+    stranger = fleet.machine()
+    stranger.append(make_batch("stranger"))
+    key = f"{{guard:{FLEET.destination}}}"
+    with closing(fleet.server.client()) as client:
+        entry = client.hget(f"{key}:index", "stranger").split()[1]
+        consumer = unaware._copies.get().consumer
+        client.xclaim(f"{key}:events", "senders", consumer, 0, [entry])
+    names: list[str] = []
+
+    def take() -> bool:
+        unaware.renew(time.time())
+        heir.renew(time.time())
+        names.extend(lease.batch.batch_id for lease in heir.lease("events", time.time()))
+        return bool(names)
+
+    eventually(take)
+    assert names == ["stranger"]
+    assert deliver(unaware) == ["known"]
+
+
+@pytest.fixture
+def set_clock(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Set the clock of the server by so many seconds."""
+    modules = (redis_module, claims_module)
+    scripts = [(m, name, each.text) for m in modules for name, each in vars(m).items() if isinstance(each, Script)]
+
+    def by(seconds: int) -> None:
+        clock = f"{{redis.call('TIME')[1] + ({seconds}), redis.call('TIME')[2]}}"
+        for module, name, text in scripts:
+            monkeypatch.setattr(module, name, Script(text.replace("redis.call('TIME')", clock)))
+
+    return by
+
+
+def test_a_servers_clock_that_is_set_forward_takes_nothing_from_the_living(
+    fleet: Fleet, set_clock: Callable[[int], None]
+) -> None:
+    options = replace(FLEET, lease_seconds=4.0)
+    living, heir = fleet.machine(options), fleet.machine(options)
+    living.append(make_batch("mine"))
+    heir.renew(time.time())
+    eventually(lambda: heir._copies.get().link.up_for() > 2.1)
+    living.renew(time.time())
+    set_clock(3600)
+    assert heir.lease("events", time.time()) == []
+    heir.renew(time.time())
+    living.renew(time.time())
+    eventually(lambda: heir._copies.get().link.up_for() > 4.5)
+    living.renew(time.time())
+    assert heir.lease("events", time.time()) == []
+    assert deliver(living) == ["mine"]
+
+
+def test_a_servers_clock_that_is_set_back_does_not_keep_what_the_dead_have_left(
+    fleet: Fleet, set_clock: Callable[[int], None]
+) -> None:
+    set_clock(3600)
+    dead, heir = fleet.machine(), fleet.machine()
+    dead.append(make_batch("left"))
+    heir.renew(time.time())
+    set_clock(0)
+    assert delivered_by(heir, 1) == ["left"]
