@@ -97,7 +97,7 @@ def main() -> None:
     loop = asyncio.new_event_loop()
     tracers, meters = TracerProvider(shutdown_on_exit=False), MeterProvider([InMemoryMetricReader()])
     emitter = Emitter(LoggerProvider(shutdown_on_exit=False), tracers, meters)
-    exporter = HttpMetrics({}, {})
+    exporter = HttpMetrics()
     judged = {}
     for name, options in (
         ("and derived events", GuardOptions(behavior=False)),

@@ -25,6 +25,9 @@ from .routes import Route
 
 _logger = logging.getLogger(__name__)
 
+_LISTENED = "_opentelemetry_guard_listened"
+"""Attribute of a middleware whose instruments are heard."""
+
 _KEY = "opentelemetry_guard.measured"
 """Key of a request's scope: whether a middleware around this one notes what is measured."""
 
@@ -38,9 +41,13 @@ _INSTRUMENTS = (
 )
 """The attributes in which the middleware keeps its instruments; those of a convention that is off are None."""
 
-_OLD = frozenset({semconv.OLD_HTTP_METHOD, semconv.OLD_HTTP_STATUS_CODE})
-_STABLE = frozenset({semconv.HTTP_REQUEST_METHOD, semconv.HTTP_RESPONSE_STATUS_CODE, semconv.ERROR_TYPE})
-_KEPT = _OLD | _STABLE
+_KEPT = (
+    semconv.OLD_HTTP_METHOD,
+    semconv.OLD_HTTP_STATUS_CODE,
+    semconv.HTTP_REQUEST_METHOD,
+    semconv.HTTP_RESPONSE_STATUS_CODE,
+    semconv.ERROR_TYPE,
+)
 """The attributes of which rows are made; others have as many values as clients like, such as the host."""
 
 _STABLE_INSTRUMENTS = frozenset(
@@ -112,6 +119,9 @@ def _listened(call: AnyFunction) -> AnyFunction:
 
 
 def _listen(middleware: Any) -> None:
+    if getattr(middleware, _LISTENED, False):
+        return
+    setattr(middleware, _LISTENED, True)
     for name in _INSTRUMENTS:
         instrument = getattr(middleware, name, None)
         if instrument is not None and not isinstance(instrument, _Heard):
@@ -125,9 +135,9 @@ def _tell(scope: Scope, route: Route, measured: _Measured) -> None:
     followed = request_following.followed(scope)
     template = route.template() if followed is None else followed.route
     for name, (unit, amount, attributes) in measured.items():
-        kept = {key: value for key, value in attributes.items() if key in _KEPT}
+        kept = tuple([(key, attributes[key]) for key in _KEPT if key in attributes])
         if template is not None:
-            kept[semconv.HTTP_ROUTE if name in _STABLE_INSTRUMENTS else semconv.OLD_HTTP_TARGET] = template
+            kept += ((semconv.HTTP_ROUTE if name in _STABLE_INSTRUMENTS else semconv.OLD_HTTP_TARGET, template),)
         http_metrics.record(name, unit, amount, kept)
 
 
