@@ -24,7 +24,7 @@ from opentelemetry._logs import Logger, LoggerProvider, LogRecord, SeverityNumbe
 from opentelemetry.metrics import Counter, Histogram, Meter, MeterProvider, get_meter_provider
 
 from . import privacy, semconv
-from .events import codec, incident, record
+from .events import codec, counts, incident, record
 from .events.attributes import to_attributes
 from .events.jsonsafe import JSON, describe, safe_text
 from .events.sentence import sentence
@@ -111,6 +111,11 @@ class _Meters:
         self.events = meter.create_counter(
             semconv.SECURITY_EVENTS_COUNTER, unit="{event}", description="Security events emitted, by type and action"
         )
+        self.requests: counts.Counts | None = None
+        if self.records:
+            self.requests = counts.counts(
+                provider, semconv.GUARD_REQUESTS, "{request}", "Requests, by whether they were blocked", _clean_route
+            )
         self.counters: dict[str, Counter] = {}
         self.histograms: dict[str, Histogram] = {}
         for metric_type, spec in INSTRUMENTS.items():
@@ -148,6 +153,18 @@ class Emitter:
     def record_metric(self, metric: SecurityMetric | Mapping[str, object] | None = None, /, **fields: object) -> None:
         """Record one security metric; see `record_metric`."""
         interruption.emit("metrics", self._record_metric, metric, fields)
+
+    def count_request(self, route: str | None, *, blocked: bool) -> None:
+        """Count a request; the share of blocked ones is delivered as `block_rate`.
+
+        Args:
+            route: the template of its route, None where it has none.
+            blocked: whether it was answered with 400 or above, and made an event that stopped something.
+        """
+        meters = self._current_meters()
+        if meters.requests is not None:
+            outcome = (semconv.GUARD_BLOCKED, blocked)
+            meters.requests.add((outcome,) if route is None else ((semconv.HTTP_ROUTE, route), outcome))
 
     def _emit_event(self, event: object, fields: dict[str, object]) -> None:
         TALLY.emit("events")
@@ -291,6 +308,14 @@ def _survive(step: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | Non
             cause="failing telemetry pipeline",
         )
         return None
+
+
+def _clean_route(attributes: counts.Attributes) -> counts.Attributes:
+    clean = privacy.current()
+    return tuple(
+        (name, clean.path(safe_text(str(value)))) if name == semconv.HTTP_ROUTE else (name, value)
+        for name, value in attributes
+    )
 
 
 def _metric_attributes(fields: Mapping[str, object]) -> dict[str, str]:

@@ -82,6 +82,11 @@ GUARD_THREAT_LEVEL = "guard.threat_level"
 GUARD_BLOCK_RATE = "guard.block_rate"
 GUARD_CACHE_HIT_RATE = "guard.cache_hit_rate"
 
+GUARD_REQUESTS = "guard.requests"
+"""Counter of followed requests by route, and by whether they were blocked; the share of these is a `block_rate`."""
+GUARD_BLOCKED = "guard.blocked"
+"""Whether a request was answered with 400 or above, and made a security event that stopped something."""
+
 SECURITY_EVENTS_COUNTER = "guard.security_events"
 """Counter of emitted events by type and action; it never goes to the Guard backend."""
 

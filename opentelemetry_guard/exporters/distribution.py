@@ -267,3 +267,20 @@ def distribution(point: HistogramDataPoint | ExponentialHistogramDataPoint, divi
             ExplicitBuckets(bounds, counts) if len(counts) == len(bounds) + 1 else ExplicitBuckets((), [point.count])
         )
     return Distribution(point.count, float(point.sum), _known(point.min), _known(point.max), buckets, divisor)
+
+
+_FINEST = 20
+"""The finest scale of the data model."""
+
+
+def repeated(value: float, count: int) -> Distribution:
+    """Return the distribution of `count` times the value 0 or 1.
+
+    Raises:
+        ValueError: it is another value.
+    """
+    if value not in (0.0, 1.0):
+        raise ValueError(f"the value is {value}, allowed are 0 and 1: the bucket of any other is not known here")
+    # 1 is the upper edge of the bucket below it, at every scale.
+    buckets = ExponentialBuckets(_FINEST, 0 if value else count, {-1: count} if value else {}, {})
+    return Distribution(count, value * count, value, value, buckets)

@@ -46,7 +46,8 @@ class Reading(NamedTuple):
 
     `spread` tells whether a row has a mean and statistics instead of a total,
     `requests` whether each value is one request, `divisor` how many of the
-    instrument's units make one of the row's.
+    instrument's units make one of the row's, `share` by which attribute a
+    counter tells what is part of the share that a row is about.
     """
 
     source: Source
@@ -55,6 +56,7 @@ class Reading(NamedTuple):
     requests: bool = False
     divisor: float = 1.0
     direction: str | None = None
+    share: str | None = None
 
 
 _USER_READINGS: Mapping[str, Reading] = {
@@ -64,6 +66,7 @@ _USER_READINGS: Mapping[str, Reading] = {
     semconv.GUARD_RESPONSE_TIME_METRIC: Reading(Source.USER, "response_time", spread=True),
     semconv.GUARD_THREAT_LEVEL: Reading(Source.USER, "threat_level", spread=True),
     semconv.GUARD_BLOCK_RATE: Reading(Source.USER, "block_rate", spread=True),
+    semconv.GUARD_REQUESTS: Reading(Source.USER, "block_rate", spread=True, share=semconv.GUARD_BLOCKED),
     semconv.GUARD_CACHE_HIT_RATE: Reading(Source.USER, "cache_hit_rate", spread=True),
 }
 

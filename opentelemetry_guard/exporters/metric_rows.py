@@ -33,7 +33,7 @@ from opentelemetry.sdk.metrics.view import Aggregation, ExponentialBucketHistogr
 from ..events.codec import format_nanoseconds
 from ..events.jsonsafe import JSON
 from ..models import MetricType
-from .distribution import Distribution, distribution
+from .distribution import Distribution, distribution, repeated
 from .measured import HEARD_SCOPES, OVERFLOW, Labels, Measured, Source, failed, labels_of, readable
 
 PREFERRED_TEMPORALITY: dict[type, AggregationTemporality] = {
@@ -184,7 +184,10 @@ class _Table:
                     self._read_histogram(measured, point)
 
     def _read_number(self, measured: Measured, point: NumberDataPoint) -> None:
-        if measured.reading.spread:
+        share = measured.reading.share
+        if share is not None:
+            self._add_share(measured, point, is_part=bool((point.attributes or {}).get(share)))
+        elif measured.reading.spread:
             self.dropped[UNSUPPORTED_AGGREGATION] += 1
         else:
             self._add_total(measured, point, point.value)
@@ -207,6 +210,18 @@ class _Table:
             # The overflow series has neither attribute: how many of its requests failed is not known.
             if failed(reading.source, attributes):
                 _put(self.cells, _Key("error_rate", labels), _Cell(point.time_unix_nano, requests))
+
+    def _add_share(self, measured: Measured, point: NumberDataPoint, *, is_part: bool) -> None:
+        """Add as many ones to a share as a counter counts, or zeros where they are no part of it."""
+        if point.value <= 0:
+            return
+        spread = repeated(float(is_part), int(point.value))
+        labels = labels_of(measured, point.attributes or {})
+        _put(
+            self.cells,
+            _Key(measured.reading.metric_type, labels, None, spread.layout),
+            _Cell(point.time_unix_nano, spread),
+        )
 
     def _add_total(self, measured: Measured, point: NumberDataPoint | _HistogramPoint, value: float) -> None:
         total = _finite(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from opentelemetry.exporter.otlp.proto.common.metrics_encoder import encode_metrics
 from opentelemetry.sdk.metrics.export import (
     InMemoryMetricReader,
@@ -54,6 +55,24 @@ def test_metrics_of_every_type_arrive_as_one_row_for_each_series() -> None:
     assert {(row["endpoint"], row["tags"]["k"]) for row in told.values()} == {("/a", "v")}
     assert {"count", "sum", "min", "max", "p50", "p95", "p99"} <= told["response_time"]["tags"].keys()
     assert all(SecurityMetric.model_validate(row) for row in told.values())
+
+
+def test_the_share_of_blocked_requests_is_one_row_for_each_route() -> None:
+    with guard_server() as server, pipeline(readers=[reader(server)]) as made:
+        for blocked in (True, False, False, False):
+            made.emitter.count_request("/a", blocked=blocked)
+        made.emitter.count_request(None, blocked=False)
+        made.meters.force_flush()
+        made.emitter.count_request("/a", blocked=True)
+        made.meters.force_flush()
+        made.meters.force_flush()
+    told = [row for row in server.metrics if row["metric_type"] == "block_rate"]
+    assert sorted((row["endpoint"] or "", row["value"]) for row in told) == [("", 0.0), ("/a", 0.25), ("/a", 1.0)]
+    first = next(row["tags"] for row in told if row["value"] == 0.25)
+    assert {name: float(value) for name, value in first.items()} == {
+        "count": 4, "sum": 1.0, "min": 0.0, "max": 1.0, "p50": 0.0, "p95": pytest.approx(1), "p99": pytest.approx(1),
+    }  # fmt: skip
+    assert all(SecurityMetric.model_validate(row) for row in told)
 
 
 def test_an_interval_counts_only_what_was_recorded_in_it_and_an_empty_one_is_not_sent() -> None:

@@ -51,6 +51,14 @@ class Recording:
             for point in metric.data.data_points
         ]
 
+    def block_rates(self) -> dict[str | None, tuple[int, int]]:
+        """Return how many requests were blocked and how many there were, by route."""
+        rates: dict[str | None, tuple[int, int]] = {}
+        for attributes, count, _ in self.points("guard.requests"):
+            blocked, whole = rates.get(attributes.get("http.route"), (0, 0))
+            rates[attributes.get("http.route")] = (blocked + count * attributes["guard.blocked"], whole + count)
+        return rates
+
 
 @contextmanager
 def recording(sampler: Sampler | None = None) -> Iterator[Recording]:

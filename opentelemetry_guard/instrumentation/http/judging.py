@@ -167,7 +167,7 @@ class AnswerJudge:
         status_code = request.status_code or 0
         incidents = list(_incidents(request.events)) if request.events else ()
         blocked = status_code >= 400 and any(not _action(row).startswith(_LOGGED) for row in incidents)
-        self._emitter.record_metric(metric_type="block_rate", value=int(blocked), endpoint=route)
+        self._emitter.count_request(route, blocked=blocked)
         if incidents:
             level = self._rules.threat_level(str(row["event_type"]) for row in incidents)
             self._emitter.record_metric(metric_type="threat_level", value=level, endpoint=route)
