@@ -24,7 +24,7 @@ from opentelemetry._logs import Logger, LoggerProvider, LogRecord, SeverityNumbe
 from opentelemetry.metrics import Counter, Histogram, Meter, MeterProvider, get_meter_provider
 
 from . import privacy, semconv
-from .events import codec, counts, incident, record
+from .events import codec, counts, diverted, incident, record
 from .events.attributes import to_attributes
 from .events.jsonsafe import JSON, describe, safe_text
 from .events.sentence import sentence
@@ -183,6 +183,9 @@ class Emitter:
             nanoseconds = codec.nanoseconds_of(cleaned)  # a processor has changed it
         row = cleaned
         incident.note(row)
+        if (capture := diverted.current()) is not None:
+            capture.event(row)
+            return
         event_type, action = str(row["event_type"]), str(row.get("action_taken", ""))
         # Each signal on its own: a processor that raises in one must not cost the other.
         logged = _survive(self._log, row, nanoseconds, event_type)
@@ -257,6 +260,9 @@ class Emitter:
         if not math.isfinite(number) or (counter is not None and number < 0):
             allowed = "a finite number" if counter is None else "a finite number that is not negative"
             self._refuse("metrics", f"the value of a {metric_type} is {describe(value)}, allowed is {allowed}")
+            return
+        if (capture := diverted.current()) is not None:
+            capture.metric(metric_type, number, _metric_attributes(fields))
             return
         if not meters.records:
             TALLY.drop("metrics", NO_PIPELINE)
