@@ -26,7 +26,9 @@ from opentelemetry.metrics import Counter, Histogram, Meter, MeterProvider, get_
 from . import privacy, semconv
 from .events import codec, counts, diverted, incident, record
 from .events.attributes import to_attributes
+from .events.enrichment import enrich
 from .events.jsonsafe import JSON, describe, safe_text
+from .events.known import meaning_of
 from .events.sentence import sentence
 from .events.tally import EMISSION_ERROR, INVALID, NO_PIPELINE, TALLY
 from .models import MetricType, SecurityEvent, SecurityMetric
@@ -39,41 +41,21 @@ _logger = logging.getLogger(__name__)
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_SEVERE = frozenset(
-    {
-        "penetration_attempt",
-        "security_bypass",
-        "emergency_mode_activated",
-        "ip_ban_failed",
-        "redis_error",
-        "detection_engine_callback_error",
-    }
-)
 _METRIC_FIELDS = tuple(SecurityMetric.model_fields)
+_ERROR_FROM, _INFO_UNTIL = 7, 1
 _EXACT = 2**53
 """Integers up to here are exact as floats too."""
 
-_ROUTINE = frozenset(
-    {
-        "ip_unbanned",
-        "redis_connection",
-        "rate_limit_script_reloaded",
-        "dynamic_rule_applied",
-        "dynamic_rule_updated",
-        "path_excluded",
-        "route_unresolved",
-        "pattern_added",
-        "pattern_removed",
-        "security_headers_applied",
-    }
-)
-
 
 def severity_of(event_type: str) -> tuple[SeverityNumber, str]:
-    """Return a log record's severity number and text: ERROR for attacks and failures, INFO for routine, else WARN."""
-    if event_type in _SEVERE:
+    """Return a log record's severity number and text: ERROR for attacks and failures, INFO for routine, else WARN.
+
+    Where the severity of a type is from 0 to 10 (`events.known`), ERROR begins at 7 and INFO ends at 1.
+    """
+    severity = meaning_of(event_type).severity
+    if severity >= _ERROR_FROM:
         return SeverityNumber.ERROR, "ERROR"
-    if event_type in _ROUTINE:
+    if severity <= _INFO_UNTIL:
         return SeverityNumber.INFO, "INFO"
     return SeverityNumber.WARN, "WARN"
 
@@ -182,6 +164,7 @@ class Emitter:
         if cleaned["timestamp"] != row["timestamp"]:
             nanoseconds = codec.nanoseconds_of(cleaned)  # a processor has changed it
         row = cleaned
+        enrich(row, hashed=privacy.current().settings.address_key is not None)
         incident.note(row)
         if (capture := diverted.current()) is not None:
             capture.event(row)

@@ -37,6 +37,17 @@ GUARD_EVENT_TYPE = "guard.event_type"
 GUARD_ACTION_TAKEN = "guard.action_taken"
 
 EVENT_ATTRIBUTES: tuple[EventAttribute, ...] = (
+    EventAttribute(
+        "guard.recent_event_count",
+        "metadata.guard.behavior.recent_event_count",
+        "the client's events of the last 5 minutes in this process, this one included",
+    ),
+    EventAttribute(
+        "guard.correlation_key",
+        "metadata.guard.behavior.correlation_key",
+        "the same for the same client and behaviour",
+    ),
+    EventAttribute("guard.threat_score", "metadata.guard.threat_score", "0 to 100: see [SIEM](siem.md)"),
     EventAttribute("guard.handler_name", "handler_name", "the function that handles the request"),
     EventAttribute("guard.decorator_type", "decorator_type", "the kind of guard's decorator that was violated"),
     EventAttribute("guard.response_time", "response_time", "seconds until the answer began"),

@@ -10,7 +10,7 @@ import pytest
 
 from opentelemetry_guard import privacy
 from opentelemetry_guard.decision import cloud
-from opentelemetry_guard.events import capture
+from opentelemetry_guard.events import capture, enrichment
 from opentelemetry_guard.events.tally import TALLY
 from opentelemetry_guard.settings import late, once
 
@@ -34,4 +34,5 @@ def _fresh_counts_and_messages() -> None:
     late.forget()
     privacy.reset()
     capture._captured.clear()
+    enrichment._after_fork_in_child()
     cloud._lists = cloud._Lists()

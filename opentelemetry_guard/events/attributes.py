@@ -17,6 +17,7 @@ from opentelemetry.util.types import AnyValue
 from .. import semconv
 from ..models import new_idempotency_key
 from .codec import DEFAULTS, FIELDS, Row, coerced, format_nanoseconds, format_timestamp, parse_timestamp, uuid_key
+from .enrichment import RECENT_EVENT_COUNT, THREAT_SCORE
 from .jsonsafe import JSON, json_safe, key_text, safe_text
 
 MAX_FLAT_METADATA = 64
@@ -45,6 +46,7 @@ _OF_ROW = {
     if "." not in known.place and known.place != "endpoint"
 }
 _OF_METADATA = {key: name for name, key in _KEY_OF.items()}
+_NUMBERS = frozenset({THREAT_SCORE, RECENT_EVENT_COUNT})
 _TEMPLATE = re.compile(r"(?:[^{}]|\{[A-Za-z_]\w{0,63}(?::[a-z]{1,16})?\})+\Z")
 """The template of a route: its parameters are names in braces (Starlette's `compile_path`)."""
 
@@ -72,9 +74,9 @@ def to_attributes(row: Row, *, exact_time: bool = True, logged: bool = False) ->
     metadata = row.get("metadata")
     if isinstance(metadata, dict) and metadata:
         if not _OF_METADATA.keys().isdisjoint(metadata):
-            texts = {key: metadata[key] for key in _OF_METADATA if isinstance(metadata.get(key), str)}
-            metadata = {key: value for key, value in metadata.items() if key not in texts}
-            known |= {_OF_METADATA[key]: text for key, text in texts.items()}
+            named = {key: metadata[key] for key in _OF_METADATA if key in metadata and _has_place(key, metadata[key])}
+            metadata = {key: value for key, value in metadata.items() if key not in named}
+            known |= {_OF_METADATA[key]: value for key, value in named.items()}
         _spread(metadata, semconv.GUARD_METADATA, MAX_FLAT_METADATA, attributes)
     endpoint = row.get("endpoint")
     if isinstance(endpoint, str):
@@ -87,6 +89,11 @@ def to_attributes(row: Row, *, exact_time: bool = True, logged: bool = False) ->
     if logged:
         attributes[semconv.GUARD_LOGGED] = True
     return attributes
+
+
+def _has_place(key: str, value: JSON) -> bool:
+    """Whether a value of the metadata is what the attribute of its key holds."""
+    return type(value) is int if key in _NUMBERS else isinstance(value, str)
 
 
 def _spread(values: Row, prefix: str, most: int, attributes: dict[str, AnyValue]) -> None:

@@ -7,10 +7,13 @@ has written there stays.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from hashlib import blake2b
 
+from .jsonsafe import JSON
 from .known import OPERATION, is_blocking, meaning_of
 
 THREAT_SCORE = "guard.threat_score"
@@ -51,14 +54,18 @@ def threat_score(event_type: str, action: str, recent_events: int) -> int:
         >>> threat_score("penetration_attempt", "request_blocked", 1), threat_score("penetration_attempt", "logged", 8)
         (80, 94)
     """
+    again = _REPETITION * (recent_events.bit_length() - 1) if recent_events > 1 else 0
+    return min(100, _score_of_one(event_type, action) + min(_MOST_REPETITION, again))
+
+
+@lru_cache(maxsize=1024)
+def _score_of_one(event_type: str, action: str) -> int:
     severity = meaning_of(event_type).severity
-    score = 10 * severity
-    if severity >= _LET_THROUGH_FROM and not is_blocking(action):
-        score += _NOT_STOPPED
-    score += min(_MOST_REPETITION, _REPETITION * (max(1, recent_events).bit_length() - 1))
-    return min(100, score)
+    let_through = severity >= _LET_THROUGH_FROM and not is_blocking(action)
+    return 10 * severity + (_NOT_STOPPED if let_through else 0)
 
 
+@lru_cache(maxsize=1024)
 def correlation_key(address: str, event_type: str) -> str:
     """Return the same 16 hexadecimal digits for the same client and behaviour, "" where there is no client.
 
@@ -100,3 +107,39 @@ class RecentEvents:
             current[client] = mine
         former = self._former.get(client)
         return mine if former is None else mine + int(former * (1 - passed / WINDOW))
+
+
+_recent = RecentEvents()  # of this process; replaced as a whole
+
+
+def enrich(row: dict[str, JSON], *, hashed: bool) -> None:
+    """Add an event's score, its correlation key and the number of its client's recent events to its metadata.
+
+    Args:
+        row: a cleaned event, which is changed.
+        hashed: whether addresses are hashed. guard-core's correlation key, which is made of the address as it is, is
+            then replaced; else what guard-core has written stays.
+    """
+    event_type, address, given = str(row["event_type"]), row.get("ip_address"), row.get("metadata")
+    metadata = given.copy() if isinstance(given, dict) else {}
+    recent = 1
+    if hashed and CORRELATION_KEY in metadata:
+        del metadata[CORRELATION_KEY]
+    if isinstance(address, str) and address:
+        recent = _recent.count(address)
+        if RECENT_EVENT_COUNT not in metadata:
+            metadata[RECENT_EVENT_COUNT] = recent
+        if CORRELATION_KEY not in metadata and (key := correlation_key(address, event_type)):
+            metadata[CORRELATION_KEY] = key
+    if THREAT_SCORE not in metadata:
+        metadata[THREAT_SCORE] = threat_score(event_type, str(row.get("action_taken", "")), recent)
+    row["metadata"] = metadata
+
+
+def _after_fork_in_child() -> None:
+    global _recent
+    _recent = RecentEvents()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -7,6 +7,7 @@ other people's words are derived from it.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
 ATTACK = "attack"
@@ -87,6 +88,7 @@ _BLOCKING_WORDS = ("block", "ban", "den", "reject", "limited", "throttl", "drop"
 _HARMLESS_WORDS = ("log", "unban", "unblock", "allow", "not_applied")
 
 
+@lru_cache(maxsize=256)
 def is_blocking(action: str) -> bool:
     """Whether an action word means that the request didn't get through, for example ``request_blocked``."""
     word = action.lower()

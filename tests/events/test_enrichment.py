@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opentelemetry_guard.events.enrichment import MAX_CLIENTS, WINDOW, RecentEvents, correlation_key, threat_score
+from opentelemetry_guard.events.codec import Row
+from opentelemetry_guard.events.enrichment import (
+    CORRELATION_KEY,
+    MAX_CLIENTS,
+    RECENT_EVENT_COUNT,
+    THREAT_SCORE,
+    WINDOW,
+    RecentEvents,
+    correlation_key,
+    enrich,
+    threat_score,
+)
 from opentelemetry_guard.events.known import KNOWN
 
 
@@ -76,3 +89,49 @@ def test_no_number_of_clients_takes_more_memory_than_two_periods_of_them() -> No
         assert len(recent._current) <= MAX_CLIENTS
         assert len(recent._former) <= MAX_CLIENTS
     assert recent.count("2-0") == 2
+
+
+EVENT: Row = {"event_type": "penetration_attempt", "ip_address": "203.0.113.7", "action_taken": "blocked"}
+
+
+def metadata_of(row: Row, *, hashed: bool = False) -> dict[str, Any]:
+    made = {**row}
+    enrich(made, hashed=hashed)
+    found: Any = made["metadata"]
+    return dict(found)
+
+
+def test_an_event_gets_its_score_its_key_and_its_clients_count() -> None:
+    key = correlation_key("203.0.113.7", "penetration_attempt")
+    for recent, score in ((1, 80), (2, 83), (3, 83), (4, 86)):
+        assert metadata_of({**EVENT, "metadata": {"own": 1}}) == {
+            "own": 1,
+            THREAT_SCORE: score,
+            CORRELATION_KEY: key,
+            RECENT_EVENT_COUNT: recent,
+        }
+
+
+def test_what_guard_core_has_written_stays() -> None:
+    given = {THREAT_SCORE: 90, CORRELATION_KEY: "cafe", RECENT_EVENT_COUNT: 17}
+    assert metadata_of({**EVENT, "metadata": given}) == given
+
+
+def test_where_addresses_are_hashed_a_key_that_is_made_of_the_address_goes() -> None:
+    found = metadata_of(
+        {**EVENT, "ip_address": "ip-hmac-" + "0" * 32, "metadata": {CORRELATION_KEY: "cafe"}}, hashed=True
+    )
+    assert found[CORRELATION_KEY] == correlation_key("ip-hmac-" + "0" * 32, "penetration_attempt") != "cafe"
+    assert metadata_of({"event_type": "redis_error", "metadata": {CORRELATION_KEY: "cafe"}}, hashed=True) == {
+        THREAT_SCORE: 75
+    }
+
+
+def test_the_metadata_that_the_application_gave_is_not_changed() -> None:
+    given: dict[str, Any] = {"own": 1}
+    metadata_of({**EVENT, "metadata": given})
+    assert given == {"own": 1}
+
+
+def test_an_event_without_a_client_has_a_score_alone() -> None:
+    assert metadata_of({"event_type": "dynamic_rule_updated"}) == {THREAT_SCORE: 10}

@@ -73,7 +73,7 @@ def test_a_count_limit_costs_no_event_behind_a_collector(
     monkeypatch.setenv(variable, str(limit))
     row = row_in(hop(recorded(EVENT)))
     assert row["event_type"] == ("penetration_attempt" if limit else "unknown")
-    assert row["metadata"] == {TRUNCATED: {"cut_fields": [], "dropped_attributes": 8 - limit}}
+    assert row["metadata"] == {TRUNCATED: {"cut_fields": [], "dropped_attributes": 11 - limit}}
     assert row["reason"] == ("SQL injection" if limit >= 6 else "GET /search from 203.0.113.7 blocked: SQL injection")
 
 

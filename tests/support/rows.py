@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from opentelemetry._logs import LogRecord
 
 from opentelemetry_guard.events.attributes import from_attributes
 from opentelemetry_guard.events.codec import EncodedRow, Row
+from opentelemetry_guard.events.enrichment import CORRELATION_KEY, RECENT_EVENT_COUNT, THREAT_SCORE
+
+ENRICHMENT = frozenset({THREAT_SCORE, CORRELATION_KEY, RECENT_EVENT_COUNT})
+
+
+def without_enrichment(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an event's metadata as they were before the emission added to them."""
+    return {key: value for key, value in metadata.items() if key not in ENRICHMENT}
 
 
 def row_of(record: LogRecord) -> dict[str, Any]:
