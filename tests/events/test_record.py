@@ -151,7 +151,7 @@ def test_the_sdks_logger_has_the_limits_that_its_user_allows() -> None:
         made.emitter.emit_event(EVENT)
     (record,) = kept.records
     assert isinstance(record.log_record.attributes, EventAttributes)
-    assert (len(record.log_record.attributes), record.dropped_attributes) == (3, 1)
+    assert (len(record.log_record.attributes), record.dropped_attributes) == (3, 4)
     assert record.resource is made.logs.resource
     assert record.instrumentation_scope is not None
     assert record.instrumentation_scope.name == "opentelemetry_guard"
