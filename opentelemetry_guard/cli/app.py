@@ -17,6 +17,7 @@ from .demo.tour import demo
 from .doctor import doctor
 from .drain import drain
 from .events import events
+from .init import init
 from .output import examples
 from .queue import queue_commands
 from .run import run
@@ -62,6 +63,13 @@ app.command(
         "opentelemetry-guard run --show -- uvicorn main:app",
     ),
 )(run)
+app.command(
+    short_help="Write the files that a service begins with.",
+    epilog=examples(
+        "opentelemetry-guard init",
+        "opentelemetry-guard init /srv/shop --service shop --systemd",
+    ),
+)(init)
 app.command(
     short_help="Attack a shop on this machine, and show what arrives.",
     epilog=examples("opentelemetry-guard demo", "opentelemetry-guard demo --keep"),
