@@ -32,6 +32,7 @@ from .events.known import meaning_of
 from .events.sentence import sentence
 from .events.tally import EMISSION_ERROR, INVALID, NO_PIPELINE, TALLY
 from .models import MetricType, SecurityEvent, SecurityMetric
+from .privacy.plain import Verdict
 from .process import interruption
 from .settings.once import log_once
 from .version import __version__
@@ -150,28 +151,28 @@ class Emitter:
 
     def _emit_event(self, event: object, fields: dict[str, object]) -> None:
         TALLY.emit("events")
-        try:
-            row, nanoseconds = codec.to_row({**codec.fields_of(event), **fields} if fields else event)
-        except codec.NotAnEvent as error:
-            self._refuse("events", str(error))
-            return
-        except Exception as error:  # noqa: BLE001  reading a stranger's object may raise anything
-            self._refuse("events", f"a security event could not be read ({type(error).__name__})")
-            return
-        cleaned = privacy.current().event(row)
-        if cleaned is None:
-            return
-        if cleaned["timestamp"] != row["timestamp"]:
-            nanoseconds = codec.nanoseconds_of(cleaned)  # a processor has changed it
-        row = cleaned
-        enrich(row, hashed=privacy.current().settings.address_key is not None)
+        clean = privacy.current()
+        whole = codec.whole(event, fields)
+        verdict = Verdict.UNCERTAIN if whole is None else clean.judge(whole)
+        if whole is not None and verdict:
+            row, nanoseconds = codec.as_row(whole)
+        else:
+            made = self._cleaned(event, fields)
+            if made is None:
+                return
+            row, nanoseconds = made
+        enrich(row, hashed=clean.settings.address_key is not None)
+        said = sentence(row)
+        if verdict is not Verdict.SPEAKABLE:
+            # Its parts are clean, but side by side they might read as a name and its secret.
+            said = clean.text(said)
         incident.note(row)
         if (capture := diverted.current()) is not None:
             capture.event(row)
             return
         event_type, action = str(row["event_type"]), str(row.get("action_taken", ""))
         # Each signal on its own: a processor that raises in one must not cost the other.
-        logged = _survive(self._log, row, nanoseconds, event_type)
+        logged = _survive(self._log, row, nanoseconds, event_type, said)
         recorded = _survive(self._record_on_span, row, nanoseconds, logged)
         _survive(self._count, event_type, action)
         if logged or recorded:
@@ -187,6 +188,23 @@ class Emitter:
                 "add GuardLogExporter to a LoggerProvider, or set OTEL_LOGS_EXPORTER=guard",
             )
 
+    def _cleaned(self, event: object, fields: dict[str, object]) -> tuple[codec.Row, int | None] | None:
+        """Return an event as a row that may leave the process, and its time; None where it is counted as dropped."""
+        try:
+            row, nanoseconds = codec.to_row({**codec.fields_of(event), **fields} if fields else event)
+        except codec.NotAnEvent as error:
+            self._refuse("events", str(error))
+            return None
+        except Exception as error:  # noqa: BLE001  reading a stranger's object may raise anything
+            self._refuse("events", f"a security event could not be read ({type(error).__name__})")
+            return None
+        cleaned = privacy.current().event(row)
+        if cleaned is None:
+            return None
+        if cleaned["timestamp"] != row["timestamp"]:
+            nanoseconds = codec.nanoseconds_of(cleaned)  # a processor has changed it
+        return cleaned, nanoseconds
+
     def _record_metric(self, metric: object, fields: dict[str, object]) -> None:
         TALLY.emit("metrics")
         try:
@@ -194,7 +212,7 @@ class Emitter:
         except Exception as error:  # noqa: BLE001  reading a stranger's object may raise anything
             self._refuse("metrics", f"a security metric could not be recorded ({describe(error)})")
 
-    def _log(self, row: codec.Row, nanoseconds: int | None, event_type: str) -> bool:
+    def _log(self, row: codec.Row, nanoseconds: int | None, event_type: str, said: str) -> bool:
         severity, severity_text = severity_of(event_type)
         logger, emit = self._current_logger()
         if not logger.enabled(severity_number=severity, event_name=semconv.SECURITY_EVENT):
@@ -204,8 +222,7 @@ class Emitter:
             severity_number=severity,
             severity_text=severity_text,
             event_name=semconv.SECURITY_EVENT,
-            # Its parts are clean, but side by side they might read as a name and its secret.
-            body=privacy.current().text(sentence(row)),
+            body=said,
         )
         emit(made, row, codec.encoded(row))
         return True

@@ -153,6 +153,43 @@ def fields_of(value: object, names: Iterable[str] = FIELDS) -> dict[str, object]
     return {name: getattr(value, name) for name in names if hasattr(value, name)}
 
 
+_BLANK: Mapping[str, object] = {**{name: DEFAULTS.get(name) for name in FIELDS}, "metadata": {}}
+
+
+def whole(event: object, keywords: Mapping[str, object]) -> dict[str, object] | None:
+    """Return all fields of an event as they were given; None where it has others, or is read in another way.
+
+    Key and time are made where they are missing. Nothing is checked.
+
+    Args:
+        event: a SecurityEvent, a dict of its fields, or None.
+        keywords: fields that win over those of `event`.
+    """
+    given: dict[str, object]
+    if type(event) is SecurityEvent:
+        if event.__pydantic_extra__:
+            return None
+        given = {**event.__dict__, **keywords}
+    elif event is None or type(event) is dict:
+        given = {**_BLANK, **(event or {}), **keywords}
+    else:
+        return None
+    if len(given) != len(FIELDS):
+        return None
+    if given["idempotency_key"] is None:
+        given["idempotency_key"] = new_idempotency_key()
+    if given["timestamp"] is None:
+        given["timestamp"] = datetime.now(timezone.utc)
+    return given
+
+
+def as_row(fields: dict[str, object]) -> tuple[Row, int | None]:
+    """Return all fields of an event as a row, and its time; they are what a row holds, but for the time."""
+    timestamp: datetime = fields["timestamp"]  # type: ignore[assignment]
+    row: Row = {**fields, "timestamp": format_timestamp(timestamp), "metadata": {**fields["metadata"]}}  # type: ignore[dict-item]
+    return row, to_nanoseconds(timestamp)
+
+
 def to_row(event: object) -> tuple[Row, int | None]:
     """Return an event as a row, and its time in nanoseconds (None where OTLP can't carry it).
 

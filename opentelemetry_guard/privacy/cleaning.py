@@ -27,6 +27,7 @@ from .cards import is_card_number
 from .hashed_addresses import AddressHash, literals
 from .kinds import Kind, kind_of, spares
 from .paths import mask_route_values, names_secrets
+from .plain import Plain, Verdict
 from .processors import processed
 from .quoted_content import CONTENT_KEYS_OF, MATCH_KEYS
 from .sensitive_names import Names
@@ -72,6 +73,8 @@ class Privacy:
         self._known_names: dict[str, _Known] = {}
         # By name, for names that stay as they are: the harmless values of their kind.
         self._known_values: dict[str, set[str]] = {}
+        self._plain: Plain | None = None
+        self._judges = not settings.processors and self._hash is None
 
     def with_limit(self, max_payload_size: int) -> Privacy:
         """Return the same privacy with another size limit of a string, in bytes."""
@@ -102,6 +105,23 @@ class Privacy:
             TALLY.drop("events", PRIVACY_ERROR)
             _complain("security events", error)
             return None
+
+    def judge(self, fields: Mapping[str, object]) -> Verdict:
+        """Say what is certain of an event of which all fields of the contract are given, and no other."""
+        if not self._judges:
+            return Verdict.UNCERTAIN
+        try:
+            if self._plain is None:
+                self._plain = Plain(self._names, self._texts, self._limit, self._plain_kind)
+            return self._plain.of(fields)
+        except Exception:  # noqa: BLE001  what can't be judged is cleaned, which tells what is wrong
+            return Verdict.UNCERTAIN
+
+    def _plain_kind(self, name: str) -> Kind | None:
+        """Return the kind of a name's values, None where they are to be looked at."""
+        kind, clean_name = self._known(name)
+        told_beside = name in _ANNOUNCED or name == "pattern"
+        return None if told_beside or clean_name != name or kind in (Kind.SECRET, Kind.CONTENT) else kind
 
     def text(self, text: str) -> str:
         """Return a text without secrets and in at most `max_payload_size` bytes."""

@@ -1,0 +1,250 @@
+"""Says of an event that nothing in it can be a secret, before anything in it is taken apart.
+
+Most events hold a few words, numbers and names that were seen before. All
+texts of an event are searched at once for what each rule needs to find
+anything (the signs of `secrets_in_text` and `tokens`); where there is none,
+and what is left is known to be harmless, `cleaning` would give the event back
+as it is, and `codec.to_row` would convert nothing. Whatever is not certain is
+left to them.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+import re
+from collections.abc import Callable, Mapping
+from datetime import datetime, timezone
+from enum import IntEnum
+
+from .announced import ROLES
+from .kinds import Kind
+from .paths import mask_path
+from .quoted_content import CONTENT_KEYS_OF
+from .sensitive_names import Names
+from .texts import MEMORABLE, MEMORY, Texts
+
+
+class Verdict(IntEnum):
+    """What is certain of an event."""
+
+    UNCERTAIN = 0
+    PLAIN = 1
+    """It is valid as it is, and cleaning it would change nothing."""
+    SPEAKABLE = 2
+    """And so is a sentence made of its fields."""
+
+
+_LABELS = ("event_type", "action_taken", "method", "decorator_type", "rule_type", "handler_name")
+"""Fields with few values: those that were clean before are known."""
+_TEXTS = ("user_agent", "reason", "country", "pattern_matched")
+_OTHERS = ("ip_address", "endpoint", "status_code", "response_time", "metadata", "timestamp", "idempotency_key")
+_IPV4 = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}")
+_KEY = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_MOST_LABELS = 32
+_MIN_INT, _SMALLEST_CARD, _LARGEST_CARD = -(2**63), 10**13, 10**16
+_SPOKEN = re.compile(r"[A-Za-z][A-Za-z_]{0,14}")
+"""A method or an action that a sentence may have without being cleaned."""
+_REASONS = ("word", "x1y2z3w4", "[1]", "(1, 2)")
+"""What a sensitive name would not stand in front of without a trace."""
+
+_SIGNS = (
+    r"[=:%<'\"\x00-\x09\x0b-\x1f\x7f]|--",  # what announces a secret, and what is not printed
+    r"[A-Za-z0-9_=+-]{16}",  # tokens
+    r"[0-9]{3}(?:[ +-]?[0-9]){11}",  # cards
+    r"\n[ ]*[/{\[]",  # paths and JSON, at the beginning of a text
+)
+_WORDS = ("bearer", "basic", "digest", "xox", "dentified")
+
+
+def _finder() -> Callable[[str], object]:
+    """Return what finds any sign in texts that each have a line: one automaton of google-re2, or four patterns."""
+    try:
+        re2 = importlib.import_module("re2")
+        search: Callable[[str], object] = re2.compile("|".join((*_SIGNS, f"(?i:{'|'.join(_WORDS)})"))).search
+    except ImportError:
+        return _find
+    return search
+
+
+def _find(text: str) -> object:
+    lower = text.lower()
+    return any(word in lower for word in _WORDS) or any(sign.search(text) for sign in _COMPILED)
+
+
+_COMPILED = [re.compile(sign) for sign in _SIGNS]
+
+
+class Plain:
+    """Judges events under one configuration, for whom no client's address is hashed and no processor is called.
+
+    Nothing here changes but the memory; threads that race there do some work twice, no more.
+    """
+
+    def __init__(self, names: Names, texts: Texts, limit: int, kind_of: Callable[[str], Kind | None]) -> None:
+        """Judge events.
+
+        Args:
+            names: which names are sensitive.
+            texts: cleans a text.
+            limit: bytes of a text at most.
+            kind_of: returns the kind of the values under a name, None where the name itself is not harmless, or where
+                values depend on others beside them.
+        """
+        self._names, self._texts, self._limit, self._kind_of = names, texts, limit, kind_of
+        self._signs = _finder()
+        self._kinds = {name: kind_of(name) for name in (*_LABELS, *_TEXTS, *_OTHERS)}
+        self._can = None not in self._kinds.values()
+        self._known: dict[tuple[object, ...], Verdict] = {}
+        # Texts that have signs, and stay as they are in a field that says nothing about them.
+        self._clean = texts.harmless[Kind.PLAIN]
+        self._can = self._can and all(self._kinds[name] is Kind.PLAIN for name in _TEXTS if name != "reason")
+        # Texts without a sign, and paths without a secret.
+        self._bare: set[str] = set()
+        self._bare_paths: set[str] = set()
+
+    def of(self, fields: Mapping[str, object]) -> Verdict:
+        """Judge an event of which all fields of the contract are given, and no other."""
+        metadata, time, key = fields["metadata"], fields["timestamp"], fields["idempotency_key"]
+        if (
+            type(metadata) is not dict
+            or type(time) is not datetime
+            or time.tzinfo is not timezone.utc
+            or type(key) is not str
+            or not _KEY.fullmatch(key)
+            or not _are_numbers(fields["status_code"], fields["response_time"])
+        ):
+            return Verdict.UNCERTAIN
+        labels = (*_labels_of(fields), *metadata)
+        try:
+            known = self._known.get(labels)
+        except TypeError:
+            return Verdict.UNCERTAIN
+        if known is None:
+            known = self._judged(labels)
+        return known and self._with_texts(fields, metadata, known)
+
+    def _with_texts(self, fields: Mapping[str, object], metadata: dict[str, object], known: Verdict) -> Verdict:
+        """Judge an event whose labels are known."""
+        found: list[tuple[str, str]] = []
+        bare, clean = self._bare, self._clean
+        for name, value in zip(_TEXTS, _texts_of(fields), strict=True):
+            if type(value) is str:
+                if value not in bare and (name == "reason" or value not in clean):
+                    found.append((name, value))
+            elif value is not None or name == "reason":
+                return Verdict.UNCERTAIN
+        for name, value in metadata.items():
+            if type(value) is str:
+                if value not in bare:
+                    found.append((name, value))
+            elif not _is_harmless(value):
+                return Verdict.UNCERTAIN
+        address, endpoint = fields["ip_address"], fields["endpoint"]
+        if type(address) is not str or not (endpoint is None or type(endpoint) is str):
+            return Verdict.UNCERTAIN
+        if not _IPV4.fullmatch(address):
+            known = Verdict.PLAIN
+            found.append(("ip_address", address))
+        path = "" if endpoint is None or endpoint in self._bare_paths else endpoint
+        return self._searched(path, found, known) if path or found else known
+
+    def _searched(self, path: str, found: list[tuple[str, str]], known: Verdict) -> Verdict:
+        """Judge a path and texts by what signs are in them, and where there are some by cleaning them."""
+        lines = "".join((path, *[f"\n{text}" for _, text in found]))
+        if not lines.isascii() or lines.count("\n") != len(found) or len(lines) > self._limit:
+            return Verdict.UNCERTAIN
+        has_signs = bool(self._signs(lines))
+        for name, text in found:
+            if not has_signs or not self._signs(f"\n{text}"):
+                self._remember(text, self._bare)
+            elif not self._stays(name, text):
+                return Verdict.UNCERTAIN
+            elif name == "reason":
+                known = Verdict.PLAIN
+        if path[:1] == "/" and not (has_signs and self._signs(path)):
+            if mask_path(path, self._names) != path:
+                return Verdict.UNCERTAIN
+            self._remember(path, self._bare_paths)
+        elif path:
+            known = Verdict.PLAIN if self._stays("endpoint", path) else Verdict.UNCERTAIN
+        return known
+
+    def _stays(self, name: str, text: str) -> bool:
+        kind = self._kinds.get(name) or self._kind_of(name)
+        return kind is not None and self._texts.clean(text, kind) == text
+
+    @staticmethod
+    def _remember(text: str, memory: set[str]) -> None:
+        if len(text) <= MEMORABLE:
+            if len(memory) >= MEMORY:
+                memory.clear()
+            memory.add(text)
+
+    def _judged(self, labels: tuple[object, ...]) -> Verdict:
+        """Judge labels and names, and remember what was found."""
+        if not all(label is None or (type(label) is str and len(label) <= MEMORABLE) for label in labels):
+            return Verdict.UNCERTAIN
+        if len(labels) > _MOST_LABELS:
+            return Verdict.UNCERTAIN
+        if len(self._known) >= MEMORY:
+            self._known.clear()
+        verdict = self._known[labels] = self._judge(*labels[:6], names=labels[6:])  # type: ignore[arg-type]
+        return verdict
+
+    def _judge(
+        self,
+        event_type: str | None,
+        action: str | None,
+        method: str | None,
+        *others: str | None,
+        names: tuple[str, ...],
+    ) -> Verdict:
+        if not self._can or event_type is None or action is None or event_type in CONTENT_KEYS_OF:
+            return Verdict.UNCERTAIN
+        for name, label in zip(_LABELS, (event_type, action, method, *others), strict=True):
+            kind = self._kinds[name]
+            if label is not None and (kind is None or not label.isascii() or self._texts.clean(label, kind) != label):
+                return Verdict.UNCERTAIN
+        if not all(name.isascii() and self._kind_of(name) not in (None, Kind.PATH) for name in names):
+            return Verdict.UNCERTAIN
+        return Verdict.SPEAKABLE if method and self._may_be_spoken(method, action) else Verdict.PLAIN
+
+    def _may_be_spoken(self, method: str, action: str) -> bool:
+        """Whether "<method> <path> from <IPv4 address> <action>: <reason>" is harmless where its parts are."""
+        if not _SPOKEN.fullmatch(method) or not _SPOKEN.fullmatch(action) or self._signs(f"\n{method}\n{action}"):
+            return False
+        sample = f"{method} /a from 192.0.2.1 {action}: "
+        return action.lower() not in ROLES and all(
+            self._texts.clean(sample + reason, Kind.PLAIN) == sample + reason for reason in _REASONS
+        )
+
+
+def _labels_of(fields: Mapping[str, object]) -> tuple[object, ...]:
+    return (
+        fields["event_type"],
+        fields["action_taken"],
+        fields["method"],
+        fields["decorator_type"],
+        fields["rule_type"],
+        fields["handler_name"],
+    )
+
+
+def _texts_of(fields: Mapping[str, object]) -> tuple[object, ...]:
+    return fields["user_agent"], fields["reason"], fields["country"], fields["pattern_matched"]
+
+
+def _are_numbers(status: object, seconds: object) -> bool:
+    return (status is None or (type(status) is int and _MIN_INT <= status < -_MIN_INT)) and (
+        seconds is None or (type(seconds) is float and math.isfinite(seconds))
+    )
+
+
+def _is_harmless(value: object) -> bool:
+    """Whether a value is JSON's and no text, no container, and no number that may be a card's."""
+    if value is None or type(value) is bool:
+        return True
+    if type(value) is int:
+        return _MIN_INT <= value < _SMALLEST_CARD or _LARGEST_CARD <= value < -_MIN_INT
+    return type(value) is float and math.isfinite(value)
