@@ -91,11 +91,16 @@ class _Meters:
         # The API's own providers (no-op, and the proxy before an SDK is set) measure nothing.
         self.records = not type(provider).__module__.startswith("opentelemetry.metrics")
         meter: Meter = provider.get_meter(semconv.SCOPE_NAME, __version__)
-        self.events = meter.create_counter(
-            semconv.SECURITY_EVENTS_COUNTER, unit="{event}", description="Security events emitted, by type and action"
-        )
+        self.events: counts.Counts | None = None
         self.requests: counts.Counts | None = None
         if self.records:
+            self.events = counts.counts(
+                provider,
+                semconv.SECURITY_EVENTS_COUNTER,
+                "{event}",
+                "Security events emitted, by type and action",
+                lambda attributes: attributes,  # of a cleaned event
+            )
             self.requests = counts.counts(
                 provider, semconv.GUARD_REQUESTS, "{request}", "Requests, by whether they were blocked", _clean_route
             )
@@ -242,7 +247,9 @@ class Emitter:
         return False
 
     def _count(self, event_type: str, action: str) -> None:
-        self._current_meters().events.add(1, {semconv.GUARD_EVENT_TYPE: event_type, semconv.GUARD_ACTION_TAKEN: action})
+        events = self._current_meters().events
+        if events is not None:
+            events.add(((semconv.GUARD_EVENT_TYPE, event_type), (semconv.GUARD_ACTION_TAKEN, action)))
 
     def _record(self, fields: Mapping[str, object]) -> None:
         metric_type = str(fields.get("metric_type"))

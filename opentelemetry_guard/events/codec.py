@@ -176,9 +176,9 @@ def whole(event: object, keywords: Mapping[str, object]) -> dict[str, object] | 
         return None
     if len(given) != len(FIELDS):
         return None
-    if given["idempotency_key"] is None:
+    if given.get("idempotency_key") is None:
         given["idempotency_key"] = new_idempotency_key()
-    if given["timestamp"] is None:
+    if given.get("timestamp") is None:
         given["timestamp"] = datetime.now(timezone.utc)
     return given
 
