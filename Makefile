@@ -10,7 +10,7 @@ PARALLEL := --numprocesses 3 --dist loadfile
 COUNTED := $(addprefix tests/,agent decision events exporters instrumentation privacy rules settings) tests/test_emit.py tests/test_models.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check demo test coverage test-guard faults fuzz lint format docs tables wheel test-lowest bench bench-parts bench-gate detection simulate screenshots clean
+.PHONY: help setup check demo test coverage test-guard faults fuzz lint format docs tables wheel test-lowest bench bench-parts bench-gate detection simulate redis-fleet screenshots clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -93,6 +93,9 @@ detection: $(INSTALLED)  ## Count what is found of generated attacks, and who of
 
 simulate: $(INSTALLED)  ## Simulate the recovery of a fleet of 10,000 agents; takes minutes, SEED=2 is another one
 	$(BIN)/python -m benchmarks.fleet --seed $(or $(SEED),1)
+
+redis-fleet: $(INSTALLED)  ## Drain 1,000,000 events with 50 processes on one Redis; ON=cluster or sentinel with a fail-over
+	$(BIN)/python -m benchmarks.redis_fleet --on $(or $(ON),single)
 
 screenshots: $(INSTALLED)  ## Write pictures of the dashboard to docs/images; needs Chromium
 	$(BIN)/python tests/dashboard/screenshots.py

@@ -15,11 +15,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis.credentials import UsernamePasswordCredentialProvider
 from support.guard_server import GuardServer
-from support.redis import RedisServer
+from support.redis import (
+    RedisCluster,
+    RedisSentinel,
+    RedisServer,
+    eventually,
+    redis_with_replicas,
+    stop_master,
+)
 
 from opentelemetry_guard import RedisHandler
 from opentelemetry_guard.agent.redis_address import NoAddress, queue_url_of
 from opentelemetry_guard.protocols import RedisHandlerProtocol
+from opentelemetry_guard.queue.redis.entries import keys_of
+from opentelemetry_guard.queue.redis.store import RedisQueue
 from opentelemetry_guard.queue.redis.url import parse_redis_url
 
 
@@ -109,6 +118,50 @@ def test_batches_wait_in_redis_from_then_on(
     server.wait_for_events(1)
     assert agent.delivery is not None
     assert "s3cret" not in f"{agent!r} {agent.get_stats()} {handler!r} {agent.delivery.config!r}"
+
+
+def _client(package: Any, running: RedisSentinel | RedisCluster) -> Any:
+    """Make the client that an application has for its Redis."""
+    if isinstance(running, RedisCluster):
+        return package.RedisCluster(port=running.servers[0].port, host="127.0.0.1", password="s3cret")
+    sentinels = parse_redis_url(running.url).hosts
+    return package.Sentinel(sentinels, password="s3cret").master_for("guarded", password="s3cret")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("package", [redis, redis.asyncio])
+@pytest.mark.parametrize("topology", ["sentinel", "cluster"])
+def test_batches_wait_in_a_redis_that_fails_over(
+    make_agent: MakeAgent, server: GuardServer, topology: str, package: Any
+) -> None:
+    agent = make_agent(overload_period=5)
+    with redis_with_replicas(topology, "s3cret") as running:
+
+        async def main() -> None:
+            client = _client(package, running)
+            await agent.initialize_redis(RedisHandler(client))
+            await agent.start()
+            await client.aclose() if package is redis.asyncio else client.close()
+
+        asyncio.run(main())
+        assert agent.delivery is not None
+        queue = agent.delivery.queue
+        assert isinstance(queue, RedisQueue)
+        server.answer(503, times=1000)
+
+        def fleet() -> int:
+            found = queue.fleet()
+            return 0 if found is None else found.batches["events"]
+
+        agent.sync.send_event({"event_type": "x", "reason": "before"})
+        agent.sync.flush_buffer()
+        eventually(lambda: fleet() == 1)
+        stop_master(running, keys_of(agent.delivery.config.destination)[0])
+        agent.sync.send_event({"event_type": "x", "reason": "after"})
+        agent.sync.flush_buffer()
+        eventually(lambda: fleet() == 2, every=0.2)
+        assert queue.link.up
+        assert "s3cret" not in f"{agent!r} {agent.get_stats()} {agent.delivery.config!r}"
 
 
 @pytest.mark.parametrize("package", [redis, redis.asyncio])

@@ -182,7 +182,9 @@ class RedisCluster:
 
     def __init__(self, servers: ServerSet) -> None:
         self.servers = servers.servers
-        self.url = "redis+cluster://" + ",".join(f"127.0.0.1:{server.port}" for server in self.servers)
+        password = self.servers[0].password
+        secret = f":{password}@" if password else ""
+        self.url = f"redis+cluster://{secret}" + ",".join(f"127.0.0.1:{server.port}" for server in self.servers)
 
     def master_of(self, key: str) -> RedisServer:
         """Return the server that is the master of a key now."""
@@ -195,12 +197,12 @@ class RedisCluster:
 
 
 @contextmanager
-def redis_cluster() -> Iterator[RedisCluster]:
+def redis_cluster(password: str | None = None) -> Iterator[RedisCluster]:
     """Run a cluster of three masters and three replicas, joined by CLUSTER commands."""
     arguments = ("--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--cluster-replica-validity-factor", "0")
     with ServerSet() as servers, ExitStack() as stack:
         for _ in range(6):
-            servers.add(*arguments)
+            servers.add(*arguments, password=password)
         clients = [stack.enter_context(closing(server.client())) for server in servers.servers]
         for number, client in enumerate(clients):
             client.execute_command("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
@@ -264,6 +266,19 @@ def redis_sentinel(password: str | None = None) -> Iterator[RedisSentinel]:
             eventually(lambda: client.info("replication")["master_link_status"] == "up")
         eventually(lambda: all(agreed(sentinel) for sentinel in sentinels))
         yield RedisSentinel(master, replica, sentinels)
+
+
+@contextmanager
+def redis_with_replicas(topology: str, password: str | None = None) -> Iterator[RedisSentinel | RedisCluster]:
+    """Run Redis with ``sentinel`` or as a ``cluster``; either fails over within seconds."""
+    with redis_sentinel(password) if topology == "sentinel" else redis_cluster(password) as running:
+        yield running
+
+
+def stop_master(running: RedisSentinel | RedisCluster, key: str) -> None:
+    """End the master that has a key."""
+    server = running.master if isinstance(running, RedisSentinel) else running.master_of(key)
+    server.stop()
 
 
 class Proxy:
