@@ -202,7 +202,7 @@ class Delivery(Carrier[GuardConfig]):
         if kind == "events":
             rows = self._unseen(rows)
             if (file := event_log(self.config)) is not None:
-                file.write([row.decoded() if isinstance(row, EncodedRow) else row for row in rows])
+                file.write(rows)
         if not (self.config.enable_events if kind == "events" else self.config.enable_metrics):
             TALLY.drop(kind, SWITCHED_OFF, len(rows))
             return

@@ -16,12 +16,13 @@ import stat
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import TextIOWrapper
 from logging.handlers import RotatingFileHandler
 from typing import TYPE_CHECKING
 
+from ..events.codec import EncodedRow, Row
 from ..settings.once import log_once
 from ..settings.shown import quoted
 from .stats import EventLogStats
@@ -51,6 +52,7 @@ class EventLog:
         from ..siem.formats import FORMATS
 
         self._line = FORMATS[format_name].line
+        self._as_it_is = format_name == "ndjson"
         self._file = _RotatedFile(path, maxBytes=max_bytes, backupCount=backups, delay=True)
         self._writing = threading.Lock()
         self._written, self._lost = 0, 0  # under _writing
@@ -60,7 +62,7 @@ class EventLog:
         """What was written and lost so far."""
         return EventLogStats(self._written, self._lost)
 
-    def write(self, rows: Sequence[Mapping[str, object]]) -> None:
+    def write(self, rows: Sequence[Row | EncodedRow]) -> None:
         """Append a line for each of the rows."""
         if not rows:
             return
@@ -68,7 +70,7 @@ class EventLog:
         unmapped = 0
         for row in rows:
             try:
-                lines += self._line(row) + b"\n"
+                lines += self._line_of(row) + b"\n"
             except Exception as error:  # noqa: BLE001  one row must not cost the others
                 unmapped += 1
                 self._complain(f"an event has no form in it ({type(error).__name__})")
@@ -82,6 +84,11 @@ class EventLog:
                 self._lost += len(rows)
                 why = error.strerror or str(error) if isinstance(error, OSError) else type(error).__name__
                 self._complain(why)
+
+    def _line_of(self, row: Row | EncodedRow) -> bytes:
+        if isinstance(row, EncodedRow):
+            return row.json if self._as_it_is else self._line(row.decoded())
+        return self._line(row)
 
     def _complain(self, why: str) -> None:
         path = self._file.baseFilename

@@ -283,5 +283,9 @@ def with_trace(json: bytes, trace_id: int, span_id: int) -> bytes:
     """Return what `encoded` made with the trace context in its metadata, where there is one."""
     if not trace_id:
         return json
-    comma = "" if json.endswith(b"{}}") else ","
-    return json[:-2] + f'{comma}"trace_id":"{trace_id:032x}","span_id":"{span_id:016x}"}}}}'.encode()
+    return with_members(json, f'"trace_id":"{trace_id:032x}","span_id":"{span_id:016x}"'.encode())
+
+
+def with_members(json: bytes, members: bytes) -> bytes:
+    """Return what `encoded` made with more members of its metadata, which are JSON and there not yet."""
+    return json[:-2] + (b"" if json.endswith(b"{}}") else b",") + members + b"}}"

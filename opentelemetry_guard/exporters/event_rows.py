@@ -16,6 +16,7 @@ from ..events.jsonsafe import safe_text
 from ..events.record import EventAttributes
 from ..events.tally import INVALID, TALLY
 from ..settings.once import log_once
+from .origin import origin_of
 
 _logger = logging.getLogger(__name__)
 
@@ -30,11 +31,12 @@ def rows_of_records(records: Sequence[ReadableLogRecord]) -> list[codec.Row | co
         try:
             attributes = log.attributes
             if isinstance(attributes, EventAttributes) and (carried := attributes.carried(log.trace_id, log.span_id)):
-                rows.append(carried)
+                rows.append(origin_of(record.resource).put_into_encoded(carried))
                 continue
             row = _row_of_record(record)
             if row is not None:
-                rows.append(codec.complete(row, log.trace_id or 0, log.span_id or 0))
+                whole = codec.complete(row, log.trace_id or 0, log.span_id or 0)
+                rows.append(origin_of(record.resource).put_into(whole))
         except Exception as error:  # noqa: BLE001  a stranger's record must cost nothing but itself
             _refuse(error)
     return rows
@@ -57,7 +59,7 @@ def rows_of_spans(spans: Sequence[ReadableSpan], *, include_logged: bool, includ
             try:
                 row = read()
                 if row is not None:
-                    rows.append(codec.complete(row, trace_id, span_id))
+                    rows.append(origin_of(span.resource).put_into(codec.complete(row, trace_id, span_id)))
             except Exception as error:  # noqa: BLE001  a stranger's event must cost nothing but itself
                 _refuse(error)
     return rows

@@ -9,13 +9,13 @@ from opentelemetry._logs import LogRecord
 
 from opentelemetry_guard.events.attributes import from_attributes
 from opentelemetry_guard.events.codec import EncodedRow, Row
-from opentelemetry_guard.events.enrichment import CORRELATION_KEY, RECENT_EVENT_COUNT, THREAT_SCORE
+from opentelemetry_guard.events.enrichment import CORRELATION_KEY, RECENT_EVENT_COUNT, RESOURCE_KEYS, THREAT_SCORE
 
-ENRICHMENT = frozenset({THREAT_SCORE, CORRELATION_KEY, RECENT_EVENT_COUNT})
+ENRICHMENT = frozenset({THREAT_SCORE, CORRELATION_KEY, RECENT_EVENT_COUNT, *RESOURCE_KEYS.values()})
 
 
 def without_enrichment(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an event's metadata as they were before the emission added to them."""
+    """Return an event's metadata as they were before emission and exporters added to them."""
     return {key: value for key, value in metadata.items() if key not in ENRICHMENT}
 
 

@@ -1,0 +1,69 @@
+"""Whose telemetry it is: the service, its release, environment and instance, as the Resource says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import orjson
+from opentelemetry.sdk.resources import Resource
+
+from ..events.codec import EncodedRow, Row, with_members
+from ..events.enrichment import RESOURCE_KEYS, SERVICE_NAME
+from ..events.jsonsafe import JSON, safe_text
+
+_LONGEST = 256
+"""Characters of a value that travel with each row."""
+_UNKNOWN = "unknown_service"
+"""What the SDK's name of a service begins with that nobody has named."""
+_GUARD_CORES = "guard-core"
+"""The same of guard-core, whose other names stay."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What a Resource says of the service, by the keys of an event's metadata; and the same as members of JSON."""
+
+    resource: Resource
+    values: dict[str, str]
+    members: bytes
+
+    def put_into(self, row: Row) -> Row:
+        """Return a complete row with the values in its metadata; what is there already stays."""
+        metadata = row["metadata"]
+        if not self.values or not isinstance(metadata, dict):
+            return row
+        named = metadata
+        if SERVICE_NAME in self.values and metadata.get(SERVICE_NAME) == _GUARD_CORES:
+            named = {key: value for key, value in metadata.items() if key != SERVICE_NAME}
+        return {**row, "metadata": {**named, **{k: v for k, v in self.values.items() if k not in named}}}
+
+    def put_into_encoded(self, row: EncodedRow) -> EncodedRow | Row:
+        """Return the same of a row that is encoded."""
+        if not self.members:
+            return row
+        if any(key.encode() in row.json for key in self.values):
+            return self.put_into(row.decoded())
+        return EncodedRow(row.key, with_members(row.json, self.members))
+
+
+_latest: Origin | None = None  # a process has one Resource, as a rule; replaced as a whole
+
+
+def origin_of(resource: Resource | None) -> Origin:
+    """Return what a Resource says of the service."""
+    global _latest
+    resource = resource or Resource.get_empty()
+    known = _latest
+    if known is None or known.resource is not resource:
+        known = _latest = _read(resource)
+    return known
+
+
+def _read(resource: Resource) -> Origin:
+    values: dict[str, JSON] = {}
+    for attribute, key in RESOURCE_KEYS.items():
+        value = resource.attributes.get(attribute)
+        if isinstance(value, str) and value and not value.startswith(_UNKNOWN):
+            values.setdefault(key, safe_text(value)[:_LONGEST])
+    texts = {key: str(value) for key, value in values.items()}
+    return Origin(resource, texts, orjson.dumps(texts)[1:-1])

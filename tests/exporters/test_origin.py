@@ -1,0 +1,110 @@
+"""Each event says whose it is: the service, release, environment and instance of its Resource."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from support.guard_server import GuardServer, guard_server
+from support.otlp import hop
+from support.rows import decoded
+from support.strategies import events
+
+from opentelemetry_guard import Emitter, SecurityEvent
+from opentelemetry_guard.events import codec
+from opentelemetry_guard.exporters.event_rows import rows_of_records
+from opentelemetry_guard.exporters.log import GuardLogExporter
+from opentelemetry_guard.exporters.origin import origin_of
+from opentelemetry_guard.exporters.span import GuardSpanExporter
+
+SHOP = Resource(
+    {
+        "service.name": "shop",
+        "service.version": "1.2.3",
+        "service.instance.id": "pod-7",
+        "deployment.environment.name": "production",
+        "deployment.environment": "old name",
+        "host.name": "not told",
+    }
+)
+TOLD = {
+    "guard.service.name": "shop",
+    "guard.service.version": "1.2.3",
+    "guard.service.instance.id": "pod-7",
+    "guard.deployment.environment": "production",
+}
+
+
+@contextmanager
+def emitter(server: GuardServer, resource: Resource) -> Iterator[Emitter]:
+    logs, spans = (provider(resource=resource, shutdown_on_exit=False) for provider in (LoggerProvider, TracerProvider))
+    logs.add_log_record_processor(SimpleLogRecordProcessor(GuardLogExporter(**server.settings)))
+    spans.add_span_processor(SimpleSpanProcessor(GuardSpanExporter(**server.settings)))
+    yield Emitter(logs, spans)
+    logs.shutdown()
+    spans.shutdown()
+
+
+def service_of(event: Any) -> dict[str, Any]:
+    return {key: value for key, value in event["metadata"].items() if key in TOLD}
+
+
+def test_the_backend_is_told_of_the_service() -> None:
+    with guard_server() as server:
+        with emitter(server, SHOP) as made:
+            made.emit_event(event_type="ip_blocked", metadata={"own": 1})
+            made.emit_event(event_type="ip_blocked")
+        assert [service_of(event) for event in server.events] == [TOLD, TOLD]
+        assert server.events[0]["metadata"]["own"] == 1
+
+
+def test_a_span_event_tells_it_too() -> None:
+    with guard_server() as server:
+        spans = TracerProvider(resource=SHOP, shutdown_on_exit=False)
+        spans.add_span_processor(SimpleSpanProcessor(GuardSpanExporter(**server.settings)))
+        Emitter(tracer_provider=spans).emit_event(event_type="ip_blocked")
+        spans.shutdown()
+        assert [service_of(event) for event in server.events] == [TOLD]
+
+
+def test_a_service_that_nobody_has_named_is_not_told() -> None:
+    with guard_server() as server:
+        with emitter(server, Resource.create({"deployment.environment": "staging"})) as made:
+            made.emit_event(event_type="ip_blocked")
+        (found,) = (service_of(event) for event in server.events)
+        assert found["guard.deployment.environment"] == "staging"
+        assert "guard.service.name" not in found
+
+
+@pytest.mark.parametrize(("written", "told"), [("till", "till"), ("guard-core", "shop")])
+def test_what_guard_core_has_written_stays_unless_it_is_its_default(written: str, told: str) -> None:
+    with guard_server() as server:
+        with emitter(server, SHOP) as made:
+            made.emit_event(event_type="ip_blocked", metadata={"guard.service.name": written})
+        assert [service_of(event) for event in server.events] == [{**TOLD, "guard.service.name": told}]
+
+
+@given(events, st.dictionaries(st.sampled_from(["service.name", "service.version", "service.instance.id"]), st.text()))
+def test_an_encoded_row_and_a_plain_one_say_the_same(event: SecurityEvent, attributes: dict[str, str]) -> None:
+    origin = origin_of(Resource(attributes))
+    row, _ = codec.to_row(event)
+    encoded = codec.EncodedRow(str(row["idempotency_key"]), codec.encoded(row))
+    assert decoded([origin.put_into_encoded(encoded)]) == [origin.put_into(codec.complete(row))]
+
+
+def test_a_record_from_a_collector_has_its_own_services_name() -> None:
+    kept = InMemoryLogRecordExporter()
+    logs = LoggerProvider(resource=SHOP, shutdown_on_exit=False)
+    logs.add_log_record_processor(SimpleLogRecordProcessor(kept))
+    Emitter(logs).emit_event(event_type="ip_blocked")
+    (row,) = decoded(rows_of_records(hop(kept.get_finished_logs())))
+    assert service_of(row) == TOLD
