@@ -17,10 +17,10 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from traffic import against_logins, benign, floods, payloads, scans
 from traffic.asking import Actor
-from traffic.scene import Fleet, Outcome, play
+from traffic.scene import CommonMemory, Fleet, Outcome, play
 
 ATTACKS = (*against_logins.ACTORS, *scans.ACTORS, *payloads.ACTORS, *floods.ACTORS)
-FLEETS = {"1 worker": (1, False), "4 workers": (4, False)}
+FLEETS = {"1 worker": (1, False), "4 workers that share": (4, True), "4 workers, each by itself": (4, False)}
 
 
 def row(name: str, outcomes: Sequence[Outcome]) -> str:
@@ -40,7 +40,7 @@ def table(title: str, actors: Sequence[type[Actor]], fleet: tuple[int, bool], se
     told = [0] * len(seeds)
     innocent: set[tuple[str, str]] = set()
     for actor in actors:
-        outcomes = [play(actor(), seed, Fleet(fleet[0], shared=fleet[1])) for seed in seeds]
+        outcomes = [play(actor(), seed, Fleet(fleet[0], CommonMemory() if fleet[1] else None)) for seed in seeds]
         for position, outcome in enumerate(outcomes):
             told[position] += bool(outcome.found)
             innocent |= {(actor.name(), one.pattern) for one in outcome.innocent}

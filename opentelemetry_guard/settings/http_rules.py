@@ -188,7 +188,7 @@ class Burst:
     """When answers of 404 to one address are a burst.
 
     Attributes:
-        count: different resources that don't exist (`keys.resource`).
+        count: different resources that don't exist (`keys.resource`), numbers and titles left out (`keys.kind`).
         requests: answers, whatever they are about but the files that a page loads.
         seconds: the window in which either have to lie.
         cool_down: seconds after a burst was told before the same address's next one is.

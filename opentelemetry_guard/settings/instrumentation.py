@@ -65,6 +65,14 @@ class GuardOptions(Group):
     behavior_rules: Mapping[str, object] | None = setting(
         None, _behavior_rules, "changes to the numbers of that profile: JSON, or the path of a file"
     )
+    behavior_url: str | None = setting(
+        None,
+        values.store_url,
+        "where processes put together what they count: `redis://host/0`, `sqlite:///path/behavior.db`, or `memory://` "
+        "for each by itself",
+        shown="beside the queue",
+        url=True,
+    )
     trusted_proxies: tuple[Network, ...] = setting(
         (), values.networks, "networks whose `X-Forwarded-For` names the client", shown="none"
     )

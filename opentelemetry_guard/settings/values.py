@@ -263,6 +263,16 @@ def queue_url(value: object) -> str:
     return found
 
 
+def store_url(value: object) -> str:
+    """Read the URL of what processes share: an SQLite file, Redis, or ``memory://`` for nothing."""
+    found = str(value).strip()
+    scheme, colon, rest = found.partition("://")
+    known = scheme.lower() in ("sqlite", "redis", "rediss", "redis+sentinel", "redis+cluster", "memory")
+    if not colon or not known or (scheme.lower() == "sqlite" and not (rest.startswith("/") and rest.strip("/"))):
+        raise ValueError("it must be a URL like redis://host/0, sqlite:///var/lib/app/behavior.db or memory://")
+    return found
+
+
 def readable_file(value: object) -> str:
     """Read the path of a file that this process can read; ``~`` is the home directory."""
     path = os.path.expanduser(str(value).strip())

@@ -83,7 +83,7 @@ class Actor:
     @classmethod
     def name(cls) -> str:
         """Return its name in words."""
-        return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[a-z])(?=[0-9])|(?<=A)(?=[0-9])", " ", cls.__name__).lower()
+        return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Za-z])(?=[0-9])|(?<=A)(?=[A-Z])", " ", cls.__name__).lower()
 
 
 def every(

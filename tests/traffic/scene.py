@@ -18,6 +18,8 @@ from opentelemetry import trace
 
 from opentelemetry_guard.emit import Emitter
 from opentelemetry_guard.instrumentation.behavior.analyzer import BehaviorAnalyzer
+from opentelemetry_guard.instrumentation.behavior.sharing import Sharing
+from opentelemetry_guard.instrumentation.behavior.stores import Claim, Claimed, Row, Store, Total
 from opentelemetry_guard.instrumentation.http.following import FollowedRequest, ReportedLogin
 from opentelemetry_guard.instrumentation.http.judging import AnswerJudge
 from opentelemetry_guard.settings.behavior_rules import Profile
@@ -144,22 +146,88 @@ def _ordinary(seed: int) -> list[tuple[float, Followed, str]]:
     return [(each.at, Followed(each), each.address) for each in sent]
 
 
+class Stepped(Sharing):
+    """Shares when it is told to, instead of in a thread."""
+
+    def _start(self) -> None:
+        pass
+
+
+class CommonMemory:
+    """A store as processes share one, in memory and on the clock of the traffic."""
+
+    def __init__(self) -> None:
+        self.rows: dict[bytes, Total] = {}
+        self.claims: dict[bytes, tuple[str, int, float, float]] = {}
+        self.text: bytes | None = None
+        self.now = 0.0
+
+    def secret(self) -> bytes:
+        return b"secret"
+
+    def exchange(self, rows: Sequence[Row]) -> list[tuple[Total, Total | None]]:
+        found = []
+        for row in rows:
+            nothing = Total((0,) * len(row.counts), 0)
+            known = self.rows.get(row.name, nothing)
+            total = Total(tuple(map(sum, zip(known.counts, row.counts, strict=True))), known.bits | row.bits)
+            self.rows[row.name] = total
+            found.append((total, None if row.before is None else self.rows.get(row.before, nothing)))
+        return found
+
+    def claim(self, claims: Sequence[Claim]) -> list[Claimed | None]:
+        return [self._claimed(claim) for claim in claims]
+
+    def _claimed(self, claim: Claim) -> Claimed | None:
+        name, number, following, until = self.claims.get(claim.key, (claim.name, -1, 0.0, 0.0))
+        if self.now >= until:
+            name, number = claim.name, -1
+        elif self.now < following:
+            return None
+        self.claims[claim.key] = (name, number + 1, self.now + claim.pause, self.now + claim.seconds)
+        return Claimed(name, number + 1)
+
+    def keep(self, text: bytes) -> None:
+        self.text = text
+
+    def kept(self) -> bytes | None:
+        return self.text
+
+    def close(self) -> None:
+        pass
+
+
 class Fleet:
     """The processes that answer: each has an analyzer of its own, and they may share what they count."""
 
-    def __init__(self, workers: int, *, shared: bool = False, profile: Profile = "balanced") -> None:
+    def __init__(self, workers: int, store: Store | None = None, profile: Profile = "balanced") -> None:
         self.kept = Kept()
-        self._clock = 0.0
+        self._store = store
+        self._clock = self._stepped = 0.0
         self.analyzers = [BehaviorAnalyzer(profile=profile, epoch=EPOCH) for _ in range(workers)]
-        self._judges = [
-            AnswerJudge(GuardOptions(), self.kept, analyzer, lambda: self._clock) for analyzer in self.analyzers
-        ]
-        assert not shared
+        self.sharings: list[Sharing] = []
+        watching: list[Any] = list(self.analyzers)
+        if store is not None:
+            watching = self.sharings = [
+                Stepped(each, lambda: "here", self.kept.emit_event, open_store=lambda _: store)
+                for each in self.analyzers
+            ]
+        self._judges = [AnswerJudge(GuardOptions(), self.kept, each, lambda: self._clock) for each in watching]
 
     def answer(self, worker: int, followed: Followed, at: float) -> None:
-        """Have one process answer a request."""
-        self._clock = self.kept.now = at
+        """Have one process answer a request; those that share do it about once a second."""
+        self.advance(at)
         self._judges[worker](cast(FollowedRequest, followed))
+
+    def advance(self, at: float) -> None:
+        """Let time pass."""
+        self._clock = self.kept.now = at
+        if at >= self._stepped + 1:
+            self._stepped = at
+            if isinstance(self._store, CommonMemory):
+                self._store.now = at
+            for sharing in self.sharings:
+                sharing.step(at)
 
 
 def play(actor: Actor, seed: int, fleet: Fleet) -> Outcome:
@@ -173,6 +241,8 @@ def play(actor: Actor, seed: int, fleet: Fleet) -> Outcome:
     theirs = {each.address for each in sent}
     for at, followed, _ in heapq.merge(background, own, key=lambda one: one[0]):
         fleet.answer(chance.randrange(workers) if workers > 1 else 0, followed, at)
+    for rest in range(2):
+        fleet.advance(until + 10 * rest)
     outcome = Outcome(start)
     for told in fleet.kept.told:
         metadata = told.event.get("metadata") or {}

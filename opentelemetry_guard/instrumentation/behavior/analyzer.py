@@ -33,6 +33,7 @@ from .keys import address_key, fingerprint, has_objects, is_asset, is_ipv6, kind
 from .scanning import Alike
 from .sightings import CAMPAIGN, DISTRIBUTED, SUCCESS, Explanation, Finding, Sighting
 from .sliding import Clock, Windows
+from .usual import Usual
 
 EVENT_TYPE = "behavioral_violation"
 SUCCESS_EVENT_TYPE = "penetration_attempt"
@@ -41,6 +42,11 @@ SUCCESS_EVENT_TYPE = "penetration_attempt"
 _USER_SHARE = 4
 _INCIDENT_SHARE = 16
 _LOGINS = Logins()
+_CLIENTS = "clients"
+_ABSURD = 1e12
+
+Kept = dict[str, tuple[float, float, int]]
+"""What is usual, by name: mean, deviation, and how many windows it rests on."""
 
 
 class BehaviorAnalyzer:
@@ -71,7 +77,7 @@ class BehaviorAnalyzer:
             ValueError: a rule or a value is not one that there is.
         """
         self.rules = BehaviorRules.resolve(rules, profile)
-        self._ipv6_prefix = ipv6_prefix
+        self.ipv6_prefix = ipv6_prefix
         self._logins = LoginJudge(logins)
         self.lock = threading.Lock()
         self._clock = Clock(epoch)
@@ -90,6 +96,24 @@ class BehaviorAnalyzer:
         ours = [] if self.campaigns is None else [self.campaigns.windows, self.campaigns.minutes]
         return [*self._addresses.windows(), *self._users.windows(), *ours]
 
+    def learned(self) -> Kept:
+        """Return what is usual in the application, to be kept over a restart."""
+        kept: Kept = {} if self.campaigns is None else dict(self.campaigns.learned)
+        rates = self._addresses.rates
+        if rates is not None and rates.application_learned:
+            kept[_CLIENTS] = (*rates.application, rates.application_learned)
+        return kept
+
+    def learn(self, kept: object) -> None:
+        """Take what was kept, where nothing is known yet; what makes no sense is left out."""
+        sound = {name: value for name, value in kept.items() if _is_usual(value)} if isinstance(kept, dict) else {}
+        rates = self._addresses.rates
+        if _CLIENTS in sound and rates is not None and not rates.application_learned:
+            mean, deviation, rates.application_learned = sound[_CLIENTS]
+            rates.application = Usual(mean, deviation)
+        if self.campaigns is not None:
+            self.campaigns.learned = sound
+
     def observe(self, answered: AnsweredRequest, now: float) -> Sequence[dict[str, object]]:
         """Count a request and return the fields of the events that it completes, nearly always none.
 
@@ -98,11 +122,11 @@ class BehaviorAnalyzer:
             now: seconds of any clock; one that is set back or makes no sense stands still for that request.
         """
         told = self.told(answered, now)
-        return [one.fields(answered, self.rules.cooldown, self._ipv6_prefix) for one in told] if told else ()
+        return [one.fields(answered, self.rules.cooldown, self.ipv6_prefix) for one in told] if told else ()
 
     def told(self, answered: AnsweredRequest, now: float) -> list[Told]:
         """Count a request and return what is to be told of incidents with it, nearly always nothing."""
-        address = address_key(answered.address, self._ipv6_prefix)
+        address = address_key(answered.address, self.ipv6_prefix)
         user = None if answered.user is None else user_key(answered.user)
         seen = self._sighted(answered, address, user)
         told: list[Told] = []
@@ -129,7 +153,7 @@ class BehaviorAnalyzer:
             for finding in self._judge_application(self.campaigns, address, seen, number, answered):
                 self._tell(told, finding, _Client(APPLICATION, None, "application"))
         for finding in findings:
-            noun = f"network (/{self._ipv6_prefix})" if is_ipv6(address) and self._ipv6_prefix < 128 else "address"
+            noun = f"network (/{self.ipv6_prefix})" if is_ipv6(address) and self.ipv6_prefix < 128 else "address"
             self._tell(told, finding, _Client(address, None, noun))
 
     def _judge_application(
@@ -225,6 +249,15 @@ class Told(NamedTuple):
             "rule_type": finding.detector,
             "metadata": metadata,
         }
+
+
+def _is_usual(value: object) -> bool:
+    return (
+        isinstance(value, (list, tuple))
+        and len(value) == 3
+        and all(isinstance(each, (int, float)) and 0 <= each < _ABSURD for each in value)
+        and isinstance(value[2], int)
+    )
 
 
 def _renew_locks_in_child() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from ...settings.behavior_rules import BehaviorRules
 from .logins import AttemptDetector, LoginDetector
-from .rates import ErrorDetector, RateDetector
+from .rates import EVERYONE, ErrorDetector, RateDetector
 from .scanning import EnumerationDetector, ScanDetector
 from .sightings import Finding, Sighting
 from .sliding import Clock, Table, Windows
@@ -14,7 +14,7 @@ from .sliding import Clock, Table, Windows
 Touch = Callable[[tuple[Windows, ...], bytes], None]
 """Notes that a client's counts have changed, so that other processes are told."""
 
-HEAVY = 100
+HEAVY = 40
 """Requests of a client in a window from which on the objects that it finds are told apart."""
 _SHARED_EVERY = 8
 """Requests of a client after which other processes are told how many there are."""
@@ -51,7 +51,8 @@ class Detectors:
         for detector in (self._logins, self._scans, self._objects):
             if detector is not None:
                 found += [detector.windows, detector.slow_windows]
-        return found + [each.windows for each in (self._attempts, self.rates, self._errors) if each is not None]
+        found += [each.windows for each in (self._attempts, self.rates, self._errors) if each is not None]
+        return found if self._errors is None else [*found, self._errors.all_windows]
 
     def judge(self, key: bytes, seen: Sighting, touch: Touch | None) -> tuple[list[Finding], int]:
         """Count a request of a client.
@@ -65,7 +66,7 @@ class Detectors:
             _touched(touch, self._logins, key)
         if self._attempts is not None and (seen.is_login or key in self._attempts.suspects):
             _note(findings, self._attempts.judge(key, seen))
-            if touch is not None and seen.is_login:
+            if touch is not None and seen.is_login and key in self._attempts.suspects:
                 touch((self._attempts.windows,), key)
         if self._scans is not None and seen.status >= 400:
             _note(findings, self._scans.judge(key, seen))
@@ -90,6 +91,7 @@ class Detectors:
             _note(findings, self._errors.judge(row, seen))
             if touch is not None and seen.status >= 400:
                 touch((self._errors.windows,), key)
+                touch((self._errors.all_windows,), EVERYONE)
         return number
 
     def found(self, key: bytes, thing: int, touch: Touch | None) -> Finding | None:
@@ -107,5 +109,5 @@ def _note(findings: list[Finding], finding: Finding | None) -> None:
 
 
 def _touched(touch: Touch | None, detector: LoginDetector | ScanDetector | EnumerationDetector, key: bytes) -> None:
-    if touch is not None:
+    if touch is not None and key in detector.suspects:
         touch((detector.windows, detector.slow_windows), key)

@@ -9,6 +9,8 @@ from .sightings import ERROR_RATIO, REQUEST_RATE, Explanation, Finding, Sighting
 from .sliding import Clock, Table, Windows
 from .usual import Usual, learned, score, share_score
 
+EVERYONE = b""
+"""The key of all clients together."""
 _OWN_GAIN = 1 / 240
 """What one more window of a client counts: after four busy hours the first is half forgotten."""
 _APPLICATION_GAIN = 1 / 64
@@ -117,15 +119,15 @@ class ErrorDetector:
         self._place = table.integers()
         self._repeats = table.integers("B")
         everyone = Table(1)
-        self._all = everyone.row(b"")
-        self._all_windows = Windows(everyone, beat)
-        self._all_requests = self._all_windows.count()
-        self._all_errors = self._all_windows.count()
+        self._all = everyone.row(EVERYONE)
+        self.all_windows = Windows(everyone, beat)
+        self._all_requests = self.all_windows.count()
+        self._all_errors = self.all_windows.count()
 
     def judge(self, row: int, seen: Sighting) -> Finding | None:
         """Count a request and say whether the client is conspicuous with it."""
         self.windows.turn(row)
-        self._all_windows.turn(self._all)
+        self.all_windows.turn(self._all)
         failed = seen.status >= self._rule.status
         if failed and self._is_repeat(row, seen):
             return None

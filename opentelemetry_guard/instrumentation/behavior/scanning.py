@@ -25,8 +25,6 @@ _HEADS_PER_BUDGET = 4
 """Clients behind one address, told apart by user agent, for which it gets one budget more."""
 _BUDGETS = 8
 _MAP = 1024
-_HEAVY = 100
-"""Objects that were found within a window from which on a client's are told apart."""
 
 
 class Alike:

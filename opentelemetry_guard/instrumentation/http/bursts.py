@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from ...decision.addresses import subscriber
 from ...settings.http_rules import Burst
 from ...settings.instrumentation import DEFAULT_IPV6_PREFIX
-from ..behavior.keys import fingerprint, is_asset, resource
+from ..behavior.keys import fingerprint, is_asset, kind, resource
 from .answers import AnsweredRequest, Finding
 
 
@@ -41,7 +41,7 @@ class NotFoundBursts:
         if not address:
             return None
         burst = self._burst
-        place = fingerprint(resource(answered.route, answered.path))
+        place = fingerprint(kind(resource(answered.route, answered.path)))
         with self._lock:
             run = self._seen.get(address)
             if run is None:

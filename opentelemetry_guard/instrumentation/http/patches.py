@@ -22,7 +22,9 @@ from ...process import end as process_end
 from ...settings.http_rules import HttpRules
 from ...settings.instrumentation import GuardOptions
 from .. import resources
+from ..behavior import stores
 from ..behavior.analyzer import BehaviorAnalyzer
+from ..behavior.sharing import Sharing
 from ..patching import AnyFunction, Patches, unexpected
 from . import following as request_following
 from . import logins
@@ -45,6 +47,7 @@ _MAX_DEPTH = 100
 
 _patches = Patches()
 _judge: AnswerJudge | None = None
+_analyzer: Analyzer | None = None
 
 
 class Follow:
@@ -102,11 +105,13 @@ def apply(module: Any, options: GuardOptions, emitter: Emitter | None) -> None:
             a guard follows is measured.
         emitter: where events and metrics go; None is the global providers.
     """
-    global _judge
+    global _judge, _analyzer
     try:
         cls = getattr(module, _CLASSES[module.__name__])
         if _judge is None:
-            _judge = AnswerJudge(options, emitter or emit._global_emitter, _analyzer(options))
+            emitter = emitter or emit._global_emitter
+            _analyzer = _watching(options, emitter)
+            _judge = AnswerJudge(options, emitter, _analyzer)
             request_following.observe(_judge)
             logins.receive(_judge.take_login)
             # Event loops hand work to a thread by this, and not with the context of the request.
@@ -122,11 +127,14 @@ def apply(module: Any, options: GuardOptions, emitter: Emitter | None) -> None:
 
 def remove() -> None:
     """Undo every change; followers in applications that live on let everything pass."""
-    global _judge
+    global _judge, _analyzer
     if _judge is not None:
         request_following.ignore(_judge)
         logins.receive(None)
         _judge = None
+    if isinstance(_analyzer, Sharing):
+        _analyzer.close()
+    _analyzer = None
     _patches.undo()
 
 
@@ -218,13 +226,16 @@ def _say_unfollowed(what: str, error: Exception) -> None:
     unexpected(_logger, f"requests to {what} can't be followed, so nothing is derived from its answers", error)
 
 
-def _analyzer(options: GuardOptions) -> Analyzer | None:
+def _watching(options: GuardOptions, emitter: Emitter) -> Analyzer | None:
     if not options.behavior:
         return None
-    return BehaviorAnalyzer(
+    analyzer = BehaviorAnalyzer(
         options.behavior_rules,
         options.ipv6_prefix,
         HttpRules.resolve(options.http_rules).logins,
         profile=options.behavior_profile,
         epoch=time.time(),
     )
+    if options.behavior_url is not None and options.behavior_url.lower().startswith("memory:"):
+        return analyzer
+    return Sharing(analyzer, partial(stores.place, options.behavior_url), emitter.emit_event)

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from ...settings.state import state_directory
 from ...settings.urls import mask_url
 from ..base import QueueUnavailable
 
@@ -50,23 +51,16 @@ def destination_path(path: Path, destination: str) -> Path:
 def default_queue_path() -> Path:
     """Return the private state directory for queues, which may not exist yet.
 
-    It is ``opentelemetry-guard`` in ``$XDG_STATE_HOME``, else in
-    ``~/.local/state``; an empty or relative variable is ignored, as the XDG
-    Base Directory Specification says.
-
     Raises:
         QueueUnavailable: there is no home directory.
     """
-    state = os.environ.get("XDG_STATE_HOME", "")
-    if os.path.isabs(state):
-        return Path(state) / "opentelemetry-guard"
-    home = os.path.expanduser("~")
-    if os.environ.get("HOME") == "" or not os.path.isabs(home):
+    directory = state_directory()
+    if directory is None:
         raise QueueUnavailable(
             "there is no home directory for the queue; set OTEL_EXPORTER_GUARD_QUEUE_URL to "
             f"{_SQLITE_FORM} or memory://, or XDG_STATE_HOME to an absolute path"
         )
-    return Path(home) / ".local" / "state" / "opentelemetry-guard"
+    return directory
 
 
 def default_queue_file(destination: str) -> Path:

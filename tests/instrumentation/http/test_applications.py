@@ -484,7 +484,7 @@ def test_an_oversized_body_that_the_framework_refuses_is_suspicious(recorded: Re
 def test_a_burst_of_404_is_one_event(recorded: Recording) -> None:
     app = application()
     for number in range(25):
-        get(app, f"/pages/{number}")
+        get(app, f"/pages/{'abcde'[number % 5]}{'fghij'[number // 5]}")
     (event,) = recorded.events()
     assert (event["event_type"], event["action_taken"], event["status_code"]) == ("suspicious_request", "logged", 404)
     assert event["metadata"]["rule"] == "not_found_burst"
@@ -532,7 +532,7 @@ class Analyzer:
 @pytest.fixture
 def analyzer(monkeypatch: pytest.MonkeyPatch) -> Analyzer:
     analyzer = Analyzer()
-    monkeypatch.setattr(application_patches, "_analyzer", lambda options: analyzer)
+    monkeypatch.setattr(application_patches, "_watching", lambda options, emitter: analyzer)
     return analyzer
 
 

@@ -1,0 +1,142 @@
+"""Where processes put their counts together: what a store has to do, and which one there is.
+
+Nothing here is in the way of a request: `sharing` calls a store in a thread of its own. What is stored are counts and
+bit maps under hashed names; no address, no user and no path is, and everything runs out by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple, Protocol
+from urllib.parse import unquote, urlsplit
+
+from ...settings import in_use
+from ...settings.state import state_directory
+
+PREFIX = "guard:behavior"
+"""How the names of keys in Redis begin."""
+NAME_BYTES = 16
+_WORD = 4
+
+
+class Row(NamedTuple):
+    """What a process adds to a client's bucket.
+
+    Attributes:
+        name: hashed; of the bucket, the same in all processes.
+        before: the name of the bucket before, where that is to be read as well.
+        counts: to add.
+        bits: to set, within `width` bits.
+        width: of the bit map.
+        seconds: for which the row is of use.
+    """
+
+    name: bytes
+    before: bytes | None
+    counts: tuple[int, ...]
+    bits: int
+    width: int
+    seconds: float
+
+
+class Total(NamedTuple):
+    """What all processes have in a bucket."""
+
+    counts: tuple[int, ...]
+    bits: int
+
+
+class Claim(NamedTuple):
+    """The wish to tell something of an incident.
+
+    Attributes:
+        key: of the incident, hashed.
+        name: that it gets if it has none.
+        pause: seconds in which nobody else may tell of it.
+        seconds: after which it is forgotten.
+    """
+
+    key: bytes
+    name: str
+    pause: float
+    seconds: float
+
+
+class Claimed(NamedTuple):
+    """A claim that was granted: the incident's name, and how often it was told before."""
+
+    name: str
+    number: int
+
+
+class Store(Protocol):
+    """What processes share; every call may wait, and raises what its client raises when the store is away."""
+
+    def secret(self) -> bytes:
+        """Return the key of the hashes, which the first process of all makes."""
+        ...
+
+    def exchange(self, rows: Sequence[Row]) -> list[tuple[Total, Total | None]]:
+        """Add to the rows; return what all have in each, and in the one before where that was asked for."""
+        ...
+
+    def claim(self, claims: Sequence[Claim]) -> list[Claimed | None]:
+        """Return for each claim what was granted, None where another process was first."""
+        ...
+
+    def keep(self, text: bytes) -> None:
+        """Keep what is usual over a restart, instead of what was kept before."""
+        ...
+
+    def kept(self) -> bytes | None:
+        """Return what was kept, None where there is nothing."""
+        ...
+
+    def close(self) -> None:
+        """Close connections."""
+        ...
+
+
+def packed(counts: Sequence[int], bits: int, width: int) -> bytes:
+    """Return counts as words of 32 bits, and the bit map behind them."""
+    words = b"".join(min(count, 2**32 - 1).to_bytes(_WORD, "big") for count in counts)
+    return words + bits.to_bytes((width + 7) // 8, "little")
+
+
+def unpacked(found: bytes, number: int, width: int) -> Total:
+    """Return what `packed` has made, `number` counts and a map of `width` bits; what is missing is 0."""
+    counts = tuple(int.from_bytes(found[i * _WORD : (i + 1) * _WORD].ljust(_WORD, b"\0"), "big") for i in range(number))
+    return Total(counts, int.from_bytes(found[number * _WORD :], "little") & ((1 << width) - 1))
+
+
+def place(given: str | None) -> str | None:
+    """Return the URL of the store: the one that is given, else one beside the queue of security events.
+
+    Without an exporter nothing is shared, and neither is what a queue in memory waits beside.
+    """
+    if given is not None:
+        return None if given.startswith("memory:") else given
+    for config in in_use.event_deliveries():
+        url = config.queue_url
+        if url is None:
+            directory = state_directory()
+            if directory is not None:
+                return f"sqlite://{directory / f'behavior-{config.destination}.db'}"
+        elif url.lower().startswith("redis"):
+            return f"{url}#{config.destination}"
+        elif url.lower().startswith("sqlite:"):
+            queue = Path(unquote(urlsplit(url).path))
+            return f"sqlite://{queue.with_name(f'{queue.stem}-behavior-{config.destination}.db')}"
+    return None
+
+
+def open_store(url: str) -> Store:
+    """Return the store of a URL; nothing is opened before its first call."""
+    if url.lower().startswith("sqlite:"):
+        from .sqlite_store import SqliteStore
+
+        return SqliteStore(Path(unquote(urlsplit(url).path)))
+    from .redis_store import RedisStore
+
+    return RedisStore(url)
