@@ -29,7 +29,8 @@ from ...settings.once import log_once
 from ..http.answers import AnsweredRequest
 from .analyzer import BehaviorAnalyzer, Told
 from .sliding import Tally, Windows
-from .stores import NAME_BYTES, Claim, Row, Store, Total, open_store
+from .store_place import open_store
+from .stores import NAME_BYTES, Claim, Row, Store, Total
 
 _logger = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""Where processes put their counts together: what a store has to do, and which one there is.
+"""Where processes put their counts together: what a store has to do; `store_place` says which one there is.
 
 Nothing here is in the way of a request: `sharing` calls a store in a thread of its own. What is stored are counts and
 bit maps under hashed names; no address, no user and no path is, and everything runs out by itself.
@@ -7,12 +7,7 @@ bit maps under hashed names; no address, no user and no path is, and everything 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple, Protocol
-from urllib.parse import unquote, urlsplit
-
-from ...settings import in_use
-from ...settings.state import state_directory
 
 PREFIX = "guard:behavior"
 """How the names of keys in Redis begin."""
@@ -108,35 +103,3 @@ def unpacked(found: bytes, number: int, width: int) -> Total:
     """Return what `packed` has made, `number` counts and a map of `width` bits; what is missing is 0."""
     counts = tuple(int.from_bytes(found[i * _WORD : (i + 1) * _WORD].ljust(_WORD, b"\0"), "big") for i in range(number))
     return Total(counts, int.from_bytes(found[number * _WORD :], "little") & ((1 << width) - 1))
-
-
-def place(given: str | None) -> str | None:
-    """Return the URL of the store: the one that is given, else one beside the queue of security events.
-
-    Without an exporter nothing is shared, and neither is what a queue in memory waits beside.
-    """
-    if given is not None:
-        return None if given.startswith("memory:") else given
-    for config in in_use.event_deliveries():
-        url = config.queue_url
-        if url is None:
-            directory = state_directory()
-            if directory is not None:
-                return f"sqlite://{directory / f'behavior-{config.destination}.db'}"
-        elif url.lower().startswith("redis"):
-            return f"{url}#{config.destination}"
-        elif url.lower().startswith("sqlite:"):
-            queue = Path(unquote(urlsplit(url).path))
-            return f"sqlite://{queue.with_name(f'{queue.stem}-behavior-{config.destination}.db')}"
-    return None
-
-
-def open_store(url: str) -> Store:
-    """Return the store of a URL; nothing is opened before its first call."""
-    if url.lower().startswith("sqlite:"):
-        from .sqlite_store import SqliteStore
-
-        return SqliteStore(Path(unquote(urlsplit(url).path)))
-    from .redis_store import RedisStore
-
-    return RedisStore(url)

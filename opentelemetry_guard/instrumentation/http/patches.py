@@ -22,9 +22,9 @@ from ...process import end as process_end
 from ...settings.http_rules import HttpRules
 from ...settings.instrumentation import GuardOptions
 from .. import resources
-from ..behavior import stores
 from ..behavior.analyzer import BehaviorAnalyzer
 from ..behavior.sharing import Sharing
+from ..behavior.store_place import place
 from ..patching import AnyFunction, Patches, unexpected
 from . import following as request_following
 from . import logins
@@ -238,4 +238,4 @@ def _watching(options: GuardOptions, emitter: Emitter) -> Analyzer | None:
     )
     if options.behavior_url is not None and options.behavior_url.lower().startswith("memory:"):
         return analyzer
-    return Sharing(analyzer, partial(stores.place, options.behavior_url), emitter.emit_event)
+    return Sharing(analyzer, partial(place, options.behavior_url), emitter.emit_event)

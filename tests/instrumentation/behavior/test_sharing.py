@@ -22,7 +22,8 @@ from opentelemetry_guard.instrumentation.behavior.analyzer import BehaviorAnalyz
 from opentelemetry_guard.instrumentation.behavior.redis_store import RedisStore
 from opentelemetry_guard.instrumentation.behavior.sharing import Sharing
 from opentelemetry_guard.instrumentation.behavior.sqlite_store import SqliteStore
-from opentelemetry_guard.instrumentation.behavior.stores import Claim, Claimed, Row, Store, Total, place
+from opentelemetry_guard.instrumentation.behavior.store_place import place
+from opentelemetry_guard.instrumentation.behavior.stores import Claim, Claimed, Row, Store, Total
 from opentelemetry_guard.settings import in_use, once
 from opentelemetry_guard.settings.delivery import GuardConfig
 
