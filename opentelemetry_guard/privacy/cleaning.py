@@ -67,6 +67,7 @@ class Privacy:
         self._mask = shorten(MASK, self._limit)
         self._names_limit = max(self._limit, _SHORTEST_NAME)
         self._texts = Texts(self._names, self._limit, self._hash, self._json)
+        self._known_paths = self._texts.harmless[Kind.PATH]
         self._of_names = self._texts
         if self._names_limit > self._limit:
             self._of_names = Texts(self._names, self._names_limit, self._hash, self._json)
@@ -130,6 +131,10 @@ class Privacy:
     def path(self, path: str) -> str:
         """Return a URL or a path without secrets, also without segments that look like keys."""
         return self._surely(path, Kind.PATH)
+
+    def is_known_path(self, path: str) -> bool:
+        """Whether a URL or a path has been seen and found harmless; one that has not may be harmless, too."""
+        return path in self._known_paths
 
     def message(self, message: str) -> str:
         """Return the message of a log record: without secrets, and where addresses are hashed, any address too."""

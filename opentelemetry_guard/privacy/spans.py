@@ -51,6 +51,10 @@ _SCOPES = frozenset(
 """Scopes of which all spans are masked, also those of a request's parts; of other scopes it is the server spans."""
 
 
+_HARMLESS = frozenset({"asgi.event.type", semconv.OLD_HTTP_STATUS_CODE, semconv.HTTP_RESPONSE_STATUS_CODE})
+"""Attributes that nobody but the server and the application fills; a span of an ASGI message has no others."""
+
+
 class SpanPrivacy(SpanProcessor):
     """Masks the secrets in the spans of HTTP servers; while it is not active it does nothing."""
 
@@ -105,20 +109,21 @@ def _mask(span: Span) -> None:
     # A span that ended refuses changes, but its exporters get these very objects; `_survive` knows what to do where
     # another release of the SDK holds them differently.
     clean, traces = cleaners()
-    _mask_attributes(clean, span._attributes)
-    if (name := clean.path(span._name)) != span._name:
+    if not clean.is_known_path(span._name) and (name := clean.path(span._name)) != span._name:
         span._name = name
+    held: dict[str, AnyValue] = span._attributes._dict  # type: ignore[union-attr]
+    if not held.keys() <= _HARMLESS:
+        _mask_attributes(clean, held)
     description = span._status.description
     if description and (masked := clean.message(description)) != description:
         span._status = Status(span._status.status_code, masked)
     if span._events:
         for event in span._events:
             if event.attributes and event.name != semconv.SECURITY_EVENT:
-                _mask_attributes(traces, event.attributes, quoting=True)
+                _mask_attributes(traces, event.attributes._dict, quoting=True)  # type: ignore[attr-defined]
 
 
-def _mask_attributes(clean: Privacy, attributes: object, *, quoting: bool = False) -> None:
-    held: dict[str, AnyValue] = attributes._dict  # type: ignore[attr-defined]
+def _mask_attributes(clean: Privacy, held: dict[str, AnyValue], *, quoting: bool = False) -> None:
     if (route := held.get(semconv.HTTP_ROUTE)) is not None:
         held.update(clean.route_changes(held, route))
     if changes := clean.changes(held, quoting=quoting):
