@@ -18,6 +18,7 @@ import threading
 import time
 import weakref
 from collections import defaultdict
+from collections.abc import Iterable
 from typing import TypeAlias
 
 from opentelemetry.sdk.metrics.export import (
@@ -115,11 +116,13 @@ _Series: TypeAlias = "dict[Attributes, _Spread]"
 class HttpMetrics:
     """What one exporter reads: told measurements, added up since the last reading.
 
-    `_lock` guards the attributes and is held for additions.
+    `replaced` are the names of the instruments in whose place the exporter has read; it stays with that. `_lock`
+    guards the attributes and is held for additions.
     """
 
     def __init__(self) -> None:
         """Listen from now on, for as long as somebody holds this object."""
+        self.replaced: frozenset[str] = frozenset()
         self._units: dict[str, str] = {}
         self._series: dict[str, _Series] = {}
         self._number = 0
@@ -128,6 +131,13 @@ class HttpMetrics:
         global _listening
         with _listening_lock:
             _listening = (*(known for known in _listening if known() is not None), weakref.ref(self))
+
+    def replace(self, names: Iterable[str]) -> None:
+        """Note that what is told here was read in the place of what these instruments have recorded."""
+        global replacements
+        if not self.replaced.issuperset(names):
+            self.replaced |= frozenset(names)
+            replacements += 1
 
     def record(self, name: str, unit: str, amount: float, attributes: Attributes) -> None:
         """Take one measurement of the instrument `name`."""
@@ -177,6 +187,9 @@ class HttpMetrics:
         self._series, self._number = {}, 0
 
 
+replacements = 0
+"""How often an exporter's `replaced` has changed: `is_enough` gives the same answer until then."""
+
 _listening_lock = threading.Lock()
 _listening: tuple[weakref.ref[HttpMetrics], ...] = ()  # replaced whole under the lock, so that readers need none
 
@@ -184,6 +197,18 @@ _listening: tuple[weakref.ref[HttpMetrics], ...] = ()  # replaced whole under th
 def is_heard() -> bool:
     """Whether an exporter has listened, so that telling is worth a request's time."""
     return bool(_listening)
+
+
+def is_enough(name: str, readers: Iterable[object]) -> bool:
+    """Whether nobody would read what an instrument records, since all read here in its place.
+
+    Args:
+        name: of the instrument.
+        readers: metric readers of the instrument's provider; one that exports to a Guard exporter has this module's
+            `HttpMetrics` as its ``_exporter.http``.
+    """
+    found = [getattr(getattr(reader, "_exporter", None), "http", None) for reader in readers]
+    return bool(found) and all(isinstance(http, HttpMetrics) and name in http.replaced for http in found)
 
 
 def record(name: str, unit: str, amount: float, attributes: Attributes) -> None:

@@ -53,8 +53,8 @@ class GuardMetricExporter(GuardExporter, MetricExporter):
         preferred_temporality = {**PREFERRED_TEMPORALITY, **(preferred_temporality or {})}
         preferred_aggregation = {**PREFERRED_AGGREGATION, **(preferred_aggregation or {})}
         super().__init__(preferred_temporality=preferred_temporality, preferred_aggregation=preferred_aggregation)
-        self._http = HttpMetrics()
-        self._mapper = MetricMapper(http=self._http.read)
+        self.http = HttpMetrics()
+        self._mapper = MetricMapper(http=self.http)
         self._connection = Connection("metrics", queue, settings)
         _exporters.add(self)
         _register_fork_hook()

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -31,6 +31,7 @@ from opentelemetry.sdk.metrics.export import (
 from opentelemetry.sdk.metrics.view import Aggregation, ExponentialBucketHistogramAggregation
 
 from ..events.codec import format_nanoseconds
+from ..events.http_metrics import HttpMetrics
 from ..events.jsonsafe import JSON
 from ..models import MetricType
 from .distribution import Distribution, distribution, repeated
@@ -77,16 +78,15 @@ class MetricMapper:
     A metric reader collects under its own lock, so calls don't overlap; the mapper has no lock.
     """
 
-    def __init__(self, max_rows: int = MAX_ROWS, http: Callable[[], MetricsData | None] = lambda: None) -> None:
+    def __init__(self, max_rows: int = MAX_ROWS, http: HttpMetrics | None = None) -> None:
         """Build a mapper.
 
         Args:
             max_rows: rows of a collection at most, besides the overflow rows.
-            http: returns what `http_metrics` was told since the last call.
+            http: has what `http_metrics` is told.
         """
         self._max_rows = max_rows
-        self._http = http
-        self._heard: frozenset[str] = frozenset()
+        self._http = http or HttpMetrics()
         self._request_source = Source.USER
 
     def rows(self, metrics_data: MetricsData) -> Mapped:
@@ -115,14 +115,18 @@ class MetricMapper:
 
         That is read only where such measurements come this way at all: they may be another pipeline's, or unwanted.
         """
-        if not self._heard and all(metric.scope not in HEARD_SCOPES for metric in found):
+        if not self._http.replaced and all(metric.scope not in HEARD_SCOPES for metric in found):
             return found
-        told = self._http()
+        told = self._http.read()
         if told is not None:
             heard = list(readable(told))
-            self._heard |= {metric.metric.name for metric in heard}
+            self._http.replaced |= {metric.metric.name for metric in heard}
             found = [*found, *heard]
-        return [metric for metric in found if metric.scope not in HEARD_SCOPES or metric.metric.name not in self._heard]
+        return [
+            metric
+            for metric in found
+            if metric.scope not in HEARD_SCOPES or metric.metric.name not in self._http.replaced
+        ]
 
 
 _HistogramPoint = HistogramDataPoint | ExponentialHistogramDataPoint

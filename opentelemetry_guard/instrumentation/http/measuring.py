@@ -72,6 +72,8 @@ class _Heard:
         self._instrument = instrument
         self._name = getattr(instrument, "name", None)  # one that records nothing has none
         self._unit = getattr(instrument, "unit", "")
+        self._known_readers: object = None
+        self._noted_only = False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._instrument, name)
@@ -80,11 +82,25 @@ class _Heard:
         self, amount: float, attributes: Mapping[str, AttributeValue] | None = None, *more: Any, **named: Any
     ) -> None:
         """Record, and note it."""
-        self._instrument.record(amount, attributes, *more, **named)
         measured = _current.get()
-        if measured is not None and self._name is not None:
-            # The outermost middleware ends last, and what it says replaces the others'.
-            measured[self._name] = (self._unit, amount, attributes or {})
+        if measured is None or self._name is None:
+            self._instrument.record(amount, attributes, *more, **named)
+            return
+        # The outermost middleware ends last, and what it says replaces the others'.
+        measured[self._name] = (self._unit, amount, attributes or {})
+        if not self._is_noted_only():
+            self._instrument.record(amount, attributes, *more, **named)
+
+    def _is_noted_only(self) -> bool:
+        """Whether nobody reads the instrument itself: recording with it is most of what a measurement costs."""
+        readers = getattr(getattr(self._instrument, "_measurement_consumer", None), "_reader_storages", None)
+        if readers is None:  # another release of the SDK keeps them differently
+            return False
+        if self._known_readers is not readers or not self._noted_only:
+            # The SDK replaces the mapping when a reader comes or goes.
+            self._noted_only = http_metrics.is_enough(self._name or "", readers)
+            self._known_readers = readers
+        return self._noted_only
 
 
 def apply(module: Any) -> None:

@@ -20,6 +20,7 @@ from support.pipeline import Pipeline, pipeline
 
 from opentelemetry_guard import GuardMetricExporter
 from opentelemetry_guard.instrumentation import http as fastapi_apps
+from opentelemetry_guard.instrumentation.http import measuring
 from opentelemetry_guard.settings.instrumentation import GuardOptions
 
 App = Callable[[Any, Any, Any], Any]
@@ -225,3 +226,53 @@ def test_what_is_excluded_from_the_instrumentation_is_not_measured(
     get(app, "/items/7")
     get(app, "/items/8")
     assert measured.rows("request_count") == {"/items/{n}": 1}
+
+
+class _Recorded:
+    """An instrument that counts what is recorded with it."""
+
+    def __init__(self, instrument: Any) -> None:
+        self._instrument = instrument
+        self.count = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._instrument, name)
+
+    def record(self, *arguments: Any, **named: Any) -> None:
+        self.count += 1
+        self._instrument.record(*arguments, **named)
+
+
+def test_what_only_the_guard_exporter_would_read_and_leave_is_not_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    recorded: list[_Recorded] = []
+    heard = measuring._Heard.__init__
+
+    def counting(self: Any, instrument: Any) -> None:
+        recorded.append(_Recorded(instrument))
+        heard(self, recorded[-1])
+
+    monkeypatch.setattr(measuring._Heard, "__init__", counting)
+    with guard_server() as server:
+        reader = PeriodicExportingMetricReader(GuardMetricExporter(**server.settings), export_interval_millis=3_600_000)
+        with pipeline(readers=[reader]) as made:
+            fastapi_apps.install(GuardOptions(behavior=False), made.emitter)
+            try:
+                measured = Measured(made, server, InMemoryMetricReader())
+                app = measured.app()
+                for _ in range(2):
+                    get(app, "/items/7")
+                before = sum(instrument.count for instrument in recorded)
+                assert before >= 2
+                made.meters.force_flush()
+                for _ in range(3):
+                    get(app, "/items/7")
+                assert sum(instrument.count for instrument in recorded) == before
+                other = InMemoryMetricReader()
+                made.meters.add_metric_reader(other)
+                get(app, "/items/7")
+                assert sum(instrument.count for instrument in recorded) > before
+                measured._other = other
+                assert measured.measured_elsewhere() == 1
+                assert measured.rows("request_count") == {"/items/{n}": 6}
+            finally:
+                fastapi_apps.uninstall()
