@@ -120,7 +120,7 @@ class MetricMapper:
         told = self._http.read()
         if told is not None:
             heard = list(readable(told))
-            self._http.replaced |= {metric.metric.name for metric in heard}
+            self._http.replace({metric.metric.name for metric in heard})
             found = [*found, *heard]
         return [
             metric

@@ -73,6 +73,7 @@ class _Heard:
         self._name = getattr(instrument, "name", None)  # one that records nothing has none
         self._unit = getattr(instrument, "unit", "")
         self._known_readers: object = None
+        self._known_replacements = 0
         self._noted_only = False
 
     def __getattr__(self, name: str) -> Any:
@@ -96,10 +97,10 @@ class _Heard:
         readers = getattr(getattr(self._instrument, "_measurement_consumer", None), "_reader_storages", None)
         if readers is None:  # another release of the SDK keeps them differently
             return False
-        if self._known_readers is not readers or not self._noted_only:
-            # The SDK replaces the mapping when a reader comes or goes.
+        # The SDK replaces the mapping when a reader comes or goes.
+        if self._known_readers is not readers or self._known_replacements != http_metrics.replacements:
+            self._known_readers, self._known_replacements = readers, http_metrics.replacements
             self._noted_only = http_metrics.is_enough(self._name or "", readers)
-            self._known_readers = readers
         return self._noted_only
 
 
