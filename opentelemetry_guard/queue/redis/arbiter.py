@@ -146,10 +146,16 @@ end
 local function lost_consumers(stream, expired)
   local lost = redis.call('ZRANGEBYSCORE', OWNERS, '-inf', expired and string.format('(%.0f', now) or '0')
   if expired and redis.call('EXISTS', stream) == 1 then
-    -- Consumers without any lease: a Redis that evicts keys has lost the list.
+    -- Consumers without any lease: a Redis that evicts keys has lost the list. They are counted first, since a look at
+    -- each of them by each of them is what a large fleet can't afford.
     ensure_group(stream)
-    for _, about in ipairs(redis.call('XINFO', 'CONSUMERS', stream, GROUP)) do
-      if not redis.call('ZSCORE', OWNERS, about[2]) then lost[#lost + 1] = about[2] end
+    local known = redis.call('ZCARD', OWNERS)
+    for _, group in ipairs(redis.call('XINFO', 'GROUPS', stream)) do
+      if group[2] == GROUP and group[4] > known then
+        for _, about in ipairs(redis.call('XINFO', 'CONSUMERS', stream, GROUP)) do
+          if not redis.call('ZSCORE', OWNERS, about[2]) then lost[#lost + 1] = about[2] end
+        end
+      end
     end
   end
   return lost

@@ -741,3 +741,18 @@ def test_a_servers_clock_that_is_set_back_does_not_keep_what_the_dead_have_left(
     heir.renew(time.time())
     set_clock(0)
     assert delivered_by(heir, 1) == ["left"]
+
+
+def test_a_question_costs_no_more_in_a_large_fleet(fleet: Fleet) -> None:
+    options = replace(FLEET, lease_seconds=20.0)
+    for number in range(40):
+        fleet.machine(options).append(make_batch(str(number)))
+    idle = fleet.machine(options)
+    idle.renew(time.time())
+    with closing(fleet.server.client()) as client:
+        client.config_resetstat()
+        idle.renew(time.time())
+        stats = client.info("commandstats")
+    commands = {name: each["calls"] for name, each in stats.items() if name not in ("cmdstat_info", "cmdstat_config")}
+    assert commands["cmdstat_evalsha"] == 1
+    assert sum(commands.values()) < 40, commands
