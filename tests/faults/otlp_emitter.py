@@ -12,8 +12,10 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import queue
 import struct
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -36,19 +38,40 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
-DURABLE = ("opentelemetry_guard.durable:DurableSpanExporter", "opentelemetry_guard.durable:DurableLogExporter")
-PLAIN = (
-    "opentelemetry.exporter.otlp.proto.http.trace_exporter:OTLPSpanExporter",
-    "opentelemetry.exporter.otlp.proto.http._log_exporter:OTLPLogExporter",
+_HTTP = "opentelemetry.exporter.otlp.proto.http"
+_PLAIN = (
+    f"{_HTTP}.trace_exporter:OTLPSpanExporter",
+    f"{_HTTP}._log_exporter:OTLPLogExporter",
+    f"{_HTTP}.metric_exporter:OTLPMetricExporter",
 )
+_DURABLE = ("DurableSpanExporter", "DurableLogExporter", "DurableMetricExporter")
+_AZURE = ("AzureMonitorTraceExporter", "AzureMonitorLogExporter", "AzureMonitorMetricExporter")
+EXPORTERS = {
+    "durable": tuple(f"opentelemetry_guard.durable:{name}" for name in _DURABLE),
+    "plain": _PLAIN,
+    "logfire": _PLAIN,
+    "azure": tuple(f"azure.monitor.opentelemetry.exporter:{name}" for name in _AZURE),
+}
+"""Exporters of spans, log records and metrics. Logfire's are OpenTelemetry's, over a session that keeps what failed."""
+
+
+def arguments(exporters: str) -> dict[str, Any]:
+    """Return what the exporters are made with, beside the environment."""
+    if exporters == "logfire":
+        return {"session": load("logfire._internal.exporters.otlp:OTLPExporterHttpSession")()}
+    if exporters == "azure":
+        endpoint = os.environ["OTEL_EXPORTER_OTLP_ENDPOINT"]
+        key = "InstrumentationKey=00000000-0000-4000-8000-000000000001"
+        return {"connection_string": f"{key};IngestionEndpoint={endpoint}/", "storage_directory": os.environ["STORE"]}
+    return {}
 
 
 @dataclass(frozen=True)
 class Plan:
     """What to emit: numbers from `first` on, `rate` a second for `seconds`: 7 of 10 spans, 2 log records, 1 point.
 
-    `journal` is the file of numbers that were accepted, `delay` the processors' schedule in milliseconds, `plain`
-    says that OpenTelemetry's own exporters are used.
+    `journal` is the file of numbers that were accepted, `delay` the processors' schedule in milliseconds,
+    `exporters` says whose are used.
     """
 
     journal: str
@@ -56,7 +79,7 @@ class Plan:
     rate: float = 1000.0
     seconds: float = 10.0
     delay: int = 500
-    plain: bool = False
+    exporters: str = "durable"
 
 
 class Journal:
@@ -87,14 +110,14 @@ def load(name: str) -> Any:
     return getattr(importlib.import_module(module), attribute)
 
 
-def journaled(base: Any, journal: Journal, number: Callable[[Any], int]) -> Any:
+def journaled(base: Any, given: dict[str, Any], journal: Journal, number: Callable[[Any], int]) -> Any:
     """Return an exporter that notes what it was given."""
 
     class Journaled(base):  # type: ignore[misc]
         def export(self, batch: Any, *args: Any, **kwargs: Any) -> Any:
             return journal.export([number(item) for item in batch], lambda: super(Journaled, self).export(batch))
 
-    return Journaled()
+    return Journaled(**given)
 
 
 def points(numbers: Sequence[int]) -> MetricsData:
@@ -109,6 +132,15 @@ def emit(plan: Plan, journal: Journal, metric_exporter: Any, tracers: TracerProv
     """Emit at the pace of a monotonic schedule."""
     tracer, logger = tracers.get_tracer("faults"), loggers.get_logger("faults")
     waiting: list[int] = []
+    collected: queue.Queue[list[int] | None] = queue.Queue()
+
+    def read() -> None:
+        # As a metric reader does: on a thread of its own.
+        while (found := collected.get()) is not None:
+            journal.export(found, partial(metric_exporter.export, points(found)))
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
     began = time.monotonic()
     for serial in range(int(plan.rate * plan.seconds)):
         ahead = began + serial / plan.rate - time.monotonic()
@@ -124,24 +156,22 @@ def emit(plan: Plan, journal: Journal, metric_exporter: Any, tracers: TracerProv
             waiting.append(number)
         journal.emitted(serial + 1)
         if len(waiting) >= 100:
-            journal.export(waiting, partial(metric_exporter.export, points(waiting)))
+            collected.put(waiting)
             waiting = []
     if waiting:
-        journal.export(waiting, partial(metric_exporter.export, points(waiting)))
+        collected.put(waiting)
+    collected.put(None)
+    reader.join()
 
 
 def main(plan: Plan) -> None:
     """Set up telemetry, emit, and take orders until told to finish."""
     journal = Journal(plan.journal)
-    spans, logs = PLAIN if plan.plain else DURABLE
-    metrics = (
-        "opentelemetry.exporter.otlp.proto.http.metric_exporter:OTLPMetricExporter"
-        if plan.plain
-        else "opentelemetry_guard.durable:DurableMetricExporter"
-    )
-    tracers, loggers, metric_exporter = TracerProvider(), LoggerProvider(), load(metrics)()
-    span_exporter = journaled(load(spans), journal, lambda span: span.attributes["n"])
-    log_exporter = journaled(load(logs), journal, lambda record: record.log_record.attributes["n"])
+    spans, logs, metrics = map(load, EXPORTERS[plan.exporters])
+    given = arguments(plan.exporters)
+    tracers, loggers, metric_exporter = TracerProvider(), LoggerProvider(), metrics(**given)
+    span_exporter = journaled(spans, given, journal, lambda span: span.attributes["n"])
+    log_exporter = journaled(logs, given, journal, lambda record: record.log_record.attributes["n"])
     tracers.add_span_processor(BatchSpanProcessor(span_exporter, max_queue_size=8192, schedule_delay_millis=plan.delay))
     loggers.add_log_record_processor(
         BatchLogRecordProcessor(log_exporter, max_queue_size=8192, schedule_delay_millis=plan.delay)
