@@ -14,15 +14,24 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import NoneType
-from typing import Annotated, get_args, get_origin
+from typing import Annotated, Any, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
 from opentelemetry_guard.emit import INSTRUMENTS
 from opentelemetry_guard.events import known
+from opentelemetry_guard.events.enrichment import (
+    CORRELATION_KEY,
+    DEPLOYMENT_ENVIRONMENT,
+    RECENT_EVENT_COUNT,
+    SERVICE_INSTANCE_ID,
+    SERVICE_NAME,
+    SERVICE_VERSION,
+    THREAT_SCORE,
+)
 from opentelemetry_guard.events.known import KNOWN
 from opentelemetry_guard.models import SecurityEvent
 from opentelemetry_guard.semconv import EVENT_ATTRIBUTES
@@ -33,6 +42,9 @@ from opentelemetry_guard.settings.durable import DurableConfig
 from opentelemetry_guard.settings.instrumentation import GuardOptions
 from opentelemetry_guard.settings.privacy import PrivacySettings
 from opentelemetry_guard.settings.table import VARIABLES, markdown
+from opentelemetry_guard.siem.cef import cef
+from opentelemetry_guard.siem.ecs import ecs
+from opentelemetry_guard.siem.ocsf import ocsf
 
 ROOT = Path(__file__).parents[1]
 
@@ -100,6 +112,81 @@ def metric_types() -> str:
     return "\n".join(("| type | instrument | unit | is | |", "|---|---|---|---|---|", *rows, ""))
 
 
+def siem_types() -> str:
+    """Return what each type of events is to others; where it was stopped, and after a slash where it was not."""
+    rows = []
+    for name in sorted(KNOWN):
+        stopped, seen = ({"event_type": name, "endpoint": "/", "action_taken": each} for each in ("blocked", "logged"))
+        controls = " / ".join(f"{one['action_id']}, {one['disposition_id']}" for one in _distinct(ocsf, stopped, seen))
+        documents: list[Any] = [ecs(stopped)["event"], ecs(seen)["event"]]
+        outcomes = " / ".join(dict.fromkeys(f"{one['type'][0]}, {one['outcome']}" for one in documents))
+        kind = f"{documents[0]['kind']}: {', '.join(documents[0]['category'])}"
+        severity = cef(stopped).split("|")[6]
+        rows.append(f"| `{name}` | {ocsf(stopped)['class_name']} | {controls} | {kind} | {outcomes} | {severity} |")
+    head = "| type | OCSF class | action, disposition | ECS kind: category | type, outcome | CEF |"
+    return "\n".join((head, "|---|---|---|---|---|---|", *rows, ""))
+
+
+def _distinct(mapped: Callable[[Mapping[str, object]], Any], *rows: Mapping[str, object]) -> list[Any]:
+    found = [mapped(row) for row in rows]
+    return found[:1] if found[0]["disposition_id"] == found[-1]["disposition_id"] else found
+
+
+_PROBE: dict[str, Any] = {
+    "idempotency_key": "0197a1b2-c3d4-7e5f-8a6b-1c2d3e4f5a6b",
+    "event_type": "access_denied",
+    "ip_address": "203.0.113.7",
+    "country": "NL",
+    "user_agent": "probe/1",
+    "action_taken": "probe_action",
+    "reason": "probe reason",
+    "endpoint": "/probe",
+    "method": "GET",
+    "status_code": 403,
+    "decorator_type": "probe_decorator",
+    "rule_type": "probe_rule",
+    "pattern_matched": "probe_pattern",
+    "handler_name": "probe_handler",
+}
+_PROBE_METADATA: dict[str, Any] = {
+    "user": "probe_user",
+    "category": "probe_category",
+    "trace_id": "af7651916cd43dd8448eb211c80319c0",
+    "span_id": "b7ad6b7169203331",
+    THREAT_SCORE: 77,
+    CORRELATION_KEY: "0f1e2d3c4b5a6978",
+    RECENT_EVENT_COUNT: 31,
+    SERVICE_NAME: "probe_service",
+    SERVICE_VERSION: "9.8.7",
+    SERVICE_INSTANCE_ID: "probe_instance",
+    DEPLOYMENT_ENVIRONMENT: "probe_environment",
+}
+
+
+def siem_fields() -> str:
+    """Return where each field of an event is in the formats: a row is mapped, and its values are looked for."""
+    row = {**_PROBE, "timestamp": "2026-01-02T03:04:05Z", "metadata": _PROBE_METADATA}
+    pairs = re.findall(r"(?:^| )(\w+)=((?:[^=\\]|\\.)*?)(?= \w+=|$)", cef(row).split("|", 7)[7])
+    formats = [dict(_leaves(ocsf(row))), dict(_leaves(ecs(row))), dict(pairs)]
+    rows = []
+    for name, value in [*_PROBE.items(), *((f"metadata.{key}", value) for key, value in _PROBE_METADATA.items())]:
+        places = [", ".join(f"`{place}`" for place, told in found.items() if str(told) in (str(value), f"{value}.0"))
+                  for found in formats]  # fmt: skip
+        rows.append(f"| `{name}` | {' | '.join(places)} |")
+    return "\n".join(("| field of the event | OCSF | ECS | CEF |", "|---|---|---|---|", *rows, ""))
+
+
+def _leaves(value: object, place: str = "") -> Iterator[tuple[str, object]]:
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            yield from _leaves(item, f"{place}.{name}".lstrip("."))
+    elif isinstance(value, list):
+        for item in value:
+            yield from _leaves(item, f"{place}[]")
+    else:
+        yield place, value
+
+
 FIELDS = {
     "timestamp": "when it happened, ISO 8601 in UTC",
     "endpoint": "the path, or the template of the route",
@@ -146,6 +233,8 @@ TABLES = {
     "settings: behavior": behavior(),
     "settings: durable": markdown(DurableConfig),
     "semconv: event": attributes(),
+    "siem: types": siem_types(),
+    "siem: fields": siem_fields(),
 }
 _PLACE = re.compile(r"(<!-- ((\w+): \w+) -->\n).*?(<!-- /\3 -->)", re.DOTALL)
 

@@ -31,6 +31,7 @@ LABELS: Mapping[str, str] = {
     "cn3": "recentEventCount",
     "cfp1": "responseSeconds",
     "c6a2": "sourceIPv6Address",
+    "flexString1": "matched",
 }
 """What each custom key means, as the line itself says in ``cs1Label`` and so on."""
 
@@ -53,7 +54,8 @@ EXTENSION: Mapping[str, tuple[int, Callable[[Facts], object]]] = {
     "cfp1": (40, lambda facts: facts.duration),
     "msg": (1023, lambda facts: facts.message),
     "reason": (1023, lambda facts: facts.reason),
-    "cs2": (4000, lambda facts: facts.rule or facts.pattern),
+    "cs2": (4000, lambda facts: facts.rule),
+    "flexString1": (1023, lambda facts: facts.pattern),
     "cs3": (4000, lambda facts: facts.country),
     "cs1": (4000, lambda facts: facts.trace_id),
     "cs5": (4000, lambda facts: facts.correlation_key),

@@ -19,7 +19,7 @@ from ..events.enrichment import (
     SERVICE_VERSION,
     THREAT_SCORE,
 )
-from ..events.known import FLOODING, is_blocking, meaning_of
+from ..events.known import FLOODING, OPERATION, is_blocking, meaning_of
 from ..events.sentence import sentence
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -181,6 +181,6 @@ def _client(address: str) -> tuple[str, str]:
 
 
 def _outcome(behavior: str, action: str) -> Outcome:
-    if not is_blocking(action):
+    if behavior == OPERATION or not is_blocking(action):
         return Outcome.OBSERVED
     return Outcome.REJECTED if behavior == FLOODING else Outcome.BLOCKED

@@ -184,6 +184,7 @@ def _subject(facts: Facts, event_class: EventClass) -> dict[str, object]:
                 "title": facts.message,
                 "types": [facts.event_type],
                 "analytic": {
+                    "uid": facts.rule or facts.event_type,
                     "name": facts.rule or facts.event_type,
                     "type_id": _BEHAVIORAL if facts.behavior == known.PATTERN else _RULE,
                 },
