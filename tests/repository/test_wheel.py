@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+import sys
+import tarfile
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -28,3 +32,18 @@ def test_the_wheel_names_its_license_and_commands(wheel: Path) -> None:
     with ZipFile(wheel) as archive:
         metadata = {name.partition(".dist-info/")[2] for name in archive.namelist() if ".dist-info/" in name}
     assert {"METADATA", "entry_points.txt", "licenses/LICENSE"} <= metadata
+
+
+def test_the_sdist_has_all_that_builds_tests_and_documents_the_package(tmp_path: Path) -> None:
+    sources = tmp_path / "sources"
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    for name in tracked:
+        (sources / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, sources / name)
+    build = "import sys; from setuptools.build_meta import build_sdist; build_sdist(sys.argv[1])"
+    subprocess.run([sys.executable, "-c", build, tmp_path], cwd=sources, check=True, capture_output=True)
+    (sdist,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        held = {name.partition("/")[2] for name in archive.getnames()}
+    forge = (".github/", ".ci/", ".gitignore", "MANIFEST.in")
+    assert [name for name in tracked if not name.startswith(forge) and name not in held] == []
