@@ -65,19 +65,20 @@ class BoundedSearch:
 
     __slots__ = ("_has_edges", "_search", "gram", "pattern", "window")
 
-    def __init__(self, pattern: str, longest: int) -> None:
+    def __init__(self, pattern: str, longest: int, *, trusted: bool = False) -> None:
         """Look at a pattern.
 
         Args:
             pattern: a regular expression.
-            longest: characters of the longest text.
+            longest: characters of the longest window.
+            trusted: whether the author of the pattern says that it can be searched in so many characters.
 
         Raises:
             re.error: it is none.
         """
         tree = _sre.parse(pattern, FLAGS)
         self.pattern = pattern
-        self.window = _window(tree, longest)
+        self.window = longest if trusted else _window(tree, longest)
         self.gram = _gram(tree)
         self._has_edges = _EDGES.search(pattern) is not None
         self._search: Callable[[str, int, int], re.Match[str] | None] = re.compile(pattern, FLAGS).search

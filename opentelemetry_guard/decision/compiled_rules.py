@@ -31,8 +31,10 @@ LONGEST_USER_AGENT = 512
 """Characters of a user agent that are looked at, as in fastapi-guard."""
 LONGEST_MESSAGE = 1000
 """Characters of the rules' message that a decision has."""
-LONGEST_ENDPOINT = 1024
-"""Characters of an endpoint that are looked at."""
+ENDPOINT_PIECE = 1024
+"""Characters of an endpoint that are looked at together; all of it is, piece by piece."""
+_DECODINGS = 2
+"""How often an endpoint is decoded in search of patterns; servers, proxies and applications do it once or twice."""
 MOST_REMEMBERED = 1024
 """User agents whose verdict is remembered."""
 _LISTS = itemgetter(
@@ -118,7 +120,7 @@ class CompiledRules:
         self.wants_country = bool(self._blocked_countries or self._whitelist_countries)
         self._agents = Patterns(rules.blocked_user_agents, LONGEST_USER_AGENT)
         detects = rules.enable_penetration_detection is not False
-        self._patterns = Patterns(rules.suspicious_patterns if detects else (), LONGEST_ENDPOINT)
+        self._patterns = Patterns(rules.suspicious_patterns if detects else (), ENDPOINT_PIECE)
         self.wants_user_agent, self.wants_endpoint = bool(self._agents), bool(self._patterns)
         # Browsers are few and requests many. Entries are only set and all cleared at once, each atomic, and every
         # thread would compute the same one.
@@ -212,8 +214,11 @@ class CompiledRules:
     def _suspicious(self, endpoint: str) -> str | None:
         """Look for patterns in an endpoint as it was sent, and in what it stands for where it is percent-encoded."""
         pattern = self._patterns.find(endpoint)
-        if pattern is None and ("%" in endpoint or "+" in endpoint):
-            pattern = self._patterns.find(unquote(endpoint.replace("+", " ")))
+        for _ in range(_DECODINGS):
+            if pattern is not None or not ("%" in endpoint or "+" in endpoint):
+                break
+            endpoint = unquote(endpoint.replace("+", " "))
+            pattern = self._patterns.find(endpoint)
         return pattern
 
 

@@ -5,7 +5,8 @@ is no regular expression is looked for as it stands. All patterns together are
 one automaton of google-re2 (extra ``patterns``), which reads a text once,
 however many they are. What RE2 doesn't know (a look-ahead), and everything
 where it isn't installed, is searched by `re` as far as that is bounded
-(`bounded_re`). A text that keeps patterns busy for `MOST_SECONDS` is not
+(`bounded_re`). A long text is looked at piece by piece, so that nothing hides
+behind a pad. A text that keeps patterns busy for `MOST_SECONDS` is not
 looked at by the rest of them, and that is said.
 """
 
@@ -55,16 +56,17 @@ class Patterns:
 
     __slots__ = ("_longest", "_matchers", "problems")
 
-    def __init__(self, texts: Iterable[str], longest: int) -> None:
+    def __init__(self, texts: Iterable[str], piece: int, *, trusted: bool = False) -> None:
         """Compile patterns.
 
         Args:
             texts: the patterns.
-            longest: characters of a text that are looked at; what follows is not.
+            piece: characters of a text that are looked at together. A longer text is looked at in pieces, each half
+                over the one before, and a match has to lie within one.
+            trusted: whether no pattern can keep `re` busy for long with a piece, as its author says.
         """
-        self._longest = longest
         problems: list[str] = []
-        self._matchers = _matchers([text for text in texts if text], longest, problems)
+        self._matchers = _matchers([text for text in texts if text], piece, problems, trusted=trusted)
         self.problems = tuple(problems)
 
     def __bool__(self) -> bool:
@@ -72,26 +74,32 @@ class Patterns:
 
     def find(self, text: str) -> str | None:
         """Return a pattern that `text` contains, None where it contains none; the first one where RE2 knows all."""
-        subject = text[: self._longest]
         if len(self._matchers) == 1:
-            return self._matchers[0].find(subject, _never)
+            return self._matchers[0].find(text, _never)
         budget = _Budget()
         for matcher in self._matchers:
-            if (found := matcher.find(subject, budget)) is not None:
+            if (found := matcher.find(text, budget)) is not None:
                 return found
             if budget():
                 break
         return None
 
 
-def refusal(text: str, longest: int) -> str | None:
+def refusal(text: str, piece: int) -> str | None:
     """Return why a pattern would not be used, in words; None for one that would be.
 
     Args:
         text: the pattern.
-        longest: characters of the longest text that it is searched in.
+        piece: characters of the longest text that it is searched in at once.
     """
-    return next(iter(Patterns([text], longest).problems), None)
+    return next(iter(Patterns([text], piece).problems), None)
+
+
+def matched(pattern: str, text: str) -> str:
+    """Return what of `text` a pattern matches; all of it without google-re2, which alone is sure to end."""
+    re2 = _re2()
+    found = None if re2 is None else re2.search(_for_re2(pattern), text, _options(re2))
+    return text if found is None else str(found.group())
 
 
 class _Budget:
@@ -109,7 +117,7 @@ class _Budget:
         log_once(
             _logger,
             logging.WARNING,
-            f"patterns of dynamic rules took more than {MOST_SECONDS * 1000:.0f} ms on a request, which was not "
+            f"patterns took more than {MOST_SECONDS * 1000:.0f} ms on a request, which was not "
             "looked at by the rest of them: simplify the patterns, or use fewer",
             cause="patterns over their time",
         )
@@ -123,10 +131,11 @@ def _never() -> bool:
 class _Automaton:
     """Patterns that one RE2 set looks for."""
 
-    __slots__ = ("_all", "_match", "_search", "_texts")
+    __slots__ = ("_all", "_compile", "_match", "_piece", "_texts")
 
-    def __init__(self, re2: Any, texts: Sequence[str]) -> None:
+    def __init__(self, re2: Any, texts: Sequence[str], piece: int) -> None:
         self._texts = texts
+        self._piece = piece
         options = _options(re2)
         automaton = re2.Set.SearchSet(options)
         for text in texts:
@@ -135,34 +144,45 @@ class _Automaton:
         self._all = automaton.Add("")
         automaton.Compile()
         self._match = automaton.Match
-        self._search = partial(re2.search, options=options)
+        self._compile = partial(re2.compile, options=options)
 
     def find(self, text: str, over: Callable[[], bool]) -> str | None:
         """Return one that `text` contains, None where it contains none or the time is over."""
         subject = text.encode("utf-8", "replace")
-        found = self._match(subject)
-        if self._all in found:
-            first = min(found)
-            return None if first == self._all else self._texts[first]
+        if len(subject) <= self._piece:
+            found = self._match(subject)
+            if self._all in found:
+                first = min(found)
+                return None if first == self._all else self._texts[first]
         over = _Budget() if over is _never else over
-        for pattern in self._texts:
-            if self._search(_for_re2(pattern).encode(), subject) is not None:
+        step = max(self._piece // 2, 1)
+        for start in range(0, max(len(subject) - self._piece + step, 1), step):
+            if (pattern := self._find_in(subject, start, over)) is not None:
                 return pattern
+            if over():
+                break
+        return None
+
+    def _find_in(self, subject: bytes, start: int, over: Callable[[], bool]) -> str | None:
+        """Look into the piece that begins at `start`, whose borders are none of the text's."""
+        found = self._match(subject[start : start + self._piece])
+        candidates = sorted(found)[:-1] if self._all in found else range(len(self._texts))
+        for number in candidates:
+            search = self._compile(_for_re2(self._texts[number])).search
+            if search(subject, start, min(start + self._piece, len(subject))) is not None:
+                return self._texts[number]
             if over():
                 break
         return None
 
 
 class _Searches:
-    """Patterns that `re` looks for, each only in a text that has three characters which it needs."""
+    """Patterns that `re` looks for, in their order, each only in a text that has three characters which it needs."""
 
-    __slots__ = ("_always", "_by_gram")
+    __slots__ = ("_searches",)
 
-    def __init__(self, searches: Iterable[BoundedSearch]) -> None:
-        self._always: list[BoundedSearch] = []
-        self._by_gram: dict[str, list[BoundedSearch]] = {}
-        for search in searches:
-            (self._by_gram.setdefault(search.gram, []) if search.gram else self._always).append(search)
+    def __init__(self, searches: Sequence[BoundedSearch]) -> None:
+        self._searches = searches
 
     def find(self, text: str, over: Callable[[], bool]) -> str | None:
         """Return one that `text` contains, None where it contains none or the time is over."""
@@ -176,26 +196,23 @@ class _Searches:
         return None
 
     def _candidates(self, text: str) -> Iterator[BoundedSearch]:
-        yield from self._always
-        if self._by_gram:
-            folded = text.casefold()
-            grams = {folded[index : index + GRAM] for index in range(len(folded) - GRAM + 1)}
-            for gram in self._by_gram.keys() & grams:
-                yield from self._by_gram[gram]
+        folded = text.casefold()
+        grams = {folded[index : index + GRAM] for index in range(len(folded) - GRAM + 1)}
+        return (search for search in self._searches if not search.gram or search.gram in grams)
 
 
-def _matchers(texts: Sequence[str], longest: int, problems: list[str]) -> list[_Automaton | _Searches]:
+def _matchers(texts: Sequence[str], piece: int, problems: list[str], *, trusted: bool) -> list[_Automaton | _Searches]:
     """Return what looks for patterns, and add to `problems` what is wrong with them."""
     re2 = _re2() if texts else None
     written, unrolled = _Sets(SET_INSTRUCTIONS), _Sets(UNROLLED_INSTRUCTIONS)
     searches: list[BoundedSearch] = []
     for text in texts:
-        pattern = _checked(text, problems)
+        pattern = text if trusted else _checked(text, problems)
         if pattern is None:
             continue
         if size := 0 if re2 is None else _instructions(re2, pattern):
-            (unrolled if size > 2 * len(pattern) + 16 else written).add(pattern, size)
-        elif (search := BoundedSearch(pattern, longest)).window:
+            (unrolled if size > 2 * len(pattern) + 16 and not trusted else written).add(pattern, size)
+        elif (search := BoundedSearch(pattern, piece, trusted=trusted)).window:
             searches.append(search)
         else:
             problems.append(f"{_quoted(text)} is ignored: a text could keep it busy for too long; {_remedy(re2)}")
@@ -203,7 +220,7 @@ def _matchers(texts: Sequence[str], longest: int, problems: list[str]) -> list[_
     left_out = [pattern for patterns in sets[MOST_SETS:] for pattern in patterns]
     if left_out:
         problems.append(f"{len(left_out)} patterns from {_quoted(left_out[0])} on are ignored: there are too many")
-    found: list[_Automaton | _Searches] = [_Automaton(re2, patterns) for patterns in sets[:MOST_SETS]]
+    found: list[_Automaton | _Searches] = [_Automaton(re2, patterns, piece) for patterns in sets[:MOST_SETS]]
     return [*found, _Searches(searches)] if searches else found
 
 

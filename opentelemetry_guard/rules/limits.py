@@ -143,7 +143,7 @@ class _Templates:
             for shape, known in self._by_shape.items():
                 if words := shape.words(segments):
                     found += [known[words]] if words in known else []
-        if self._patterns and (pattern := self._patterns.find(path)) is not None:
+        if self._patterns and (pattern := self._patterns.find(path[:LONGEST_PATH])) is not None:
             found.append(self._by_pattern[pattern])
         return min(found, key=itemgetter(0))[1] if found else None
 

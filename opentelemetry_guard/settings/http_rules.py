@@ -13,6 +13,7 @@ from types import MappingProxyType
 from . import values
 from .login_rules import Logins
 from .rules import changed, entries, group, rule, switch, table
+from .signature_rules import SignatureRules
 
 STATUSES: Mapping[int, str] = MappingProxyType(
     {
@@ -202,12 +203,42 @@ class Burst:
     addresses: int = rule(4096, values.whole(1, 1_000_000))
 
 
+def _method(value: object) -> str:
+    if not isinstance(value, str) or not value.isalpha():
+        raise ValueError("a method must be letters, like 'TRACE'")
+    return value.upper()
+
+
+def _hosts(value: object) -> tuple[str, ...]:
+    listed = () if value is None or value is False else value
+    if not isinstance(listed, (list, tuple)) or not all(isinstance(each, str) and each.strip() for each in listed):
+        raise ValueError("it must be a list like ['shop.example', '*.shop.example'], or null for none")
+    return tuple(str(each).strip().lower() for each in listed)
+
+
+@dataclass(frozen=True, slots=True)
+class Folding:
+    """What one client goes on with is told once in a while.
+
+    Attributes:
+        seconds: between two events of one client about the same kind of attack.
+        clients: how many clients and kinds are remembered; what was told longest ago is forgotten, and told.
+    """
+
+    seconds: float = rule(60.0, values.number(0, 86_400))
+    clients: int = rule(4096, values.whole(1, 1_000_000))
+
+
 @dataclass(frozen=True, slots=True)
 class HttpRules:
     """What counts, and as what.
 
     Attributes:
         statuses: event types by status.
+        signatures: what requests are held against; None for nothing.
+        methods: that count whatever the answer: no browser and no program of the application's own sends them.
+        hosts: the application's own names, of which ``*.`` stands for any part before; another one in the header
+            ``Host`` counts. None are given, and nothing counts, where the application's names are unknown.
         path_traversal: whether paths that climb out of their directory count, whatever the answer.
         scanner_paths: paths that count where the application has no such route.
         malformed: whether paths with control characters count where the answer is a 4xx, and badly encoded ones where
@@ -216,11 +247,15 @@ class HttpRules:
         not_found_burst: when answers of 404 are a burst; None where they never are.
         expected_not_found: paths whose 404s belong to no burst.
         logins: what a login is and when one has failed; None where the table of statuses alone says it.
+        folding: how often what a client goes on with is told; None where each event is.
         server_errors: whether 5xx are counted as `error_rate` where nothing else counts them.
         threat_levels: levels by event type.
     """
 
     statuses: Mapping[int, str] = table(STATUSES, values.whole(400, 599), _event_type)
+    signatures: SignatureRules | None = group(SignatureRules)
+    methods: tuple[str, ...] = entries(("TRACE", "TRACK", "DEBUG"), _method)
+    hosts: tuple[str, ...] = rule((), _hosts)
     path_traversal: bool = rule(True, switch)
     scanner_paths: tuple[str, ...] = entries(SCANNER_PATHS, _path)
     malformed: bool = rule(True, switch)
@@ -228,6 +263,7 @@ class HttpRules:
     not_found_burst: Burst | None = group(Burst)
     expected_not_found: tuple[str, ...] = entries(EXPECTED_NOT_FOUND, _path)
     logins: Logins | None = group(Logins)
+    folding: Folding | None = group(Folding)
     server_errors: bool = rule(True, switch)
     threat_levels: Mapping[str, float] = table(THREAT_LEVELS, str, values.number(0, 1))
 

@@ -35,7 +35,7 @@ async def fetch(
     raw, _, query = path.partition("?")
     given = {"host": "shop.example", "user-agent": BROWSER, **{n.lower(): v for n, v in (headers or {}).items()}}
     if body:
-        given |= {"content-type": "application/json", "content-length": str(len(body))}
+        given = {"content-type": "application/json", "content-length": str(len(body)), **given}
     scope: dict[str, Any] = {
         "type": kind,
         "asgi": {"version": "3.0"},

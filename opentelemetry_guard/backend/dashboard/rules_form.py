@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from functools import partial
 from typing import TypeVar
 
-from ...decision.compiled_rules import LONGEST_ENDPOINT, LONGEST_USER_AGENT
+from ...decision.compiled_rules import ENDPOINT_PIECE, LONGEST_USER_AGENT
 from ...decision.patterns import refusal
 from ...models import DynamicRules
 from ..bans import check_bans, read_ban, read_network, shown
@@ -112,7 +112,7 @@ def read_form(form: RulesForm, base: DynamicRules) -> ReadForm:
         "ip_whitelist": _unique(lines("ip_whitelist", read_network)),
         "emergency_whitelist": _unique(lines("emergency_whitelist", read_network)),
         "blocked_user_agents": _unique(lines("blocked_user_agents", partial(read_pattern, longest=LONGEST_USER_AGENT))),
-        "suspicious_patterns": _unique(lines("suspicious_patterns", partial(read_pattern, longest=LONGEST_ENDPOINT))),
+        "suspicious_patterns": _unique(lines("suspicious_patterns", partial(read_pattern, longest=ENDPOINT_PIECE))),
         "blocked_countries": _unique(lines("blocked_countries", read_country)),
         "endpoint_rate_limits": dict(lines("endpoint_rate_limits", read_endpoint_limit)),
         "ip_ban_duration": number("ip_ban_duration", 1, _MAX_NUMBER, base.ip_ban_duration),

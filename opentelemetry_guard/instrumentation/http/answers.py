@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -23,6 +23,9 @@ class AnsweredRequest(NamedTuple):
         raw_path: the path as it was encoded on the wire, "" where the server doesn't tell.
         login: whether a login has succeeded, as the application says; None where it says nothing.
         credentials: the scheme, in lower case, and a hash of the credentials that a 401 has refused.
+        query: as it was encoded on the wire.
+        headers: names in lower case and values, as sent.
+        body: what kind of body it has ("json" or "form") and the beginning of it, None where nobody has noted it.
     """
 
     address: str
@@ -37,6 +40,9 @@ class AnsweredRequest(NamedTuple):
     raw_path: str = ""
     login: bool | None = None
     credentials: tuple[str, int] = ("", 0)
+    query: bytes = b""
+    headers: Iterable[tuple[bytes, bytes]] = ()
+    body: tuple[str, bytes] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +54,11 @@ class Finding:
         rule: the key of the rule in `http_rules`.
         reason: for a reader.
         evidence: what the rule matched; nothing that quotes more of the request than its path and user agent.
+        pattern: the id of the signature that matched, None for other rules.
     """
 
     event_type: str
     rule: str
     reason: str
     evidence: Mapping[str, object]
+    pattern: str | None = None

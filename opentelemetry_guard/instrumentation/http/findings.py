@@ -1,8 +1,8 @@
 """What one answered request means for security: the functions that apply `HttpRules` to it.
 
-It has one finding at most, the first of: a path that climbs out of its directory, a path that scanners ask for, a
-malformed request, a failed login, the status of the answer, a client that calls itself a scanner. Nothing here
-remembers a request: runs of them are for `bursts` and `behavior` to judge.
+It has one finding at most, the first of: an unusual method or host, a path that climbs out of its directory, one that
+scanners ask for, a malformed request, a failed login, the status of the answer, a client that calls itself a scanner.
+Nothing here remembers a request: runs of them are for `bursts` and `behavior` to judge.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from urllib.parse import unquote
 
+from ...events.header_text import header_text
 from ...settings.http_rules import HttpRules
 from .answers import AnsweredRequest, Finding
 from .logins import LoginJudge
@@ -35,6 +36,8 @@ _DECODINGS = 3
 _OVERLONG = {"%c0%ae": ".", "%e0%80%ae": ".", "%c0%af": "/", "%e0%80%af": "/", "%c1%9c": "\\"}
 """Encodings of ASCII that UTF-8 forbids and careless decoders accept."""
 
+_LONGEST_HOST = 255
+_PORT = re.compile(r":\d+$")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _BROKEN_ESCAPE = re.compile(r"%(?![0-9a-fA-F]{2})")
 
@@ -44,6 +47,7 @@ class HttpJudge:
 
     def __init__(self, rules: HttpRules) -> None:
         self._rules = rules
+        self._hosts = rules.hosts
         self._logins = LoginJudge(rules.logins)
         self._scanner_path = _path_pattern(rules.scanner_paths)
         self._expected = _path_pattern(rules.expected_not_found)
@@ -56,7 +60,8 @@ class HttpJudge:
             return None
         refused = 400 <= answered.status_code < 500
         return (
-            self._traversal(answered)
+            self._unusual(answered)
+            or self._traversal(answered)
             or (self._scanned(answered) if refused else None)
             or (self._malformed(answered) if refused else None)
             or self._login(answered)
@@ -67,6 +72,28 @@ class HttpJudge:
     def is_unexpected_not_found(self, answered: AnsweredRequest) -> bool:
         """Whether an answer is a 404 that may belong to a burst."""
         return answered.status_code == 404 and not (self._expected and self._expected.search(answered.path.lower()))
+
+    def is_nowhere(self, answered: AnsweredRequest) -> bool:
+        """Whether an answer says that nothing is there for which nobody asks every site."""
+        return (
+            400 <= answered.status_code < 500
+            and (answered.route is None or answered.status_code == 404)
+            and not (self._expected and self._expected.search(answered.path.lower()))
+        )
+
+    def _unusual(self, answered: AnsweredRequest) -> Finding | None:
+        if answered.method in self._rules.methods:
+            return Finding("suspicious_request", "methods", f"the method is {answered.method}", {})
+        if not self._hosts:
+            return None
+        host = next((value for name, value in answered.headers if name == b"host"), b"")
+        name = header_text(host, _LONGEST_HOST).lower()
+        if not host or self._is_ours(name.rpartition(":")[0] if _PORT.search(name) else name):
+            return None
+        return Finding("suspicious_request", "hosts", "the host is none of the application's", {"host": name})
+
+    def _is_ours(self, host: str) -> bool:
+        return any(host.endswith(ours[1:]) if ours.startswith("*.") else host == ours for ours in self._hosts)
 
     def _traversal(self, answered: AnsweredRequest) -> Finding | None:
         if not self._rules.path_traversal or not climbs(answered.path, answered.raw_path):

@@ -65,6 +65,7 @@ class FollowedRequest:
         server_span: the span that was current when the following began.
         events: the rows of the security events that the request has produced so far.
         login: what the application has said of a login, None where it has said nothing.
+        body: the kind and the beginning of the body, None where nobody notes it (`bodies`).
     """
 
     def __init__(self, scope: Scope, events: incident.Notes, *, guarded: bool, measured: bool) -> None:
@@ -78,6 +79,7 @@ class FollowedRequest:
         self.measured_by_http = measured or _is_measured(scope, self.server_span)
         self.events = events
         self.login: ReportedLogin | None = None
+        self.body: tuple[str, bytes] | None = None
         self._route = Route(scope)
         self._began = time.perf_counter()
         self._held: list[_Held] = []
@@ -185,7 +187,16 @@ def _told_once(held: Sequence[_Held]) -> list[_Held]:
 Observer = Callable[[FollowedRequest], None]
 
 _observers: tuple[Observer, ...] = ()  # replaced whole, so that a request iterates over one state
+Hearing = Callable[[FollowedRequest, Receive], Receive]
+
+_hearing: Hearing | None = None
 _current: ContextVar[FollowedRequest | None] = ContextVar("opentelemetry_guard_request", default=None)
+
+
+def hear(hearing: Hearing | None) -> None:
+    """Let `hearing` put a `receive` in the place of each followed request's from now on; None leaves them."""
+    global _hearing
+    _hearing = hearing
 
 
 def observe(observer: Observer) -> None:
@@ -238,6 +249,8 @@ async def follow(
         return
     events, events_token = incident.begin()
     request = scope[_SCOPE_KEY] = FollowedRequest(scope, events, guarded=guarded, measured=measured)
+    if _hearing is not None:
+        receive = _hearing(request, receive)
     token = _current.set(request)
     status_code: int | None = None
     try:

@@ -6,28 +6,40 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from inspect import isawaitable
 from typing import Protocol
 
-from opentelemetry import trace
+from opentelemetry import context, trace
 from opentelemetry._logs import SeverityNumber
 
+from ...decision.addresses import subscriber
 from ...emit import Emitter, severity_of
+from ...events import incident
 from ...events.client_address import client_address
 from ...settings.http_rules import HttpRules
 from ...settings.instrumentation import GuardOptions
+from ...utils import get_current_timestamp
 from ..patching import unexpected
 from .answers import AnsweredRequest, Finding
+from .bodies import noting
 from .bursts import NotFoundBursts
 from .findings import FAILED_LOGIN, HttpJudge, failed_login
-from .following import FollowedRequest, ReportedLogin, Scope, user_agent
+from .folding import Client, Event, FoldedEvents
+from .following import FollowedRequest, Hearing, ReportedLogin, Scope, user_agent
 from .logins import Refusals, credentials, told
 from .reports import is_noise
+from .signatures import RULE as SIGNATURES
+from .signatures import SignatureJudge
 
 _logger = logging.getLogger(__name__)
 
 USER_ATTRIBUTES = ("enduser.id", "user.id")
 """Span attributes in which an application says who its user is; the second is the semantic conventions' newer name."""
+
+_SCAN = "scan"
+_SCANS = frozenset({"scanner_paths", "malformed", "scanner_user_agents", "not_found_burst", "methods", "hosts"})
+"""The rules by which one scan is found: all of it is one incident."""
 
 _LOGGED = "logged"
 """How the action of an event begins that was told and stopped nothing."""
@@ -71,6 +83,13 @@ class AnswerJudge:
         self._bursts = NotFoundBursts(burst, options.ipv6_prefix) if burst is not None and options.http_events else None
 
         logins = self._rules.logins
+        signatures = self._rules.signatures if options.http_events else None
+        self._signatures = SignatureJudge(signatures, options.ipv6_prefix) if signatures is not None else None
+        self.hearing: Hearing | None = None
+        if signatures is not None and signatures.body:
+            self.hearing = partial(noting, signatures.body_bytes)
+        self._ipv6_prefix = options.ipv6_prefix
+        self._folded = FoldedEvents(self._rules.folding) if self._rules.folding is not None else None
         self._refusals = Refusals(logins, options.ipv6_prefix) if logins is not None and options.http_events else None
 
     def __call__(self, request: FollowedRequest) -> None:
@@ -88,7 +107,7 @@ class AnswerJudge:
         now = self._clock()
         finding = self._find(answered, now)
         if finding is not None:
-            self._emit(request, answered, _fields(finding, self._rules, refused=_is_refusal(answered.status_code)))
+            self._tell(request, answered, finding, now)
         if self._analyzer is not None:
             for fields in self._analyzer.observe(answered, now):
                 self._emit(request, answered, fields)
@@ -112,17 +131,26 @@ class AnswerJudge:
             raw_path=str(scope.get("raw_path") or b"", "latin-1"),
             login=None if login is None else login.success,
             credentials=credentials(scope) if status_code == 401 else ("", 0),
+            query=scope.get("query_string") or b"",
+            headers=scope.get("headers") or (),
+            body=request.body,
         )
 
     def _find(self, answered: AnsweredRequest, now: float) -> Finding | None:
         if self._judge is None:
             return None
+        if answered.reported:
+            return None
+        if self._signatures is not None and (finding := self._signatures.judge(answered)) is not None:
+            return finding
         finding = self._judge.judge(answered)
         if finding is not None and finding.rule == "logins":
             return self._with_refusals(finding, answered)
         if finding is None and self._judge.is_refusal(answered):
             return self._refused(answered, now)
-        if finding is not None or answered.reported or self._bursts is None:
+        if finding is None and self._signatures is not None and self._judge.is_nowhere(answered):
+            finding = self._signatures.missing(answered, now)
+        if finding is not None or self._bursts is None:
             return finding
         # A burst is made of answers that are nothing by themselves.
         return self._bursts.observe(answered, now) if self._judge.is_unexpected_not_found(answered) else None
@@ -150,18 +178,54 @@ class AnswerJudge:
         except Exception as error:  # noqa: BLE001  the application goes on, whatever we make of it
             unexpected(_logger, "a reported login could not be judged", error)
 
+    def _tell(self, request: FollowedRequest, answered: AnsweredRequest, finding: Finding, now: float) -> None:
+        """Emit a finding, unless it is folded into what the client was told of."""
+        fields = _fields(finding, self._rules, refused=_is_refusal(answered.status_code))
+        kind = _kind(finding)
+        if self._folded is None or kind is None:
+            self._emit(request, answered, fields)
+            return
+        event = Event(self._event(request, answered, fields), trace.get_current_span().get_span_context())
+        client = Client(subscriber(answered.address, self._ipv6_prefix), kind)
+        told = self._folded.admit(client, event, now)
+        for each in told:
+            if each.fields["timestamp"] is event.fields["timestamp"]:
+                self._emitter.emit_event(each.fields)
+            else:
+                self._emit_aside(each)
+        if not told:
+            incident.note(event.fields)  # the request is an attack all the same, to whoever counts these
+
+    def tell_folded(self) -> None:
+        """Emit what is still folded; for the end of an application."""
+        for event in () if self._folded is None else self._folded.drain():
+            self._emit_aside(event)
+
+    def _emit_aside(self, event: Event) -> None:
+        """Emit an event of another request, in the trace of that one."""
+        token = context.attach(trace.set_span_in_context(trace.NonRecordingSpan(event.span), context.Context()))
+        _, notes = incident.begin()
+        try:
+            self._emitter.emit_event(event.fields)
+        finally:
+            incident.end(notes)
+            context.detach(token)
+
     def _emit(self, request: FollowedRequest, answered: AnsweredRequest, fields: Mapping[str, object]) -> None:
-        self._emitter.emit_event(
-            {
-                "ip_address": answered.address,
-                "user_agent": answered.user_agent or None,
-                "endpoint": answered.route or answered.path,
-                "method": answered.method,
-                "status_code": request.status_code,
-                "response_time": answered.duration,
-                **fields,
-            }
-        )
+        self._emitter.emit_event(self._event(request, answered, fields))
+
+    @staticmethod
+    def _event(request: FollowedRequest, answered: AnsweredRequest, fields: Mapping[str, object]) -> dict[str, object]:
+        return {
+            "timestamp": get_current_timestamp(),
+            "ip_address": answered.address,
+            "user_agent": answered.user_agent or None,
+            "endpoint": answered.route or answered.path,
+            "method": answered.method,
+            "status_code": request.status_code,
+            "response_time": answered.duration,
+            **fields,
+        }
 
     def _measure(self, request: FollowedRequest, route: str | None) -> None:
         status_code = request.status_code or 0
@@ -182,12 +246,21 @@ def _fields(finding: Finding, rules: HttpRules, *, refused: bool) -> Mapping[str
         "action_taken": "blocked" if refused else _LOGGED,
         "reason": finding.reason,
         "rule_type": finding.rule,
+        "pattern_matched": finding.pattern,
         "metadata": {
             "rule": finding.rule,
             **finding.evidence,
             "threat_level": rules.threat_level((finding.event_type,)),
         },
     }
+
+
+def _kind(finding: Finding) -> str | None:
+    """Return the kind of attack by which a finding is folded, None for what is told each time."""
+    if finding.rule == SIGNATURES:
+        category = str(finding.evidence.get("category"))
+        return _SCAN if category == "scanner" else f"{finding.event_type} {category}"
+    return _SCAN if finding.rule in _SCANS else None
 
 
 def _is_refusal(status_code: int) -> bool:

@@ -87,6 +87,8 @@ def _flushing(receive: Receive, send: Send) -> tuple[Receive, Send]:
 
     async def tell(message: Message) -> None:
         if message["type"] in _OVER:
+            if _judge is not None:
+                _judge.tell_folded()
             # Imported here: it comes with Starlette, and works in whatever loop the server has.
             from anyio import to_thread
 
@@ -114,6 +116,8 @@ def apply(module: Any, options: GuardOptions, emitter: Emitter | None) -> None:
             _judge = AnswerJudge(options, emitter, _analyzer)
             request_following.observe(_judge)
             logins.receive(_judge.take_login)
+            request_following.hear(_judge.hearing)
+            process_end.on_end(_judge.tell_folded, process_end.Stage.EMISSION)
             # Event loops hand work to a thread by this, and not with the context of the request.
             _patches.wrap(ThreadPoolExecutor, "submit", _carrying)
         wanted = options.http_events or options.behavior or options.resource_metrics
@@ -131,6 +135,9 @@ def remove() -> None:
     if _judge is not None:
         request_following.ignore(_judge)
         logins.receive(None)
+        request_following.hear(None)
+        process_end.forget(_judge.tell_folded)
+        _judge.tell_folded()
         _judge = None
     if isinstance(_analyzer, Sharing):
         _analyzer.close()
