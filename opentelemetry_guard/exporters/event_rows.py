@@ -12,6 +12,7 @@ from opentelemetry.sdk.trace import Event, ReadableSpan
 from .. import privacy, semconv
 from ..events import codec
 from ..events.attributes import from_attributes
+from ..events.enrichment import enrich
 from ..events.jsonsafe import safe_text
 from ..events.record import EventAttributes
 from ..events.tally import INVALID, TALLY
@@ -107,8 +108,16 @@ def _cleaned(row: codec.Row, *, is_ours: bool) -> codec.Row | None:
 
     Cleaning what is clean changes nothing, and who is between may have added something.
     """
+    return privacy.current().cleaned(row) if is_ours else _foreign(row)
+
+
+def _foreign(row: codec.Row) -> codec.Row | None:
+    """Clean an event that did not come from `Emitter`, and add to it what that would have added."""
     clean = privacy.current()
-    return clean.cleaned(row) if is_ours else clean.event(row)
+    cleaned = clean.event(row)
+    if cleaned is not None:
+        enrich(cleaned, hashed=clean.settings.address_key is not None)
+    return cleaned
 
 
 def _row_of_body(body: Mapping[str, object], attributes: Mapping[str, object], nanoseconds: int) -> codec.Row:
@@ -154,7 +163,7 @@ def _row_of_guard_core(span: ReadableSpan) -> codec.Row | None:
             fields[field] = value
         else:
             metadata[attribute] = value
-    return privacy.current().event(codec.to_row({**fields, "metadata": metadata})[0])
+    return _foreign(codec.to_row({**fields, "metadata": metadata})[0])
 
 
 def _refuse(error: Exception) -> None:

@@ -15,6 +15,7 @@ _LONGEST = 256
 """Characters of a value that travel with each row."""
 _UNKNOWN = "unknown_service"
 """What the SDK's name of a service begins with that nobody has named."""
+_KEYS = tuple(key.encode() for key in dict.fromkeys(RESOURCE_KEYS.values()))
 _GUARD_CORES = "guard-core"
 """The same of guard-core, whose other names stay."""
 
@@ -41,7 +42,7 @@ class Origin:
         """Return the same of a row that is encoded."""
         if not self.members:
             return row
-        if any(key.encode() in row.json for key in self.values):
+        if any(key in row.json for key in _KEYS):
             return self.put_into(row.decoded())
         return EncodedRow(row.key, with_members(row.json, self.members))
 

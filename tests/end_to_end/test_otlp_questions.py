@@ -6,6 +6,7 @@ The receiver is a server of OTLP/HTTP that decodes the protobuf; the program is 
 from __future__ import annotations
 
 import gzip
+import json
 import subprocess
 import sys
 import threading
@@ -129,6 +130,8 @@ class Received:
     records: list[Record]
     rows: list[Any]
     trace_id: str
+    lines: list[Any]
+    """What is in the event log."""
 
     def where(self, **wanted: Any) -> list[Record]:
         """Return the records with these attributes, whose dots are underscores twice here."""
@@ -148,6 +151,7 @@ def _run(home: Path, guard: GuardServer, otlp: str) -> str:
         "OTEL_EXPORTER_GUARD_ENDPOINT": guard.settings["endpoint"],
         "OTEL_EXPORTER_GUARD_API_KEY": guard.api_key,
         "OTEL_EXPORTER_GUARD_QUEUE_URL": "memory://",
+        "OTEL_EXPORTER_GUARD_EVENT_LOG": str(home / "logs" / "events.ndjson"),
         "OTEL_SERVICE_NAME": "shop",
         "OTEL_RESOURCE_ATTRIBUTES": "service.version=1.2.3,deployment.environment.name=production",
     }
@@ -160,9 +164,11 @@ def _run(home: Path, guard: GuardServer, otlp: str) -> str:
 @pytest.fixture(scope="module")
 def received(tmp_path_factory: pytest.TempPathFactory) -> Received:
     with guard_server() as guard, receiver() as (otlp, records):
-        trace_id = _run(tmp_path_factory.mktemp("home"), guard, otlp)
+        home = tmp_path_factory.mktemp("home")
+        trace_id = _run(home, guard, otlp)
         guard.wait_until(lambda: len(guard.events) == 10, "all events")
-        return Received(list(records), list(guard.events), trace_id)
+        lines = [json.loads(line) for line in (home / "logs" / "events.ndjson").read_bytes().splitlines()]
+        return Received(list(records), list(guard.events), trace_id, lines)
 
 
 def test_every_event_is_there_once_as_a_sentence_and_flat_values(received: Received) -> None:
@@ -244,3 +250,11 @@ def test_11_the_same_event_at_the_guard_backend(received: Received) -> None:
 def test_12_how_severe_and_how_slow(received: Received) -> None:
     assert {one.severity for one in received.where(guard__event_type="penetration_attempt")} == {"ERROR"}
     assert [one["http.request.method"] for one in received.where(guard__response_time=0.002)] == ["POST"]
+
+
+def test_the_event_log_has_what_the_guard_backend_has(received: Received) -> None:
+    assert {line["idempotency_key"]: line for line in received.lines} == {
+        row["idempotency_key"]: row for row in received.rows
+    }
+    assert len(received.lines) == 10
+    assert {line["metadata"]["guard.service.name"] for line in received.lines} == {"shop"}

@@ -215,6 +215,19 @@ def test_guard_cores_spans_become_events_with_their_enrichment_as_metadata() -> 
     assert second["event_type"] == "csp_violation"
 
 
+def test_where_addresses_are_hashed_guard_cores_key_made_of_one_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_PYTHON_GUARD_ADDRESS_KEY", "k")
+    with guard_server() as own:
+        exporter = GuardSpanExporter(**own.settings)
+        given = {"ip_address": "192.0.2.1", "behavior.correlation_key": "cafe"}
+        exporter.export([guard_core_span(**given), guard_core_span(**given)])
+        first, second = own.wait_for_events(2)
+        exporter.shutdown()
+    key = first["metadata"]["guard.behavior.correlation_key"]
+    assert key == second["metadata"]["guard.behavior.correlation_key"] != "cafe"
+    assert first["ip_address"].startswith("ip-hmac-")
+
+
 def test_guard_cores_spans_are_left_alone_while_our_instrumentation_captures_its_events() -> None:
     with guard_server() as own:
         exporter = GuardSpanExporter(**own.settings)
