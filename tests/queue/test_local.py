@@ -84,6 +84,30 @@ def test_an_adopted_batch_comes_alone_since_it_may_have_been_sent(queue: LocalQu
     assert ["adopted"] in [[lease.batch.batch_id for lease in leases] for leases in leased]
 
 
+@pytest.mark.parametrize("max_bytes", [1000, 40], ids=["with room", "without"])
+def test_batches_that_are_adopted_together_are_what_each_alone_would_be(tmp_path: Path, max_bytes: int) -> None:
+    options = QueueOptions("adopted", max_bytes=max_bytes)
+    together, alone = (SqliteQueue(tmp_path / f"{name}.db", options, remembers=10) for name in "ab")
+    batches = [(make_batch(f"{number}", rows=number + 1, created_at=float(number)), number > 3) for number in range(8)]
+    for queue in (together, alone):
+        queue.append(make_batch("2", rows=3))
+        queue.append(make_batch("1", rows=2))
+        (lease,) = queue.lease("events", time.time())
+        assert queue.acknowledge(lease.batch.batch_id)
+    together.adopt_all(batches)
+    for batch, begun in batches:
+        alone.adopt(batch, begun)
+    assert together.stats() == alone.stats()
+    taken = [
+        [(lease.batch, lease.attempts) for _ in range(10) for lease in queue.lease("events", time.time(), 10)]
+        for queue in (together, alone)
+    ]
+    assert taken[0] == taken[1]
+    assert len(taken[0]) == (7 if max_bytes == 1000 else 4)
+    for queue in (together, alone):
+        queue.close()
+
+
 def test_a_batch_that_was_finished_here_is_not_adopted_again(tmp_path: Path) -> None:
     queue = SqliteQueue(tmp_path / "guard.db", OPTIONS, remembers=2)
     for name in ("old", "delivered", "merged"):

@@ -87,8 +87,7 @@ class Claims:
         if entries is None:
             return False
         claimed = [claimed_of(kind, cast("list[bytes]", entry)) for entry in cast("list[object]", entries)]
-        for batch, begun in claimed:
-            self._local.adopt(batch, begun)
+        self._local.adopt_all(claimed)
         # Until here the same request returns the same batches, should their answer or this process's turn be lost
         made.pending = False
         made.request, made.catch = uuid4().hex, [batch.batch_id for batch, _ in claimed]

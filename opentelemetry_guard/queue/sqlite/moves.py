@@ -79,6 +79,30 @@ def insert(
     return connection.total_changes > before
 
 
+def insert_adopted(
+    connection: sqlite3.Connection, batches: Sequence[tuple[Batch, bool]], more: tuple[str, float], max_bytes: int
+) -> None:
+    """Store batches with whether each has begun, and `more`: their owner and the end of its lease.
+
+    Those that are known, or were finished here, are left out; all of them where there is no room for all.
+    """
+    row = f"({marks(range(10))})"
+    taken = ", ".join(f"column{number}" for number in range(1, 10))
+    connection.execute(
+        f"INSERT INTO incoming ({COLUMNS}, body, owner, state, attempts, lease_until) "
+        f"SELECT {taken}, ?, 'ready', column10, ? FROM (VALUES {', '.join([row] * len(batches))}) "
+        "WHERE NOT EXISTS (SELECT 1 FROM batches WHERE batch_id = column1) "
+        "AND NOT EXISTS (SELECT 1 FROM finished WHERE batch_id = column1) "
+        f"AND (SELECT total(bytes) FROM ledger WHERE state IN {LIVE}) + ? <= ?",
+        (
+            *more,
+            *(value for batch, begun in batches for value in (*values_of(batch), batch.body, int(begun))),
+            sum(len(batch.body) for batch, _ in batches),
+            max_bytes,
+        ),
+    )
+
+
 def look_for_room(
     connection: sqlite3.Connection, batch_id: str, adopted: bool
 ) -> tuple[bool, dict[tuple[Kind, str], int]]:
