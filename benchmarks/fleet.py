@@ -1,6 +1,6 @@
 """A fleet of agents after an outage, in virtual time: ``make simulate``.
 
-Every agent has the product's own route (its breaker, its limiter, what it knows of an overload) and retry policy; the
+Every agent has the product's own route (its breaker, its limiter, what it knows of an outage) and retry policy; the
 server, and what drives the agents, are made here. An agent sends as the sender does: what was never tried first, every
 fourth request the oldest, one request at a time.
 
@@ -21,6 +21,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from opentelemetry_guard.delivery.backoff import RetryPolicy
+from opentelemetry_guard.delivery.outage import FLEET_SIZE, LASTS, Outage
 from opentelemetry_guard.delivery.outcome import Outcome, Verdict
 from opentelemetry_guard.delivery.route import Route
 
@@ -51,6 +52,7 @@ class Scenario:
 
     Attributes:
         agents: how many there are.
+        fleet_size: how many each of them is told that there are.
         capacity: requests a second that the server takes in all.
         outage: how long it takes none.
         retry_after: what it asks for with every refusal.
@@ -66,6 +68,7 @@ class Scenario:
     """
 
     agents: int = 10_000
+    fleet_size: int = 10_000
     capacity: float = 2_000.0
     outage: float = 120.0
     retry_after: float | None = None
@@ -220,7 +223,8 @@ class Simulation:
         return self._figures()
 
     def _route(self) -> Route:
-        return Route("events", uniform=self._random.uniform)
+        uniform = self._random.uniform
+        return Route("events", outage=Outage(self.scenario.fleet_size, uniform), uniform=uniform)
 
     def _at(self, at: float, happens: Callable[[float], None]) -> None:
         self._pushed += 1
@@ -249,6 +253,9 @@ class Simulation:
     def _restarts(self, agent: Agent) -> Callable[[float], None]:
         def happens(now: float) -> None:
             agent.route = self._route()
+            waits = [*agent.fresh, *(request.made_at for request in agent.deferred)]
+            if waits and min(waits) < now - LASTS:
+                agent.route.outage.remember(now)
             agent.deferred = [replace(request, due_at=now) for request in agent.deferred]
             self._wake(agent, now)
 
@@ -328,8 +335,9 @@ def simulate(scenario: Scenario) -> Figures:
 def scenarios(agents: int, seed: int) -> dict[str, Scenario]:
     """Return what ``make simulate`` shows: a fleet of 10,000, or a smaller one with as much less capacity."""
     share = agents / 10_000
-    fast = Scenario(agents, 2_000 * share, seed=seed)
+    fast = Scenario(agents, capacity=2_000 * share, seed=seed)
     slow = replace(fast, capacity=500 * share)
+    alone = Scenario(1, FLEET_SIZE, 200.0, seed=seed)
     asking = 30.0
     return {
         "2,000/s": fast,
@@ -343,8 +351,10 @@ def scenarios(agents: int, seed: int) -> dict[str, Scenario]:
         "2,000/s, all agents restarted within a minute": replace(fast, restart=60.0),
         "2,000/s, one of ten shards has a tenth": replace(fast, shards=10, slow_shard=0.1),
         "2,000/s, nobody answers in the outage": replace(fast, answered=False),
-        "one agent, nobody answers in the outage": Scenario(1, 200.0, answered=False, seed=seed),
-        "one agent, 503 in the outage": Scenario(1, 200.0, seed=seed),
+        "2,000/s, agents don't know how many they are": replace(fast, fleet_size=FLEET_SIZE),
+        "one agent, nobody answers in the outage": replace(alone, answered=False),
+        "one agent, 503 in the outage": alone,
+        "one agent, 503 and Retry-After": replace(alone, retry_after=asking),
     }
 
 

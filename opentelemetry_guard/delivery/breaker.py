@@ -62,7 +62,7 @@ class CircuitBreaker:
         self._failures = 0
         self._pauses = 0
         self._recent: deque[bool] = deque(maxlen=self.policy.window)
-        self._ready_at = 0.0
+        self._ready_at = float("-inf")
 
     @property
     def ready_at(self) -> float:

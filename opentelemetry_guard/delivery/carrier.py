@@ -19,8 +19,8 @@ from .body_limit import BodyLimit
 from .breaker import BreakerPolicy
 from .dispatch import Equipment
 from .metrics import DeliveryMetrics
+from .outage import Outage
 from .outcome import Outcome
-from .overload import Overload
 from .route import Route, RouteName
 from .sender import Sender
 from .stats import DeliveryStats, sum_stats
@@ -80,8 +80,8 @@ class Carrier(Generic[Settings]):
 
     def _new_routes(self) -> dict[RouteName, Route]:
         policy = breaker_policy(self.config)
-        overload = Overload(self.config.overload_period)
-        return {name: Route(name, policy, self._observe, overload, whose=self.wire.name) for name in self.wire.routes}
+        outage = Outage(self.config.fleet_size)
+        return {name: Route(name, policy, self._observe, outage, whose=self.wire.name) for name in self.wire.routes}
 
     def _equipment(self) -> Equipment:
         return Equipment(

@@ -11,7 +11,7 @@ MAX_RATE = 100.0
 FIRST_RATE = 10.0
 """Requests per second that a process begins with, which may be one of a fleet that is being restarted."""
 RESTART_RATE = 1.0
-"""Requests per second after an overload, when the whole fleet returns with what has piled up."""
+"""Requests per second after an outage, when the whole fleet returns with what has piled up."""
 RESTART_THRESHOLD = 8.0
 """Requests per second up to which the rate doubles then."""
 MIN_RATE = 0.1
@@ -55,7 +55,7 @@ class RateLimiter:
         self._tokens = min(self._room, self._tokens)
 
     def restart(self, now: float) -> None:
-        """Begin slowly: an overload is over."""
+        """Begin slowly: an outage is over."""
         self._fill(now)
         self.rate, self._threshold = RESTART_RATE, RESTART_THRESHOLD
         self._tokens = 0.0

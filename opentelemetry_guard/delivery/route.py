@@ -11,8 +11,8 @@ from ..queue.base import Batch
 from ..settings.once import log_once
 from .breaker import BreakerPolicy, BreakerState, CircuitBreaker
 from .limiter import RateLimiter
+from .outage import Outage
 from .outcome import Outcome, Verdict
-from .overload import Overload
 
 _logger = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ class Route:
         name: RouteName,
         policy: BreakerPolicy | None = None,
         observe: Observe | None = None,
-        overload: Overload | None = None,
+        outage: Outage | None = None,
         uniform: Callable[[float, float], float] = random.uniform,
         whose: str = "Guard",
     ) -> None:
@@ -54,7 +54,7 @@ class Route:
             name: what it carries.
             policy: when its circuit breaker opens.
             observe: told of every request that has ended.
-            overload: what the routes of the destination share; one of its own if None.
+            outage: what the routes of the destination know together; one of its own if None.
             uniform: the source of jitter.
             whose: what the backend is called in messages.
         """
@@ -64,31 +64,31 @@ class Route:
         self._began_at = 0.0
         self.breaker = CircuitBreaker(policy, uniform)
         self.limiter = RateLimiter()
-        self.overload = overload or Overload(uniform=uniform)
-        self._overloads = self.overload.endings
+        self.outage = outage or Outage(uniform=uniform)
+        self._endings = 0
         self._uniform = uniform
         self.held_for: str | None = None
         self.remedy = ""
         self._holds = 0
         self.last_error: str | None = None
         self.complaint: str | None = None
-        self._not_before = 0.0
+        self._not_before = float("-inf")
 
     def ready_at(self, now: float) -> float:
         """Return the time from which on the next request may be made."""
-        return max(self.breaker.ready_at, self.overload.ready_at, self._not_before, self.limiter.ready_at(now))
+        return max(self.breaker.ready_at, self.outage.ready_at, self._not_before, self.limiter.ready_at(now))
 
     def hurry(self, now: float) -> None:
         """Let the next request be made now, unless the server has asked to wait or refuses us."""
         self.breaker.hurry(now)
-        self.overload.hurry(now)
+        self.outage.hurry(now)
 
     def begin(self, now: float) -> None:
         """Note that a request is being made."""
         before = self.breaker.state
         self._began_at = now
         self.breaker.begin(now)
-        self.overload.begin(now)
+        self.outage.begin(now)
         self.limiter.take(now)
         self._log_transition(before, "")
 
@@ -102,24 +102,26 @@ class Route:
         elif outcome.verdict is Verdict.RETRY:
             self.last_error = outcome.text
             asked = outcome.retry_after or 0.0
-            if outcome.timed_out or outcome.status in (429, 503):
+            busy = outcome.timed_out or outcome.status in (429, 503)
+            if busy:
                 self.limiter.slow_down(now)
-            if outcome.status in (429, 503):
-                self.overload.refused(now, asked)
+            if busy or outcome.status in (0, 502, 504):
+                self.outage.failed(now, asked, busy)
             self.breaker.failed(now)
-            # A fleet that is told one and the same number would return as one.
-            self._not_before = now + asked * self._uniform(1.0, 2.0)
+            # A fleet that is told one and the same number would return as one, unless it is spread already.
+            spread = self.outage.ready_at > now + asked
+            self._not_before = now + asked * (1.0 if spread else self._uniform(1.0, 2.0))
         else:
             # Every other answer is the backend's own about this batch: the route works.
             self._resume(now)
             self.breaker.succeeded(now)
-            self.overload.succeeded(now)
+            self.outage.succeeded(now, now - self._began_at)
             if outcome.verdict is Verdict.REFUSED:
                 self._not_before = now + REFUSED_PAUSE
             else:
                 self.limiter.speed_up(now)
-            if self.overload.endings != self._overloads:
-                self._overloads = self.overload.endings
+            if self.outage.endings != self._endings:
+                self._endings = self.outage.endings
                 self.limiter.restart(now)
         self._log_transition(before, outcome.text)
 

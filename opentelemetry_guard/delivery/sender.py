@@ -11,11 +11,12 @@ import heapq
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 
 from .dispatch import Dispatch, Equipment
+from .outage import LASTS
 from .source import Source
 
 _logger = logging.getLogger(__name__)
@@ -50,6 +51,7 @@ class Sender:
 
     def _reset(self) -> None:
         self._renewed_at = 0.0
+        self._has_looked_back = False
         self._turns = 1
         self._condition = threading.Condition()
         self._awake = False
@@ -218,6 +220,7 @@ class Sender:
             for source in sources:
                 source.renew()
             self._renewed_at = now
+        self._look_back(sources, now)
         wait, max_rows = lease_seconds / 4, self._equipment.encoder.max_rows
         self._next_try_at = float("inf")
         for kind, route in self._equipment.routes.items():
@@ -237,6 +240,15 @@ class Sender:
             return min(wait, UNAVAILABLE_SECONDS)
         # Also where there is no store yet: a sibling may begin one, and leave something behind.
         return self._until_due(now, wait)
+
+    def _look_back(self, sources: Sequence[Source], now: float) -> None:
+        """Once in a process: take what has waited in a queue for a sign of an outage that is just over, or is not."""
+        if self._has_looked_back or not sources:
+            return
+        self._has_looked_back = True
+        if any(source.waits_since() < time.time() - LASTS for source in sources):
+            for route in self._equipment.routes.values():
+                route.outage.remember(now)
 
     def _take_equipment(self) -> None:
         with self._condition:

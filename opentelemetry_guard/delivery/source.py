@@ -64,6 +64,10 @@ class Source:
         """Whether the backend has ever taken anything from this queue, by any process."""
         return self._attempt(lambda: any(ledger.delivered for ledger in self._queue.stats().ledger.values()), False)
 
+    def waits_since(self) -> float:
+        """Return when the oldest batch that waits was made (Unix seconds), of any process; infinite if none waits."""
+        return self._attempt(lambda: self._queue.stats().oldest, None) or float("inf")
+
     def renew(self) -> None:
         """Extend the lease on what this process holds."""
         if not self.failing:

@@ -76,7 +76,7 @@ class DestinationSettings(Group):
     breaker_failure_rate: float
     breaker_recovery: float
     breaker_max_recovery: float
-    overload_period: float
+    fleet_size: int
     shutdown_timeout: float
 
     @property
@@ -229,11 +229,10 @@ class GuardConfig(DestinationSettings):
         1.0, values.seconds(0, 3600), "seconds of an open breaker's first pause; each failed probe doubles it"
     )
     breaker_max_recovery: float = setting(10.0, values.seconds(0, 3600), "seconds that such a pause lasts at most")
-    overload_period: float = setting(
-        105.0,
-        values.seconds(0, 3600),
-        "seconds between two tries while the backend answers 429 or 503 and nothing else; a fleet of 10,000 makes "
-        "95 a second. One that is alone may set 10",
+    fleet_size: int = setting(
+        1000,
+        values.whole(1, 10_000_000, "processes"),
+        "processes that send to this backend, about, on all machines: a larger fleet comes back from an outage evenly",
     )
     status_interval: float = setting(
         300.0,

@@ -124,10 +124,10 @@ class DurableConfig(DestinationSettings):
     breaker_failure_rate: float = same(GuardConfig, "breaker_failure_rate")
     breaker_recovery: float = same(GuardConfig, "breaker_recovery")
     breaker_max_recovery: float = same(GuardConfig, "breaker_max_recovery")
-    overload_period: float = setting(
-        10.0,
-        values.seconds(0, 3600),
-        "seconds between two tries while the receiver answers 429 or 503 and nothing else",
+    fleet_size: int = same(
+        GuardConfig,
+        "fleet_size",
+        meaning="processes that send to this receiver, about, on all machines: large fleets come back from an outage evenly",
     )
     shutdown_timeout: float = same(GuardConfig, "shutdown_timeout")
 

@@ -134,7 +134,7 @@ def _client(package: Any, running: RedisSentinel | RedisCluster) -> Any:
 def test_batches_wait_in_a_redis_that_fails_over(
     make_agent: MakeAgent, server: GuardServer, topology: str, package: Any
 ) -> None:
-    agent = make_agent(overload_period=5)
+    agent = make_agent(fleet_size=1)
     with redis_with_replicas(topology, "s3cret") as running:
 
         async def main() -> None:

@@ -9,8 +9,8 @@ import pytest
 
 from opentelemetry_guard.delivery.breaker import BreakerPolicy, BreakerState
 from opentelemetry_guard.delivery.limiter import FIRST_RATE, RESTART_RATE
+from opentelemetry_guard.delivery.outage import LASTS, PROBES, Outage
 from opentelemetry_guard.delivery.outcome import Outcome, Verdict
-from opentelemetry_guard.delivery.overload import LASTS, Overload
 from opentelemetry_guard.delivery.route import FIRST_HOLD_SECONDS, HOLD_SECONDS, REFUSED_PAUSE, Route
 from opentelemetry_guard.queue.base import KINDS
 
@@ -40,13 +40,33 @@ def test_as_long_again_may_come_on_top_so_that_a_fleet_does_not_return_at_one_mo
     assert after(Outcome(Verdict.RETRY, status, retry_after=300.0), uniform=max).ready_at(100.0) == 700.0
 
 
+@pytest.mark.parametrize("status", [0, 429, 502, 503, 504])
+def test_nobody_who_answers_is_an_outage_as_refusals_are(status: int) -> None:
+    outage = Outage(int(100 * PROBES), uniform=max)
+    route = Route("events", outage=outage, uniform=min)
+    for now in (0.0, LASTS):
+        route.begin(now)
+        route.settle(Outcome(Verdict.RETRY, status), now)
+    assert route.ready_at(LASTS) == LASTS + 100.0
+
+
+@pytest.mark.parametrize("status", [200, 408, 500])
+def test_what_may_be_about_one_batch_is_no_outage(status: int) -> None:
+    outage = Outage(int(100 * PROBES), uniform=max)
+    route = Route("events", outage=outage, uniform=min)
+    for now in (0.0, LASTS):
+        route.begin(now)
+        route.settle(Outcome(Verdict.RETRY, status), now)
+    assert route.ready_at(LASTS) < LASTS + 10.0
+
+
 def test_routes_of_one_destination_wait_for_their_turn_together_and_one_of_them_tries() -> None:
-    overload = Overload(100.0, uniform=max)
-    events, metrics = (Route(name, overload=overload, uniform=min) for name in KINDS)
+    outage = Outage(int(100 * PROBES), uniform=max)
+    events, metrics = (Route(name, outage=outage, uniform=min) for name in KINDS)
     for now in (0.0, LASTS):
         events.begin(now)
         events.settle(Outcome(Verdict.RETRY, 503), now)
-    now = overload.ready_at
+    now = outage.ready_at
     assert events.ready_at(LASTS) == metrics.ready_at(LASTS) == now == LASTS + 100.0
     metrics.begin(now)
     assert events.ready_at(now) > now
@@ -54,9 +74,9 @@ def test_routes_of_one_destination_wait_for_their_turn_together_and_one_of_them_
     assert events.ready_at(now + 10.0) == now + 10.0
 
 
-def test_after_an_overload_every_route_begins_slowly() -> None:
-    overload = Overload(100.0, uniform=min)
-    events, metrics = (Route(name, overload=overload, uniform=min) for name in KINDS)
+def test_after_an_outage_every_route_begins_slowly() -> None:
+    outage = Outage(int(100 * PROBES), uniform=min)
+    events, metrics = (Route(name, outage=outage, uniform=min) for name in KINDS)
     for now in (0.0, LASTS):
         events.begin(now)
         events.settle(Outcome(Verdict.RETRY, 503), now)

@@ -50,7 +50,7 @@ def make(receiver: Receiver, queue_url: str) -> Iterator[Callable[..., Any]]:
         found = {
             "endpoint": f"{receiver.url}/v1/{signal}",
             "queue_url": queue_url,
-            "overload_period": 0.2,
+            "fleet_size": 1,
             "backoff_factor": 0.05,
             "breaker_recovery": 0.1,
             "breaker_max_recovery": 0.2,

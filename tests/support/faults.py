@@ -61,7 +61,7 @@ class FaultyBackend:
             "OTEL_EXPORTER_GUARD_API_KEY": API_KEY,
             "OTEL_EXPORTER_GUARD_PROJECT_ID": "faults",
             # These agents are alone at their backend.
-            "OTEL_EXPORTER_GUARD_OVERLOAD_PERIOD": "5",
+            "OTEL_EXPORTER_GUARD_FLEET_SIZE": "1",
         }
 
     def set_mode(self, mode: str, limit: int | None = None) -> float:
