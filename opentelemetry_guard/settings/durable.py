@@ -127,7 +127,7 @@ class DurableConfig(DestinationSettings):
     fleet_size: int = same(
         GuardConfig,
         "fleet_size",
-        meaning="processes that send to this receiver, about, on all machines: large fleets come back from an outage evenly",
+        meaning="processes that send to this receiver, about: a larger fleet comes back from an outage evenly",
     )
     shutdown_timeout: float = same(GuardConfig, "shutdown_timeout")
 
