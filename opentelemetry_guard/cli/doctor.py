@@ -53,13 +53,18 @@ def diagnose(send: bool = True) -> Iterator[Finding]:
         from ..settings.delivery import GuardConfig
         from .diagnosis.config_file import VARIABLE, read_config_file
         from .diagnosis.connection import check_connection, check_delivery
-        from .diagnosis.environment import check_environment
+        from .diagnosis.durable import check_durable
+        from .diagnosis.environment import check_environment, uses_guard
         from .diagnosis.store import check_store
+        from .otlp import signals_in_use
     except ImportError as error:
         yield problem("opentelemetry-guard", f"can't be loaded: {error}", "install what is missing, see above")
         return
     path = os.environ.get(VARIABLE)
     declared = read_config_file(path) if path else None
+    yield from check_durable(os.environ)
+    if declared is None and not uses_guard(os.environ) and signals_in_use(os.environ):
+        return  # it stands alone: nothing of Guard's is expected
     yield from check_environment(declared)
     try:
         config = GuardConfig.resolve(**(declared.settings if declared else {}))

@@ -6,7 +6,7 @@ import threading
 import time
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -16,7 +16,7 @@ from .output import AsJson, fail, plural, print_json
 from .queue import Destination, Url, opened
 
 if TYPE_CHECKING:
-    from ..delivery.delivery import Delivery
+    from ..delivery.carrier import Carrier
     from .stores import OpenedStore
 
 _TURN_SECONDS = 0.5
@@ -35,14 +35,10 @@ def drain(
     What a dead process was sending is taken over once its lease has run out, 20 seconds after its end. What a running
     process holds is left to it.
     """
-    from ..delivery.delivery import Delivery
-
     with opened(url, destination) as store:
-        if not store.config.api_key:
-            fail("There is no API key to deliver with: set OTEL_EXPORTER_GUARD_API_KEY.")
+        delivery = _delivery_of(store)
         begun = store.ask(lambda _: _waiting(store))
         delivered, dead = _rows(store)
-        delivery = Delivery(replace(store.config, status_interval=0.0), store.queue)
         delivery.start()
         try:
             left = _drain(delivery, store, begun, time.monotonic() + timeout)
@@ -70,13 +66,26 @@ def drain(
         fail(f"The backend refused {rows} for good: opentelemetry-guard queue dead-letters list says why.")
 
 
+def _delivery_of(store: OpenedStore) -> Carrier[Any]:
+    """Return what delivers a queue; fail where the environment's settings don't."""
+    if store.is_otlp:
+        from .otlp import delivery_of
+
+        return delivery_of(store.queue, store.destination)
+    from ..delivery.delivery import Delivery
+
+    if not store.config.api_key:
+        fail("There is no API key to deliver with: set OTEL_EXPORTER_GUARD_API_KEY.")
+    return Delivery(replace(store.config, status_interval=0.0), store.queue)
+
+
 def _rows(store: OpenedStore) -> tuple[int, int]:
     """Return how many rows this store has ever delivered, and how many are dead letters."""
     ledgers = store.ask(lambda queue: queue.stats()).ledger.values()
     return sum(ledger.delivered for ledger in ledgers), sum(ledger.dead_lettered for ledger in ledgers)
 
 
-def _drain(delivery: Delivery, store: OpenedStore, begun: int, ends: float) -> int:
+def _drain(delivery: Carrier[Any], store: OpenedStore, begun: int, ends: float) -> int:
     """Send until nothing waits, the time is up or the backend refuses us; return how many batches are left."""
     from ..queue.base import QueueUnavailable
 
@@ -106,9 +115,9 @@ def _waiting(store: OpenedStore) -> int:
     return here
 
 
-def _is_refused(delivery: Delivery) -> bool:
+def _is_refused(delivery: Carrier[Any]) -> bool:
     return any(route.held for route in delivery.stats().routes.values())
 
 
-def _what_is_wrong(delivery: Delivery) -> str | None:
+def _what_is_wrong(delivery: Carrier[Any]) -> str | None:
     return next((route.last_error for route in delivery.stats().routes.values() if route.last_error), None)

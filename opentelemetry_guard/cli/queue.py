@@ -12,7 +12,7 @@ import typer
 from .output import AsJson, examples, fail, one_line, plural, print_columns, print_json, time_text
 
 if TYPE_CHECKING:
-    from ..queue.base import DeadLetter, Kind, Ledger, WaitingBatch
+    from ..queue.base import Batch, DeadLetter, Kind, Ledger, WaitingBatch
     from .stores import OpenedStore
 
 Url = Annotated[
@@ -203,12 +203,8 @@ def show_letter(
         letter = next((found for found in _letters(store) if found.batch.batch_id == batch_id), None)
     if letter is None:
         fail(f"There is no dead letter {batch_id!r}: opentelemetry-guard queue dead-letters list shows them.")
-    from ..delivery.encoder import Encoder
-    from ..delivery.envelope import Envelope
-
-    envelope = Envelope(store.config.encryption_key) if store.config.encryption_key else None
     try:
-        rows = Encoder(store.config.project_id, store.config.compression, envelope).rows(letter.batch)
+        rows = _content(store, letter.batch)
     except ValueError as error:
         fail(f"The rows of {batch_id} can't be read: {error}. Set OTEL_EXPORTER_GUARD_ENCRYPTION_KEY to their key.")
     if as_json:
@@ -217,6 +213,19 @@ def show_letter(
     typer.echo(f"{letter.batch.batch_id}: {letter.batch.rows} {letter.batch.kind}, refused at {time_text(letter.time)}")
     typer.echo(f"answer {letter.status}: {one_line(letter.reason)}")
     print_json(rows)
+
+
+def _content(store: OpenedStore, batch: Batch) -> object:
+    """Return a batch's rows as JSON has them; ValueError where they can't be read."""
+    if store.is_otlp:
+        from .otlp import content
+
+        return content(batch)
+    from ..delivery.encoder import Encoder
+    from ..delivery.envelope import Envelope
+
+    envelope = Envelope(store.config.encryption_key) if store.config.encryption_key else None
+    return Encoder(store.config.project_id, store.config.compression, envelope).rows(batch)
 
 
 @letter_commands.command(

@@ -12,15 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from ..queue.base import DeliveryQueue, QueueOptions, QueueUnavailable
+from ..queue.base import KINDS, DeliveryQueue, Kind, QueueOptions, QueueUnavailable
 from ..queue.redis.store import FleetStats, RedisQueue
 from ..queue.redis.url import parse_redis_url
 from ..queue.sqlite.path import default_queue_path, sqlite_path
 from ..queue.sqlite.store import SqliteQueue
 from ..queue.url import open_queue
 from ..settings.delivery import PREFIX, GuardConfig
+from ..settings.otlp import KINDS as OTLP_KINDS
 from ..settings.setting import SettingError
 from ..settings.urls import mask_url
+from . import otlp
 from .output import fail, hush
 
 Answer = TypeVar("Answer")
@@ -36,12 +38,16 @@ _IDENTITY = ("ENDPOINT", "PROJECT_ID", "API_KEY")
 
 @dataclass(frozen=True, slots=True)
 class OpenedStore:
-    """A queue, its name for people, and the settings that would deliver what is in it."""
+    """A queue, its name for people, and the settings that would deliver what is in it where that is Guard's.
+
+    With `is_otlp` it has requests of the durable exporters, whose settings are others.
+    """
 
     queue: DeliveryQueue
     label: str
     destination: str
     config: GuardConfig
+    is_otlp: bool = False
 
     def ask(self, question: Callable[[DeliveryQueue], Answer]) -> Answer:
         """Put a question to the queue, and again while the services that use it keep it busy.
@@ -81,7 +87,7 @@ def open_store(url: str | None, destination: str | None) -> OpenedStore:
     """
     hush()
     try:
-        config = GuardConfig.resolve(queue_url=url)
+        config = GuardConfig.resolve(queue_url=url or otlp.queue_url_where_guard_has_none())
     except SettingError as error:
         fail(str(error))
     if config.queue_url is None:
@@ -99,14 +105,16 @@ def open_store(url: str | None, destination: str | None) -> OpenedStore:
             if named and path.exists():
                 path, destination = path.with_name(path.stem[: named.start()] + path.suffix), named["destination"]
             return _open_file(path.parent, path.stem, path.suffix, destination, config)
-        wanted = destination or config.destination
-        options = QueueOptions(wanted, max_bytes=config.queue_max_bytes)
+        known = otlp.destinations()
+        wanted = destination or (config.destination if _names_guard() else next(iter(known), config.destination))
+        kinds = tuple(OTLP_KINDS) if wanted in known else KINDS
+        options = QueueOptions(wanted, max_bytes=config.queue_max_bytes, kinds=kinds)
         queue = open_queue(config.queue_url, options)
         if isinstance(queue, RedisQueue):
             queue = _patient(queue, config.queue_url, options)
     except ValueError as error:
         fail(str(error))
-    return OpenedStore(queue, mask_url(config.queue_url), wanted, config)
+    return OpenedStore(queue, mask_url(config.queue_url), wanted, config, kinds is not KINDS)
 
 
 def _patient(queue: RedisQueue, url: str, options: QueueOptions) -> RedisQueue:
@@ -130,17 +138,35 @@ def _open_file(directory: Path, stem: str, suffix: str, destination: str | None,
     path = directory / f"{stem}-{destination}{suffix}"
     if destination not in found:
         fail(f"There is no queue at {path}: nothing was ever queued there, or --url and --destination name another.")
-    queue = SqliteQueue(path, QueueOptions(destination, max_bytes=config.queue_max_bytes))
-    return OpenedStore(queue, str(path), destination, config)
+    kinds = _kinds_in(path, destination)
+    queue = SqliteQueue(path, QueueOptions(destination, max_bytes=config.queue_max_bytes, kinds=kinds))
+    return OpenedStore(queue, str(path), destination, config, kinds is not KINDS)
+
+
+def _kinds_in(path: Path, destination: str) -> tuple[Kind, ...]:
+    """Return Guard's kinds of rows, or OTLP's where the file has some of those."""
+    looked_at = SqliteQueue(path, QueueOptions(destination))
+    try:
+        found = set(looked_at.stats().ledger) - set(KINDS)
+    except QueueUnavailable:
+        found = set()  # whoever asks next says what is wrong with it
+    looked_at.close()
+    return tuple(OTLP_KINDS) if found else KINDS
 
 
 def _choose(found: Sequence[str], config: GuardConfig, directory: Path) -> str:
     """Return the destination of the settings, or where they name none the only one that is there."""
-    if any(os.environ.get(PREFIX + name) for name in _IDENTITY) or config.destination in found or not found:
+    if _names_guard() or config.destination in found or not found:
         return config.destination
+    if ours := next((known for known in otlp.destinations() if known in found), None):
+        return ours
     if len(found) > 1:
         fail(f"There are several queues in {directory}: choose one with --destination {' or '.join(found)}.")
     return found[0]
+
+
+def _names_guard() -> bool:
+    return any(os.environ.get(PREFIX + name) for name in _IDENTITY)
 
 
 def _destinations(directory: Path, stem: str, suffix: str) -> list[str]:

@@ -18,7 +18,9 @@ from .once import log_once
 _logger = logging.getLogger(__name__)
 
 Signal = Literal["traces", "logs", "metrics"]
-SIGNALS: tuple[Signal, ...] = ("traces", "logs", "metrics")
+KINDS: Mapping[str, Signal] = {"spans": "traces", "logs": "logs", "points": "metrics"}
+"""What the rows of a signal are called in a queue, in the order in which they are sent."""
+SIGNALS: tuple[Signal, ...] = tuple(KINDS.values())
 
 DEFAULT_ENDPOINT = "http://localhost:4318"
 DEFAULT_TIMEOUT = 10.0

@@ -9,8 +9,9 @@ from importlib.metadata import entry_points
 
 from ...queue.url import check_queue_url
 from ...settings.delivery import PREFIX, GuardConfig
+from ...settings.durable import PREFIX as DURABLE_PREFIX
 from ...settings.setting import SettingError
-from ...settings.table import GROUPS, SETTINGS
+from ...settings.table import GROUPS, SETTINGS, VARIABLES
 from ...settings.urls import mask_url
 from . import config_file
 from .config_file import Declared
@@ -23,7 +24,7 @@ _SIGNALS = {
 }
 """The variable of each signal, and the group of the entry points that it names."""
 
-_OWN = tuple({group.PREFIX for group in GROUPS})
+_OWN = (*{group.PREFIX for group in GROUPS}, DURABLE_PREFIX)
 _KNOWN = {found.variable: found for found in SETTINGS if found.variable}
 _PROXIES = "OTEL_PYTHON_GUARD_TRUSTED_PROXIES"
 _SWITCHED_OFF = "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS"
@@ -55,6 +56,12 @@ def check_environment(declared: Declared | None, environ: Mapping[str, str] | No
             "is not http: request metrics have the client's Host header as an attribute",
             "set OTEL_SEMCONV_STABILITY_OPT_IN=http",
         )
+
+
+def uses_guard(environ: Mapping[str, str]) -> bool:
+    """Whether anything in the environment speaks of a Guard backend: one of its settings, or its exporter."""
+    named = {name.strip() for variable in _SIGNALS for name in environ.get(variable, "").split(",")}
+    return "guard" in named or any(environ.get(found.variable or "") for found in GuardConfig.settings().values())
 
 
 def _check_settings(environ: Mapping[str, str], declared: Mapping[str, object]) -> Iterator[Finding]:
@@ -103,7 +110,7 @@ def _wrong(variable: str, error: SettingError) -> Finding:
 
 def _check_unknown(environ: Mapping[str, str]) -> Iterator[Finding]:
     for name in sorted(environ):
-        if name.startswith(_OWN) and name not in _KNOWN:
+        if name.startswith(_OWN) and name not in VARIABLES:
             near = _meant(name)
             remedy = (
                 f"did you mean {near}?" if near else f"unset {name}; opentelemetry-instrument --help lists them all"
@@ -113,7 +120,7 @@ def _check_unknown(environ: Mapping[str, str]) -> Iterator[Finding]:
 
 def _meant(name: str) -> str | None:
     """Return the setting that a name is a misspelling of; prefixes, which all have in common, don't count."""
-    own = {known: _without_prefix(known) for known in _KNOWN}
+    own = {known: _without_prefix(known) for known in VARIABLES}
     near = difflib.get_close_matches(_without_prefix(name), own.values(), n=1, cutoff=0.7)
     return next((known for known, short in own.items() if short in near), None)
 

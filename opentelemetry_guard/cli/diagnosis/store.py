@@ -20,20 +20,19 @@ from ...queue.redis.url import parse_redis_url
 from ...queue.sqlite.path import default_queue_file, destination_path, sqlite_path
 from ...queue.sqlite.store import SqliteQueue
 from ...queue.url import open_queue
-from ...settings.delivery import PREFIX, GuardConfig
+from ...settings.delivery import DestinationSettings
 from ...settings.urls import mask_url
 from .finding import Finding, ok, problem, warning
 
-QUEUE_URL = PREFIX + "QUEUE_URL"
 _OLD_SECONDS = 3600.0
 _LOWEST_REDIS = (6, 0)
 
 
-def check_store(config: GuardConfig) -> Iterator[Finding]:
-    """Yield what there is to say about the queue that the settings name."""
-    url = (config.queue_url or "").lower()
+def check_store(config: DestinationSettings) -> Iterator[Finding]:
+    """Yield what there is to say about the queue that the settings variable."""
+    url, variable = (config.queue_url or "").lower(), _variable(config)
     if url.startswith("memory:"):
-        yield warning(QUEUE_URL, "is memory: what waits ends with the process", f"unset {QUEUE_URL}, or name a store")
+        yield warning(variable, "is memory: what waits ends with the process", f"unset {variable}, or variable a store")
         return
     path = _local_path(config)
     if isinstance(path, Finding):
@@ -44,11 +43,16 @@ def check_store(config: GuardConfig) -> Iterator[Finding]:
     if url.startswith("redis"):
         yield from _check_redis(config)
     if written.level == "ok":
-        yield from _check_content(SqliteQueue(path, QueueOptions(config.destination)))
+        yield from _check_content(SqliteQueue(path, QueueOptions(config.destination)), variable)
 
 
-def _local_path(config: GuardConfig) -> Path | Finding:
+def _variable(config: DestinationSettings) -> str:
+    return f"{config.PREFIX}QUEUE_URL"
+
+
+def _local_path(config: DestinationSettings) -> Path | Finding:
     """Return the SQLite file of this destination: the queue itself, or with Redis the store beside it."""
+    variable = _variable(config)
     try:
         if config.queue_url is not None and config.queue_url.lower().startswith("sqlite:"):
             return destination_path(sqlite_path(config.queue_url), config.destination)
@@ -56,13 +60,14 @@ def _local_path(config: GuardConfig) -> Path | Finding:
             open_queue(config.queue_url, QueueOptions(config.destination))
         return default_queue_file(config.destination)
     except ValueError as error:
-        return problem(QUEUE_URL, str(error), f"correct {QUEUE_URL}")
+        return problem(variable, str(error), f"correct {variable}")
     except QueueUnavailable as error:
-        return problem(QUEUE_URL, str(error), f"set {QUEUE_URL}, or HOME or XDG_STATE_HOME")
+        return problem(variable, str(error), f"set {variable}, or HOME or XDG_STATE_HOME")
 
 
-def _check_file(path: Path, config: GuardConfig) -> Finding:
+def _check_file(path: Path, config: DestinationSettings) -> Finding:
     """Write to a queue of its own in the same directory, and take it away again."""
+    variable = _variable(config)
     destination = f"doctor-{uuid4().hex[:16]}"
     trial = path.with_name(f"{destination}.db")
     queue = SqliteQueue(trial, QueueOptions(destination))
@@ -70,9 +75,9 @@ def _check_file(path: Path, config: GuardConfig) -> Finding:
         _round_trip(queue, destination)
     except (QueueUnavailable, OSError) as error:
         return problem(
-            QUEUE_URL,
+            variable,
             f"the directory {path.parent} can't be written: {error}",
-            f"make it writable for this user (mode 0700), or set {QUEUE_URL}=sqlite:///path/queue.db",
+            f"make it writable for this user (mode 0700), or set {variable}=sqlite:///path/queue.db",
         )
     finally:
         queue.close()
@@ -81,11 +86,11 @@ def _check_file(path: Path, config: GuardConfig) -> Finding:
     free = shutil.disk_usage(path.parent).free
     if free < config.queue_max_bytes:
         return warning(
-            QUEUE_URL,
+            variable,
             f"{path.parent} has {free} bytes left, the queue may take {config.queue_max_bytes}",
-            f"free space, or lower {PREFIX}QUEUE_MAX_BYTES",
+            f"free space, or lower {config.PREFIX}QUEUE_MAX_BYTES",
         )
-    return ok(QUEUE_URL, f"{path.parent} can be written")
+    return ok(variable, f"{path.parent} can be written")
 
 
 def _round_trip(queue: DeliveryQueue, name: str) -> None:
@@ -94,7 +99,8 @@ def _round_trip(queue: DeliveryQueue, name: str) -> None:
         queue.acknowledge(lease.batch.batch_id)
 
 
-def _check_redis(config: GuardConfig) -> Iterator[Finding]:
+def _check_redis(config: DestinationSettings) -> Iterator[Finding]:
+    variable = _variable(config)
     address = parse_redis_url(config.queue_url or "")
     destination = f"doctor-{uuid4().hex[:16]}"
     options = QueueOptions(destination)
@@ -107,19 +113,19 @@ def _check_redis(config: GuardConfig) -> Iterator[Finding]:
         _round_trip(queue, destination)
         if queue.fleet() is None or queue.link.last_error:
             yield problem(
-                QUEUE_URL,
+                variable,
                 f"Redis refuses what the queue does: {queue.link.last_error}",
                 f"see that the user of the queue URL has {GRANTS}",
             )
         else:
-            yield ok(QUEUE_URL, f"Redis at {address} takes batches")
+            yield ok(variable, f"Redis at {address} takes batches")
             for key in keys_of(destination):
                 client.delete(key)
     except Exception as error:  # noqa: BLE001  clients of the three topologies raise what they like
-        remedy = f"check {QUEUE_URL} ({mask_url(config.queue_url or '')}), and that Redis runs and can be reached"
+        remedy = f"check {variable} ({mask_url(config.queue_url or '')}), and that Redis runs and can be reached"
         trouble = trouble_of(error, address)
         what = f"{trouble.what or 'it is away'} ({describe(error, address.secrets)})"
-        yield problem(QUEUE_URL, f"Redis at {address}: {what}", trouble.remedy or remedy)
+        yield problem(variable, f"Redis at {address}: {what}", trouble.remedy or remedy)
     finally:
         queue.close()
         if client is not None:
@@ -146,11 +152,11 @@ def _check_redis_server(client: Any) -> Iterator[Finding]:
         )
 
 
-def _check_content(queue: SqliteQueue) -> Iterator[Finding]:
+def _check_content(queue: SqliteQueue, variable: str) -> Iterator[Finding]:
     try:
         reading: QueueStats | None = queue.stats() if queue.exists() else None
     except QueueUnavailable as error:
-        yield problem(QUEUE_URL, f"the queue {queue.path} can't be read: {error}", "see who has it locked")
+        yield problem(variable, f"the queue {queue.path} can't be read: {error}", "see who has it locked")
         return
     finally:
         queue.close()
