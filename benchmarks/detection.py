@@ -15,11 +15,17 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from traffic import against_logins, benign, floods, payloads, scans
+from traffic import against_logins, benign, floods, payloads, scans, second
 from traffic.asking import Actor
 from traffic.scene import CommonMemory, Fleet, Outcome, play
 
 ATTACKS = (*against_logins.ACTORS, *scans.ACTORS, *payloads.ACTORS, *floods.ACTORS)
+SETS = {
+    "attacks": ATTACKS,
+    "benign": benign.ACTORS,
+    "attacks of the second set": second.ATTACKS,
+    "benign of the second set": second.BENIGN,
+}
 FLEETS = {"1 worker": (1, False), "4 workers that share": (4, True), "4 workers, each by itself": (4, False)}
 
 
@@ -61,7 +67,7 @@ def main() -> None:
     sums = []
     for name, fleet in FLEETS.items():
         if arguments.fleet in ("", name):
-            for title, actors in (("attacks", ATTACKS), ("benign", benign.ACTORS)):
+            for title, actors in SETS.items():
                 chosen = [actor for actor in actors if arguments.only in actor.name()]
                 if chosen:
                     sums.append(table(f"{title}, {name}", chosen, fleet, range(arguments.seeds)))

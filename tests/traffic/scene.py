@@ -112,6 +112,9 @@ class Kept(Emitter):
         if found.get("rule_type") not in _OF_ONE_ANSWER or "guesses" in metadata:
             self.told.append(Told(self.now, found))
 
+    def count_request(self, *given: object, **named: object) -> None:
+        pass
+
     def record_metric(self, metric: Any = None, /, **fields: object) -> None:
         pass
 

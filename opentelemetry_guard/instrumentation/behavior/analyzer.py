@@ -20,6 +20,7 @@ import weakref
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from ...events.enrichment import CORRELATION_KEY
 from ...settings.behavior_rules import BehaviorRules, Profile
 from ...settings.instrumentation import DEFAULT_IPV6_PREFIX
 from ...settings.login_rules import Logins
@@ -233,6 +234,8 @@ class Told(NamedTuple):
             metadata["user"] = answered.user
         metadata |= self.explanation.evidence
         metadata |= {"incident": chapter.name, "cooldown": cooldown}
+        if client.key == APPLICATION:
+            metadata[CORRELATION_KEY] = chapter.name  # of the many addresses each would make another one
         if chapter.number:
             metadata["update"] = chapter.number
         if chapter.folded:

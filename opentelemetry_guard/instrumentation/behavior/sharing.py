@@ -24,6 +24,7 @@ from opentelemetry import context
 from opentelemetry.context import Context
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 
+from ...events.enrichment import CORRELATION_KEY
 from ...process import end as process_end
 from ...settings.once import log_once
 from ..http.answers import AnsweredRequest
@@ -216,7 +217,10 @@ class Sharing:
 
     def _tell_one(self, finding: Finding, more: Mapping[str, object]) -> None:
         metadata = finding.fields["metadata"]
-        fields = {**finding.fields, "metadata": {**(metadata if isinstance(metadata, dict) else {}), **more}}
+        told: dict[str, object] = {**(metadata if isinstance(metadata, dict) else {}), **more}
+        if CORRELATION_KEY in told:
+            told[CORRELATION_KEY] = told["incident"]
+        fields = {**finding.fields, "metadata": told}
         token = context.attach(finding.context)
         try:
             self._tell(fields)
