@@ -38,6 +38,7 @@ class Followed:
     """A request whose answer has begun, as `FollowedRequest` tells it."""
 
     __slots__ = (
+        "body",
         "duration",
         "events",
         "guarded",
@@ -64,6 +65,7 @@ class Followed:
             "query_string": sent.query.encode(),
             "headers": headers,
         }
+        self.body = None
         self.method = sent.method
         self.path = sent.path
         self.route = sent.route
