@@ -161,6 +161,8 @@ class EventBatch(BaseModel):
 class AgentStatus(BaseModel):
     """How a delivery is doing. `uptime` is in seconds, `buffer_size` in rows.
 
+    `service` says whose it is, as far as that is known: `name`, `version`, `instance` and `environment`.
+
     A `status` that is `failed` compares equal to `error` as well, the older documents' word.
     """
 
@@ -172,6 +174,7 @@ class AgentStatus(BaseModel):
     buffer_size: int = 0
     last_flush: Timestamp | None = None
     errors: list[str] = Field(default_factory=list)
+    service: dict[str, str] = Field(default_factory=dict)
 
 
 class DynamicRules(BaseModel):

@@ -75,6 +75,8 @@ class Delivery(Carrier[GuardConfig]):
         self._is_known = False
         self._reporter: StatusReporter | None = None
         self._successor: Delivery | None = None
+        self.service: dict[str, str] = {}
+        """Whose it is, for status reports; replaced as a whole."""
         self._reset()
         super().__init__(config, queue)
 
@@ -237,7 +239,7 @@ class Delivery(Carrier[GuardConfig]):
             if self._trends is None:
                 self._trends = Trends(fresh=isinstance(self.queue, MemoryQueue))
             dropped, refused, lost = self._trends.rises(stats, now)
-        return assess(
+        status = assess(
             Reading(
                 stats,
                 time.time(),
@@ -254,6 +256,8 @@ class Delivery(Carrier[GuardConfig]):
                 self._rejection[1] if now - self._rejection[0] < LATELY_SECONDS else None,
             )
         )
+        status.service = dict(self.service)
+        return status
 
     def _observe(self, route: RouteName, seconds: float, outcome: Outcome, batch: Batch | None) -> None:
         """Note one request: for the metrics, the reporter (where the route is in another state now) and observers."""

@@ -15,6 +15,7 @@ from itertools import count
 from typing import Any
 
 from opentelemetry.sdk.environment_variables import OTEL_SDK_DISABLED
+from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 
 from ..delivery import registry
 from ..delivery.delivery import Delivery
@@ -27,6 +28,7 @@ from ..settings import late
 from ..settings.delivery import DEFAULT_ENDPOINT, GuardConfig
 from ..settings.once import log_once
 from ..settings.setting import SettingError
+from .origin import Origin, origin_of
 from .self_metrics import SelfMetrics
 
 _logger = logging.getLogger(__name__)
@@ -57,6 +59,7 @@ class Connection:
         self._config: GuardConfig | None = None
         self._released = False
         self.delivery: Delivery | None = None
+        self._origin: Origin | None = None
         self._self_metrics = SelfMetrics(user, DEFAULT_ENDPOINT)
         process_children.follow()
         with _moving:
@@ -73,6 +76,9 @@ class Connection:
             if os.environ.get(OTEL_SDK_DISABLED, "").strip().lower() != "true":
                 self.delivery = _acquire(config, user, queue, from_environment=not settings.get("queue_url"))
                 self._config = config
+                if not self.delivery.service:
+                    # What the environment says of it is mostly all, and the first report comes before the first row.
+                    self.belong_to(OTELResourceDetector().detect())
         except SettingError as error:
             if not error.from_environment:
                 raise
@@ -90,6 +96,13 @@ class Connection:
         with self._self_metrics.operation(len(rows)):
             self.delivery.submit(kind, rows)
         return True
+
+    def belong_to(self, resource: Resource | None) -> None:
+        """Let status reports say whose delivery it is."""
+        delivery, origin = self.delivery, origin_of(resource)
+        if delivery is not None and self._origin is not origin:
+            self._origin = origin
+            delivery.service = origin.service
 
     def ever_shared_delivery_with(self, user: str) -> bool:
         """Whether the exporter of the signal `user` hands its rows to the same delivery, or did until its shutdown."""

@@ -39,6 +39,8 @@ class GuardLogExporter(GuardExporter, LogRecordExporter, EventExporter):
 
     def export(self, batch: Sequence[ReadableLogRecord]) -> LogRecordExportResult:
         """Write the security events of `batch` ahead to the queue, and return."""
+        if batch:
+            self._connection.belong_to(batch[0].resource)
         rows = rows_of_records(batch)
         if not rows or self._connection.submit("events", rows):
             return LogRecordExportResult.SUCCESS

@@ -61,6 +61,8 @@ class GuardMetricExporter(GuardExporter, MetricExporter):
 
     def export(self, metrics_data: MetricsData, timeout_millis: float = 10_000, **kwargs: Any) -> MetricExportResult:
         """Write the security and request metrics of `metrics_data` ahead to the queue, and return."""
+        if metrics_data.resource_metrics:
+            self._connection.belong_to(metrics_data.resource_metrics[0].resource)
         mapped = self._mapper.rows(metrics_data)
         for reason, points in mapped.dropped.items():
             TALLY.drop("metrics", reason, points)

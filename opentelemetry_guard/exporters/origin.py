@@ -8,13 +8,25 @@ import orjson
 from opentelemetry.sdk.resources import Resource
 
 from ..events.codec import EncodedRow, Row, with_members
-from ..events.enrichment import RESOURCE_KEYS, SERVICE_NAME
+from ..events.enrichment import (
+    DEPLOYMENT_ENVIRONMENT,
+    RESOURCE_KEYS,
+    SERVICE_INSTANCE_ID,
+    SERVICE_NAME,
+    SERVICE_VERSION,
+)
 from ..events.jsonsafe import JSON, safe_text
 
 _LONGEST = 256
 """Characters of a value that travel with each row."""
 _UNKNOWN = "unknown_service"
 """What the SDK's name of a service begins with that nobody has named."""
+_IN_STATUS = {
+    SERVICE_NAME: "name",
+    SERVICE_VERSION: "version",
+    SERVICE_INSTANCE_ID: "instance",
+    DEPLOYMENT_ENVIRONMENT: "environment",
+}
 _KEYS = tuple(key.encode() for key in dict.fromkeys(RESOURCE_KEYS.values()))
 _GUARD_CORES = "guard-core"
 """The same of guard-core, whose other names stay."""
@@ -27,6 +39,11 @@ class Origin:
     resource: Resource
     values: dict[str, str]
     members: bytes
+
+    @property
+    def service(self) -> dict[str, str]:
+        """The values under the names that a status report has for them."""
+        return {_IN_STATUS[key]: value for key, value in self.values.items()}
 
     def put_into(self, row: Row) -> Row:
         """Return a complete row with the values in its metadata; what is there already stays."""

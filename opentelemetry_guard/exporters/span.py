@@ -43,6 +43,8 @@ class GuardSpanExporter(GuardExporter, SpanExporter, EventExporter):
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Write the security events of `spans` ahead to the queue, and return."""
+        if spans:
+            self._connection.belong_to(spans[0].resource)
         # Also when that exporter has been shut down: by the order of things at exit the spans come last, and an event
         # that was logged in a long span has been delivered long ago.
         has_logs = self._connection.ever_shared_delivery_with("logs")

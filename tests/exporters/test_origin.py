@@ -20,6 +20,7 @@ from support.rows import decoded
 from support.strategies import events
 
 from opentelemetry_guard import Emitter, SecurityEvent
+from opentelemetry_guard.delivery import registry
 from opentelemetry_guard.events import codec
 from opentelemetry_guard.exporters.event_rows import rows_of_records
 from opentelemetry_guard.exporters.log import GuardLogExporter
@@ -64,7 +65,7 @@ def test_the_backend_is_told_of_the_service() -> None:
             made.emit_event(event_type="ip_blocked", metadata={"own": 1})
             made.emit_event(event_type="ip_blocked")
         assert [service_of(event) for event in server.events] == [TOLD, TOLD]
-        assert server.events[0]["metadata"]["own"] == 1
+        assert [event["metadata"]["own"] for event in server.events if "own" in event["metadata"]] == [1]
 
 
 def test_a_span_event_tells_it_too() -> None:
@@ -108,3 +109,24 @@ def test_a_record_from_a_collector_has_its_own_services_name() -> None:
     Emitter(logs).emit_event(event_type="ip_blocked")
     (row,) = decoded(rows_of_records(hop(kept.get_finished_logs())))
     assert service_of(row) == TOLD
+
+
+def test_a_status_report_says_whose_delivery_it_is() -> None:
+    with guard_server() as server, emitter(server, SHOP) as made:
+        made.emit_event(event_type="ip_blocked")
+        (delivery,) = registry.everyone()
+        assert delivery.status().service == {
+            "name": "shop",
+            "version": "1.2.3",
+            "instance": "pod-7",
+            "environment": "production",
+        }
+
+
+def test_the_first_report_knows_what_the_environment_says_of_the_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_SERVICE_NAME", "till")
+    with guard_server() as server:
+        exporter = GuardLogExporter(**server.settings)
+        assert exporter.delivery is not None
+        assert exporter.delivery.status().service == {"name": "till"}
+        exporter.shutdown()

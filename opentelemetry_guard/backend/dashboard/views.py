@@ -11,6 +11,15 @@ from typing import Any
 
 import orjson
 
+from ...events.enrichment import (
+    CORRELATION_KEY,
+    DEPLOYMENT_ENVIRONMENT,
+    RECENT_EVENT_COUNT,
+    SERVICE_INSTANCE_ID,
+    SERVICE_NAME,
+    SERVICE_VERSION,
+    THREAT_SCORE,
+)
 from ...models import AgentStatus
 from ..settings import TraceLink
 from ..storage.search import FoundEvent
@@ -56,6 +65,16 @@ _FACTS = (
     ("handler_name", "Handler"),
     ("idempotency_key", "Idempotency key"),
 )
+_METADATA_FACTS = (
+    (SERVICE_NAME, "Service"),
+    (SERVICE_VERSION, "Service version"),
+    (DEPLOYMENT_ENVIRONMENT, "Environment"),
+    (SERVICE_INSTANCE_ID, "Instance"),
+    (THREAT_SCORE, "Threat score"),
+    (RECENT_EVENT_COUNT, "Recent events"),
+    (CORRELATION_KEY, "Correlation key"),
+)
+_NOT_LISTED = {name for name, _ in _METADATA_FACTS} | {"trace_id", "span_id"}
 _COLUMNS = ("event_type", "ip_address", "method", "endpoint", "status_code", "action_taken", "reason")
 _NOT_FURTHER = {name for name, _ in _FACTS} | {"timestamp", "metadata"}
 
@@ -99,6 +118,9 @@ class AgentView:
     last_flush: str
     status: AgentStatus
     errors: Sequence[str]
+    service: str
+    about: str
+    """What else is known of the service: release, environment, instance."""
 
 
 def event_view(found: FoundEvent, link: TraceLink | None) -> EventView:
@@ -136,9 +158,14 @@ def event_detail(found: FoundEvent, link: TraceLink | None) -> EventDetail:
         bannable=_is_address(event.get("ip_address")),
         received=utc_text(found.received_at),
         batch_id=_short(found.batch_id),
-        facts=_listed((label, event[name]) for name, label in _FACTS if event.get(name) not in (None, "")),
+        facts=_listed(
+            (label, values[name])
+            for values, names in ((event, _FACTS), (metadata, _METADATA_FACTS))
+            for name, label in names
+            if values.get(name) not in (None, "")
+        ),
         further=_listed(item for item in event.items() if item[0] not in _NOT_FURTHER),
-        metadata=_listed(item for item in metadata.items() if item[0] not in ("trace_id", "span_id")),
+        metadata=_listed(item for item in metadata.items() if item[0] not in _NOT_LISTED),
         trace_id=_short(_text(metadata.get("trace_id", ""))),
         span_id=_short(_text(metadata.get("span_id", ""))),
         raw=_text(event),
@@ -194,6 +221,8 @@ def agent_view(agent: Agent, now: float) -> AgentView:
         last_flush="never" if status.last_flush is None else ago(now - status.last_flush.timestamp()),
         status=status,
         errors=[*map(_short, status.errors[:_SHOWN_ERRORS]), *_left_out(len(status.errors) - _SHOWN_ERRORS)],
+        service=_short(status.service.get("name", "")),
+        about=_short(" · ".join(filter(None, map(status.service.get, ("version", "environment", "instance"))))),
     )
 
 
