@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .agent import BufferFullError, GuardAgent, GuardAgentError, guard_agent
     from .agent.protect import Guard
     from .client import GuardAgentHandler
+    from .configuration import configure
     from .delivery.health import delivery_stats, health_check, healthz
     from .emit import Emitter, emit_event, record_metric
     from .exporters import GuardLogExporter, GuardMetricExporter, GuardSpanExporter
@@ -50,6 +51,7 @@ __all__ = [
     "SecurityMetric",
     "TransportProtocol",
     "__version__",
+    "configure",
     "delivery_stats",
     "emit_event",
     "flush",
@@ -83,6 +85,7 @@ _HOME = {
     "SecurityEvent": "models",
     "SecurityMetric": "models",
     "TransportProtocol": "protocols",
+    "configure": "configuration",
     "delivery_stats": "delivery.health",
     "emit_event": "emit",
     "flush": "process.end",

@@ -4,48 +4,31 @@ No global provider is ever set or replaced. The application's providers get
 our processors, once; where an exporter of ours is in a pipeline already,
 nothing is added to it. Metrics have a provider of their own, since a reader
 that is added to somebody else's is not flushed by it.
-
-The SDK tells nobody what a provider's processors and exporters are, so they
-are looked for in its attributes. Processors of other makers that wrap one of
-the SDK's, or an exporter, are looked into as well.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from opentelemetry._logs import get_logger_provider
 from opentelemetry.metrics import NoOpMeterProvider, get_meter_provider
-from opentelemetry.sdk._logs import LoggerProvider, LogRecordProcessor
-from opentelemetry.sdk._logs.export import LogRecordExporter
-from opentelemetry.sdk._shared_internal import BatchProcessor
+from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import MetricExporter, MetricReader, PeriodicExportingMetricReader
-from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
-from opentelemetry.sdk.trace.export import SpanExporter
+from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import get_tracer_provider
 
 from ..delivery.delivery import Delivery
 from ..emit import Emitter
 from ..exporters import GuardLogExporter, GuardMetricExporter, GuardSpanExporter
+from ..exporters.lookup import find, ways_to
 from ..settings.agent import AgentConfig
 from .processors import EventProcessor, SpanEventProcessor, export_interval
 
-T = TypeVar("T")
 P = TypeVar("P", EventProcessor, SpanEventProcessor)
-
-_PARTS = (
-    LogRecordProcessor,
-    LogRecordExporter,
-    SpanProcessor,
-    SpanExporter,
-    MetricReader,
-    MetricExporter,
-    BatchProcessor,
-)
 
 
 class Pipeline:
@@ -100,7 +83,7 @@ class Pipeline:
         """Deliver what can be delivered within `timeout` seconds."""
         deadline = time.monotonic() + timeout
         self._write_ahead_all()
-        for reader in _ways_to(self._meters, GuardMetricExporter):
+        for reader in ways_to(self._meters, GuardMetricExporter):
             reader.force_flush(max(1, int((deadline - time.monotonic()) * 1000)))
         if self.delivery is not None:
             self.delivery.flush(max(0.0, deadline - time.monotonic()))
@@ -118,7 +101,7 @@ class Pipeline:
 
     def _write_ahead_all(self) -> None:
         # Ours is one of them, unless the application has processors of its own that lead to our exporter.
-        for processor in _ways_to(self._logs, GuardLogExporter):
+        for processor in ways_to(self._logs, GuardLogExporter):
             processor.force_flush()
         if self._spans is not None:
             self._spans.force_flush()
@@ -143,27 +126,3 @@ def _join(
 def _private_logs() -> LoggerProvider:
     """Return the one provider that agents of this process share where the application has none."""
     return LoggerProvider()
-
-
-def find(provider: object, kind: type[T]) -> T | None:
-    """Return the first processor, reader or exporter of a `kind` in a provider's pipeline; None where there is none."""
-    return next((part for part in _parts(provider, set()) if isinstance(part, kind)), None)
-
-
-def _ways_to(provider: object, exporter: type[object]) -> list[Any]:
-    """Return the log processors, or metric readers, of a provider that lead to an exporter of a kind.
-
-    The others may wait long for a collector that is away, which is none of our business.
-    """
-    multi = getattr(provider, "_multi_log_record_processor", None)
-    ways = (*getattr(multi, "_log_record_processors", ()), *getattr(provider, "_metric_readers", ()))
-    return [way for way in ways if find(way, exporter) is not None]
-
-
-def _parts(owner: object, seen: set[int]) -> Iterator[object]:
-    for value in getattr(owner, "__dict__", {}).values():
-        for part in value if isinstance(value, (tuple, list)) else (value,):
-            if isinstance(part, _PARTS) and id(part) not in seen:
-                seen.add(id(part))
-                yield part
-                yield from _parts(part, seen)

@@ -38,12 +38,12 @@ from opentelemetry_guard import (
 )
 from opentelemetry_guard.agent import pipeline as pipeline_module
 from opentelemetry_guard.agent.held import MAX_HELD, NOT_STARTED
-from opentelemetry_guard.agent.pipeline import find
 from opentelemetry_guard.agent.processors import EventProcessor, SpanEventProcessor
 from opentelemetry_guard.agent.sync import SyncAgent
 from opentelemetry_guard.delivery.delivery import Delivery
 from opentelemetry_guard.events.codec import complete, to_row
 from opentelemetry_guard.events.tally import TALLY
+from opentelemetry_guard.exporters.lookup import find
 from opentelemetry_guard.models import AgentStatus, DynamicRules
 from opentelemetry_guard.protocols import AgentHandlerProtocol
 from opentelemetry_guard.settings import late
