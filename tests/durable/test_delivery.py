@@ -9,9 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from opentelemetry.instrumentation.utils import is_instrumentation_enabled
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 from support.otlp_receiver import POISON, Receiver
 
+from opentelemetry_guard.delivery.metrics import _observed, _rows
 from opentelemetry_guard.queue.base import Ledger
+from opentelemetry_guard.semconv import DELIVERY_DESTINATION, DELIVERY_ROW_KIND, DELIVERY_ROW_STATE
 
 from .conftest import records, spans
 
@@ -246,6 +251,62 @@ def test_what_was_encrypted_with_another_key_is_a_dead_letter(receiver: Receiver
     found = settled(other)
     assert (found.delivered, found.dead_lettered) == (0, 10)
     assert "ENCRYPTION_KEY" in other.delivery.queue.dead_letters()[0].reason
+
+
+def test_own_traffic_is_not_instrumented(make: Make) -> None:
+    seen: list[bool] = []
+
+    def headers() -> dict[str, str]:
+        seen.append(is_instrumentation_enabled())
+        return {}
+
+    exporter = make(headers=headers)
+    exporter.export(spans(range(3)))
+    assert settled(exporter).delivered == 3
+    assert seen == [False]
+
+
+def test_the_metrics_of_the_delivery_name_its_destination(make: Make) -> None:
+    exporter = make()
+    exporter.export(spans(range(3)))
+    assert settled(exporter).delivered == 3
+    own = exporter.delivery.config.destination
+    open_ones = [each for each in _observed if each.read() is not None]  # those of other tests are closed
+    assert own in {each.attributes[DELIVERY_DESTINATION] for each in open_ones}
+    told = {(a[DELIVERY_ROW_KIND], a[DELIVERY_ROW_STATE]): value for value, a in _rows(exporter.delivery.stats())}
+    assert told["spans", "delivered"] == 3
+    assert {kind for kind, _ in told} == {"spans", "logs", "points"}
+
+
+def test_exporters_of_one_destination_send_their_own_headers(receiver: Receiver, make: Make) -> None:
+    traces = make("traces", headers={"authorization": "for-traces"}, tenant="a")
+    logs = make("logs", headers={"authorization": "for-logs"}, tenant="a")
+    assert traces.delivery is logs.delivery
+    traces.export(spans(range(3)))
+    assert settled(traces).delivered == 3
+    logs.export(records(range(3)))
+    assert settled(logs, "logs").delivered == 3
+    assert [headers["authorization"] for headers in receiver.seen()["headers"]] == ["for-traces", "for-logs"]
+
+
+def test_after_an_outage_the_newest_point_of_a_series_is_sent_and_the_others_are_counted(
+    receiver: Receiver, make: Make
+) -> None:
+    receiver.set_mode("status", status=503)
+    exporter = make("metrics")
+    reader = PeriodicExportingMetricReader(exporter, export_interval_millis=3_600_000)
+    provider = MeterProvider([reader])
+    counter = provider.get_meter("tests").create_counter("requests")
+    for _ in range(5):
+        counter.add(1, {"n": 7})
+        reader.collect()
+        exporter.force_flush(300)
+    receiver.set_mode("ok")
+    found = settled(exporter, "points")
+    assert found.accepted == 5
+    assert found.delivered + found.dropped["superseded"] == 5
+    assert receiver.seen()["received"]["points"] == found.delivered < 5
+    provider.shutdown()
 
 
 def test_a_span_that_cannot_be_encoded_is_counted_and_said_once(

@@ -92,6 +92,7 @@ class Story:
     def __init__(self, tmp_path: Path, stack: ExitStack, exporters: str) -> None:
         self.port = free_port()
         self.everybody: list[Emitting] = []
+        self.slowest = 0.0
         self._exporters = exporters
         self._stack = stack
         self._path = tmp_path
@@ -137,7 +138,9 @@ class Story:
                     receiver.set_mode("ok")
                 running[victim] = self.start(SECONDS - now)
         for each in running:
-            assert each.read(SECONDS + 60)["emitted"]
+            said = each.read(SECONDS + 60)
+            assert said["emitted"]
+            self.slowest = max(self.slowest, said["slowest"])
         assert receiver is not None
         return receiver, running
 
@@ -176,7 +179,8 @@ def test_killed_processes_and_a_receiver_that_was_down_lose_nothing_that_was_acc
         f"\notlp: {story.emitted} emitted, {len(accepted)} accepted by export(), {len(accepted & arrived)} of them "
         f"delivered, {len(arrived - accepted)} more of kills between queue and journal, "
         f"{story.emitted - len(arrived)} lost in the SDK's processors at {len(KILLS)} kills, {twice} items twice in "
-        f"{sum(seen['bodies_twice'].values())} requests, {seen['torn']} of them in other bytes"
+        f"{sum(seen['bodies_twice'].values())} requests, {seen['torn']} of them in other bytes, "
+        f"the longest export() {story.slowest * 1e3:.0f} ms"
     )
     assert accepted <= arrived
     assert seen["torn"] == 0

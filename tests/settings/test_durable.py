@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
 from opentelemetry_guard.settings import late, otlp
 from opentelemetry_guard.settings.durable import DurableConfig
@@ -106,3 +107,30 @@ def test_no_secret_is_shown() -> None:
     config = DurableConfig.of("traces", headers={"authorization": "planted"}, encryption_key="A" * 43)
     assert "planted" not in repr(config)
     assert "A" * 43 not in repr(config)
+
+
+STANDARD = {
+    "OTEL_EXPORTER_OTLP_ENDPOINT": ("http://collector:4318", "http://collector:4318/"),
+    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": ("http://other:4318/v1/traces", "http://other:4318/ingest"),
+    "OTEL_EXPORTER_OTLP_HEADERS": ("a=b,C = d%20e", "a=b c , x", "k=v=w,,"),
+    "OTEL_EXPORTER_OTLP_TRACES_HEADERS": ("only=mine",),
+    "OTEL_EXPORTER_OTLP_TIMEOUT": ("7", "2.5"),
+    "OTEL_EXPORTER_OTLP_TRACES_COMPRESSION": ("gzip", "Deflate"),
+}
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in STANDARD.items() for value in values])
+def test_standard_variables_mean_what_they_mean_to_the_sdks_exporter(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    theirs = OTLPSpanExporter()
+    ours = DurableConfig.of("traces")
+    assert theirs._endpoint == ours.endpoint + ("" if ours.whole else "/v1/traces")
+    assert theirs._client._timeout == ours.timeout
+    assert theirs._compression.value == ours.compression
+    headers = {name: text for name, text in theirs._client._headers.items() if name.lower() not in STANDING}
+    assert headers == otlp.headers("traces")
+
+
+STANDING = {"user-agent", "content-type", "content-encoding"}
