@@ -54,6 +54,8 @@ def rows_of_spans(spans: Sequence[ReadableSpan], *, include_logged: bool, includ
     """
     rows: list[codec.Row] = []
     for span in spans:
+        if _bears_nothing(span):
+            continue
         context = span.get_span_context()
         trace_id, span_id = (context.trace_id, context.span_id) if context is not None else (0, 0)
         for read in _readers(span, include_logged, include_guard_core):
@@ -64,6 +66,15 @@ def rows_of_spans(spans: Sequence[ReadableSpan], *, include_logged: bool, includ
             except Exception as error:  # noqa: BLE001  a stranger's event must cost nothing but itself
                 _refuse(error)
     return rows
+
+
+def _bears_nothing(span: ReadableSpan) -> bool:
+    """Whether a span has no event and is none of guard-core's, as nearly all spans: a look, since each pays for it."""
+    # The property makes a tuple of them.
+    if getattr(span, "_events", True):
+        return False
+    scope = span.instrumentation_scope
+    return scope is None or scope.name != semconv.GUARD_CORE_SCOPE
 
 
 def _readers(

@@ -109,11 +109,11 @@ def _mask(span: Span) -> None:
     # A span that ended refuses changes, but its exporters get these very objects; `_survive` knows what to do where
     # another release of the SDK holds them differently.
     clean, traces = cleaners()
-    if not clean.is_known_path(span._name) and (name := clean.path(span._name)) != span._name:
-        span._name = name
     held: dict[str, AnyValue] = span._attributes._dict  # type: ignore[union-attr]
     if not held.keys() <= _HARMLESS:
         _mask_attributes(clean, held)
+    if not clean.is_known_path(span._name) and (name := clean.path(span._name)) != span._name:
+        span._name = name
     description = span._status.description
     if description and (masked := clean.message(description)) != description:
         span._status = Status(span._status.status_code, masked)

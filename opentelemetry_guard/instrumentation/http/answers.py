@@ -6,6 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+NO_CREDENTIALS = ("", 0)
+"""The credentials of a request that was not refused for them."""
+
 
 class AnsweredRequest(NamedTuple):
     """What is known of a request when its answer begins.
@@ -39,7 +42,7 @@ class AnsweredRequest(NamedTuple):
     reported: bool = False
     raw_path: str = ""
     login: bool | None = None
-    credentials: tuple[str, int] = ("", 0)
+    credentials: tuple[str, int] = NO_CREDENTIALS
     query: bytes = b""
     headers: Iterable[tuple[bytes, bytes]] = ()
     body: tuple[str, bytes] | None = None

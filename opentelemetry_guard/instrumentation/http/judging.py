@@ -21,7 +21,7 @@ from ...settings.http_rules import HttpRules
 from ...settings.instrumentation import GuardOptions
 from ...utils import get_current_timestamp
 from ..patching import unexpected
-from .answers import AnsweredRequest, Finding
+from .answers import NO_CREDENTIALS, AnsweredRequest, Finding
 from .bodies import noting
 from .bursts import NotFoundBursts
 from .findings import FAILED_LOGIN, HttpJudge, failed_login
@@ -130,7 +130,7 @@ class AnswerJudge:
             reported=bool(request.events) and any(_incidents(request.events)),
             raw_path=str(scope.get("raw_path") or b"", "latin-1"),
             login=None if login is None else login.success,
-            credentials=credentials(scope) if status_code == 401 else ("", 0),
+            credentials=credentials(scope) if status_code == 401 else NO_CREDENTIALS,
             query=scope.get("query_string") or b"",
             headers=scope.get("headers") or (),
             body=request.body,
@@ -291,12 +291,10 @@ def _user(request: FollowedRequest) -> str | None:
 
 
 def _span_user(span: trace.Span) -> str | None:
-    attributes = _said(span, "attributes")  # a span that isn't recorded has none
-    if not attributes:
-        return None
-    copy = _said(attributes, "copy")
-    # Looking up what isn't there costs the SDK's attributes more than a copy.
-    held = copy() if callable(copy) else attributes
+    # The SDK's attributes take a lock for each look, and a name that they lack costs them an exception.
+    held = _said(_said(span, "_attributes"), "_dict")
+    if not isinstance(held, dict):
+        held = _said(span, "attributes")  # a span that isn't recorded has none
     if isinstance(held, Mapping):
         for name in USER_ATTRIBUTES:
             if (value := held.get(name)) is not None:
