@@ -8,12 +8,15 @@ request a note goes nowhere.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from contextvars import ContextVar, Token
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+_SCOPE_KEY = "opentelemetry_guard.events"
+"""Key of a request's scope: the `Notes` of it."""
 
 MAX_NOTES = 100
 """Events of one request that are remembered."""
@@ -29,6 +32,22 @@ def begin() -> tuple[Notes, Token[Notes | None]]:
     """Start to remember the current context's events; return them, and what `end` wants."""
     notes: Notes = []
     return notes, _notes.set(notes)
+
+
+def begin_of(scope: MutableMapping[str, Any]) -> tuple[Notes, Token[Notes | None] | None]:
+    """Return the events that are remembered of the request with this ASGI scope, and None; where none are, `begin`."""
+    notes: Notes | None = scope.get(_SCOPE_KEY)
+    if notes is not None:
+        return notes, None
+    notes, token = begin()
+    scope[_SCOPE_KEY] = notes
+    return notes, token
+
+
+def of(scope: Mapping[str, Any]) -> Notes:
+    """Return the events of the request with this ASGI scope, none where they aren't remembered."""
+    notes: Notes = scope.get(_SCOPE_KEY) or []
+    return notes
 
 
 def end(token: Token[Notes | None]) -> None:

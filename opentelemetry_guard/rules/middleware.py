@@ -25,17 +25,18 @@ from urllib.parse import quote
 
 from .. import privacy
 from .. import rules as client
-from ..decision.addresses import is_private, subscriber
+from ..decision.addresses import subscriber
 from ..decision.compiled_rules import LONGEST_USER_AGENT, CompiledRules, Decision
 from ..decision.unenforced import Unenforced
 from ..emit import Emitter, emit_event
-from ..events.client_address import Network, client_address, is_trusted
+from ..events import incident
+from ..events.client_address import Network, client_address
 from ..events.header_text import header_text
 from ..models import DynamicRules
 from ..settings.instrumentation import GuardOptions
 from ..settings.once import log_once
-from .bans import Bans
 from .limits import Limits, RateLimiter, Refusal
+from .offences import Offences, bans_automatically, identity
 
 _logger = logging.getLogger(__name__)
 
@@ -45,6 +46,8 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 RulesSource = Callable[[], "DynamicRules | None"]
 
+_ATTACK = "penetration_attempt"
+"""The type of the events whose request is an offence of its client, whoever reports them."""
 _POLICY_VIOLATION = 1008
 """The close code of a WebSocket that may not be; before the handshake is accepted, servers answer 403."""
 
@@ -154,7 +157,7 @@ class GuardRulesMiddleware:
         self._country_of = country_of
         self._emit = emit_event if emitter is None else emitter.emit_event
         self._limiter = RateLimiter()
-        self._bans = Bans()
+        self._offences = Offences(self._trusted, self._emit)
         self._source: RulesSource | None = rules if callable(rules) else None
         # Replaced as a whole, so that a request sees one set of rules from its beginning to its end.
         self._enforced: _Enforced | None = self._enforced_form(rules) if isinstance(rules, DynamicRules) else None
@@ -174,9 +177,38 @@ class GuardRulesMiddleware:
             return
         blocked = self._blocked(scope) if scope["type"] in ("http", "websocket") else None
         if blocked is None:
-            await self.app(scope, receive, send)
+            await self._pass(scope, receive, send)
         else:
             await _refuse(scope, send, *blocked)
+
+    async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Have the application answer; an attack that is reported meanwhile counts as an offence."""
+        enforced = self._enforced
+        if enforced is None or scope["type"] not in ("http", "websocket") or not bans_automatically(enforced.rules):
+            await self.app(scope, receive, send)
+            return
+        events, token = incident.begin_of(scope)
+        before = len(events)
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            self._count_attack(enforced, scope, events[before:])
+            if token is not None:
+                incident.end(token)
+
+    def _count_attack(self, enforced: _Enforced, scope: Scope, events: incident.Notes) -> None:
+        """Count an offence where the request's events say that it was an attack; it never raises."""
+        attack = next((event for event in events if event.get("event_type") == _ATTACK), None)
+        if attack is None or enforced.compiled.expired():
+            return
+        try:
+            request = self._read(enforced.compiled, scope)
+            allowed = enforced.compiled.decide(request.address).rule == "ip_whitelist"
+            if not allowed and request.path.rstrip("/") not in self._excluded:
+                reason = str(attack.get("reason") or _ATTACK)
+                self._offences.count(enforced.rules, request.address, request.client, request.path, reason)
+        except Exception as error:  # noqa: BLE001  the client has its answer
+            log_once(_logger, logging.ERROR, f"an offence could not be counted: {privacy.told(error)}", cause="offence")
 
     def close(self) -> None:
         """Ask for no more rules; the next request asks again. The end of the application's lifespan does this."""
@@ -231,7 +263,7 @@ class GuardRulesMiddleware:
         if decision.rule == "ip_whitelist":
             return None
         bans = enforced.rules.enable_ip_banning is not False
-        if bans and decision.rule != "emergency_mode" and self._bans.holds(request.client):
+        if bans and decision.rule != "emergency_mode" and self._offences.bans.holds(request.client):
             decision = Decision(False, "the address is banned for repeated offences", "auto_ban_threshold")
         retry_after = 0
         if decision and enforced.limits and request.client and not enforced.compiled.expired():
@@ -276,34 +308,8 @@ class GuardRulesMiddleware:
         counts = decision.rule == "suspicious_patterns" or (
             bool(rules.enable_rate_limit_auto_ban) and decision.rule in ("global_rate_limit", "endpoint_rate_limits")
         )
-        if not counts or rules.enable_ip_banning is False or not rules.auto_ban_threshold or not request.address:
-            return
-        threshold = max(1, rules.auto_ban_threshold // 2) if rules.emergency_mode else rules.auto_ban_threshold
-        duration = rules.auto_ban_duration or rules.ip_ban_duration
-        if duration > 0 and not self._is_spared(request) and self._bans.offend(request.client, threshold, duration):
-            self._emit(
-                event_type="ip_banned",
-                ip_address=request.address,
-                action_taken="banned",
-                reason=f"{threshold} offences, the last one: {decision.reason}",
-                endpoint=request.path,
-                rule_type="auto_ban_threshold",
-                metadata={**_identity(rules), "rule": "auto_ban_threshold", "duration": duration},
-            )
-
-    def _is_spared(self, request: _Request) -> bool:
-        """Whether a client is never banned automatically, because everybody else may have its address."""
-        if not (is_private(request.address) or is_trusted(request.address, self._trusted)):
-            return False
-        log_once(
-            _logger,
-            logging.WARNING,
-            f"{request.address} offends against dynamic rules, and is not banned: loopback, private and trusted "
-            "addresses are never banned automatically. If it is a proxy, set OTEL_PYTHON_GUARD_TRUSTED_PROXIES, so "
-            "that the client behind it is known",
-            cause="an offender that is not banned",
-        )
-        return True
+        if counts:
+            self._offences.count(rules, request.address, request.client, request.path, decision.reason)
 
     def _report(
         self, rules: DynamicRules, decision: Decision, answer: _Answer, request: _Request, scope: Scope
@@ -321,7 +327,7 @@ class GuardRulesMiddleware:
             rule_type=decision.rule,
             pattern_matched=decision.matched or None,
             metadata={
-                **_identity(rules),
+                **identity(rules),
                 "rule": decision.rule,
                 **({"message": decision.message} if decision.message else {}),
             },
@@ -333,10 +339,6 @@ def _path(scope: Scope) -> str:
     path: str = scope["path"]
     root_path: str = scope.get("root_path") or ""
     return path.removeprefix(root_path) or "/" if root_path else path
-
-
-def _identity(rules: DynamicRules) -> dict[str, object]:
-    return {"rule_id": rules.rule_id, "rule_version": rules.version}
 
 
 def _decision_on(refusal: Refusal) -> Decision:

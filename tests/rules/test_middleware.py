@@ -18,11 +18,15 @@ from fastapi import FastAPI, WebSocket
 from fastapi.testclient import TestClient
 from starlette.testclient import WebSocketDenialResponse
 from starlette.websockets import WebSocketDisconnect
+from support.recording import recording
 
 from opentelemetry_guard import GuardLogExporter, GuardRulesMiddleware, rules
-from opentelemetry_guard.decision import cloud
+from opentelemetry_guard.decision import cloud, patterns
 from opentelemetry_guard.decision.unenforced import unenforced
+from opentelemetry_guard.events import incident
+from opentelemetry_guard.instrumentation import http as fastapi_apps
 from opentelemetry_guard.models import DynamicRules
+from opentelemetry_guard.settings.instrumentation import GuardOptions
 
 
 class Recorder:
@@ -154,6 +158,81 @@ def test_repeated_offences_ban_the_client(recorder: Recorder) -> None:
     statuses = [offender.get(path).status_code for path in ("/passwd", "/items/7", "/passwd", "/items/7", "/passwd")]
     assert statuses == [400, 200, 400, 403, 403]
     assert recorder.types() == ["penetration_attempt", "penetration_attempt", "ip_banned", "ip_blocked", "ip_blocked"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        f"/items/7?pad={'a' * 1_100}&file=passwd",
+        f"/items/7?pad={'a' * 9_000}passwd{'b' * 9_000}",
+        "/items/7?file=pa%2573%2573wd",
+        "/items/7?file=%2570asswd",
+        "/items/7?file=pass%77d",
+    ],
+)
+@pytest.mark.parametrize("engine", ["re2", "re"])
+def test_neither_a_pad_nor_encoding_twice_hides_a_suspicious_pattern(
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch, path: str, engine: str
+) -> None:
+    if engine == "re":
+        monkeypatch.setattr(patterns, "_re2", lambda: None)
+    answer = client(recorder, DynamicRules(suspicious_patterns=["never", "passwd"])).get(path)
+    assert answer.status_code == 400
+    assert recorder.events[0]["pattern_matched"] == "passwd"
+
+
+def test_an_anchor_means_the_ends_of_the_endpoint_and_of_no_piece_of_it(recorder: Recorder) -> None:
+    asked = client(recorder, DynamicRules(suspicious_patterns=[r"^aaa", r"\baaa\b", "aaa$"]))
+    assert asked.get(f"/items/7?pad={'a' * 20_000}b").status_code == 200
+
+
+class TestAttacksThatAreReported:
+    """An attack that the instrumentation or the application reports is an offence, though no rule blocks it."""
+
+    GIVEN = DynamicRules(auto_ban_threshold=3, auto_ban_duration=60)
+
+    @staticmethod
+    def asked(recorder: Recorder, given: DynamicRules, **more: Any) -> Callable[[str], int]:
+        app = application()
+
+        @app.get("/report/{event_type}")
+        async def report(event_type: str) -> None:
+            incident.note({"event_type": event_type, "reason": "sql injection in the query"})
+
+        app.add_middleware(GuardRulesMiddleware, rules=given, emitter=recorder, **more)
+        asking = TestClient(app, client=("203.0.113.9", 5))
+        return lambda path: asking.get(path).status_code
+
+    def test_enough_of_them_are_a_ban(self, recorder: Recorder) -> None:
+        ask = self.asked(recorder, self.GIVEN)
+        assert [ask("/report/penetration_attempt") for _ in range(4)] == [200, 200, 200, 403]
+        assert ask("/items/7") == 403
+        (ban,) = [event for event in recorder.events if event["event_type"] == "ip_banned"]
+        assert ban["reason"] == "3 offences, the last one: sql injection in the query"
+
+    @pytest.mark.parametrize(
+        ("given", "path"),
+        [
+            ({}, "/report/suspicious_request"),
+            ({"enable_ip_banning": False}, "/report/penetration_attempt"),
+            ({"auto_ban_threshold": None}, "/report/penetration_attempt"),
+            ({"ip_whitelist": ["203.0.113.9"]}, "/report/penetration_attempt"),
+        ],
+    )
+    def test_what_is_no_offence_is_no_ban(self, recorder: Recorder, given: dict[str, Any], path: str) -> None:
+        ask = self.asked(recorder, DynamicRules(**{"auto_ban_threshold": 1, **given}))
+        assert [ask(path) for _ in range(4)] == [200] * 4
+
+    def test_an_attack_that_signatures_find_bans_though_its_events_are_folded(self, recorder: Recorder) -> None:
+        with recording() as recorded:
+            fastapi_apps.install(GuardOptions(behavior=False), recorded.pipeline.emitter)
+            try:
+                ask = self.asked(recorder, self.GIVEN)
+                attack = "/items/7?id=1%27%20or%20%271%27=%271"
+                assert [ask(attack) for _ in range(4)] == [200, 200, 200, 403]
+                assert recorded.types() == ["penetration_attempt"]
+            finally:
+                fastapi_apps.uninstall()
 
 
 @pytest.mark.parametrize("given", [{"enable_ip_banning": False}, {"auto_ban_threshold": None}])

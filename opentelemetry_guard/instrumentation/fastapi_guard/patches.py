@@ -23,7 +23,7 @@ from ...settings.instrumentation import GuardOptions
 from ...settings.once import log_once
 from ..http import following as request_following
 from ..patching import AnyFunction, Patches, unexpected
-from . import enforcement, unguarded
+from . import enforcement, offences, unguarded
 from . import release as guard_release
 from . import rules as guard_rules
 from . import settings as guard_settings
@@ -126,6 +126,7 @@ def _follow_requests(cls: Any) -> None:
             if scope["type"] == "lifespan":
                 receive = _until_shutdown(receive)
             await request_following.follow(partial(call, self), scope, receive, send)
+            await offences.count(self, scope, _options)
 
         return __call__
 

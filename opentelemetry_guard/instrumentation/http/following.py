@@ -247,7 +247,7 @@ async def follow(
             outer.measured_by_http |= measured or _is_measured(scope, trace.get_current_span())
         await app(scope, receive, send)
         return
-    events, events_token = incident.begin()
+    events, events_token = incident.begin_of(scope)  # who is around us may count them, too
     request = scope[_SCOPE_KEY] = FollowedRequest(scope, events, guarded=guarded, measured=measured)
     if _hearing is not None:
         receive = _hearing(request, receive)
@@ -261,7 +261,8 @@ async def follow(
     finally:
         request.answer(status_code)
         _current.reset(token)
-        incident.end(events_token)
+        if events_token is not None:
+            incident.end(events_token)
 
 
 async def detached(work: Callable[[], Awaitable[object]]) -> None:
