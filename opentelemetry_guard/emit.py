@@ -15,12 +15,11 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ParamSpec, TypeVar
 
 from opentelemetry import trace
-from opentelemetry._logs import Logger, LoggerProvider, LogRecord, SeverityNumber, get_logger_provider
+from opentelemetry._logs import Logger, LoggerProvider, SeverityNumber, get_logger_provider
 from opentelemetry.metrics import Counter, Histogram, Meter, MeterProvider, get_meter_provider
 
 from . import privacy, semconv
@@ -32,15 +31,12 @@ from .events.known import meaning_of
 from .events.sentence import sentence
 from .events.tally import EMISSION_ERROR, INVALID, NO_PIPELINE, TALLY
 from .models import MetricType, SecurityEvent, SecurityMetric
-from .privacy.plain import Verdict
+from .privacy.plain import SPEAKABLE
 from .process import interruption
 from .settings.once import log_once
 from .version import __version__
 
 _logger = logging.getLogger(__name__)
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 _METRIC_FIELDS = tuple(SecurityMetric.model_fields)
 _ERROR_FROM, _INFO_UNTIL = 7, 1
@@ -158,7 +154,7 @@ class Emitter:
         TALLY.emit("events")
         clean = privacy.current()
         whole = codec.whole(event, fields)
-        verdict = Verdict.UNCERTAIN if whole is None else clean.judge(whole)
+        verdict = None if whole is None else clean.judge(whole)
         if whole is not None and verdict:
             row, nanoseconds = codec.as_row(whole)
         else:
@@ -168,7 +164,7 @@ class Emitter:
             row, nanoseconds = made
         enrich(row, hashed=clean.settings.address_key is not None)
         said = sentence(row)
-        if verdict is not Verdict.SPEAKABLE:
+        if verdict is not SPEAKABLE:
             # Its parts are clean, but side by side they might read as a name and its secret.
             said = clean.text(said)
         incident.note(row)
@@ -177,9 +173,19 @@ class Emitter:
             return
         event_type, action = str(row["event_type"]), str(row.get("action_taken", ""))
         # Each signal on its own: a processor that raises in one must not cost the other.
-        logged = _survive(self._log, row, nanoseconds, event_type, said)
-        recorded = _survive(self._record_on_span, row, nanoseconds, logged)
-        _survive(self._count, event_type, action)
+        logged = recorded = None
+        try:
+            logged = self._log(row, nanoseconds, event_type, said)
+        except Exception as error:  # noqa: BLE001  processors are anybody's code
+            _complain(error)
+        try:
+            recorded = self._record_on_span(row, nanoseconds, logged)
+        except Exception as error:  # noqa: BLE001  processors and samplers are anybody's code
+            _complain(error)
+        try:
+            self._count(event_type, action)
+        except Exception as error:  # noqa: BLE001  a provider is anybody's code
+            _complain(error)
         if logged or recorded:
             return
         if logged is None or recorded is None:
@@ -222,7 +228,7 @@ class Emitter:
         logger, emit = self._current_logger()
         if not logger.enabled(severity_number=severity, event_name=semconv.SECURITY_EVENT):
             return False
-        made = LogRecord(
+        made = record.EventRecord(
             timestamp=nanoseconds,
             severity_number=severity,
             severity_text=severity_text,
@@ -286,7 +292,7 @@ class Emitter:
         if known is None or known[0] is not provider:
             logger = provider.get_logger(semconv.SCOPE_NAME, __version__)
             known = self._logger = (provider, logger, record.emitter_to(logger))
-        return known[1:]
+        return known[1], known[2]
 
     def _current_meters(self) -> _Meters:
         provider = self._meter_provider or get_meter_provider()
@@ -308,19 +314,14 @@ class Emitter:
         )
 
 
-def _survive(step: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
-    """Do one step of an emission; None where a part of the pipeline raised, which the request must not see."""
-    try:
-        return step(*args, **kwargs)
-    except Exception as error:  # noqa: BLE001  processors and samplers are anybody's code
-        log_once(
-            _logger,
-            logging.ERROR,
-            f"a telemetry pipeline fails to take security events; those that none takes are counted: "
-            f"{privacy.told(error)}",
-            cause="failing telemetry pipeline",
-        )
-        return None
+def _complain(error: Exception) -> None:
+    """Say once that a part of a pipeline raises, which the request must not see."""
+    log_once(
+        _logger,
+        logging.ERROR,
+        f"a telemetry pipeline fails to take security events; those that none takes are counted: {privacy.told(error)}",
+        cause="failing telemetry pipeline",
+    )
 
 
 def _clean_route(attributes: counts.Attributes) -> counts.Attributes:

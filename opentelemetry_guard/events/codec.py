@@ -18,7 +18,6 @@ Row = dict[str, JSON]
 """One event or metric as the backend reads it."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
-_MICROSECOND = timedelta(microseconds=1)
 _DATETIME = TypeAdapter(datetime)
 _MAX_NANOSECONDS = 2**63 - 1
 
@@ -81,7 +80,8 @@ def parse_timestamp(value: object) -> datetime | None:
 
 def to_nanoseconds(value: datetime) -> int | None:
     """Return an aware datetime as nanoseconds since 1970; None where OTLP has no number for it (before 1970)."""
-    nanoseconds = (value - _EPOCH) // _MICROSECOND * 1000
+    since = value - _EPOCH
+    nanoseconds = (since.days * 86_400 + since.seconds) * 1_000_000_000 + since.microseconds * 1_000
     return nanoseconds if 0 <= nanoseconds <= _MAX_NANOSECONDS else None
 
 
@@ -184,9 +184,13 @@ def whole(event: object, keywords: Mapping[str, object]) -> dict[str, object] | 
 
 
 def as_row(fields: dict[str, object]) -> tuple[Row, int | None]:
-    """Return all fields of an event as a row, and its time; they are what a row holds, but for the time."""
+    """Make all fields of an event a row, and return it with its time; they are what a row holds, but for the time.
+
+    Its metadata are the event's own: who changes them copies them (`enrichment.enrich` does).
+    """
     timestamp: datetime = fields["timestamp"]  # type: ignore[assignment]
-    row: Row = {**fields, "timestamp": format_timestamp(timestamp), "metadata": {**fields["metadata"]}}  # type: ignore[dict-item]
+    row: Row = fields  # type: ignore[assignment]
+    row["timestamp"] = format_timestamp(timestamp)
     return row, to_nanoseconds(timestamp)
 
 
@@ -267,10 +271,12 @@ _TRACE = frozenset({"trace_id", "span_id"})
 
 def encoded(row: Row) -> bytes:
     """Return a row as JSON with every field of the contract, the metadata last: see `with_trace`."""
-    whole: dict[str, object] = {**DEFAULTS, **row}
-    metadata = whole.pop("metadata", None)
-    whole["metadata"] = metadata if metadata is not None else {}
-    return orjson.dumps(whole)
+    if len(row) == len(FIELDS) and next(reversed(row)) == "metadata" and row.keys() >= _KNOWN:
+        return orjson.dumps(row)
+    every: dict[str, object] = {**DEFAULTS, **row}
+    metadata = every.pop("metadata", None)
+    every["metadata"] = metadata if metadata is not None else {}
+    return orjson.dumps(every)
 
 
 def has_trace(row: Row) -> bool:

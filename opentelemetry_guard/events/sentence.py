@@ -10,9 +10,12 @@ def sentence(row: Row) -> str:
 
     What can't be printed (a client may send newlines and a terminal's commands) is shown as U+FFFD.
     """
-    address = row.get("ip_address")
-    words = (row.get("method"), row.get("endpoint"), address and f"from {address}", row.get("action_taken"))
-    subject = " ".join(str(word) for word in words if word)
-    what = str(row.get("reason") or row["event_type"])
-    text = f"{subject}: {what}" if subject else what
+    get = row.get
+    method, endpoint, address, action = get("method"), get("endpoint"), get("ip_address"), get("action_taken")
+    what = get("reason") or row["event_type"]
+    if method and endpoint and address and action:  # as most do
+        text = f"{method} {endpoint} from {address} {action}: {what}"
+    else:
+        subject = " ".join(str(word) for word in (method, endpoint, address and f"from {address}", action) if word)
+        text = f"{subject}: {what}" if subject else str(what)
     return text if text.isprintable() else "".join(each if each.isprintable() else "\ufffd" for each in text)

@@ -11,11 +11,12 @@ left to them.
 from __future__ import annotations
 
 import importlib
-import math
 import re
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from enum import IntEnum
+from math import isfinite
+from operator import itemgetter
 
 from .announced import ROLES
 from .kinds import Kind
@@ -35,10 +36,14 @@ class Verdict(IntEnum):
     """And so is a sentence made of its fields."""
 
 
+SPEAKABLE = Verdict.SPEAKABLE  # looked up at each event; an enumeration takes its time for that
+
 _LABELS = ("event_type", "action_taken", "method", "decorator_type", "rule_type", "handler_name")
 """Fields with few values: those that were clean before are known."""
 _TEXTS = ("user_agent", "reason", "country", "pattern_matched")
-_OTHERS = ("ip_address", "endpoint", "status_code", "response_time", "metadata", "timestamp", "idempotency_key")
+_OTHERS = ("idempotency_key", "timestamp", "status_code", "response_time", "metadata", "ip_address", "endpoint")
+_FIELDS = itemgetter(*_OTHERS, *_LABELS, *_TEXTS)
+_LABELS_END = len(_LABELS)
 _IPV4 = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}")
 _KEY = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _MOST_LABELS = 32
@@ -61,10 +66,13 @@ def _finder() -> Callable[[str], object]:
     """Return what finds any sign in texts that each have a line: one automaton of google-re2, or four patterns."""
     try:
         re2 = importlib.import_module("re2")
-        search: Callable[[str], object] = re2.compile("|".join((*_SIGNS, f"(?i:{'|'.join(_WORDS)})"))).search
     except ImportError:
         return _find
-    return search
+    automaton = re2.Set.SearchSet()
+    automaton.Add("|".join((*_SIGNS, f"(?i:{'|'.join(_WORDS)})")))
+    automaton.Compile()
+    match: Callable[[str], object] = automaton.Match  # a search makes an object of what it finds, which costs more
+    return match
 
 
 def _find(text: str) -> object:
@@ -105,49 +113,57 @@ class Plain:
 
     def of(self, fields: Mapping[str, object]) -> Verdict:
         """Judge an event of which all fields of the contract are given, and no other."""
-        metadata, time, key = fields["metadata"], fields["timestamp"], fields["idempotency_key"]
+        key, time, status, seconds, metadata, address, endpoint, *others = _FIELDS(fields)
         if (
             type(metadata) is not dict
             or type(time) is not datetime
             or time.tzinfo is not timezone.utc
             or type(key) is not str
             or not _KEY.fullmatch(key)
-            or not _are_numbers(fields["status_code"], fields["response_time"])
+            or not (status is None or (type(status) is int and _MIN_INT <= status < -_MIN_INT))
+            or not (seconds is None or (type(seconds) is float and isfinite(seconds)))
+            or type(address) is not str
+            or not (endpoint is None or type(endpoint) is str)
         ):
             return Verdict.UNCERTAIN
-        labels = (*_labels_of(fields), *metadata)
+        labels = (*others[:_LABELS_END], *metadata)
         try:
             known = self._known.get(labels)
         except TypeError:
             return Verdict.UNCERTAIN
         if known is None:
             known = self._judged(labels)
-        return known and self._with_texts(fields, metadata, known)
-
-    def _with_texts(self, fields: Mapping[str, object], metadata: dict[str, object], known: Verdict) -> Verdict:
-        """Judge an event whose labels are known."""
-        found: list[tuple[str, str]] = []
-        bare, clean = self._bare, self._clean
-        for name, value in zip(_TEXTS, _texts_of(fields), strict=True):
-            if type(value) is str:
-                if value not in bare and (name == "reason" or value not in clean):
-                    found.append((name, value))
-            elif value is not None or name == "reason":
-                return Verdict.UNCERTAIN
-        for name, value in metadata.items():
-            if type(value) is str:
-                if value not in bare:
-                    found.append((name, value))
-            elif not _is_harmless(value):
-                return Verdict.UNCERTAIN
-        address, endpoint = fields["ip_address"], fields["endpoint"]
-        if type(address) is not str or not (endpoint is None or type(endpoint) is str):
+        if not known:
+            return known
+        found = self._unknown(others[_LABELS_END:], metadata)
+        if found is None:
             return Verdict.UNCERTAIN
         if not _IPV4.fullmatch(address):
             known = Verdict.PLAIN
             found.append(("ip_address", address))
         path = "" if endpoint is None or endpoint in self._bare_paths else endpoint
         return self._searched(path, found, known) if path or found else known
+
+    def _unknown(self, texts: list[object], metadata: dict[str, object]) -> list[tuple[str, str]] | None:
+        """Return the texts that have to be looked at, with their names; None where something is no JSON, or nested."""
+        bare, clean, found = self._bare, self._clean, []
+        for name, value in zip(_TEXTS, texts):  # noqa: B905  they are as many
+            if type(value) is str:
+                if value not in bare and (name == "reason" or value not in clean):
+                    found.append((name, value))
+            elif value is not None or name == "reason":
+                return None
+        for name, value in metadata.items():
+            kind = type(value)
+            if kind is str:
+                if value not in bare:
+                    found.append((name, value))  # type: ignore[arg-type]
+            elif kind is int:
+                if not (_MIN_INT <= value < _SMALLEST_CARD or _LARGEST_CARD <= value < -_MIN_INT):  # type: ignore[operator]
+                    return None
+            elif not (value is None or kind is bool or (kind is float and isfinite(value))):  # type: ignore[arg-type]
+                return None
+        return found
 
     def _searched(self, path: str, found: list[tuple[str, str]], known: Verdict) -> Verdict:
         """Judge a path and texts by what signs are in them, and where there are some by cleaning them."""
@@ -218,33 +234,3 @@ class Plain:
         return action.lower() not in ROLES and all(
             self._texts.clean(sample + reason, Kind.PLAIN) == sample + reason for reason in _REASONS
         )
-
-
-def _labels_of(fields: Mapping[str, object]) -> tuple[object, ...]:
-    return (
-        fields["event_type"],
-        fields["action_taken"],
-        fields["method"],
-        fields["decorator_type"],
-        fields["rule_type"],
-        fields["handler_name"],
-    )
-
-
-def _texts_of(fields: Mapping[str, object]) -> tuple[object, ...]:
-    return fields["user_agent"], fields["reason"], fields["country"], fields["pattern_matched"]
-
-
-def _are_numbers(status: object, seconds: object) -> bool:
-    return (status is None or (type(status) is int and _MIN_INT <= status < -_MIN_INT)) and (
-        seconds is None or (type(seconds) is float and math.isfinite(seconds))
-    )
-
-
-def _is_harmless(value: object) -> bool:
-    """Whether a value is JSON's and no text, no container, and no number that may be a card's."""
-    if value is None or type(value) is bool:
-        return True
-    if type(value) is int:
-        return _MIN_INT <= value < _SMALLEST_CARD or _LARGEST_CARD <= value < -_MIN_INT
-    return type(value) is float and math.isfinite(value)

@@ -46,8 +46,8 @@ def check(fields: dict[str, Any], *judges: Privacy) -> Verdict:
         whole = codec.whole(None, fields)
         if whole is None or not (verdict := judge.judge(whole)):
             continue
-        row, nanoseconds = codec.as_row(whole)
         given_row, given_nanoseconds = codec.to_row(whole)
+        row, nanoseconds = codec.as_row({**whole})
         cleaned = Privacy(judge.settings).event(given_row)
         assert cleaned is not None
         assert codec.encoded(row) == codec.encoded(cleaned)
