@@ -1,6 +1,7 @@
 """How large a request's body may be, before compression: a setting, and what a destination has refused.
 
-One answer of 413 is enough. The bound falls at once to what the answer names, to the largest body that was taken
+One answer of 413 is enough, for all processes of a queue: a size that a process has not seen taken is tried by one of
+them at a time. The bound falls at once to what the answer names, to the largest body that was taken
 lately, or to a quarter of the refused one; it is kept in a file beside the queue, for the other processes and the next
 start, and doubles every day up to the setting, since a limit may be raised.
 """
@@ -25,6 +26,8 @@ _logger = logging.getLogger(__name__)
 LEAST = 16 * 1024
 """Bytes below which the bound falls only where the answer names it: what refuses so little has another reason, which
 may pass. Batches are then halved."""
+TRIAL_SECONDS = 60.0
+"""Seconds after which a trial is taken for that of a process that died."""
 GROWTH_SECONDS = 86_400.0
 """Seconds after which the bound is twice as large, and what was refused may be tried again."""
 
@@ -62,6 +65,7 @@ class BodyLimit:
         self._largest_taken = 0
         self._lesson: Lesson | None = None
         self._read_at: int | None = None  # the file's time of change
+        self._trial: Path | None = None  # the file that stands for a trial of ours
         self.refresh()
 
     def refresh(self) -> None:
@@ -96,6 +100,29 @@ class BodyLimit:
         """Whether a body of this size or more was taken since the last refusal of such a one."""
         return size <= self._largest_taken
 
+    def may_try(self, size: int) -> bool:
+        """Whether a body of `size` bytes may be sent, for all that other processes are trying now; `tried` ends it."""
+        if self._path is None or size < LEAST or self.has_taken(size):
+            return True
+        trial = self._path.with_name(f"{self._path.name}.trial")
+        try:
+            os.close(os.open(trial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        except FileExistsError:
+            _remove_if_older(trial, TRIAL_SECONDS)
+            return False
+        except OSError as error:
+            _logger.debug("it can't be told to other processes that a size is tried: %s", error)
+            return True
+        self._trial = trial
+        self.refresh()
+        return True
+
+    def tried(self) -> None:
+        """Note that the body which `may_try` let pass was answered, or was not sent."""
+        trial, self._trial = self._trial, None
+        if trial is not None:
+            _remove_if_older(trial, 0.0)
+
     def taken(self, size: int) -> None:
         """Note that a body of `size` bytes was taken."""
         self._largest_taken = max(self._largest_taken, size)
@@ -125,3 +152,13 @@ class BodyLimit:
         except OSError as error:
             _logger.debug("what was learned of the largest body can't be kept: %s", error)
             draft.unlink(missing_ok=True)
+
+
+def _remove_if_older(path: Path, seconds: float) -> None:
+    """Remove a file, whoever made it, unless it was made within the last `seconds`."""
+    try:
+        # By the file system's own clock, as the other process had it; one that is ahead removes nothing too early.
+        if seconds == 0.0 or time.time() - path.stat().st_mtime > seconds:
+            path.unlink()
+    except OSError as error:
+        _logger.debug("%s can't be removed: %s", path.name, error)

@@ -31,6 +31,8 @@ _logger = logging.getLogger(__name__)
 
 REMEMBERED_BATCHES = 1000
 """Batches without an answer that are remembered, since they may have arrived."""
+TRIAL_PAUSE = 0.05
+"""Seconds after which it is looked again whether another process has found out that a size is taken."""
 THREAD = "OtelGuardSending"
 """Name of the threads on which a second request waits for its answer beside the first."""
 FULL_SHARE = 0.5
@@ -82,6 +84,7 @@ class Dispatch:
         self.give_up_at = float("inf")
         self._pass_on = pass_on
         self._has_delivered = False  # through this equipment's transport
+        self._is_barred = False  # what is to be sent waits for another process to find out whether such a size is taken
         self._unanswered: OrderedDict[str, None] = OrderedDict()  # batches that may have arrived
 
     def equip(self, equipment: Equipment) -> None:
@@ -101,17 +104,20 @@ class Dispatch:
             while going := self._begun(route, waiting):
                 for lease, outcome in zip(going, self._send(going), strict=True):
                     self._settle(source, route, lease, outcome)
+                self.equipment.encoder.limit.tried()
                 if not all(self.equipment.encoder.is_current(lease.batch) for lease in waiting):
                     # What came back for one of them has taught that the others are too large as well.
                     waiting = deque(self._requests(source, waiting))
                     held.update({lease.batch.batch_id: lease for lease in waiting})
+            pause = TRIAL_PAUSE if self._is_barred else 0.0
             for lease in waiting:
-                self._defer(source, lease.batch, 0.0, lease.refusals)
+                self._defer(source, lease.batch, pause, lease.refusals)
         except BaseException as error:
             # Whatever it was: a batch that is left in flight would be delivered by nobody while this process lives.
             _logger.exception("unexpected error while delivering to the %s backend, trying again", self.equipment.whose)
             for lease in held.values():
                 self._defer(source, lease.batch, 1.0 + self._delay(lease.attempts + 1), lease.refusals)
+            self.equipment.encoder.limit.tried()
             self._pass_on(error)
 
     def _requests(self, source: Source, leases: Sequence[Lease]) -> list[Lease]:
@@ -177,9 +183,23 @@ class Dispatch:
             sound = sound and encoder.limit.has_taken(encoder.size(waiting[0].batch))
             if going and not sound:
                 break
+            self._is_barred = not self._may_try(waiting[0].batch)
+            if self._is_barred:
+                break
             route.begin(now)
             going.append(waiting.popleft())
         return going
+
+    def _may_try(self, batch: Batch) -> bool:
+        """Whether a batch may be sent now: not while another process tries whether such a size is taken."""
+        encoder = self.equipment.encoder
+        if not encoder.limit.may_try(encoder.size(batch)):
+            return False
+        # What the other has learned may be news.
+        if encoder.is_current(batch) and not encoder.limit.refuses(encoder.size(batch)):
+            return True
+        encoder.limit.tried()
+        return False
 
     def _send(self, leases: Sequence[Lease]) -> list[Outcome]:
         """Send batches at once, the first one on this thread, and return what became of each."""

@@ -100,3 +100,33 @@ def test_a_place_that_can_t_be_written_costs_nothing_but_memory_of_it(tmp_path: 
     limit = BodyLimit(256_000, tmp_path / "missing" / "limit")
     limit.refused(200_000, "")
     assert limit.bound == 50_000
+
+
+def test_a_size_that_was_never_taken_is_tried_by_one_process_at_a_time(tmp_path: Path) -> None:
+    one, other = (BodyLimit(256_000, tmp_path / "body-limit") for _ in range(2))
+    assert one.may_try(200_000)
+    assert not other.may_try(200_000)
+    assert other.may_try(LEAST - 1), "what is small is not waited with"
+    one.refused(200_000, "")
+    one.tried()
+    assert other.may_try(150_000)
+    assert other.bound == 50_000
+    other.taken(150_000)
+    other.tried()
+    assert one.may_try(200_000)
+    assert other.may_try(150_000), "it has seen such a size taken"
+
+
+def test_the_trial_of_a_process_that_died_does_not_last(tmp_path: Path) -> None:
+    one, other = (BodyLimit(256_000, tmp_path / "body-limit") for _ in range(2))
+    assert one.may_try(200_000)
+    [trial] = tmp_path.glob("*.trial")
+    os.utime(trial, (0, 0))
+    assert not other.may_try(200_000)
+    assert other.may_try(200_000)
+
+
+def test_where_no_file_can_be_made_nobody_is_waited_for(tmp_path: Path) -> None:
+    limit = BodyLimit(256_000, tmp_path / "missing" / "body-limit")
+    assert limit.may_try(200_000)
+    limit.tried()

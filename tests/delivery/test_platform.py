@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -13,8 +14,9 @@ from typing import Any
 
 import pytest
 from support.guard_platform import Platform
-from support.guard_server import GuardServer, guard_server
+from support.guard_server import Answer, GuardServer, guard_server
 
+from opentelemetry_guard.delivery.body_limit import BodyLimit
 from opentelemetry_guard.delivery.delivery import Delivery
 from opentelemetry_guard.events.codec import complete, format_nanoseconds, to_row
 from opentelemetry_guard.queue.base import DROPPED_REJECTED, DROPPED_TIMESTAMP
@@ -94,6 +96,34 @@ def test_one_refusal_for_size_is_enough(tmp_path: Path, limit: int, settings: di
             assert following.flush(WATCHDOG)
             assert len(counts.refused_sizes) == 1, "the next process has to learn nothing"
             assert ledger(following).delivered == 4000
+
+
+def test_workers_that_run_learn_from_one_refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = {"queue_url": f"sqlite://{tmp_path}/guard.db"}
+    barred = threading.Event()
+    may_try = BodyLimit.may_try
+
+    def spied(limit: BodyLimit, size: int) -> bool:
+        allowed = may_try(limit, size)
+        if not allowed:
+            barred.set()
+        return allowed
+
+    monkeypatch.setattr(BodyLimit, "may_try", spied)
+    with platform(max_body=100_000) as (server, counts):
+
+        def decide(body: bytes, document: Any) -> Answer:
+            assert barred.wait(WATCHDOG), "the other worker did not look before it sent"
+            return counts(body, document)
+
+        server.decide = decide
+        with delivery(server, **store) as one, delivery(server, **store) as other:
+            for made, size in ((one, 300), (other, 320)):
+                made.submit("events", events(800, size))
+            assert one.flush(WATCHDOG)
+            assert other.flush(WATCHDOG)
+            assert len(counts.refused_sizes) == 1
+            assert ledger(one).delivered == 1600
 
 
 def encrypted(counts: Platform) -> Any:

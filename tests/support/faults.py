@@ -84,7 +84,7 @@ class FaultyBackend:
         """End the process."""
         self._file.close()
         self._socket.close()
-        _end(self._process)
+        end(self._process)
 
     def _order(self, **order: object) -> Json:
         self._file.write(json.dumps(order) + "\n")
@@ -140,7 +140,7 @@ class Report:
 @contextmanager
 def faulty_backend() -> Iterator[FaultyBackend]:
     """Start a backend on free loopback ports and end it with the block."""
-    process = _start(["-m", "support.faulty_backend"], python_environment())
+    process = start(["-m", "support.faulty_backend"], python_environment())
     ports = read_line(process)
     assert ports is not None, "the faulty backend did not start"
     backend = FaultyBackend(process, ports["port"], ports["control"])
@@ -176,7 +176,7 @@ class Emitter:
         }
         settings = {**environment, "OTEL_EXPORTER_GUARD_HEADERS": f"x-sender={self.sender}"}
         self.log = journal.with_suffix(f".{worker}.log")
-        self.process = _start(["-m", "faults.emitter", json.dumps(plan)], python_environment(settings), self.log)
+        self.process = start(["-m", "faults.emitter", json.dumps(plan)], python_environment(settings), self.log)
 
     def started(self) -> float:
         """Return the Unix time at which it began to emit, as soon as it does."""
@@ -223,7 +223,7 @@ class Emitter:
 
     def close(self) -> None:
         """End it if it runs."""
-        _end(self.process)
+        end(self.process)
 
     def _reap(self) -> int:
         try:
@@ -257,9 +257,10 @@ def read_journals(journals: Sequence[Path]) -> tuple[set[str], list[float]]:
     return keys, seconds
 
 
-def _start(
+def start(
     arguments: Sequence[str], environment: Mapping[str, str], errors: Path | None = None
 ) -> subprocess.Popen[str]:
+    """Start a Python process that is spoken to by lines; what it says of errors goes to a file, or nowhere."""
     with errors.open("ab") if errors is not None else _nothing() as file:
         return subprocess.Popen(
             [sys.executable, *arguments],
@@ -276,7 +277,7 @@ def _nothing() -> Iterator[None]:
     yield None
 
 
-def _end(process: subprocess.Popen[str]) -> None:
+def end(process: subprocess.Popen[str]) -> None:
     """End one process that we started; its standard input closes first, which ends it by itself."""
     for stream in (process.stdin, process.stdout):
         if stream is not None:
