@@ -17,6 +17,7 @@ from ..events.tally import TALLY
 from ..queue.base import DeliveryQueue
 from .connection import Connection, GuardExporter
 from .metric_rows import PREFERRED_AGGREGATION, PREFERRED_TEMPORALITY, MetricMapper
+from .origin import origin_of
 
 _logger = logging.getLogger(__name__)
 
@@ -61,9 +62,12 @@ class GuardMetricExporter(GuardExporter, MetricExporter):
 
     def export(self, metrics_data: MetricsData, timeout_millis: float = 10_000, **kwargs: Any) -> MetricExportResult:
         """Write the security and request metrics of `metrics_data` ahead to the queue, and return."""
-        if metrics_data.resource_metrics:
-            self._connection.belong_to(metrics_data.resource_metrics[0].resource)
         mapped = self._mapper.rows(metrics_data)
+        if metrics_data.resource_metrics:
+            # A reader's provider has one Resource.
+            resource = metrics_data.resource_metrics[0].resource
+            self._connection.belong_to(resource)
+            origin_of(resource).put_into_tags(mapped.rows)
         for reason, points in mapped.dropped.items():
             TALLY.drop("metrics", reason, points)
         if not mapped.rows or self._connection.submit("metrics", mapped.rows):

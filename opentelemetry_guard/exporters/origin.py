@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import orjson
@@ -54,6 +55,13 @@ class Origin:
         if SERVICE_NAME in self.values and metadata.get(SERVICE_NAME) == _GUARD_CORES:
             named = {key: value for key, value in metadata.items() if key != SERVICE_NAME}
         return {**row, "metadata": {**named, **{k: v for k, v in self.values.items() if k not in named}}}
+
+    def put_into_tags(self, rows: Iterable[Row]) -> None:
+        """Add the values to the tags of metric rows, which are changed; what is there already stays."""
+        if self.values:
+            for row in rows:
+                tags = row.get("tags")
+                row["tags"] = {**self.values, **(tags if isinstance(tags, dict) else {})}
 
     def put_into_encoded(self, row: EncodedRow) -> EncodedRow | Row:
         """Return the same of a row that is encoded."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,6 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -24,6 +27,7 @@ from opentelemetry_guard.delivery import registry
 from opentelemetry_guard.events import codec
 from opentelemetry_guard.exporters.event_rows import rows_of_records
 from opentelemetry_guard.exporters.log import GuardLogExporter
+from opentelemetry_guard.exporters.metric import GuardMetricExporter
 from opentelemetry_guard.exporters.origin import origin_of
 from opentelemetry_guard.exporters.span import GuardSpanExporter
 
@@ -66,6 +70,20 @@ def test_the_backend_is_told_of_the_service() -> None:
             made.emit_event(event_type="ip_blocked")
         assert [service_of(event) for event in server.events] == [TOLD, TOLD]
         assert [event["metadata"]["own"] for event in server.events if "own" in event["metadata"]] == [1]
+
+
+def test_a_metric_row_tells_it_in_its_tags() -> None:
+    with guard_server() as server:
+        meters = MeterProvider(
+            [PeriodicExportingMetricReader(GuardMetricExporter(**server.settings), math.inf)],
+            resource=SHOP,
+            shutdown_on_exit=False,
+        )
+        Emitter(meter_provider=meters).record_metric(metric_type="bandwidth_usage", value=1, tags={"own": "x"})
+        meters.force_flush()
+        meters.shutdown()
+        (row,) = server.metrics
+    assert {key: value for key, value in row["tags"].items() if key in (*TOLD, "own")} == {**TOLD, "own": "x"}
 
 
 def test_a_span_event_tells_it_too() -> None:

@@ -15,6 +15,7 @@ from opentelemetry import _logs, metrics, trace
 from opentelemetry.sdk.trace import TracerProvider
 from support.backend import ROOT
 from support.commands import environment
+from support.rows import without_enrichment
 
 from opentelemetry_guard import Emitter, emit_event, record_metric
 from opentelemetry_guard.testing import Captured, capture_events
@@ -26,7 +27,8 @@ def test_events_and_metrics_are_captured_as_they_would_be_sent() -> None:
         record_metric(metric_type="threat_level", value=0.5, endpoint="/checkout", tags={"shop": "north"})
     (event,) = captured
     assert (event.event_type, event.ip_address) == ("coupon_guessed", "192.0.2.7")
-    assert event.metadata == {"password": "[REDACTED]", "tries": 3}
+    assert without_enrichment(event.metadata) == {"password": "[REDACTED]", "tries": 3}
+    assert event.metadata["guard.threat_score"] == 55
     (metric,) = captured.metrics_of("threat_level")
     assert (metric.value, metric.endpoint, metric.tags) == (0.5, "/checkout", {"shop": "north"})
 
