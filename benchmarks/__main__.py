@@ -9,6 +9,7 @@ from __future__ import annotations
 from . import (
     behavior,
     decision,
+    durable,
     emission,
     encoding,
     following,
@@ -28,6 +29,7 @@ for benchmark in (
     decision,
     latency,
     ingestion,
+    durable,
 ):
     benchmark.main()
     print()

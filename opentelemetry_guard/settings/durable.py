@@ -166,7 +166,7 @@ class DurableConfig(DestinationSettings):
 
 def told_now(headers: Headers) -> Mapping[str, str]:
     """Return headers as they are at this moment, with names in lower case."""
-    return {name.lower(): value for name, value in (headers() if callable(headers) else headers).items()}
+    return {name.lower(): str(value) for name, value in (headers() if callable(headers) else headers).items()}
 
 
 def _owner(tenant: str, headers: Mapping[str, str]) -> str:

@@ -193,6 +193,7 @@ OTHERS = os.environ.get("OTLP_EXPORTERS", "plain").split()
 """Whose exporters are told the same story: plain, logfire, azure; the last two with OTLP_PYTHON, which has them."""
 
 
+@pytest.mark.skipif(SCALE < 1 and "OTLP_EXPORTERS" not in os.environ, reason="tells nothing of this package")
 @pytest.mark.parametrize("exporters", OTHERS)
 def test_another_exporter_in_the_same_story_tells_what_that_is_worth(
     tmp_path: Path, stack: ExitStack, exporters: str
