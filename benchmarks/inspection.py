@@ -1,0 +1,68 @@
+"""What looking into a request costs, how it grows with hostile input, and what the signatures find and leave.
+
+The rates are of the lists in `tests/support`: payloads by category, and two kinds of harmless requests.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from opentelemetry_guard.decision.inspection import Inspector
+from opentelemetry_guard.settings.signature_rules import CATEGORIES, HEADERS
+
+from .timing import compare, show
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+AGENT = b"Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
+SENT = [
+    (b"host", b"shop.example"),
+    (b"accept", b"text/html,application/xhtml+xml"),
+    (b"accept-encoding", b"gzip, deflate, br"),
+    (b"user-agent", AGENT),
+    (b"referer", b"https://shop.example/items?page=2"),
+]
+BENIGN = 100_000
+REQUESTS = {
+    "a path": (b"/items/7", b""),
+    "and a query": (b"/items/7", b"page=2&sort=name"),
+    "a search of two words": (b"/search", b"q=red+shoes&page=2"),
+    "a query that is percent-encoded": (b"/search", b"q=O%27Brien%20and%20sons&next=%2Faccount%3Fa%3Db"),
+}
+HOSTILE = {"quotes": b"'", "encoded quotes": b"%27", "a keyword": b"union select ", "overlong UTF-8": b"\xc0\xbc"}
+
+
+def main() -> None:
+    """Print costs and rates."""
+    inspector = Inspector(CATEGORIES, HEADERS)
+    show(
+        "looking into a benign request",
+        compare({name: lambda sent=sent: inspector.inspect(*sent, SENT) for name, sent in REQUESTS.items()}),  # type: ignore[misc]
+    )
+    for name, unit in HOSTILE.items():
+        texts = {size: (unit * size)[:size] for size in (4096, 16_384, 65_536)}
+        show(
+            f"a hostile query of {name}, by its bytes",
+            compare({str(size): lambda text=text: inspector.inspect(b"/", text, ()) for size, text in texts.items()}),  # type: ignore[misc]
+        )
+    _rates(inspector)
+
+
+def _rates(inspector: Inspector) -> None:
+    from urllib.parse import quote
+
+    from support import benign_forms, benign_requests
+    from support.attack_payloads import PAYLOADS
+
+    for kind, payloads in PAYLOADS.items():
+        sent = [quote(text, safe="%" if "%" in text and "%{" not in text else "") for text in payloads]
+        found = sum(inspector.inspect(b"/", b"q=" + text.encode(), ()) is not None for text in sent)
+        print(f"  {kind}: {found} of {len(payloads)} payloads are found")
+    for name, source in (("pages", benign_requests.benign_requests), ("tools", benign_forms.benign_requests)):
+        accused = sum(inspector.inspect(*sent, ()) is not None for sent in source(20, BENIGN))
+        print(f"  {name}: {accused} of {BENIGN:,} harmless requests are accused")
+
+
+if __name__ == "__main__":
+    main()
