@@ -47,6 +47,7 @@ class Counts:
         self._cleaned = cleaned
         self._lock = threading.RLock()
         self._counts: dict[Attributes, int] = {}
+        self._told: dict[Attributes, int] = {}  # as they were when a collection read them last
 
     def add(self, attributes: Attributes) -> None:
         """Count one more."""
@@ -62,15 +63,17 @@ class Counts:
     def observe(self, options: CallbackOptions) -> Iterable[Observation]:
         """Return the counts; what differs in secrets alone is one series."""
         with self._lock:
-            counted = list(self._counts.items())
+            counted = self._told = self._counts.copy()
         told: dict[Attributes, int] = {}
-        for attributes, count in counted:
+        for attributes, count in counted.items():
             clean = self._cleaned(attributes)
             told[clean] = told.get(clean, 0) + count
         return [Observation(count, dict(attributes)) for attributes, count in told.items()]
 
     def _after_fork(self) -> None:
         self._lock = threading.RLock()
+        # What nobody has read yet is the parent's to tell. The SDK goes on from what was read, so that can't be zero.
+        self._counts = self._told.copy()
 
 
 _lock = threading.Lock()  # guards the table, and is held while an instrument is made

@@ -8,8 +8,15 @@ from typing import Any
 
 import pytest
 from opentelemetry.metrics import CallbackOptions
-from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.metrics import MeterProvider, ObservableCounter
+from opentelemetry.sdk.metrics.export import (
+    AggregationTemporality,
+    InMemoryMetricReader,
+    MetricExporter,
+    MetricExportResult,
+    MetricsData,
+    PeriodicExportingMetricReader,
+)
 
 from opentelemetry_guard.events.counts import MAX_SERIES, Counts, counts
 
@@ -70,3 +77,77 @@ def test_a_child_counts_although_its_parent_was_counting_when_it_forked() -> Non
             os._exit(0)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         pool.submit(table._lock.release).result()
+
+
+def points(reader: InMemoryMetricReader) -> list[int | float]:
+    """Collect, and return the values of the one counter."""
+    data = reader.get_metrics_data()
+    metrics = data.resource_metrics[0].scope_metrics[0].metrics if data else []
+    return [point.value for metric in metrics for point in metric.data.data_points]  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("temporality", "expected"),
+    [(AggregationTemporality.DELTA, [[3], [2]]), (AggregationTemporality.CUMULATIVE, [[3], [5]])],
+    ids=["delta", "cumulative"],
+)
+def test_a_reader_gets_what_was_counted_in_its_temporality(
+    temporality: AggregationTemporality, expected: list[list[int]]
+) -> None:
+    reader = InMemoryMetricReader({ObservableCounter: temporality})
+    provider = MeterProvider([reader], shutdown_on_exit=False)
+    table = counts(provider, "requests", "{request}", "", as_they_are)
+    told = []
+    for number in (3, 2):
+        for _ in range(number):
+            table.add((("route", "/a"),))
+        told.append(points(reader))
+    assert told == expected
+    provider.shutdown()
+
+
+def test_what_was_counted_last_is_told_at_the_shutdown() -> None:
+    exporter = InMemoryMetricExporter()
+    provider = MeterProvider([PeriodicExportingMetricReader(exporter, 3_600_000)], shutdown_on_exit=False)
+    counts(provider, "requests", "{request}", "", as_they_are).add((("route", "/a"),))
+    provider.shutdown()
+    assert exporter.values == [1]
+
+
+class InMemoryMetricExporter(MetricExporter):
+    """Keeps the values that it is given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.values: list[int | float] = []
+
+    def export(self, metrics_data: MetricsData, timeout_millis: float = 10_000, **_: object) -> MetricExportResult:
+        for resource in metrics_data.resource_metrics:
+            for scope in resource.scope_metrics:
+                for metric in scope.metrics:
+                    self.values += [point.value for point in metric.data.data_points]  # type: ignore[union-attr]
+        return MetricExportResult.SUCCESS
+
+    def force_flush(self, timeout_millis: float = 10_000) -> bool:
+        return True
+
+    def shutdown(self, timeout_millis: float = 30_000, **_: object) -> None:
+        pass
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_child_tells_what_it_counts_and_its_parent_the_rest() -> None:
+    reader = InMemoryMetricReader({ObservableCounter: AggregationTemporality.DELTA})
+    provider = MeterProvider([reader], shutdown_on_exit=False)
+    table = counts(provider, "requests", "{request}", "", as_they_are)
+    table.add((("route", "/a"),))
+    assert points(reader) == [1]
+    for _ in range(2):
+        table.add((("route", "/a"),))
+    child = os.fork()
+    if child == 0:
+        table.add((("route", "/a"),))
+        os._exit(int(points(reader)[0]) + 10)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 11
+    assert points(reader) == [2]
+    provider.shutdown()
