@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import requests
 
@@ -20,6 +20,8 @@ from .deadline import DeadlineAdapter, remaining, set_deadline
 from .outcome import Outcome, Verdict
 from .trust import tls_context
 from .workers import Workers
+
+T = TypeVar("T")
 
 MAX_ANSWER = 1024 * 1024
 """Bytes of an answer that are read, enough for an error text a row; the connection of a longer one is closed."""
@@ -53,6 +55,10 @@ class HTTP:
     def close(self) -> None:
         """Close the connections that no call is using."""
         self._workers.close()
+
+    def within(self, step: Callable[[], T], timeout: float) -> T:
+        """Return what a step returns that may hang; raise what it raises, or TimeoutError, and leave it behind."""
+        return self._workers.call(step, min(self._config.timeout, timeout))
 
     def request(
         self,

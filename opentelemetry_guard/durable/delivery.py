@@ -41,7 +41,7 @@ class Posting:
             remedy = f"set {PREFIX}ENCRYPTION_KEY to its key, and replay it"
             return Outcome(Verdict.REFUSED, reason=f"{error}: {remedy}", is_final=True)
         try:
-            own = {**otlp.headers(form.signal), **told_now(self.headers[batch.kind])}
+            own = {**otlp.headers(form.signal), **self._told(self.headers[batch.kind], timeout)}
         except Exception as error:  # noqa: BLE001  a callback of the user's; its text may hold a secret
             return Outcome(Verdict.RETRY, reason=f"the headers can't be told now: {type(error).__name__}")
         self._secrets = tuple(own.values())
@@ -51,6 +51,10 @@ class Posting:
             return answer
         outcome = self._http.without_secrets(judge(batch.kind, answer.status, answer.headers, answer.body))
         return replace(outcome, reason=outcome.reason[:MAX_REASON])
+
+    def _told(self, headers: Headers, timeout: float) -> Mapping[str, str]:
+        """Return headers as they are now; whoever has to fetch a token for that may hang."""
+        return self._http.within(lambda: told_now(headers), timeout) if callable(headers) else told_now(headers)
 
     def close(self) -> None:
         """Close the connections that no call is using."""

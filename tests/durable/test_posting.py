@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,15 @@ def test_an_answer_that_quotes_a_token_does_not_tell_it() -> None:
         outcome = sent(f"http://127.0.0.1:{server.port}", headers={"api-key": "planted-secret"})
     assert outcome.verdict is Verdict.REFUSED
     assert "planted-secret" not in outcome.reason
+
+
+def test_a_function_that_hangs_for_headers_does_not_hold_the_sender_up() -> None:
+    hanging = threading.Event()
+    try:
+        outcome = sent("http://127.0.0.1:1", headers=lambda: {"wait": str(hanging.wait())}, timeout=0.2)
+    finally:
+        hanging.set()
+    assert (outcome.verdict, outcome.reason) == (Verdict.RETRY, "the headers can't be told now: TimeoutError")
 
 
 @pytest.mark.parametrize("value", [5, "a\nplanted-secret"])
