@@ -80,8 +80,8 @@ def capture_events() -> Iterator[Captured]:
         >>> from opentelemetry_guard import emit_event
         >>> with capture_events() as captured:
         ...     emit_event(event_type="coupon_guessed", ip_address="192.0.2.7")
-        >>> [event.ip_address for event in captured]
-        ['192.0.2.7']
+        >>> captured.events[0].ip_address
+        '192.0.2.7'
     """
     captured = Captured()
     diverted.begin(captured)

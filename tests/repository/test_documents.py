@@ -87,6 +87,15 @@ def test_every_link_of_a_document_leads_to_a_file(document: Path) -> None:
     assert [file for file in files if not (document.parent / file).exists()] == []
 
 
+def test_the_readme_is_short_and_its_links_are_whole_for_the_index() -> None:
+    """On an index's page a relative link leads nowhere; what the absolute ones name is here."""
+    text = (ROOT / "README.md").read_text()
+    links = re.findall(r"\]\(([^)\s]+)\)", text)
+    forge = re.compile(r"https://(?:raw\.githubusercontent|github)\.com/[\w-]+/[\w-]+/(?:blob/)?main/")
+    assert [link for link in links if not forge.match(link) or not (ROOT / forge.sub("", link)).exists()] == []
+    assert len(text.splitlines()) <= 100
+
+
 @by_name
 def test_every_path_that_a_document_names_exists(document: Path) -> None:
     named = re.findall(r"`((?:opentelemetry_guard|tests|docs|benchmarks)/[\w./-]*)`", document.read_text())
