@@ -42,6 +42,7 @@ class Logins:
         statuses: of the answers that say that a login has failed.
         guesses: a client's different credentials of other kinds than a password (bearer tokens, API keys) that 401
             answers have refused, from which on each further one is a failure: one that expires is nothing.
+        share: of 401 answers among those of the client, below which nothing is a guess: many may be behind one address.
         seconds: the window in which they have to lie.
         clients: how many clients are remembered for that.
     """
@@ -51,5 +52,6 @@ class Logins:
     methods: tuple[str, ...] = entries(("POST",), _method)
     statuses: tuple[int, ...] = entries((400, 401, 403, 422), values.whole(400, 499))
     guesses: int = rule(10, values.whole(1, 64))
+    share: float = rule(0.2, values.number(0, 1))
     seconds: float = rule(300.0, values.number(1, 86_400))
     clients: int = rule(4096, values.whole(1, 1_000_000))

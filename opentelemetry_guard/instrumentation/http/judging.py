@@ -106,6 +106,8 @@ class AnswerJudge:
         answered = self._answered(request, route)
         now = self._clock()
         finding = self._find(answered, now)
+        if self._refusals is not None and answered.status_code < 400:
+            self._refusals.pass_by(answered.address)
         if finding is not None:
             self._tell(request, answered, finding, now)
         if self._analyzer is not None:

@@ -81,6 +81,16 @@ class Refusals:
         self._lock = threading.Lock()
         self._seen: OrderedDict[str, _Refused] = OrderedDict()
 
+    def pass_by(self, address: str) -> None:
+        """Count an answer that is no error; of clients that have had no 401 lately nothing is counted."""
+        if not self._seen:
+            return
+        client = subscriber(address, self._ipv6_prefix)
+        if client in self._seen:
+            with self._lock:
+                if (refused := self._seen.get(client)) is not None:
+                    refused.passed += 1
+
     def guesses(self, answered: AnsweredRequest, now: float) -> bool:
         """Count a 401, and tell whether the client has tried so many credentials that they are guesses."""
         rules = self._rules
@@ -92,11 +102,13 @@ class Refusals:
             self._seen[client] = refused
             if len(self._seen) > rules.clients:
                 self._seen.popitem(last=False)
+            refused.tries += 1
             known = answered.credentials[1]
             is_other = known != 0 and known not in refused.credentials
-            if is_other and len(refused.credentials) + 1 >= rules.guesses:
+            is_guess = is_other and len(refused.credentials) + 1 >= rules.guesses
+            if is_guess and refused.tries >= rules.share * (refused.tries + refused.passed):
                 return True
-            if is_other:
+            if is_other and not is_guess:
                 refused.credentials.add(known)
             refused.number += 1
             return False
@@ -115,10 +127,14 @@ class Refusals:
 
 @dataclass(slots=True)
 class _Refused:
-    """The 401s of a client, and hashes of the different credentials since it `began`, fewer than make guesses."""
+    """The 401s of a client that were not told; and since it `began`, all of them, the answers that were no error, and
+    hashes of the different credentials, fewer than make guesses.
+    """
 
     began: float
     number: int = 0
+    tries: int = 0
+    passed: int = 0
     credentials: set[int] = field(default_factory=set)
 
 

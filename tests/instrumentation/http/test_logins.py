@@ -162,6 +162,19 @@ class TestTokens:
         assert [event["metadata"].get("refusals") for event in events] == [9, None, None]
         assert {event["event_type"] for event in events} == {FAILED}
 
+    def test_many_behind_one_address_whose_tokens_expire_make_no_event(self, recorded: Recording) -> None:
+        app = self.application()
+
+        @app.get("/api/news")
+        async def news() -> None: ...
+
+        client = TestClient(app)
+        for number in range(40):
+            for _ in range(6):
+                client.get("/api/news")
+            client.get("/api/feed", headers={"Authorization": f"Bearer {number}"})
+        assert recorded.types() == []
+
 
 class TestReports:
     """What the application itself says of a login."""
