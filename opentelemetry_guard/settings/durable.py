@@ -47,10 +47,6 @@ def _url(value: object) -> str:
     return given
 
 
-def _path(value: object) -> str:
-    return os.path.expanduser(values.text(value))
-
-
 @dataclass(frozen=True, slots=True)
 class DurableConfig(DestinationSettings):
     """Validated settings of one destination. A wrong variable is raised: the caller switches this exporter off."""
@@ -71,10 +67,12 @@ class DurableConfig(DestinationSettings):
         "none", values.choice("none", "gzip", "deflate"), "`none`, `gzip` or `deflate`", variable=False
     )
     certificate: str | None = setting(
-        None, _path, "PEM file to check the receiver's certificate against", variable=False
+        None, values.text, "PEM file to check the receiver's certificate against", variable=False
     )
-    client_certificate: str | None = setting(None, _path, "PEM file with the client's certificate", variable=False)
-    client_key: str | None = setting(None, _path, "PEM file with the client's private key", variable=False)
+    client_certificate: str | None = setting(
+        None, values.text, "PEM file with the client's certificate", variable=False
+    )
+    client_key: str | None = setting(None, values.text, "PEM file with the client's private key", variable=False)
     queue_url: str | None = setting(
         None,
         values.queue_url,
