@@ -66,13 +66,9 @@ class DurableConfig(DestinationSettings):
     compression: Compression = setting(
         "none", values.choice("none", "gzip", "deflate"), "`none`, `gzip` or `deflate`", variable=False
     )
-    certificate: str | None = setting(
-        None, values.text, "PEM file to check the receiver's certificate against", variable=False
-    )
-    client_certificate: str | None = setting(
-        None, values.text, "PEM file with the client's certificate", variable=False
-    )
-    client_key: str | None = setting(None, values.text, "PEM file with the client's private key", variable=False)
+    certificate: str | None = setting(None, values.text, "PEM file that vouches for the receiver", variable=False)
+    client_certificate: str | None = setting(None, values.text, "PEM file with our certificate", variable=False)
+    client_key: str | None = setting(None, values.text, "PEM file with our private key", variable=False)
     queue_url: str | None = setting(
         None,
         values.queue_url,
