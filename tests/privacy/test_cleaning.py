@@ -882,7 +882,7 @@ def test_a_foreign_log_record_is_cleaned_and_seen_by_the_processors() -> None:
         )
         (row,) = decoded(rows_of_records(logs.get_finished_logs()))
     assert row["reason"] == f"Cookie: {MASK}"
-    assert row["metadata"] == {"password": MASK}
+    assert row["metadata"]["password"] == MASK
 
 
 def test_foreign_span_events_and_guard_cores_spans_are_cleaned() -> None:
