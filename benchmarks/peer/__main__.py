@@ -36,9 +36,11 @@ def main() -> None:
     """Run all measurements, print them, and write the document."""
     parser = argparse.ArgumentParser(prog="benchmarks.peer", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a short run, which spreads more")
+    parser.add_argument("--backlog", type=int, default=0, help="events that are stored and drained; 100,000 by default")
     parser.add_argument("--output", type=Path, default=report.DOCUMENT, help="where the document goes")
     asked = parser.parse_args()
-    rounds, backlog = (5, 5_000) if asked.quick else (21, 100_000)
+    rounds, backlog = (5, 5_000) if asked.quick else (11, 100_000)
+    backlog = asked.backlog or backlog
     compared = Table("Events and request metrics", _COLUMNS)
     requested = Table("A benign request", _REQUEST_COLUMNS, text=_REQUEST_TEXT)
     with ExitStack() as stack:
@@ -48,9 +50,9 @@ def main() -> None:
         accepting = stack.enter_context(backend.running())
         figures, request_metrics = requests.measure(accepting, rounds)
         requested.figures += figures
-        report.show([*figures, request_metrics])
+        report.show([*figures, *request_metrics])
         compared.figures += events.measure(accepting, stores, rounds, quick=asked.quick)
-        compared.figures.append(request_metrics)
+        compared.figures += request_metrics
         compared.figures += stored.measure(accepting, {**stores, "sqlite": stores["sqlite"] + "-backlog"}, backlog)
         compared.figures += starting.measure(accepting, 3 if asked.quick else 7)
         report.show(compared.figures)

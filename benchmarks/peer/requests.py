@@ -135,8 +135,8 @@ async def served(kind: str, url: str, requests: int = REQUESTS) -> AsyncIterator
 
     Args:
         kind: ``bare``; ``otel``, OpenTelemetry's FastAPI instrumentation with exporters that drop everything; ``ours``,
-            with this package on top; ``untold`` and ``told``, the same without spans, in which only what metrics cost
-            differs; ``guard``, fastapi-guard alone; ``peer``, fastapi-guard with guard-agent.
+            with this package on top; ``untold`` and ``told``, the same without exporters of spans and without events,
+            in which only what metrics cost differs; ``guard``, fastapi-guard alone; ``peer``, fastapi-guard with guard-agent.
         url: the backend's.
         requests: of a round.
     """
@@ -147,7 +147,7 @@ async def served(kind: str, url: str, requests: int = REQUESTS) -> AsyncIterator
         flush = _threaded(_observed(url, exporters=kind == "ours"))
     elif kind in ("untold", "told"):
         told = kind == "told"
-        flush = _threaded(_observed(url, exporters=told, metrics=told, spans=False, http_events=False, behavior=False))
+        flush = _threaded(_observed(url, exporters=True, metrics=told, spans=False, http_events=False, behavior=False))
     application = Application()
     if kind in ("guard", "peer"):
         flush = _guarded(application.app, url, agent=kind == "peer")
@@ -214,8 +214,8 @@ async def metrics(url: str, requests: int = REQUESTS) -> AsyncIterator[Round]:
         yield {"cpu": (process_time() - began) / requests}
 
 
-def measure(backend: Backend, rounds: int) -> tuple[list[Figure], Figure]:
-    """Return the figures of a benign request, and that of request metrics."""
+def measure(backend: Backend, rounds: int) -> tuple[list[Figure], list[Figure]]:
+    """Return the figures of a benign request, and those of request metrics."""
     kinds = ("bare", "otel", "ours", "guard", "peer")
     taken = in_turn(
         {kind: ("requests:served", {"kind": kind, "url": backend.url}) for kind in kinds},
@@ -253,4 +253,10 @@ def measure(backend: Backend, rounds: int) -> tuple[list[Figure], Figure]:
         },
         aim="≤ 0.15",
     )
-    return [whole, added], request_metrics
+    wire = values(told, "wire_bytes", 1 / REQUESTS)
+    sizes = Figure(
+        f"request metrics: bytes on the wire per request, a flush every {REQUESTS} requests",
+        "B",
+        {"ours": wire["told"], "peer": wire["peer"]},
+    )
+    return [whole, added], [request_metrics, sizes]
