@@ -136,7 +136,7 @@ async def served(kind: str, url: str, requests: int = REQUESTS) -> AsyncIterator
     Args:
         kind: ``bare``; ``otel``, OpenTelemetry's FastAPI instrumentation with exporters that drop everything; ``ours``,
             with this package on top; ``untold`` and ``told``, the same without exporters of spans and without events,
-            in which only what metrics cost differs; ``guard``, fastapi-guard alone; ``peer``, fastapi-guard with guard-agent.
+            in which only what metrics cost differs; ``guard``, fastapi-guard alone; ``peer``, with guard-agent.
         url: the backend's.
         requests: of a round.
     """

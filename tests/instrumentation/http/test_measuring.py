@@ -244,6 +244,8 @@ class _Recorded:
 
 
 def test_what_only_the_guard_exporter_would_read_and_leave_is_not_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_SEMCONV_STABILITY_OPT_IN", "")
+    monkeypatch.setattr(_OpenTelemetrySemanticConventionStability, "_initialized", False)
     recorded: list[_Recorded] = []
     heard = measuring._Heard.__init__
 
