@@ -142,7 +142,7 @@ def measure(backend: Backend, stores: dict[str, str], rounds: int, *, quick: boo
             aim="≤ 0.1",
         )
     )
-    return [*figures, *_ages(10.0 if quick else 60.0)]
+    return [*figures, *_ages(10.0 if quick else 30.0)]
 
 
 def _to(backend: Backend, name: str, **more: object) -> dict[str, object]:
