@@ -26,9 +26,9 @@ _REQUEST_COLUMNS = {
     "peer": "and guard-agent",
 }
 _EVENT_TEXT = """\
-The request metrics of this package are those that OTel's HTTP instrumentation measures, so that its own cost is in the
-figure; guard-agent is given two measurements of a request that somebody else has made. A drain is better the more events
-it sends a second."""
+This package's request metrics are those that OTel's HTTP instrumentation measures, so its cost is in the figure;
+guard-agent is given two measurements of a request that somebody else has made. A drain is better the more events it
+sends a second."""
 _REQUEST_TEXT = """\
 OTel's instrumentation has batch processors and a reader whose exporters drop everything; with this package, its
 instrumentor and its three exporters come on top. fastapi-guard is measured without its detection of penetration, which
