@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import weakref
 from functools import cache
 from typing import Any
@@ -78,22 +79,49 @@ class GuardMetricExporter(GuardExporter, MetricExporter):
 _exporters: weakref.WeakSet[GuardMetricExporter] = weakref.WeakSet()
 
 
+_held: list[Any] = []  # the SDK's locks that are held over a fork
+
+COLLECTING_SECONDS = 2.0
+"""Seconds that a fork waits for a collection by another thread, which writes ahead to the queue at most."""
+
+
 def _collect_before_fork() -> None:
     """Collect what was recorded before a fork, since parent and child would both export it otherwise.
 
     Collecting writes ahead to the queue and waits for no network. The SDK has
     no public way from an exporter to the reader that it belongs to.
+
+    No collection begins then until the fork is over: the child would inherit
+    the lock of one by another thread, and nobody there could ever record with
+    a further instrument or collect (in 1.45 the SDK does not make it anew).
     """
-    for reader in list(getattr(MeterProvider, "_all_metric_readers", ())):
-        if getattr(reader, "_exporter", None) in _exporters:
-            try:
-                reader.collect()
-            except Exception:
-                _logger.exception("metrics could not be collected before a fork: the child may count them again")
+    readers = [
+        reader
+        for reader in list(getattr(MeterProvider, "_all_metric_readers", ()))
+        if getattr(reader, "_exporter", None) in _exporters
+    ]
+    for reader in readers:
+        try:
+            reader.collect()
+        except Exception:
+            _logger.exception("metrics could not be collected before a fork: the child may count them again")
+    locks = {id(lock): lock for reader in readers if (lock := _lock_of(reader)) is not None}
+    _held.extend(lock for lock in locks.values() if lock.acquire(timeout=COLLECTING_SECONDS))
+
+
+def _lock_of(reader: object) -> Any:
+    """Return the lock that a reader's collections hold, None where the SDK has another one."""
+    lock = getattr(getattr(getattr(reader, "_collect", None), "__self__", None), "_lock", None)
+    return lock if isinstance(lock, type(threading.Lock())) else None
+
+
+def _after_fork() -> None:
+    while _held:
+        _held.pop().release()
 
 
 @cache
 def _register_fork_hook() -> None:
     """Register the hook once, after the store's: hooks run last one first, and the store's closes the store."""
     if hasattr(os, "register_at_fork"):
-        os.register_at_fork(before=_collect_before_fork)
+        os.register_at_fork(before=_collect_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)
