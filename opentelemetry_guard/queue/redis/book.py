@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from itertools import islice
 
@@ -27,6 +27,7 @@ class Book:
     whose copy has to go, with whether it is to be remembered as done.
     `_waiting` are those whose delivery was never begun, which Redis knows or
     is told with the copy; before it begins it has to be said (`begin`).
+    `_successors` says what has taken the place of an ended one.
     """
 
     def __init__(self) -> None:
@@ -37,6 +38,7 @@ class Book:
         self._waiting: set[str] = set()
         self._held: dict[str, Batch] = {}
         self._ended: dict[str, bool] = {}
+        self._successors: dict[str, Sequence[str]] = {}
         self._suspects: deque[str] = deque()
         self._refused = 0
 
@@ -168,21 +170,28 @@ class Book:
 
     # Ends.
 
-    def end(self, batch_ids: Iterable[str], done: bool) -> None:
-        """The copies of these have to go; `done` ones must not be sent again by anybody."""
+    def end(self, batch_ids: Iterable[str], done: bool, successors: Sequence[str] = ()) -> None:
+        """The copies of these have to go; `done` ones must not be sent again by anybody.
+
+        Not before what is in their place has copies: a machine that dies in between leaves the one or the other.
+        """
         with self._lock:
             for batch_id in batch_ids:
                 self._drop(batch_id)
                 self._held.pop(batch_id, None)
                 self._waiting.discard(batch_id)
                 self._ended[batch_id] = done
+                if successors:
+                    self._successors[batch_id] = successors
             while len(self._ended) > REMEMBERED_ENDS:
-                del self._ended[next(iter(self._ended))]
+                oldest = next(iter(self._ended))
+                del self._ended[oldest]
+                self._successors.pop(oldest, None)
 
     def ended(self, limit: int) -> tuple[list[str], list[str]]:
         """Return the next ids whose copies have to go: those that are done, and the others."""
         with self._lock:
-            chosen = list(islice(self._ended.items(), limit))
+            chosen = list(islice((item for item in self._ended.items() if not self._is_needed(item[0])), limit))
         return [name for name, done in chosen if done], [name for name, done in chosen if not done]
 
     def gone(self, batch_ids: Iterable[str]) -> None:
@@ -190,6 +199,13 @@ class Book:
         with self._lock:
             for batch_id in batch_ids:
                 self._ended.pop(batch_id, None)
+                self._successors.pop(batch_id, None)
+
+    def _is_needed(self, batch_id: str) -> bool:
+        """Whether what has taken a batch's place has no copy yet, although Redis has room for one."""
+        return any(
+            self._missing.get(name) is False or self._is_needed(name) for name in self._successors.get(batch_id, ())
+        )
 
     def _drop(self, batch_id: str) -> None:
         for standing in (self._sure, self._doubtful, self._missing):

@@ -207,10 +207,11 @@ class Copies:
                 self.book.note(batch.batch_id, text(answer))
             return True
 
-        self.book.end(done, True)
-        self.book.end(others, False)
-        for batch in batches:
-            self.book.note(batch.batch_id, "missing")
+        successors = [batch.batch_id for batch in batches]
+        for name in successors:
+            self.book.note(name, "missing")
+        self.book.end(done, True, successors)
+        self.book.end(others, False, successors)
         self.link.call(job)
 
     def listed(self, most: int) -> list[WaitingBatch]:

@@ -756,3 +756,24 @@ def test_a_question_costs_no_more_in_a_large_fleet(fleet: Fleet) -> None:
     commands = {name: each["calls"] for name, each in stats.items() if name not in ("cmdstat_info", "cmdstat_config")}
     assert commands["cmdstat_evalsha"] == 1
     assert sum(commands.values()) < 40, commands
+
+
+def test_what_was_merged_keeps_its_copies_until_the_merger_has_one(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue = fleet.machine()
+    for name in ("one", "two"):
+        queue.append(make_batch(name))
+    names = [lease.batch.batch_id for lease in queue.lease("events", time.time(), max_batches=2)]
+    copies = queue._copies.get()
+    with monkeypatch.context() as slow:
+        slow.setattr(copies.link, "call", lambda *_: None)  # no answer in time
+        assert queue.replace(names, [make_batch("both", rows=2)], in_flight=True)
+    with monkeypatch.context() as dying:
+        dying.setattr(copies, "_tidy_missing", lambda _: False)
+        copies.catch_up(PATIENCE)
+        assert fleet.copies() == 2
+    copies.catch_up(PATIENCE)
+    eventually(lambda: queue.renew(time.time()) or fleet.copies() == 1)
+    assert queue.acknowledge("both")
+    assert fleet.copies() == 0
