@@ -23,7 +23,7 @@ from opentelemetry._logs import Logger, LoggerProvider, SeverityNumber, get_logg
 from opentelemetry.metrics import Counter, Histogram, Meter, MeterProvider, get_meter_provider
 
 from . import privacy, semconv
-from .events import codec, counts, diverted, incident, record
+from .events import codec, counts, diverted, incident, record, signatures
 from .events.attributes import to_attributes
 from .events.enrichment import enrich
 from .events.jsonsafe import JSON, describe, safe_text
@@ -356,6 +356,7 @@ def _add_to_span(span: trace.Span, row: dict[str, JSON], nanoseconds: int | None
 _global_emitter = Emitter()
 
 
+@signatures.emits
 def emit_event(event: SecurityEvent | Mapping[str, object] | None = None, /, **fields: object) -> None:
     """Emit one security event through the global OpenTelemetry providers.
 
@@ -375,6 +376,7 @@ def emit_event(event: SecurityEvent | Mapping[str, object] | None = None, /, **f
     _global_emitter.emit_event(event, **fields)
 
 
+@signatures.records
 def record_metric(metric: SecurityMetric | Mapping[str, object] | None = None, /, **fields: object) -> None:
     """Record one security metric on its instrument of the global MeterProvider.
 

@@ -36,6 +36,49 @@ MetricType = Literal[
 ]
 """The closed set of metric types that the backend knows."""
 
+EventType = Literal[
+    "access_denied",
+    "authentication_failed",
+    "behavioral_violation",
+    "cloud_blocked",
+    "content_filtered",
+    "country_blocked",
+    "csp_violation",
+    "custom_request_check",
+    "decoding_error",
+    "decorator_violation",
+    "detection_engine_callback_error",
+    "dynamic_rule_applied",
+    "dynamic_rule_updated",
+    "dynamic_rule_violation",
+    "emergency_mode_activated",
+    "emergency_mode_block",
+    "geo_lookup_failed",
+    "https_enforced",
+    "ip_ban_failed",
+    "ip_banned",
+    "ip_blocked",
+    "ip_unbanned",
+    "path_excluded",
+    "pattern_added",
+    "pattern_anomaly_slow_execution",
+    "pattern_anomaly_statistical_anomaly",
+    "pattern_anomaly_timeout",
+    "pattern_detected",
+    "pattern_removed",
+    "penetration_attempt",
+    "rate_limit_script_reloaded",
+    "rate_limited",
+    "redis_connection",
+    "redis_error",
+    "route_unresolved",
+    "security_bypass",
+    "security_headers_applied",
+    "suspicious_request",
+    "user_agent_blocked",
+]
+"""The types of events that the contract names; any other text is a type as well."""
+
 AgentState = Literal["healthy", "degraded", "failed", "error"]
 """States of an agent; `error` is the older documents' word for `failed`."""
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel, TypeAdapter
 from ..models import SecurityEvent, new_idempotency_key
 from .header_text import repaired
 from .jsonsafe import JSON, describe, json_safe, key_text, safe_text
+from .spelling import heed
 
 Row = dict[str, JSON]
 """One event or metric as the backend reads it."""
@@ -232,6 +233,7 @@ def to_row(event: object) -> tuple[Row, int | None]:
             else:
                 row[name] = converted
         else:
+            heed(name, FIELDS)
             row[safe_text(name)] = json_safe(value)
     if "event_type" not in row:
         raise NotAnEvent(f"a security event needs an event_type, got {type(event).__name__} without one")

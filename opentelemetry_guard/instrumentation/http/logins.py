@@ -177,7 +177,7 @@ def report_login(*, success: bool, user: str | None = None, address: str | None 
     elif _receiver is not None:
         _receiver(said if request is None else said._replace(address=address or _peer(request.scope)))
     elif not said.success:
-        emit_event(event_type="authentication_failed", **told(said))
+        emit_event({"event_type": "authentication_failed", **told(said)})
 
 
 def told(login: ReportedLogin) -> dict[str, object]:
