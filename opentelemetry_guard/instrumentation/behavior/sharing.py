@@ -132,17 +132,21 @@ class Sharing:
                 self._touched[self._windows[id(windows)], key] = None
 
     def close(self) -> None:
-        """Tell what waits for its claim, keep what is usual, and end the thread; the next request starts one again."""
+        """Tell what is granted, keep what is usual, and end the thread; the next request starts one again.
+
+        It waits for the store once at most, and where that has answered lately only.
+        """
         process_end.forget(self.close)
         self._stop.set()
         self._thread = None
         healthy, self._healthy = self._healthy, False
-        self._tell_all()
         if healthy and self._store is not None and self._pid == os.getpid():
             try:
+                self._claim(self._store)
                 self._keep(self._store)
             except Exception:
-                _logger.debug("what is usual could not be kept", exc_info=True)
+                _logger.debug("a store was away at the end", exc_info=True)
+        self._tell_all()
 
     def _start(self) -> None:
         with self.analyzer.lock:

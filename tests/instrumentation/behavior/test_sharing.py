@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -369,3 +371,68 @@ def test_the_store_is_beside_the_queue(queue: str | None, found: str | None, mon
     assert place("redis://other/0") == "redis://other/0"
     monkeypatch.setattr(in_use, "_sources", [])
     assert place(None) is None
+
+
+_WORKER = """
+import sys, time
+from support.traffic import answered
+from opentelemetry_guard.instrumentation.behavior.analyzer import BehaviorAnalyzer
+from opentelemetry_guard.instrumentation.behavior.sharing import Sharing
+
+analyzer = BehaviorAnalyzer({"failed_logins": {"failures": 40}, "campaign": None}, epoch=time.time())
+sharing = Sharing(analyzer, lambda: sys.argv[1], lambda fields: print(fields["metadata"]["pattern"], flush=True))
+request = answered("203.0.113.200", "/login", 401, method="POST")
+assert not sharing.observe(answered("203.0.113.1"), time.monotonic())
+while not sharing._healthy:
+    time.sleep(0.05)
+print("ready", flush=True)
+for line in sys.stdin:
+    for _ in range(int(line)):
+        assert not sharing.observe(request, time.monotonic())
+sharing.close()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["sqlite", "redis"])
+def test_four_workers_of_a_host_find_one_attack_and_tell_it_once(
+    kind: str, tmp_path: Path, redis_server: RedisServer
+) -> None:
+    url = f"{redis_server.url}#workers" if kind == "redis" else f"sqlite://{tmp_path / 'behavior.db'}"
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "-c", _WORKER, url],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        )
+        for _ in range(4)
+    ]
+    lines: list[str] = []
+    readers = [threading.Thread(target=lambda out=worker.stdout: lines.extend(out)) for worker in workers]
+    for reader in readers:
+        reader.start()
+    try:
+        eventually(lambda: lines.count("ready\n") == 4, 60)
+
+        def told() -> list[str]:
+            return [line for line in lines if line != "ready\n"]
+
+        def attack() -> list[str]:
+            for worker in workers:
+                assert worker.stdin is not None
+                worker.stdin.write("1\n")
+                worker.stdin.flush()
+            return told()
+
+        eventually(attack, 60, every=0.2)
+    finally:
+        for worker in workers:
+            assert worker.stdin is not None
+            worker.stdin.close()
+        codes = [worker.wait(30) for worker in workers]
+        for reader in readers:
+            reader.join()
+    assert codes == [0] * 4
+    assert told() == ["brute_force\n"]
