@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import gc
 import itertools
+import statistics
+import tempfile
+import time
 import tracemalloc
 from collections.abc import Callable, Sequence
 
 from opentelemetry_guard.instrumentation.behavior.analyzer import BehaviorAnalyzer
+from opentelemetry_guard.instrumentation.behavior.sharing import MAX_ROWS, Sharing
 from opentelemetry_guard.instrumentation.http.findings import AnsweredRequest
 
 from .timing import compare, show
@@ -39,9 +43,11 @@ def _requests(
     ]
 
 
-def _observing(requests: Sequence[AnsweredRequest]) -> Callable[[], object]:
+def _observing(requests: Sequence[AnsweredRequest], *, shared: bool = False) -> Callable[[], object]:
     """Return a call that observes the next request, 10 ms after the one before, when all windows are full."""
     analyzer = BehaviorAnalyzer()
+    if shared:
+        analyzer.touch = Sharing(analyzer, lambda: None, lambda _: None).touch
     coming = itertools.cycle(requests)
     clock = itertools.count()
 
@@ -58,6 +64,7 @@ def main() -> None:
     figures = compare(
         {
             "a request, 100 clients": _observing(_requests(100)),
+            "a request, shared with other processes": _observing(_requests(100), shared=True),
             "a request, 100,000 clients": _observing(_requests(100_000)),
             "a request of a known user": _observing(_requests(100, users=True)),
             "a request over IPv6": _observing(_requests(100, network="2001:db8:{:x}:{:x}::{:x}")),
@@ -69,8 +76,26 @@ def main() -> None:
         calls=CALLS,
     )
     show("behavior, one observe", figures)
+    _step()
     _memory("100,000 addresses", _requests(100_000))
     _memory("100,000 addresses and users, all failing", _requests(100_000, 401, "/login", users=True))
+
+
+def _step() -> None:
+    """Print what the sharing thread does with the interpreter in a step of as many rows as there may be."""
+    with tempfile.TemporaryDirectory() as directory:
+        sharing = Sharing(BehaviorAnalyzer(), lambda: f"sqlite://{directory}/behavior.db", lambda _: None)
+        sharing.step(0.0)
+        failing = _requests(MAX_ROWS, 401, "/login")
+        times = []
+        for second in range(1, 12):
+            for request in failing:
+                sharing.analyzer.observe(request, second)
+            began = time.process_time()
+            sharing.step(second)
+            times.append(time.process_time() - began)
+        sharing.close()
+    print(f"  {f'a step of {MAX_ROWS} rows, SQLite':<44}{statistics.median(times) * 1e3:>10.1f} ms")
 
 
 def _memory(what: str, requests: Sequence[AnsweredRequest]) -> None:
