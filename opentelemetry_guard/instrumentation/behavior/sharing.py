@@ -42,6 +42,8 @@ MAX_ROWS = 500
 """Rows that a process exchanges in a step at most."""
 MAX_TOUCHED = 10_000
 MAX_PUBLISHED = 20_000
+"""Rows that a process has in the store at most, each in two or three buckets that have not run out; with that many it
+counts further ones for itself."""
 MAX_PENDING = 1_000
 KEEP_SECONDS = 60.0
 LOOK_SECONDS = 10.0
@@ -50,6 +52,7 @@ LONGEST_PAUSE = 60.0
 _PORTION = 50
 """Rows for which the analyzer's lock is held at a time."""
 _MARGIN = 30.0
+_LIVING_BUCKETS = 2
 
 
 class Finding(NamedTuple):
@@ -244,7 +247,11 @@ class Sharing:
                 mine = [
                     (which, self._by_number[which[0]].mine(which[1])) for which in changed[start : start + _PORTION]
                 ]
-            parts += [(which, tally, self._row(which, tally)) for which, tally in mine if tally is not None]
+            parts += [
+                (which, tally, self._row(which, tally))
+                for which, tally in mine
+                if tally is not None and self._has_room(which)
+            ]
         if not parts:
             return
         totals = store.exchange([row for _, _, row in parts])
@@ -252,6 +259,16 @@ class Sharing:
             with self.analyzer.lock:
                 for (which, tally, _), total in zip(parts[start : start + _PORTION], totals[start:], strict=False):
                     self._merge(which, tally, *total)
+
+    def _has_room(self, which: tuple[int, bytes]) -> bool:
+        """Whether a row is in the store, or may be: a flood of clients must not fill it."""
+        if which in self._published or len(self._published) < MAX_PUBLISHED:
+            return True
+        oldest, known = next(iter(self._published.items()))
+        if self._by_number[oldest[0]].age(known.mine.bucket) <= _LIVING_BUCKETS:
+            return False
+        del self._published[oldest]
+        return True
 
     def _row(self, which: tuple[int, bytes], mine: Tally) -> Row:
         """Return what the store is to add: what was counted since it was last told."""
@@ -273,8 +290,6 @@ class Sharing:
         windows = self._by_number[which[0]]
         self._published[which] = _Published(mine, total.bits | mine.bits)
         self._published.move_to_end(which)
-        if len(self._published) > MAX_PUBLISHED:
-            self._published.popitem(last=False)
         others = tuple(max(0, all_of - ours) for all_of, ours in zip(total.counts, mine.counts, strict=True))
         windows.merge(which[1], Tally(mine.bucket, others, total.bits))
         if before is not None and any(before.counts):

@@ -192,6 +192,10 @@ class Windows:
         """The length of the windows."""
         return self._beat.seconds
 
+    def age(self, bucket: int) -> int:
+        """Return how many buckets ago a bucket was filled."""
+        return (self._beat.bucket - bucket) & _MASK
+
     def count(self) -> Count:
         """Return a new counter, which turns with these windows."""
         count = Count(self._table, self._beat)

@@ -318,6 +318,22 @@ def test_a_step_is_one_pipeline_of_a_bounded_number_of_rows() -> None:
     assert not process._touched
 
 
+def test_a_flood_of_clients_does_not_fill_the_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sharing_module, "MAX_PUBLISHED", 300)
+    store = CommonMemory()
+    process = Process(store)
+    process.step(0)
+    for second in range(1, 40):
+        for number in range(100):
+            process.fail(second, 1, f"10.{second}.{number}.1")
+        process.step(second)
+    assert len(store.rows) <= 300 + sharing_module.MAX_ROWS
+    process.fail(20_000, 1, "192.0.2.1")
+    process.step(20_000)
+    fresh = {key for _, key in process._published}
+    assert bytes((192, 0, 2, 1)) in fresh, "what has run out makes room"
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_forked_child_shares_for_itself_and_tells_nothing_of_its_parents(tmp_path: Path) -> None:
