@@ -40,7 +40,8 @@ INNOCENT: tuple[type[Actor], ...] = (
 def test_an_attack_is_found_and_told_a_few_times(actor: type[Actor], workers: int) -> None:
     outcome = play(actor(), 1, Fleet(workers, CommonMemory() if workers > 1 else None))
     assert FOUND[actor] in outcome.patterns
-    assert len(outcome.found) <= 2 + actor.seconds / 60, "once a minute at most, and what is more specific at once"
+    incidents = [told for told in outcome.found if "incident" in told.event["metadata"]]
+    assert len(incidents) <= 2 + actor.seconds / 60, "once a minute at most, and what is more specific at once"
     assert outcome.innocent == []
 
 
