@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 from support.backend import ROOT
+from support.commands import environment
 from support.example import Example, command_of, eventually, free_port, running_example
+from support.otlp_receiver import otlp_receiver
 from support.redis import redis_server
 
 from opentelemetry_guard.models import DynamicRules
@@ -111,6 +117,42 @@ def test_a_celery_worker(tmp_path: Path) -> None:
 def test_declarative_configuration(tmp_path: Path) -> None:
     with running_example("declarative", tmp_path) as example:
         signed_in_wrongly(example)
+
+
+def test_durable_otlp_delivers_in_a_later_run_what_an_outage_has_kept(tmp_path: Path) -> None:
+    folder = tmp_path / "durable-otlp"
+    shutil.copytree(ROOT / "examples" / "durable-otlp", folder)
+
+    def printed(port: int) -> str:
+        endpoint = {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": f"http://127.0.0.1:{port}/v1/traces"}
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        settings = environment(tmp_path, PATH=path, OTEL_EXPORTER_GUARD_SHUTDOWN_TIMEOUT="3", **endpoint)
+        ran = subprocess.run(
+            ["sh", "-c", command_of(folder)], cwd=folder, env=settings, capture_output=True, text=True, timeout=60
+        )
+        assert ran.returncode == 0, ran.stderr
+        return ran.stdout
+
+    port = free_port()
+    assert "delivered so far: 0, waiting: 1" in printed(port)
+    with otlp_receiver(port):
+        assert "delivered so far: 2, waiting: 0" in printed(port)
+
+
+def test_the_file_of_events_has_ecs_documents(tmp_path: Path) -> None:
+    with running_example("event-log", tmp_path) as example:
+        signed_in_wrongly(example)
+        file = tmp_path / "event-log" / "events.ndjson"
+        line = json.loads(eventually(lambda: file.exists() and file.read_text().splitlines(), example.output)[0])
+    assert (line["event"]["action"], line["url"]["path"]) == ("authentication_failed", "/login")
+
+
+def test_what_ships_the_file_of_events_can_be_read() -> None:
+    folder = ROOT / "examples" / "event-log"
+    promtail = yaml.safe_load((folder / "promtail.yml").read_text())
+    filebeat = yaml.safe_load((folder / "filebeat.yml").read_text())
+    assert promtail["scrape_configs"][0]["static_configs"][0]["labels"]["__path__"].endswith("events.ndjson")
+    assert filebeat["filebeat.inputs"][0]["paths"][0].endswith("events.ndjson")
 
 
 def test_prometheus_has_every_metric_that_the_alerts_and_the_dashboard_ask_for(tmp_path: Path) -> None:
