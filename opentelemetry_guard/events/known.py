@@ -76,6 +76,9 @@ KNOWN: Mapping[str, Meaning] = {
 }
 """The types that the contract names."""
 
+TEST_EVENT = "doctor_test"
+"""The type of the event that ``opentelemetry-guard doctor`` sends: nothing has happened, so no statistics count it."""
+
 _UNKNOWN_SEVERITY = 5
 
 

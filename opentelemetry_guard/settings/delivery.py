@@ -267,6 +267,13 @@ class GuardConfig(DestinationSettings):
         owner = f"project:{self.project_id}" if self.project_id else f"key:{digest(self.api_key or '')}"
         return digest(f"{self.endpoint}\n{owner}")[:16]
 
+    def conflict(self) -> tuple[str, str] | None:
+        """Return what is wrong where the half of mutual TLS is set that has no use alone."""
+        if self.client_key and not self.client_certificate:
+            variable = f"{PREFIX}CLIENT_CERTIFICATE"
+            return "client_key", f"is set without a client certificate: set {variable}, whose key it is, or unset it"
+        return None
+
 
 def digest(text: str) -> str:
     """Return the SHA-256 of text, in hexadecimal."""

@@ -193,12 +193,24 @@ class Group:
         configuration turns an unset variable into either.
 
         Raises:
-            SettingError: a keyword has a value that is not allowed, or a variable has one and the group is strict.
+            SettingError: a keyword has a value that is not allowed, or a variable has one and the group is strict; or
+                a setting needs another one.
             TypeError: a keyword is not the name of a setting.
         """
         cls._refuse_unknown(keywords)
         values = {name: cls._given(found, keywords.get(name), environ) for name, found in cls.settings().items()}
-        return cls(**{name: value for name, value in values.items() if value is not None})
+        made = cls(**{name: value for name, value in values.items() if value is not None})
+        if (conflict := made.conflict()) is not None:
+            found, why = cls.settings()[conflict[0]], conflict[1]
+            from_environment = found.is_unset(keywords.get(found.name)) and found.variable is not None
+            raise SettingError(
+                f"{found.variable if from_environment else found.name} {why}", from_environment=from_environment
+            )
+        return made
+
+    def conflict(self) -> tuple[str, str] | None:
+        """Return the name of a setting that does not go with the others, and what is to be done; None if all do."""
+        return None
 
     @classmethod
     def read(cls, name: str, keyword: object = None) -> Any:

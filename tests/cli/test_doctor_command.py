@@ -5,11 +5,12 @@ from __future__ import annotations
 import http.server
 import json
 import socketserver
+import sqlite3
 import ssl
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
 from importlib import metadata
@@ -20,7 +21,8 @@ from support.backend import RunningBackend, running_backend
 from support.commands import run, settings_of
 from support.redis import redis_server
 
-from opentelemetry_guard.cli.diagnosis import connection, packages
+from opentelemetry_guard.cli.diagnosis import connection, environment, packages
+from opentelemetry_guard.cli.diagnosis.config_file import read_config_file
 from opentelemetry_guard.cli.diagnosis.connection import check_connection
 from opentelemetry_guard.cli.diagnosis.packages import check_packages
 from opentelemetry_guard.cli.doctor import diagnose
@@ -50,6 +52,65 @@ def test_a_healthy_service_is_healthy(tmp_path: Path, backend: RunningBackend) -
     assert worst(findings) == []
     assert code == 0
     assert len(backend.events("doctor_test")) == before + 1
+
+
+def test_what_run_sets_itself_is_no_problem(tmp_path: Path, backend: RunningBackend) -> None:
+    code, findings = diagnosed(tmp_path, "--no-send", **backend.environment)
+    assert (code, worst(findings)) == (0, [])
+    (start,) = [finding for finding in findings if finding["subject"] == "start command"]
+    for word in ("run sets OTEL_LOGS_EXPORTER", "opentelemetry-instrument", "--show", "configure()"):
+        assert word in start["message"]
+
+
+def test_an_environment_for_opentelemetry_instrument_is_told_what_it_lacks(
+    tmp_path: Path, backend: RunningBackend
+) -> None:
+    code, findings = diagnosed(tmp_path, "--no-send", **backend.environment, OTEL_TRACES_EXPORTER="guard")
+    lacking = ["OTEL_LOGS_EXPORTER", "OTEL_METRICS_EXPORTER", "OTEL_SEMCONV_STABILITY_OPT_IN"]
+    found = {finding["subject"]: finding for finding in worst(findings)}
+    assert (code, sorted(found)) == (0, lacking)
+    assert "opentelemetry-guard run" in found["OTEL_LOGS_EXPORTER"]["remedy"]
+
+
+def test_without_a_key_the_start_with_one_of_its_own_is_named(tmp_path: Path) -> None:
+    code, findings = diagnosed(tmp_path, "--no-send", OTEL_EXPORTER_GUARD_ENDPOINT="http://127.0.0.1:1")
+    (found,) = [finding for finding in worst(findings) if finding["subject"] == "OTEL_EXPORTER_GUARD_API_KEY"]
+    assert (code, found["level"]) == (1, "problem")
+    assert "run --local" in found["message"]
+
+
+def test_the_test_event_is_marked_and_left_out_of_the_statistics(tmp_path: Path, backend: RunningBackend) -> None:
+    assert diagnosed(tmp_path, **settings_of(backend))[0] == 0
+    assert backend.events("doctor_test")[-1]["metadata"]["test"] is True
+    with closing(sqlite3.connect(backend.db)) as database:
+        assert database.execute("SELECT COUNT(*) FROM event_minutes").fetchall() == [(0,)]
+
+
+def test_an_extra_that_a_setting_needs_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environment.importlib.util, "find_spec", lambda name: None)
+    found = [
+        finding
+        for finding in environment.check_environment(None, {"OTEL_PYTHON_GUARD_RESOURCE_METRICS": "true"})
+        if "[resources]" in finding.remedy
+    ]
+    assert [(finding.level, finding.subject) for finding in found] == [
+        ("warning", "OTEL_PYTHON_GUARD_RESOURCE_METRICS")
+    ]
+
+
+def test_a_clients_key_without_its_certificate_is_found(tmp_path: Path, backend: RunningBackend) -> None:
+    pem = make_certificate(tmp_path, "client")
+    code, findings = diagnosed(tmp_path, "--no-send", **settings_of(backend), OTEL_EXPORTER_GUARD_CLIENT_KEY=str(pem))
+    (found,) = worst(findings)
+    assert (code, found["level"], found["subject"]) == (1, "problem", "OTEL_EXPORTER_GUARD_CLIENT_KEY")
+    assert "OTEL_EXPORTER_GUARD_CLIENT_CERTIFICATE" in found["message"]
+
+
+def test_a_configuration_file_whose_package_is_missing_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "opentelemetry.configuration", None)
+    (found,) = read_config_file("/etc/otel.yaml").findings
+    assert (found.level, found.subject) == ("problem", "OTEL_CONFIG_FILE")
+    assert found.remedy == "pip install 'opentelemetry-guard[declarative]'"
 
 
 def test_people_read_a_line_for_each_finding(tmp_path: Path, backend: RunningBackend) -> None:

@@ -60,6 +60,9 @@ VALID: dict[str, tuple[str, object]] = {
 }
 """Settings as text, and what each is then."""
 
+NEEDED: dict[str, dict[str, object]] = {"client_key": {"client_certificate": FILE}}
+"""Settings that have no use without others."""
+
 WRONG: list[tuple[str, str]] = [
     ("endpoint", "guard.example.com"),
     ("endpoint", "ftp://guard.example.com"),
@@ -130,15 +133,29 @@ def test_every_setting_has_a_variable_that_is_registered() -> None:
 @pytest.mark.parametrize("name", VALID)
 def test_a_setting_is_read_from_the_environment_and_from_a_keyword(name: str) -> None:
     text, expected = VALID[name]
-    assert getattr(GuardConfig.resolve({PREFIX + name.upper(): f" {text} "}), name) == expected
-    assert getattr(GuardConfig.resolve({}, **{name: text}), name) == expected
+    needed = NEEDED.get(name, {})
+    assert getattr(GuardConfig.resolve({PREFIX + name.upper(): f" {text} "}, **needed), name) == expected
+    assert getattr(GuardConfig.resolve({}, **{name: text}, **needed), name) == expected
+
+
+def test_a_clients_key_without_its_certificate_is_a_mistake_of_whoever_gave_it() -> None:
+    with pytest.raises(
+        SettingError, match=r"CLIENT_KEY is set without .*: set OTEL_EXPORTER_GUARD_CLIENT_CERT"
+    ) as told:
+        GuardConfig.resolve({PREFIX + "CLIENT_KEY": FILE})
+    assert told.value.from_environment
+    with pytest.raises(SettingError, match=r"^client_key is set without a client certificate") as told:
+        GuardConfig.resolve({}, client_key=FILE)
+    assert not told.value.from_environment
+    assert GuardConfig.resolve({PREFIX + "CLIENT_CERTIFICATE": FILE}).client_certificate == FILE
 
 
 @pytest.mark.parametrize("name", [name for name in VALID if name in dict(WRONG)])
 def test_a_keyword_wins_over_the_environment_even_where_that_is_wrong(name: str) -> None:
     text, expected = VALID[name]
     wrong = dict(WRONG)[name]
-    assert getattr(GuardConfig.resolve({PREFIX + name.upper(): wrong}, **{name: text}), name) == expected
+    keywords = {name: text, **NEEDED.get(name, {})}
+    assert getattr(GuardConfig.resolve({PREFIX + name.upper(): wrong}, **keywords), name) == expected
 
 
 @pytest.mark.parametrize(
@@ -151,7 +168,8 @@ def test_empty_means_unset(name: str, empty: str) -> None:
     assert getattr(GuardConfig.resolve({PREFIX + name.upper(): empty}), name) == default
     assert getattr(GuardConfig.resolve({}, **{name: empty}), name) == default
     text, expected = VALID[name]
-    assert getattr(GuardConfig.resolve({PREFIX + name.upper(): text}, **{name: empty}), name) == expected
+    keywords = {name: empty, **NEEDED.get(name, {})}
+    assert getattr(GuardConfig.resolve({PREFIX + name.upper(): text}, **keywords), name) == expected
 
 
 @pytest.mark.parametrize("name", ["signing_secret", "encryption_key"])

@@ -18,7 +18,7 @@ from typing import Any
 import orjson
 
 from ...events.enrichment import SERVICE_NAME
-from ...events.known import is_blocking
+from ...events.known import TEST_EVENT, is_blocking
 
 SPAN_SECONDS = (600, 3600)
 """Addresses and endpoints are counted for spans of these lengths: by the minute there would be as many counts as rows.
@@ -150,11 +150,13 @@ def quantile(buckets: Mapping[int, float], q: float) -> float | None:
 
 
 def add_event_rollups(connection: sqlite3.Connection, project_id: str, events: Iterable[EventFacts]) -> None:
-    """Count events that were stored in the transaction under way."""
+    """Count events that were stored in the transaction under way; a test event is kept and not counted."""
     minutes: Counter[tuple[int, str]] = Counter()
     blocked: Counter[tuple[int, str]] = Counter()
     tops: Counter[tuple[str, int, int, str]] = Counter()
     for event in events:
+        if event.event_type == TEST_EVENT:
+            continue
         minute = int(event.occurred_at // 60), event.event_type
         minutes[minute] += 1
         blocked[minute] += event.blocked

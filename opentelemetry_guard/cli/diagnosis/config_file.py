@@ -27,7 +27,7 @@ def read_config_file(path: str) -> Declared:
     try:
         from opentelemetry.configuration import load_config_file
     except ImportError as error:
-        return _unusable(f"can't be read ({error})", "pip install opentelemetry-configuration")
+        return _unusable(f"can't be read ({error})", "pip install 'opentelemetry-guard[declarative]'")
     try:
         content = load_config_file(path)
     except Exception as error:  # noqa: BLE001  the loader, its schema and its parser have no exception in common

@@ -19,6 +19,7 @@ from ...delivery.http import ask, new_session
 from ...delivery.trust import CertificateError
 from ...delivery.workers import Workers
 from ...events.codec import complete, to_row
+from ...events.known import TEST_EVENT
 from ...queue.base import QueueOptions
 from ...queue.memory import MemoryQueue
 from ...settings.delivery import PREFIX, GuardConfig
@@ -33,8 +34,6 @@ _WORKERS = Workers("OtelGuardDoctor", lambda: None)
 """A name server that is silent is not waited for beyond that."""
 _EVENT_SECONDS = 10.0
 """How long the test event may take, whatever the settings allow."""
-EVENT_TYPE = "doctor_test"
-"""The type of the event that is sent."""
 _SKEW_WARNING, _SKEW_PROBLEM = 30.0, 300.0
 """Seconds that this clock may differ from the backend's."""
 
@@ -176,7 +175,14 @@ def check_delivery(config: GuardConfig) -> Iterator[Finding]:
     delivery = Delivery(
         replace(config, status_interval=0.0, event_log=None), MemoryQueue(QueueOptions(f"doctor-{config.destination}"))
     )
-    row, _ = to_row({"event_type": EVENT_TYPE, "action_taken": "logged", "reason": "opentelemetry-guard doctor"})
+    row, _ = to_row(
+        {
+            "event_type": TEST_EVENT,
+            "action_taken": "logged",
+            "reason": "opentelemetry-guard doctor",
+            "metadata": {"test": True},
+        }
+    )
     began = time.monotonic()
     delivery.start()
     try:

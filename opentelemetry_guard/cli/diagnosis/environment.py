@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import importlib.util
 import os
 from collections.abc import Iterator, Mapping
 from importlib.metadata import entry_points
@@ -10,9 +11,11 @@ from importlib.metadata import entry_points
 from ...queue.url import check_queue_url
 from ...settings.delivery import PREFIX, GuardConfig
 from ...settings.durable import PREFIX as DURABLE_PREFIX
+from ...settings.instrumentation import GuardOptions
 from ...settings.setting import SettingError
 from ...settings.table import GROUPS, SETTINGS, VARIABLES
 from ...settings.urls import mask_url
+from ..run import DEFAULTS
 from . import config_file
 from .config_file import Declared
 from .finding import Finding, ok, problem, warning
@@ -28,6 +31,9 @@ _OWN = (*{group.PREFIX for group in GROUPS}, DURABLE_PREFIX)
 _KNOWN = {found.variable: found for found in SETTINGS if found.variable}
 _PROXIES = "OTEL_PYTHON_GUARD_TRUSTED_PROXIES"
 _SWITCHED_OFF = "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS"
+_STABLE_NAMES = "OTEL_SEMCONV_STABILITY_OPT_IN"
+_ATTRIBUTES_OF_CLIENTS = "request metrics have the client's Host header as an attribute"
+_SYSTEM_METRICS = "opentelemetry.instrumentation.system_metrics"
 
 
 def check_environment(declared: Declared | None, environ: Mapping[str, str] | None = None) -> Iterator[Finding]:
@@ -42,26 +48,58 @@ def check_environment(declared: Declared | None, environ: Mapping[str, str] | No
     yield from _check_unknown(environ)
     if environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         yield problem("OTEL_SDK_DISABLED", "is true: OpenTelemetry does nothing", "unset OTEL_SDK_DISABLED")
+    yield from _check_extras(environ)
     if declared is not None:
         yield from declared.findings
     else:
         for variable in _SIGNALS:
-            yield from _check_exporters(variable, environ)
+            if environ.get(variable):
+                yield from _check_exporters(variable, environ)
+    yield from _check_start(environ, [_STABLE_NAMES] if declared is not None else [*_SIGNALS, _STABLE_NAMES])
     disabled = {name.strip() for name in environ.get(_SWITCHED_OFF, "").split(",")}
     for name in sorted(disabled & {"guard", "fastapi"}):
         yield warning(_SWITCHED_OFF, f"switches the instrumentation {name} off", f"take {name} out of {_SWITCHED_OFF}")
-    if "http" not in environ.get("OTEL_SEMCONV_STABILITY_OPT_IN", ""):
-        yield warning(
-            "OTEL_SEMCONV_STABILITY_OPT_IN",
-            "is not http: request metrics have the client's Host header as an attribute",
-            "set OTEL_SEMCONV_STABILITY_OPT_IN=http",
-        )
+    if environ.get(_STABLE_NAMES) and "http" not in environ[_STABLE_NAMES]:
+        yield warning(_STABLE_NAMES, f"is not http: {_ATTRIBUTES_OF_CLIENTS}", f"set {_STABLE_NAMES}=http")
 
 
 def uses_guard(environ: Mapping[str, str]) -> bool:
     """Whether anything in the environment speaks of a Guard backend: one of its settings, or its exporter."""
     named = {name.strip() for variable in _SIGNALS for name in environ.get(variable, "").split(",")}
     return "guard" in named or any(environ.get(found.variable or "") for found in GuardConfig.settings().values())
+
+
+def _check_start(environ: Mapping[str, str], variables: list[str]) -> Iterator[Finding]:
+    """Say which start commands the environment does for: `run` sets what is not set, opentelemetry-instrument nothing.
+
+    Where some of the exporters are chosen, it seems to be made for the latter.
+    """
+    unset = [variable for variable in variables if not environ.get(variable)]
+    if not unset:
+        yield ok("start command", "opentelemetry-guard run and opentelemetry-instrument find all that they need")
+    elif not set(_SIGNALS) <= set(unset):
+        for variable in unset:
+            what = "the exporter guard is not selected" if variable in _SIGNALS else _ATTRIBUTES_OF_CLIENTS
+            yield warning(
+                variable,
+                f"is not set: under opentelemetry-instrument {what}; opentelemetry-guard run sets it",
+                f"set {variable}={DEFAULTS[variable]}, or start with opentelemetry-guard run",
+            )
+    else:
+        yield ok(
+            "start command",
+            f"opentelemetry-guard run sets {', '.join(unset)} itself. For opentelemetry-instrument set them as "
+            "opentelemetry-guard run --show -- COMMAND prints them; opentelemetry_guard.configure() needs none of them",
+        )
+
+
+def _check_extras(environ: Mapping[str, str]) -> Iterator[Finding]:
+    """Yield the settings whose packages are missing; those of encryption and queues tell it when they are read."""
+    variable = GuardOptions.settings()["resource_metrics"].variable or ""
+    wanted = environ.get(variable, "").strip().lower() == "true"
+    if wanted and importlib.util.find_spec(_SYSTEM_METRICS) is None:
+        text = "is true, but CPU, memory, threads and open files can't be read: only the event loop's lag is measured"
+        yield warning(variable, text, "pip install 'opentelemetry-guard[resources]'")
 
 
 def _check_settings(environ: Mapping[str, str], declared: Mapping[str, object]) -> Iterator[Finding]:
@@ -93,7 +131,11 @@ def _check_settings(environ: Mapping[str, str], declared: Mapping[str, object]) 
         elif (name := str(error).partition(" ")[0]) not in wrong:
             yield _wrong(name, error)  # settings that don't go together
     if key is None and not environ.get(PREFIX + "API_KEY", "").strip():
-        yield problem(PREFIX + "API_KEY", "is not set: batches wait in the queue", f"set {PREFIX}API_KEY")
+        yield problem(
+            PREFIX + "API_KEY",
+            "is not set: batches wait in the queue; opentelemetry-guard run --local brings a key of its own",
+            f"set {PREFIX}API_KEY",
+        )
     path = environ.get(PREFIX + "ENDPOINT", "").rstrip("/")
     if path.endswith("/api/v1"):
         yield warning(
@@ -143,7 +185,7 @@ def _check_exporters(variable: str, environ: Mapping[str, str]) -> Iterator[Find
     if "guard" in names:
         yield ok(variable, ",".join(names))
     elif not names:
-        yield problem(variable, "is not set: the exporter guard is not selected", remedy)
+        yield problem(variable, "is blank: the exporter guard is not selected", remedy)
     elif variable == "OTEL_LOGS_EXPORTER":
         yield problem(variable, f"is {','.join(names)}: the exporter guard is not selected, events get lost", remedy)
     else:

@@ -79,7 +79,8 @@ def _check_distro() -> Finding:
     if found is None:
         return problem(
             _DISTRO,
-            "is not installed: opentelemetry-instrument sets no providers up without a distro",
+            "is not installed: run and opentelemetry-instrument set no providers up without a distro; an application "
+            "that calls opentelemetry_guard.configure() needs none",
             "pip install 'opentelemetry-guard[auto]'",
         )
     return ok(_DISTRO, found)

@@ -58,6 +58,14 @@ def test_every_event_of_the_window_is_counted_once_in_each_figure(
         assert sum(sum(bar.rates.values()) for bar in figures.bars) == pytest.approx(len(made))
 
 
+def test_the_event_of_a_diagnosis_is_kept_and_not_counted(store: Store) -> None:
+    made = [SecurityEvent(event_type=kind, timestamp=at(5), ip_address="192.0.2.1") for kind in ("doctor_test", "e")]
+    store.add("p", "b", made, [], NOW)
+    figures = overview(store.database, "p", HOUR, NOW)
+    assert (figures.events, figures.types, figures.addresses) == (1, [("e", 1)], [("192.0.2.1", 1)])
+    assert len(store.events(10)) == 2
+
+
 def test_the_bars_cover_the_window_up_to_now_and_no_more() -> None:
     with tempfile.TemporaryDirectory() as directory, closing(Store(Path(directory, "b.db"))) as store:
         for window in WINDOWS:
