@@ -75,6 +75,10 @@ class SecurityHeaders:
         await self._app(scope, receive, send_with_headers)
 
 
+_ASK_AGAIN = (429, 503)
+"""Statuses that always say when to ask again: after a second, where the refusal doesn't say it."""
+
+
 def create_app(store: Store, settings: BackendSettings) -> FastAPI:
     """Return the application that receives into `store` and reads back from it. Closing the store is the caller's."""
     # The documentation pages of FastAPI load their scripts from elsewhere.
@@ -96,6 +100,8 @@ def create_app(store: Store, settings: BackendSettings) -> FastAPI:
     app.add_middleware(SecurityHeaders)
 
     def refuse(request: Request, status: int, detail: str, headers: Mapping[str, str] | None = None) -> Response:
+        if status in _ASK_AGAIN:
+            headers = {"Retry-After": "1", **(headers or {})}
         if request.url.path.startswith(_FOR_PROGRAMS):
             return JSONResponse({"success": False, "detail": detail}, status_code=status, headers=headers)
         return pages.refused(request, status, detail, headers)
@@ -128,6 +134,6 @@ def create_app(store: Store, settings: BackendSettings) -> FastAPI:
         if request.url.path.startswith(_FOR_PROGRAMS):
             return refuse(request, 503, "The backend cannot store now.")
         # The usual page would ask the database again.
-        return PlainTextResponse("The database cannot be read now: see the backend's log.\n", status_code=503)
+        return PlainTextResponse("The database cannot be read now: see the backend's log.\n", 503, {"Retry-After": "1"})
 
     return app

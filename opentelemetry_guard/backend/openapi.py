@@ -7,11 +7,11 @@ come before JSON), so nothing of this can be told from their parameters.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from pydantic.json_schema import models_json_schema
 
 from ..models import AgentStatus, DynamicRules, EventBatch
@@ -26,20 +26,40 @@ _MEANINGS = {
     401: "The API key is missing or unknown, or the signature is missing or wrong.",
     403: "The request names another project than the key's.",
     408: "The body did not come in time: send it again.",
+    411: "The request has no Content-Length: send the body whole, and not in chunks.",
     413: "The body is larger than the backend takes: send fewer rows in one batch.",
     415: "The body is encoded in another way than gzip.",
     422: "The body doesn't match the schema; the answer names row and field.",
-    429: "This key has sent too often: wait as long as Retry-After says, in seconds.",
-    503: "The backend cannot store now: send again later.",
+    429: "This address, key or project has sent too often: wait as long as Retry-After says, in seconds.",
+    503: "The backend cannot store now: wait as long as Retry-After says, in seconds.",
 }
 
 
 class Accepted(BaseModel):
-    """A batch is on the disk: so many of its rows are new, so many were there already."""
+    """A batch is on the disk.
 
-    success: bool
+    Of the rows received, those processed are on the disk: `accepted` are new, `duplicates` were there already. Events
+    that were dropped for their timestamps are not. A batch is stored as a whole, so there are no `errors` beside it.
+    """
+
+    success: bool = True
+    events_received: int
+    events_dropped_invalid_timestamp: int
+    metrics_received: int
+    events_processed: int
+    metrics_processed: int
+    errors: list[str] = Field(default_factory=list)
     accepted: int
     duplicates: int
+
+
+class Ready(BaseModel):
+    """The backend takes what this key sends, and can read its database."""
+
+    success: bool = True
+    status: Literal["healthy"] = "healthy"
+    project_id: str
+    version: str
 
 
 class Success(BaseModel):
@@ -89,15 +109,15 @@ def _json(model: type[BaseModel], description: str) -> Document:
 def answers(*statuses: int) -> dict[int | str, Document]:
     """Return the declarations of refusals with the HTTP `statuses`."""
     declared: dict[int | str, Document] = {status: _json(Refused, _MEANINGS[status]) for status in statuses}
-    if 429 in declared:
-        seconds = {"description": "Seconds to wait.", "required": True, "schema": {"type": "integer", "minimum": 1}}
-        declared[429]["headers"] = {"Retry-After": seconds}
+    seconds = {"description": "Seconds to wait.", "required": True, "schema": {"type": "integer", "minimum": 1}}
+    for status in {429, 503}.intersection(statuses):
+        declared[status]["headers"] = {"Retry-After": seconds}
     return declared
 
 
 def receiving(body: type[BaseModel], answer: type[BaseModel], *, installation: bool = False) -> Document:
     """Return what `APIRouter.post` needs to know of an endpoint that takes `body` and answers `answer`."""
-    refusals = answers(400, 401, 403, 408, 413, 415, 422, 429, 503)
+    refusals = answers(400, 401, 403, 408, 411, 413, 415, 422, 429, 503)
     return {
         "responses": {200: _json(answer, "The rows are on the disk."), **refusals},
         "openapi_extra": {
@@ -121,6 +141,14 @@ def handing_out_rules() -> Document:
     }
 
 
+def probing() -> Document:
+    """Return what `APIRouter.get` needs to know of the probe."""
+    return {
+        "responses": {200: _json(Ready, "The backend is ready."), **answers(401, 403, 429, 503)},
+        "openapi_extra": {"parameters": [_PROJECT], "security": [{_KEY_SCHEME: []}]},
+    }
+
+
 def by_key() -> Document:
     """Return what `APIRouter.get` needs to know of an endpoint that wants a key."""
     return {"openapi_extra": {"security": [{_KEY_SCHEME: []}]}}
@@ -134,7 +162,7 @@ def describe(app: FastAPI) -> None:
             document = get_openapi(title=app.title, version=app.version, routes=app.routes, summary=app.summary)
             schemas = document.setdefault("components", {}).setdefault("schemas", {})
             schemas.update(
-                _schemas([EventBatch, EncryptedEnvelope, AgentStatus, DynamicRules, Accepted, Success, Refused])
+                _schemas([EventBatch, EncryptedEnvelope, AgentStatus, DynamicRules, Accepted, Success, Ready, Refused])
             )
             document["components"]["securitySchemes"] = {
                 _KEY_SCHEME: {"type": "apiKey", "in": "header", "name": "X-API-Key"}

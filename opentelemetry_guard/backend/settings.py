@@ -14,11 +14,14 @@ from .storage.keys import ApiKeys
 DEFAULT_PROJECT = "default"
 """The project id that senders use when none is configured."""
 
-DEFAULT_MAX_BODY_BYTES = 5 * 1024 * 1024
-"""Bound on a request's body in bytes, before and after decompression."""
+DEFAULT_MAX_BODY_BYTES = 262_144
+"""Bound on a request's body in bytes, before and after decompression: the hosted platform's."""
 
 DEFAULT_REQUESTS_PER_MINUTE = 6_000
 """How often a key may send that was given no limit of its own; at 100 rows a batch that is 10,000 rows a second."""
+
+SHARED_RATE = 10
+"""An address and a project may send so many times as often as a key, unless told otherwise: they may have several."""
 
 
 _PLACE = re.compile(r"\{(\w+)\}")
@@ -62,8 +65,14 @@ class BackendSettings:
     `X-Payload-Signature`. With an `encryption_key` (32 bytes) encrypted
     batches are accepted. `max_body_bytes` bounds a body before and after
     decompression. `requests_per_minute` holds for each key that has no limit
-    of its own; 0 is no limit. Without a `password` whoever reaches the backend
-    sees the dashboard, so it answers to this machine's names alone.
+    of its own, `address_per_minute` and `project_per_minute` for all requests
+    of one; 0 is no limit, None is `SHARED_RATE` times that of a key. Events
+    older than `window_seconds` are dropped and counted, None takes them all.
+    Without a `password` whoever reaches the backend sees the dashboard, so it
+    answers to this machine's names alone.
+
+    Raises:
+        ValueError: `max_body_bytes` or `window_seconds` is not positive.
     """
 
     keys: ApiKeys
@@ -72,8 +81,31 @@ class BackendSettings:
     encryption_key: bytes | None = field(default=None, repr=False)
     max_body_bytes: int = DEFAULT_MAX_BODY_BYTES
     requests_per_minute: int = DEFAULT_REQUESTS_PER_MINUTE
+    address_per_minute: int | None = None
+    project_per_minute: int | None = None
+    window_seconds: float | None = None
     password: Password | None = field(default=None, repr=False)
     trace_link: TraceLink | None = None
+
+    def __post_init__(self) -> None:
+        """Check the bounds."""
+        if self.max_body_bytes < 1:
+            raise ValueError(f"The largest body has {self.max_body_bytes} bytes: it must be at least 1.")
+        if self.window_seconds is not None and not self.window_seconds > 0:
+            raise ValueError(f"The window of events has {self.window_seconds:g} seconds: it must be more than 0.")
+
+    @property
+    def rate_of_address(self) -> int:
+        """Requests a minute of one address, 0 is no limit."""
+        return self._shared(self.address_per_minute)
+
+    @property
+    def rate_of_project(self) -> int:
+        """Requests a minute of one project, 0 is no limit."""
+        return self._shared(self.project_per_minute)
+
+    def _shared(self, given: int | None) -> int:
+        return self.requests_per_minute * SHARED_RATE if given is None else given
 
 
 def decode_encryption_key(text: str) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
@@ -15,7 +15,12 @@ import typer
 from .output import AsJson, examples, fail, print_columns, print_json
 
 if TYPE_CHECKING:
+    import socket
+
+    from starlette.types import ASGIApp
+
     from ..backend.storage.keys import KeyRecord, StoredKeys
+    from ..backend.storage.retention import Retention
     from ..backend.storage.store import Store
 
 ENVIRONMENT_PREFIX = "OTEL_GUARD_BACKEND_"
@@ -67,6 +72,36 @@ EncryptionKey = Annotated[
 RateLimit = Annotated[
     int, _option("RATE_LIMIT", "Requests a minute of each key that has no limit of its own; 0 is no limit.", min=0)
 ]
+AddressRateLimit = Annotated[
+    int | None,
+    _option(
+        "ADDRESS_RATE_LIMIT",
+        "Requests a minute of each address; 0 is no limit.",
+        min=0,
+        show_default="ten times that of a key",
+    ),
+]
+ProjectRateLimit = Annotated[
+    int | None,
+    _option(
+        "PROJECT_RATE_LIMIT",
+        "Requests a minute of each project; 0 is no limit.",
+        min=0,
+        show_default="ten times that of a key",
+    ),
+]
+MaxBodyBytes = Annotated[
+    int, _option("MAX_BODY_BYTES", "Refuse bodies of more bytes, before and after decompression.", min=1)
+]
+WindowDays = Annotated[
+    float | None,
+    _option(
+        "WINDOW_DAYS",
+        "Drop events, and count them in the answer, that are older, or 300 seconds ahead of this clock.",
+        min=0,
+        show_default="all are taken",
+    ),
+]
 KeepDays = Annotated[float | None, _option("KEEP_DAYS", "Delete rows after so many days.", min=0, show_default="never")]
 KeepRows = Annotated[
     int | None,
@@ -96,6 +131,10 @@ def backend(
     signing_secret: SigningSecret = None,
     encryption_key: EncryptionKey = None,
     rate_limit: RateLimit = 6000,
+    address_rate_limit: AddressRateLimit = None,
+    project_rate_limit: ProjectRateLimit = None,
+    max_body_bytes: MaxBodyBytes = 262_144,
+    window_days: WindowDays = None,
     keep_days: KeepDays = None,
     keep_rows: KeepRows = None,
     trace_url: TraceUrl = None,
@@ -110,10 +149,10 @@ def backend(
     try:
         from ..backend.app import create_app
         from ..backend.dashboard.sessions import Password
-        from ..backend.server import ListenError, listen, serve, url_of
+        from ..backend.server import ListenError, listen, url_of
         from ..backend.settings import BackendSettings, TraceLink, decode_encryption_key
         from ..backend.storage.keys import ApiKeys
-        from ..backend.storage.retention import Retention, RetentionThread
+        from ..backend.storage.retention import Retention
     except ModuleNotFoundError as error:
         _fail_without(error)
 
@@ -124,6 +163,10 @@ def backend(
             signing_secret=signing_secret.encode() if signing_secret else None,
             encryption_key=decode_encryption_key(encryption_key) if encryption_key else None,
             requests_per_minute=rate_limit,
+            address_per_minute=address_rate_limit,
+            project_per_minute=project_rate_limit,
+            max_body_bytes=max_body_bytes,
+            window_seconds=None if window_days is None else window_days * 86_400,
             password=Password(password) if password else None,
             trace_link=TraceLink(trace_url) if trace_url else None,
         )
@@ -131,19 +174,22 @@ def backend(
     except (ValueError, ListenError) as error:
         fail(str(error))
     with listener, opened(db) as store:
-        url = url_of(listener)
-        told = "\n".join(
-            [
-                f"listening on {url}",
-                f"storing in {store.path}",
-                *([] if api_key else _told_of_keys(store, url, project)),
-            ]
-        )
-        retention = RetentionThread(store.database, Retention(keep_days, keep_rows))
-        try:
-            serve(create_app(store, settings), listener, lambda: typer.echo(told), verbose)
-        finally:
-            retention.stop()
+        told = [] if api_key else _told_of_keys(store, url_of(listener), project)
+        _serve(create_app(store, settings), store, listener, Retention(keep_days, keep_rows), told, verbose)
+
+
+def _serve(
+    app: ASGIApp, store: Store, listener: socket.socket, retention: Retention, told: Sequence[str], verbose: bool
+) -> None:
+    from ..backend.server import serve, url_of
+    from ..backend.storage.retention import RetentionThread
+
+    lines = [f"listening on {url_of(listener)}", f"storing in {store.path}", *told]
+    thread = RetentionThread(store.database, retention)
+    try:
+        serve(app, listener, lambda: typer.echo("\n".join(lines)), verbose)
+    finally:
+        thread.stop()
 
 
 def _fail_without(error: ModuleNotFoundError) -> NoReturn:

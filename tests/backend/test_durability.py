@@ -89,5 +89,6 @@ def test_a_store_that_fails_answers_503_so_that_senders_keep_their_rows(tmp_path
             other.execute("DROP TABLE events")
         answer = post(backend, "/api/v1/events", batch(events=[event()]))
         assert (answer.status_code, answer.json()["success"]) == (503, False)
+        assert answer.headers["Retry-After"] == "1"
         assert str(backend.db) in backend.stderr()
         assert str(backend.db) not in answer.text

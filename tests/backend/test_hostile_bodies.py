@@ -57,7 +57,7 @@ def test_a_hostile_body_is_refused_and_others_are_served_meanwhile(name: str) ->
     make, packed, refusals = BODIES[name]
     body = gzip.compress(make(), 1) if packed else make()
     headers = {"Content_Encoding": "gzip"} if packed else {}
-    with running_backend() as backend, ThreadPoolExecutor(AT_ONCE) as senders:
+    with running_backend(max_body_bytes=str(LARGEST)) as backend, ThreadPoolExecutor(AT_ONCE) as senders:
 
         def send(_: int) -> requests.Response:
             answer = post(backend, "/api/v1/events", body, **headers)
@@ -84,7 +84,7 @@ def test_a_hostile_body_is_refused_and_others_are_served_meanwhile(name: str) ->
 
 def test_bodies_beyond_what_is_held_at_once_are_503_until_there_is_room() -> None:
     begun, held = 5_160_000, 13  # 67,080,000 of the 67,108,864 bytes that may be held
-    with running_backend() as backend:
+    with running_backend(max_body_bytes=str(LARGEST)) as backend:
         port = int(backend.url.rpartition(":")[2])
         head = (
             f"POST /api/v1/events HTTP/1.1\r\nHost: 127.0.0.1\r\nX-API-Key: {backend.api_key}\r\n"

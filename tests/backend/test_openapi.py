@@ -27,6 +27,7 @@ OPERATIONS = [
     ("POST", "/api/v1/events/encrypted"),
     ("POST", "/api/v1/status"),
     ("GET", "/api/v1/rules"),
+    ("GET", "/api/v1/status"),
     ("GET", "/local/events"),
     ("GET", "/local/feed"),
     ("GET", "/local/metrics"),

@@ -1,27 +1,28 @@
-"""The five endpoints of the wire contract."""
+"""The endpoints of the wire contract, and what the hosted platform answers to them."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
-import orjson
 from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 
 from ...events.header_text import repaired
-from ...models import AgentStatus, EventBatch
-from ..openapi import Accepted, Success, handing_out_rules, receiving
+from ...models import AgentStatus, EventBatch, SecurityEvent, SecurityMetric
+from ...version import __version__
+from ..openapi import Accepted, Ready, Success, handing_out_rules, probing, receiving
 from ..refusal import Refusal
 from ..settings import BackendSettings
-from ..storage.store import Store, Stored
+from ..storage.store import Store
 from .body import EncryptedEnvelope, EncryptedRows, check_signature, decompress, decrypt, parse, too_large
 from .grants import Grants, wrong_project
+from .window import timely
 
 ResultT = TypeVar("ResultT")
 
@@ -31,10 +32,8 @@ _PARSERS = 2
 _MOST_HELD = 64 * 1024 * 1024
 """Bytes of bodies that are held at once, complete or not."""
 
-_SOON = {"Retry-After": "1"}
-
-_READ_ON = 16
-"""Up to this multiple of the limit a body that is too large is read to its end."""
+_READ_ON = 64 * 1024 * 1024
+"""Bytes up to which a body that is too large is read to its end; none of it is kept."""
 
 
 class _Desk:
@@ -48,6 +47,8 @@ class _Desk:
     async def received(self, request: Request, work: Callable[[str, bytes], ResultT]) -> ResultT:
         """Read the body, and let `work` make rows of it for the key's project, on a thread."""
         project_id = await self._grants.project_of(request)
+        if "content-length" not in request.headers:
+            raise Refusal(411, "Content-Length is missing: send the body whole, and not in chunks.")
         with self._borrowed() as take:
             body = await _read(request, self._settings.max_body_bytes, take)
             async with self._parsers:
@@ -61,7 +62,7 @@ class _Desk:
         def take(size: int) -> None:
             nonlocal mine
             if self._held + size > self._most:
-                raise Refusal(503, "The backend holds as many bodies as it can: send this one later.", _SOON)
+                raise Refusal(503, "The backend holds as many bodies as it can: send this one later.")
             self._held += size
             mine += size
 
@@ -75,28 +76,44 @@ def contract_router(store: Store, settings: BackendSettings, grants: Grants) -> 
     """Return the routes that senders use. Each of them wants a key, and works for that key's project alone."""
     router, desk = APIRouter(prefix="/api/v1"), _Desk(grants, settings)
 
-    def store_batch(project_id: str, body: bytes) -> Stored:
+    def keep(
+        project_id: str, batch_id: str, events: Sequence[SecurityEvent], metrics: Sequence[SecurityMetric]
+    ) -> Accepted:
+        now = time.time()
+        kept = timely(events, now, settings.window_seconds)
+        stored = store.add(project_id, batch_id, kept, metrics, now)
+        return Accepted(
+            events_received=len(events),
+            events_dropped_invalid_timestamp=len(events) - len(kept),
+            metrics_received=len(metrics),
+            events_processed=len(kept),
+            metrics_processed=len(metrics),
+            accepted=stored.accepted,
+            duplicates=stored.duplicates,
+        )
+
+    def store_batch(project_id: str, body: bytes) -> Accepted:
         batch = parse(EventBatch, body)
         # A batch that names no project is the key's own.
         if "project_id" in batch.model_fields_set and batch.project_id != project_id:
             raise wrong_project("project_id")
-        return store.add(project_id, batch.batch_id, batch.events, batch.metrics, time.time())
+        return keep(project_id, batch.batch_id, batch.events, batch.metrics)
 
-    def store_encrypted(project_id: str, body: bytes) -> Stored:
+    def store_encrypted(project_id: str, body: bytes) -> Accepted:
         envelope = parse(EncryptedEnvelope, body)
         rows = parse(EncryptedRows, decrypt(envelope, settings.encryption_key))
-        return store.add(project_id, envelope.batch_id, rows.events, rows.metrics, time.time())
+        return keep(project_id, envelope.batch_id, rows.events, rows.metrics)
 
     @router.post("/events", **receiving(EventBatch, Accepted))
     @router.post("/metrics", **receiving(EventBatch, Accepted))
     async def post_batch(request: Request) -> Response:
         """Store a batch of events and metrics."""
-        return _success(await desk.received(request, store_batch))
+        return _told(await desk.received(request, store_batch))
 
     @router.post("/events/encrypted", **receiving(EncryptedEnvelope, Accepted))
     async def post_encrypted(request: Request) -> Response:
         """Store a batch whose rows are encrypted."""
-        return _success(await desk.received(request, store_encrypted))
+        return _told(await desk.received(request, store_encrypted))
 
     @router.post("/status", **receiving(AgentStatus, Success, installation=True))
     async def post_status(request: Request) -> Response:
@@ -111,6 +128,13 @@ def contract_router(store: Store, settings: BackendSettings, grants: Grants) -> 
 
         await desk.received(request, store_status)
         return JSONResponse({"success": True})
+
+    @router.get("/status", **probing())
+    async def get_status(request: Request) -> Response:
+        """Say whether the backend takes what this key sends now."""
+        project_id = await grants.project_of(request)
+        await run_in_threadpool(store.check)
+        return _told(Ready(project_id=project_id, version=__version__))
 
     @router.get("/rules", **handing_out_rules())
     async def get_rules(request: Request) -> Response:
@@ -144,7 +168,7 @@ async def _read(request: Request, max_bytes: int, take: Callable[[int], None]) -
         if size <= max_bytes:
             take(len(chunk))
             body += chunk
-        elif size > max_bytes * _READ_ON:
+        elif size > max(_READ_ON, max_bytes):
             break
     if size > max_bytes:
         raise too_large(max_bytes)
@@ -159,6 +183,5 @@ def _opened(request: Request, body: bytes, settings: BackendSettings) -> bytes:
     return plain
 
 
-def _success(stored: Stored) -> Response:
-    body = {"success": True, "accepted": stored.accepted, "duplicates": stored.duplicates}
-    return Response(orjson.dumps(body), media_type="application/json")
+def _told(answer: Accepted | Ready) -> Response:
+    return Response(answer.model_dump_json(), media_type="application/json")

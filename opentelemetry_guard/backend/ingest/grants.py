@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+
 from fastapi import Request
 from fastapi.concurrency import run_in_threadpool
 
+from ...decision.addresses import subscriber
 from ..refusal import Refusal
 from ..settings import BackendSettings
 from ..storage.keys import StoredKeys
@@ -18,10 +21,17 @@ class Grants:
     def __init__(self, store: Store, settings: BackendSettings) -> None:
         """Know the keys of `settings`, and those in `store`."""
         self._settings = settings
-        self._stored_keys, self._limiter = StoredKeys(store.database), RateLimiter()
+        self._stored_keys = StoredKeys(store.database)
+        # Of each their own, so that a flood of addresses makes no key's count forgotten.
+        self._addresses, self._keys, self._projects = RateLimiter(), RateLimiter(), RateLimiter()
 
     async def project_of(self, request: Request) -> str:
-        """Return the project that the request's key is for: 401, 403 or 429 when it is not to be used now."""
+        """Return the project that the request's key is for: 401, 403 or 429 when it is not to be used now.
+
+        The address is that of the connection: `X-Forwarded-For` is not read.
+        """
+        address = subscriber(request.client.host) if request.client else ""
+        _hold(self._addresses, address, self._settings.rate_of_address, "This address")
         key = request.headers.get("x-api-key")
         if not key:
             raise Refusal(401, "X-API-Key is missing.")
@@ -32,10 +42,15 @@ class Grants:
         if request.headers.get("x-project-id", grant.project_id) != grant.project_id:
             raise wrong_project("X-Project-ID")
         per_minute = self._settings.requests_per_minute if grant.per_minute is None else grant.per_minute
-        if per_minute and (wait := self._limiter.wait(grant.digest, per_minute)):
-            detail = f"This key may send {per_minute} requests a minute: wait {wait} s."
-            raise Refusal(429, detail, {"Retry-After": str(wait)})
+        _hold(self._keys, grant.digest, per_minute, "This key")
+        _hold(self._projects, grant.project_id, self._settings.rate_of_project, "This project")
         return grant.project_id
+
+
+def _hold(limiter: RateLimiter, who: Hashable, per_minute: int, called: str) -> None:
+    if per_minute and (wait := limiter.wait(who, per_minute)):
+        detail = f"{called} may send {per_minute} requests a minute: wait {wait} s."
+        raise Refusal(429, detail, {"Retry-After": str(wait)})
 
 
 def wrong_project(name: str) -> Refusal:

@@ -105,6 +105,10 @@ class Store:
         """The file."""
         return self.database.path
 
+    def check(self) -> None:
+        """Read from the database, which raises where it can't be read."""
+        self.database.read("SELECT 1 FROM api_keys LIMIT 1")
+
     def add(
         self,
         project_id: str,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
 from typing import Any
 from uuid import uuid4
 
@@ -15,7 +16,8 @@ from support.sending import batch, event, metric, post
 
 from opentelemetry_guard.models import DynamicRules
 
-LIMIT = 5 * 1024 * 1024
+LIMIT = 262_144
+DAY = 86_400
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +28,21 @@ def backend() -> Iterator[RunningBackend]:
 
 def stored(backend: RunningBackend, key: str) -> list[dict[str, Any]]:
     return [row for row in backend.events() if row["idempotency_key"] == key]
+
+
+def counts(events: int = 0, metrics: int = 0, dropped: int = 0, accepted: int = 0) -> dict[str, Any]:
+    """Return the answer to so many rows, of which so many were dropped for their timestamps and accepted anew."""
+    return {
+        "success": True,
+        "events_received": events,
+        "events_dropped_invalid_timestamp": dropped,
+        "metrics_received": metrics,
+        "events_processed": events - dropped,
+        "metrics_processed": metrics,
+        "errors": [],
+        "accepted": accepted,
+        "duplicates": events + metrics - dropped - accepted,
+    }
 
 
 def test_an_event_is_stored_with_every_field_and_unknown_keys(backend: RunningBackend) -> None:
@@ -47,7 +64,7 @@ def test_an_event_is_stored_with_every_field_and_unknown_keys(backend: RunningBa
         of_our_own={"a": 1},
     )
     answer = post(backend, "/api/v1/events", batch(events=[sent]))
-    assert (answer.status_code, answer.json()) == (200, {"success": True, "accepted": 1, "duplicates": 0})
+    assert (answer.status_code, answer.json()) == (200, counts(events=1, accepted=1))
     assert stored(backend, sent["idempotency_key"]) == [sent]
 
 
@@ -63,15 +80,15 @@ def test_an_event_that_comes_again_is_stored_once(backend: RunningBackend) -> No
     known, new = event(), event()
     post(backend, "/api/v1/events", batch(events=[known]))
     answer = post(backend, "/api/v1/events", batch(events=[known, new, new]))
-    assert answer.json() == {"success": True, "accepted": 1, "duplicates": 2}
+    assert answer.json() == counts(events=3, accepted=1)
     assert len(stored(backend, known["idempotency_key"])) == len(stored(backend, new["idempotency_key"])) == 1
 
 
 def test_a_metrics_batch_that_comes_again_is_stored_once(backend: RunningBackend) -> None:
     body = batch(metrics=[metric(endpoint="/once", tags={"p95": "0.5"}), metric(endpoint="/once")])
     first, second = (post(backend, "/api/v1/metrics", body).json() for _ in range(2))
-    assert first == {"success": True, "accepted": 2, "duplicates": 0}
-    assert second == {"success": True, "accepted": 0, "duplicates": 2}
+    assert first == counts(metrics=2, accepted=2)
+    assert second == counts(metrics=2, accepted=0)
     with_tags, without_tags = body["metrics"]
     kept = [row for row in backend.metrics() if row["endpoint"] == "/once"]
     assert kept == [with_tags, {**without_tags, "tags": {}}]
@@ -104,8 +121,10 @@ def test_another_encoding_is_415(backend: RunningBackend) -> None:
 
 @pytest.mark.parametrize("connection", ["keep-alive", "close"])
 def test_a_body_beyond_the_limit_is_413(backend: RunningBackend, connection: str) -> None:
-    for size in (LIMIT + 1, 10 * LIMIT):
-        assert post(backend, "/api/v1/events", b" " * size, Connection=connection).status_code == 413
+    for size in (LIMIT + 1, 200 * LIMIT):
+        answer = post(backend, "/api/v1/events", b" " * size, Connection=connection)
+        assert answer.status_code == 413
+        assert f"{LIMIT} bytes" in answer.json()["detail"]
 
 
 def test_a_gzip_bomb_is_413(backend: RunningBackend) -> None:
@@ -116,6 +135,49 @@ def test_a_gzip_bomb_is_413(backend: RunningBackend) -> None:
 def test_a_body_at_the_limit_is_taken(backend: RunningBackend) -> None:
     body = json.dumps(batch(events=[event()])).encode()
     assert post(backend, "/api/v1/events", body + b" " * (LIMIT - len(body))).status_code == 200
+
+
+def test_the_limit_is_a_setting() -> None:
+    with running_backend(max_body_bytes="1000") as backend:
+        body = json.dumps(batch(events=[event()])).encode()
+        assert post(backend, "/api/v1/events", body.ljust(1000)).status_code == 200
+        answer = post(backend, "/api/v1/events", gzip.compress(body.ljust(1001)), Content_Encoding="gzip")
+        assert (answer.status_code, "1000 bytes" in answer.json()["detail"]) == (413, True)
+
+
+def test_a_body_without_a_length_is_411_and_stores_nothing(backend: RunningBackend) -> None:
+    sent = event()
+    url = f"{backend.url}/api/v1/events"
+    chunks = iter([json.dumps(batch(events=[sent])).encode()])
+    answer = backend.http.post(url, data=chunks, headers=backend.headers, timeout=20)
+    assert answer.status_code == 411
+    assert "Content-Length" in answer.json()["detail"]
+    assert stored(backend, sent["idempotency_key"]) == []
+
+
+def test_without_a_window_events_of_any_time_are_taken(backend: RunningBackend) -> None:
+    sent = [event(timestamp=f"{year}-01-01T00:00:00Z") for year in (1999, 2999)]
+    answer = post(backend, "/api/v1/events", batch(events=sent)).json()
+    assert answer == counts(events=2, accepted=2)
+
+
+def test_events_outside_of_the_window_are_dropped_and_counted() -> None:
+    now = datetime.now(timezone.utc)
+    ages = {"old": 8 * DAY, "aged": 6 * DAY, "fresh": 0, "early": -200, "ahead": -400}
+    sent = [event(event_type=name, timestamp=(now - timedelta(seconds=age)).isoformat()) for name, age in ages.items()]
+    with running_backend(window_days="7") as backend:
+        answer = post(backend, "/api/v1/events", batch(events=sent, metrics=[metric()])).json()
+        assert answer == counts(events=5, metrics=1, dropped=2, accepted=4)
+        assert [row["event_type"] for row in backend.events()] == ["aged", "fresh", "early"]
+
+
+def test_an_agent_may_ask_whether_the_backend_is_ready(backend: RunningBackend) -> None:
+    url = f"{backend.url}/api/v1/status"
+    answer = backend.http.get(url, headers=backend.headers, timeout=10)
+    assert answer.status_code == 200
+    told = answer.json()
+    assert (told["success"], told["status"], told["project_id"]) == (True, "healthy", "test-project")
+    assert backend.http.get(url, headers={"X-API-Key": "wrong"}, timeout=10).status_code == 401
 
 
 @pytest.mark.parametrize(
