@@ -24,7 +24,9 @@ from .feed import feed_router
 from .hosts import LoopbackHostsOnly
 from .ingest.connections import BodiesInTime
 from .ingest.contract import contract_router
+from .ingest.desk import Desk
 from .ingest.grants import Grants
+from .ingest.intake import Intake
 from .local import local_router
 from .openapi import describe
 from .refusal import Refusal
@@ -85,8 +87,9 @@ def create_app(store: Store, settings: BackendSettings) -> FastAPI:
     app = FastAPI(title="Guard backend", version=__version__, docs_url=None, redoc_url=None)
     visitors = Visitors(settings.password)
     grants = Grants(store, settings)
+    desk, intake = Desk(grants, settings), Intake(store, settings.window_seconds)
     pages = Pages(store, settings, visitors)
-    app.include_router(contract_router(store, settings, grants))
+    app.include_router(contract_router(store, settings, grants, desk, intake))
     app.include_router(feed_router(pages.search, grants))
     app.include_router(local_router(store, visitors))
     app.include_router(sign_in_router(pages), include_in_schema=False)

@@ -1,0 +1,91 @@
+"""Where bodies are handed in: how many bytes are held at once, and how many bodies are worked on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from fastapi import Request
+from fastapi.concurrency import run_in_threadpool
+
+from ..refusal import Refusal
+from ..settings import BackendSettings
+from .body import check_signature, decompress, too_large
+from .grants import Grants
+
+ResultT = TypeVar("ResultT")
+
+_PARSERS = 2
+"""Bodies that are made rows at once: each may take up to 200 megabytes, and one thread at a time runs Python."""
+
+_MOST_HELD = 64 * 1024 * 1024
+"""Bytes of bodies that are held at once, complete or not."""
+
+_READ_ON = 64 * 1024 * 1024
+"""Bytes up to which a body that is too large is read to its end; none of it is kept."""
+
+
+class Desk:
+    """How much is taken at once, of all routes together. Used on the event loop, but for the work on bodies."""
+
+    def __init__(self, grants: Grants, settings: BackendSettings) -> None:
+        """Take what `grants` allows, within the bounds of `settings`."""
+        self._settings, self._grants = settings, grants
+        self._parsers = asyncio.Semaphore(_PARSERS)
+        self._most, self._held = max(_MOST_HELD, 2 * settings.max_body_bytes), 0
+
+    async def received(self, request: Request, work: Callable[[str, bytes], ResultT]) -> ResultT:
+        """Read the body, and let `work` make rows of it for the key's project, on a thread."""
+        project_id = await self._grants.project_of(request)
+        if "content-length" not in request.headers:
+            raise Refusal(411, "Content-Length is missing: send the body whole, and not in chunks.")
+        with self._borrowed() as take:
+            body = await _read(request, self._settings.max_body_bytes, take)
+            async with self._parsers:
+                return await run_in_threadpool(lambda: work(project_id, _opened(request, body, self._settings)))
+
+    @contextmanager
+    def _borrowed(self) -> Iterator[Callable[[int], None]]:
+        """Give a function that takes so many bytes more, until the end of the block."""
+        mine = 0
+
+        def take(size: int) -> None:
+            nonlocal mine
+            if self._held + size > self._most:
+                raise Refusal(503, "The backend holds as many bodies as it can: send this one later.")
+            self._held += size
+            mine += size
+
+        try:
+            yield take
+        finally:
+            self._held -= mine
+
+
+async def _read(request: Request, max_bytes: int, take: Callable[[int], None]) -> bytes:
+    """Collect the body as it came, up to `max_bytes`.
+
+    A larger one is read on for a while and thrown away: an answer to somebody
+    who is still sending is lost when the connection closes.
+    """
+    body, size = bytearray(), 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size <= max_bytes:
+            take(len(chunk))
+            body += chunk
+        elif size > max(_READ_ON, max_bytes):
+            break
+    if size > max_bytes:
+        raise too_large(max_bytes)
+    return bytes(body)
+
+
+def _opened(request: Request, body: bytes, settings: BackendSettings) -> bytes:
+    """Decompress the body and check its signature."""
+    plain = decompress(body, request.headers.get("content-encoding", "").strip().lower(), settings.max_body_bytes)
+    if settings.signing_secret is not None:
+        check_signature(plain, request.headers.get("x-payload-signature"), settings.signing_secret)
+    return plain
