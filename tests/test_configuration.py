@@ -12,6 +12,7 @@ from support.commands import environment
 from support.guard_server import GuardServer, guard_server
 
 import opentelemetry_guard
+from opentelemetry_guard.instrumentation import GuardInstrumentor
 
 REQUEST = """
     from fastapi import FastAPI, HTTPException
@@ -116,6 +117,39 @@ def test_keywords_are_settings_of_exporters_instrumentation_and_privacy(tmp_path
         assert {
             request.document.get("project_id") for request in server.requests if request.path.endswith("events")
         } == {"shop"}
+
+
+def test_a_short_script_reads_a_line_when_the_backend_is_away_and_one_when_it_is_back(tmp_path: Path) -> None:
+    until_sent = """
+        from opentelemetry_guard import delivery_stats, emit_event
+        from opentelemetry_guard.process import end
+
+        emit_event(event_type="ip_blocked")
+        while not any(stats.ledger["events"].delivered for stats in delivery_stats()):
+            end.flush(10.0)
+    """
+    with guard_server() as server:
+        server.answer(500, times=3)
+        done = ran(tmp_path, server, CONFIGURE, until_sent)
+    begun, over = [line for line in done.stderr.splitlines() if "Guard" in line]
+    assert begun.startswith("the Guard backend can't be used now, for ")
+    assert over.endswith(" again")
+
+
+def test_a_script_against_a_dead_backend_reads_one_line(tmp_path: Path) -> None:
+    emit = "from opentelemetry_guard import emit_event; emit_event(event_type='ip_blocked')"
+    with guard_server() as server:
+        done = ran(tmp_path, server, CONFIGURE, emit, OTEL_EXPORTER_GUARD_ENDPOINT="http://127.0.0.1:1")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("the Guard backend can't be used now, for ")
+
+
+def test_an_unknown_setting_of_the_instrumentor_is_an_error_that_names_all_that_there_are() -> None:
+    with pytest.raises(
+        TypeError, match=r"no setting 'nonsense'; the settings are .*capture_content.*logger_provider.*trusted_proxies"
+    ):
+        GuardInstrumentor().instrument(nonsense=1)
+    assert not GuardInstrumentor().is_instrumented_by_opentelemetry
 
 
 def test_an_unknown_setting_is_an_error_that_names_all_that_there_are() -> None:

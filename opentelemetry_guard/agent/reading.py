@@ -19,7 +19,8 @@ class Reading:
     """What was sent, what waits, and how the delivery is doing.
 
     `counts` and `buffer` have the names of the documents; figures count
-    rows. They are the queue's, which outlive the process and are shared with
+    rows. What was sent is this process's, with `queue_` in front the queue's;
+    all others are the queue's, which outlive the process and are shared with
     the other processes of the queue.
     """
 
@@ -52,14 +53,19 @@ class Reading:
             )
         return cls(
             status.model_copy(update={"uptime": uptime or 0.0, "buffer_size": buffered}),
-            {name: count for kind in KINDS for name, count in _counts(kind, ledger[kind]).items()},
+            {
+                name: count
+                for kind in KINDS
+                for name, count in _counts(kind, ledger[kind], 0 if delivery is None else delivery.sent[kind]).items()
+            },
             buffer,
         )
 
 
-def _counts(kind: Kind, ledger: Ledger) -> dict[str, int]:
+def _counts(kind: Kind, ledger: Ledger, sent: int) -> dict[str, int]:
     return {
-        f"{kind}_sent": ledger.delivered,
+        f"{kind}_sent": sent,
+        f"queue_{kind}_sent": ledger.delivered,
         f"{kind}_failed": ledger.dead_lettered + sum(ledger.dropped.values()),
     }
 

@@ -25,6 +25,7 @@ from .route import Route, RouteName
 from .sender import Sender
 from .stats import DeliveryStats, sum_stats
 from .stores import Stores, file_beside, options_of
+from .telling import Telling
 from .wire import Cargo, Sending, Wire
 
 Settings = TypeVar("Settings", bound=DestinationSettings)
@@ -62,6 +63,7 @@ class Carrier(Generic[Settings]):
         self._sending: Sending = self._new_sending()
         self._encoder: Cargo = self._new_encoder(self._new_limit())
         self._lease_seconds = options_of(config, self.wire).lease_seconds
+        self._telling = Telling(self.wire.name)
         self._routes = self._new_routes()
         self._sender = Sender("OtelGuardSender", self._equipment())
         self.closed = False
@@ -81,7 +83,17 @@ class Carrier(Generic[Settings]):
     def _new_routes(self) -> dict[RouteName, Route]:
         policy = breaker_policy(self.config)
         outage = Outage(self.config.fleet_size)
-        return {name: Route(name, policy, self._observe, outage, whose=self.wire.name) for name in self.wire.routes}
+        return {
+            name: Route(
+                name,
+                policy,
+                self._observe,
+                outage,
+                whose=self.wire.name,
+                telling=self._telling if name in self.wire.kinds else None,
+            )
+            for name in self.wire.routes
+        }
 
     def _equipment(self) -> Equipment:
         return Equipment(

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import OrderedDict
-from collections.abc import Sequence
+from collections import Counter, OrderedDict
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -85,6 +85,7 @@ class Delivery(Carrier[GuardConfig]):
         self._recent: OrderedDict[str, None] = OrderedDict()
         self._states: dict[str, tuple[BreakerState, bool]] = {}
         self._trends: Trends | None = None
+        self._sent: Counter[str] = Counter()  # by kind; the sender's thread alone adds to it
 
     def _new_sending(self) -> Transport:
         return HTTPTransport(self.config)
@@ -264,6 +265,8 @@ class Delivery(Carrier[GuardConfig]):
         super()._observe(route, seconds, outcome, batch)
         if route in KINDS and outcome.verdict is Verdict.ACCEPTED:
             self._flushed_at = time.time()
+            if batch is not None:
+                self._sent[route] += max(0, batch.rows - sum(outcome.rejected.values()))
             if outcome.rejected:
                 self._rejection = (time.monotonic(), outcome.reason)
         if route == "status" and outcome.verdict is Verdict.ACCEPTED:
@@ -275,6 +278,11 @@ class Delivery(Carrier[GuardConfig]):
         if changed and self._reporter is not None:
             self._reporter.state_may_have_changed()
         tell(Call(self.config.destination, route, outcome, seconds, batch))
+
+    @property
+    def sent(self) -> Mapping[Kind, int]:
+        """Rows by kind that this process has sent, and the backend has kept."""
+        return {kind: self._sent[kind] for kind in KINDS}
 
     def _observed_stats(self) -> DeliveryStats | None:
         return None if self._successor is not None else super()._observed_stats()

@@ -13,13 +13,16 @@ from .breaker import BreakerPolicy, BreakerState, CircuitBreaker
 from .limiter import RateLimiter
 from .outage import Outage
 from .outcome import Outcome, Verdict
+from .telling import Telling
 
 _logger = logging.getLogger(__name__)
 
 HOLD_SECONDS = 300.0
-"""Seconds between two tries while key, project or address are refused."""
+"""Seconds between two tries at most, while key, project or address are refused."""
+FIRST_REFUSAL_SECONDS = 5.0
+"""Seconds to the first of them; each further one doubles them, up to the above."""
 FIRST_HOLD_SECONDS = 30.0
-"""Seconds to the first try after an answer that may be a proxy's; each further one doubles them, up to the above."""
+"""The same after an answer that may be a proxy's."""
 REFUSED_PAUSE = 0.1
 """Seconds to the next request after rows were refused, so that narrowing down is no flood where all are."""
 
@@ -47,6 +50,7 @@ class Route:
         outage: Outage | None = None,
         uniform: Callable[[float, float], float] = random.uniform,
         whose: str = "Guard",
+        telling: Telling | None = None,
     ) -> None:
         """Make a route.
 
@@ -57,8 +61,10 @@ class Route:
             outage: what the routes of the destination know together; one of its own if None.
             uniform: the source of jitter.
             whose: what the backend is called in messages.
+            telling: says when the destination is away; None for a route that carries no rows.
         """
         self.name = name
+        self._telling = telling
         self._whose = whose
         self._observe = observe
         self._began_at = 0.0
@@ -108,6 +114,9 @@ class Route:
             if busy or outcome.status in (0, 502, 504):
                 self.outage.failed(now, asked, busy)
             self.breaker.failed(now)
+            # To be asked to slow down is no trouble, unless it lasts.
+            if self._telling is not None and (outcome.status != 429 or self.breaker.state is not BreakerState.CLOSED):
+                self._telling.failed(self.name, outcome.text, now)
             # A fleet that is told one and the same number would return as one, unless it is spread already.
             spread = self.outage.ready_at > now + asked
             self._not_before = now + asked * (1.0 if spread else self._uniform(1.0, 2.0))
@@ -126,9 +135,9 @@ class Route:
         self._log_transition(before, outcome.text)
 
     def _hold(self, outcome: Outcome, now: float) -> None:
-        pause = (
-            min(HOLD_SECONDS, FIRST_HOLD_SECONDS * 2.0 ** min(self._holds, 16)) if outcome.may_pass else HOLD_SECONDS
-        )
+        # Where the batch is lost by a refusal, as OTLP has it, a try is dear.
+        first = FIRST_HOLD_SECONDS if outcome.may_pass or outcome.is_final else FIRST_REFUSAL_SECONDS
+        pause = min(HOLD_SECONDS, first * 2.0 ** min(self._holds, 16))
         if self.held_for is None:
             remedy = outcome.remedy or (
                 "check OTEL_EXPORTER_GUARD_API_KEY, OTEL_EXPORTER_GUARD_PROJECT_ID and OTEL_EXPORTER_GUARD_ENDPOINT"
@@ -137,17 +146,20 @@ class Route:
                 _logger,
                 logging.ERROR,
                 f"the {self._whose} backend can't be used for {self.name} ({outcome.text}): {remedy}. "
-                f"Rows are kept. The next try is in {pause:.0f} seconds, and delivery resumes by itself",
+                f"Rows are kept. The next try is in {pause:.0f} seconds, each further one after twice as long up to "
+                f"{HOLD_SECONDS / 60:.0f} minutes, and delivery resumes by itself",
                 cause=f"the {self._whose} backend is refused with status {outcome.status}",
             )
+            if self._telling is not None:
+                self._telling.refused(self.name)
         self._holds += 1
         self.held_for = self.last_error = outcome.text
         self.remedy = outcome.remedy
         self._not_before = now + pause
 
     def _resume(self, now: float) -> None:
-        if self.held_for is not None:
-            _logger.info("the %s backend takes %s again", self._whose, self.name)
+        if self._telling is not None:
+            self._telling.succeeded(self.name, now)
         self.held_for = self.last_error = None
         self._holds = 0
         self._not_before = now
@@ -156,7 +168,5 @@ class Route:
         after = self.breaker.state
         if after is before:
             return
-        if after is BreakerState.OPEN and before is BreakerState.CLOSED:
-            _logger.warning("circuit breaker for %s %s: %s (%s)", self._whose, self.name, after.value, why)
-        else:
-            _logger.info("circuit breaker for %s %s: %s", self._whose, self.name, after.value)
+        reason = f" ({why})" if after is BreakerState.OPEN and before is BreakerState.CLOSED else ""
+        _logger.info("circuit breaker for %s %s: %s%s", self._whose, self.name, after.value, reason)

@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry._logs import get_logger_provider
@@ -42,6 +42,7 @@ from ..process import end as process_end
 from ..process import signals as termination
 from ..settings.instrumentation import GuardOptions
 from ..settings.once import log_once
+from ..settings.privacy import PrivacySettings
 from . import fastapi_guard, http, resources
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ class GuardInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # the base is 
         return ()
 
     def _instrument(self, **kwargs: Any) -> None:
+        _refuse_unknown(kwargs)
         providers = {name: kwargs.pop(name, None) for name in _PROVIDERS}
         options = GuardOptions.resolve(**{name: kwargs.pop(name) for name in GuardOptions.settings() if name in kwargs})
         _configure_privacy(kwargs)
@@ -105,6 +107,14 @@ class GuardInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # the base is 
         for provider in self._providers:
             process_end.unfollow_provider(provider)
         _configure_privacy({})
+
+
+def _refuse_unknown(keywords: Mapping[str, object]) -> None:
+    known = {*_PROVIDERS, *GuardOptions.settings(), *PrivacySettings.settings()}
+    if unknown := sorted(set(keywords) - known):
+        raise TypeError(
+            f"instrument has no setting {', '.join(map(repr, unknown))}; the settings are {', '.join(sorted(known))}"
+        )
 
 
 def _given(providers: dict[str, Any]) -> list[Any]:

@@ -227,7 +227,7 @@ def header_names(value: object) -> frozenset[str]:
 def base_url(value: object) -> str:
     """Read the base URL of a backend; return it without ``/api/v1`` and without a trailing slash.
 
-    What is taken off is said once.
+    A path that is taken off is said once.
     """
     given = str(value).strip()
     try:
@@ -245,7 +245,7 @@ def base_url(value: object) -> str:
     ):
         raise ValueError("it must be a URL like https://guard.example.com, without user, password, query and fragment")
     base = parts.path.rstrip("/").removesuffix("/api/v1").rstrip("/")
-    if base != parts.path:
+    if base != parts.path.rstrip("/"):
         log_once(
             _logger,
             logging.WARNING,

@@ -7,6 +7,7 @@ import gc
 import inspect
 import json
 import threading
+import time
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -46,6 +47,7 @@ from opentelemetry_guard.events.tally import TALLY
 from opentelemetry_guard.exporters.lookup import find
 from opentelemetry_guard.models import AgentStatus, DynamicRules
 from opentelemetry_guard.protocols import AgentHandlerProtocol
+from opentelemetry_guard.queue.base import Batch
 from opentelemetry_guard.settings import late
 from opentelemetry_guard.settings.delivery import GuardConfig
 
@@ -160,6 +162,20 @@ def test_events_that_wait_for_their_batch_are_in_the_buffers_size(make_agent: Ma
     assert (agent.sync.get_status().buffer_size, buffer["current_event_buffer_size"]) == (3, 3)
     agent.sync.flush_buffer()
     assert (agent.sync.get_status().buffer_size, agent.sync.get_status().events_sent) == (0, 3)
+
+
+def test_what_other_processes_of_the_queue_have_sent_is_told_apart(make_agent: MakeAgent) -> None:
+    agent = make_agent()
+    agent.sync.start()
+    agent.sync.send_event(event())
+    agent.sync.flush_buffer()
+    delivery = agent.sync.delivery
+    assert delivery is not None
+    delivery.queue.append(Batch("of-another", "events", 4, b"{}", created_at=1.0))
+    for lease in delivery.queue.lease("events", time.time()):
+        delivery.queue.acknowledge(lease.batch.batch_id)
+    stats = agent.get_stats()
+    assert (stats["events_sent"], stats["queue_events_sent"]) == (1, 5)
 
 
 def test_an_agent_that_has_stopped_before_its_first_event_says_nothing_about_providers(

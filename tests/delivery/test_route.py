@@ -12,6 +12,7 @@ from opentelemetry_guard.delivery.limiter import FIRST_RATE, RESTART_RATE
 from opentelemetry_guard.delivery.outage import LASTS, PROBES, Outage
 from opentelemetry_guard.delivery.outcome import Outcome, Verdict
 from opentelemetry_guard.delivery.route import FIRST_HOLD_SECONDS, HOLD_SECONDS, REFUSED_PAUSE, Route
+from opentelemetry_guard.delivery.telling import QUIET_SECONDS, Telling
 from opentelemetry_guard.queue.base import KINDS
 
 ACCEPTED = Outcome(Verdict.ACCEPTED, 200)
@@ -116,10 +117,65 @@ def test_a_refused_key_holds_the_route_and_is_said_once(caplog: pytest.LogCaptur
     with caplog.at_level(logging.ERROR):
         first = after(*[Outcome(Verdict.MISCONFIGURED, 401, f"request {n}: unknown key") for n in range(3)])
         second = after(Outcome(Verdict.MISCONFIGURED, 401, "request 9: unknown key"))
-    assert first.ready_at(100.0) == second.ready_at(100.0) == 100.0 + HOLD_SECONDS
+    assert (first.ready_at(100.0), second.ready_at(100.0)) == (120.0, 105.0)
     assert first.held_for == "401 request 2: unknown key"
     assert [record.message for record in caplog.records if "OTEL_EXPORTER_GUARD_API_KEY" in record.message]
     assert len(caplog.records) == 1
+
+
+def test_a_refused_key_is_tried_again_after_twice_as_long_each_time_up_to_a_bound() -> None:
+    refused = Outcome(Verdict.MISCONFIGURED, 401, "unknown key")
+    pauses = [after(*[refused] * times).ready_at(100.0) - 100.0 for times in range(1, 9)]
+    assert pauses == [5.0, 10.0, 20.0, 40.0, 80.0, 160.0, HOLD_SECONDS, HOLD_SECONDS]
+    assert after(refused, refused, ACCEPTED, refused).ready_at(100.0) == 105.0
+
+
+def test_a_refusal_that_costs_the_batch_is_tried_less_often() -> None:
+    final = Outcome(Verdict.MISCONFIGURED, 401, "no", is_final=True)
+    assert after(final).ready_at(100.0) == 100.0 + FIRST_HOLD_SECONDS
+
+
+def told(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.message for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+def test_an_outage_is_one_line_when_it_begins_and_one_when_it_is_over(caplog: pytest.LogCaptureFixture) -> None:
+    telling = Telling("Guard")
+    events, metrics = (Route(name, uniform=min, telling=telling) for name in KINDS)
+    for now in range(10):
+        for route in (events, metrics):
+            route.begin(now)
+            route.settle(Outcome(Verdict.RETRY, 0, "connection refused"), now)
+    for route in (metrics, events, metrics):
+        route.begin(20.0)
+        route.settle(ACCEPTED, 20.0)
+    begun, over = told(caplog)
+    assert begun.startswith("the Guard backend can't be used now, for events (connection refused)")
+    assert over == "the Guard backend takes events again"
+
+
+def test_a_backend_that_comes_and_goes_fills_no_log(caplog: pytest.LogCaptureFixture) -> None:
+    route = Route("events", uniform=min, telling=Telling("Guard"))
+    for now in range(0, 600):
+        route.begin(now)
+        route.settle(ACCEPTED if now % 2 else RETRY, now)
+    assert len(told(caplog)) <= 2 * 600 / QUIET_SECONDS
+
+
+def test_being_asked_to_slow_down_is_told_where_it_lasts(caplog: pytest.LogCaptureFixture) -> None:
+    route = Route("events", BreakerPolicy(failures=3), uniform=min, telling=Telling("Guard"))
+    for expected in (0, 0, 1, 1):
+        route.begin(1.0)
+        route.settle(Outcome(Verdict.RETRY, 429, "slowly"), 1.0)
+        assert len(told(caplog)) == expected
+
+
+def test_a_refused_keys_end_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    route = Route("events", uniform=min, telling=Telling("Guard"))
+    for outcome in (Outcome(Verdict.MISCONFIGURED, 401, "no"), ACCEPTED):
+        route.begin(1.0)
+        route.settle(outcome, 1.0)
+    assert told(caplog)[-1] == "the Guard backend takes events again"
 
 
 def test_what_may_be_a_proxys_answer_holds_the_route_for_longer_and_longer() -> None:

@@ -324,3 +324,11 @@ def test_an_install_id_is_a_uuid_in_its_usual_form() -> None:
     given_id = GuardConfig.resolve({}, install_id="{" + UUID_TEXT.upper() + "}").install_id
     assert given_id is not None
     assert str(UUID(given_id)) == given_id
+
+
+def test_a_slash_at_the_end_of_the_endpoint_is_worth_no_word(caplog: pytest.LogCaptureFixture) -> None:
+    assert base_url("https://guard.example.com/") == "https://guard.example.com"
+    assert base_url("https://guard.example.com/base/") == "https://guard.example.com/base"
+    assert caplog.records == []
+    assert base_url("https://guard.example.com/api/v1/") == "https://guard.example.com"
+    assert len(caplog.records) == 1

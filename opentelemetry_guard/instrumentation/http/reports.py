@@ -137,9 +137,13 @@ def _metadata(report: Report) -> Mapping[str, object]:
     return metadata if isinstance(metadata, Mapping) else {}
 
 
+_NOISE = frozenset({"security_headers_applied", "redis_error"})
+"""What comes with every request: always, or while fastapi-guard's Redis is away."""
+
+
 def is_noise(event_type: str) -> bool:
     """Whether reports of this type come in floods that tell nothing new."""
-    return event_type == "security_headers_applied" or event_type.startswith("pattern_anomaly_")
+    return event_type in _NOISE or event_type.startswith("pattern_anomaly_")
 
 
 class NoiseFilter:

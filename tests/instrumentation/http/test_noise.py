@@ -71,5 +71,6 @@ def test_none_goes_uncounted(given_reports: list[tuple[str, float]]) -> None:
 def test_security_events_are_no_noise() -> None:
     assert is_noise("security_headers_applied")
     assert is_noise("pattern_anomaly_statistical_anomaly")
+    assert is_noise("redis_error")
     assert not is_noise("penetration_attempt")
     assert not is_noise("pattern_detected")
