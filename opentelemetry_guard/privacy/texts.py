@@ -19,6 +19,7 @@ from ..events.jsonsafe import JSON
 from ..settings.mask import MASK
 from .hashed_addresses import HASHED_ADDRESS, AddressHash
 from .kinds import Kind
+from .ordinary import Ordinary
 from .paths import mask_path, mask_query
 from .quoted_content import without_content
 from .secrets_in_text import mask
@@ -67,6 +68,7 @@ class Texts:
         self.harmless: dict[Kind, set[str]] = {kind: set() for kind in Kind}
         self._harmless_long: dict[Kind, set[str]] = {kind: set() for kind in Kind}
         self._names, self._limit, self._addresses, self._clean_json = names, limit, addresses, clean_json
+        self._ordinary = Ordinary(names)
         self._mask = shorten(MASK, limit)
 
     def clean(self, original: str, kind: Kind, depth: int = 0, hashing: Hashing = None) -> str:
@@ -83,6 +85,14 @@ class Texts:
             return text
         if kind is Kind.ADDRESS and len(text) <= self._limit and HASHED_ADDRESS.fullmatch(text):
             return text
+        if (
+            (kind is Kind.PATH or kind is Kind.PLAIN)
+            and not cut
+            and len(text) <= self._limit
+            and text in self._ordinary
+        ):
+            self._remember(text, kind)
+            return original if text == original else text
         cleaned = text
         for _ in range(_PASSES):
             before, cleaned, cut = cleaned, self._once(cleaned, kind, depth, cut), False
