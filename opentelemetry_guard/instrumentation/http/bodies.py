@@ -12,6 +12,8 @@ from .following import FollowedRequest, Message, Receive, Scope
 
 _KINDS = ((b"json", "json"), (b"x-www-form-urlencoded", "form"))
 _MOST_STRINGS = 2_000
+_LONGEST_NAME = 128
+"""Characters that a value's name has of those around it: a long one before each of many values is no longer linear."""
 _STRING = re.compile(rb'"((?:[^"\\]|\\.)*)"?')
 
 
@@ -53,6 +55,9 @@ def texts_of(body: bytes) -> Iterator[str]:
     while pending and number < _MOST_STRINGS:
         name, value = pending.pop()
         number += 1
+        if len(name) > _LONGEST_NAME and isinstance(value, (dict, list)):
+            yield f"{name}="
+            name = name[-_LONGEST_NAME:]
         if isinstance(value, str):
             yield f"{name}={value}"
         elif isinstance(value, dict):

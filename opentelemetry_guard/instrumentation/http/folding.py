@@ -18,6 +18,9 @@ from opentelemetry.trace import SpanContext
 from ...settings.http_rules import Folding
 from .reports import FOLDED
 
+MOST_TOLD = 8
+"""Clients whose incidents one request ends at most: when a crowd falls silent, no single request tells of them all."""
+
 
 class Event(NamedTuple):
     """An event that may be told later: all of its fields, and the span in which it was made."""
@@ -62,7 +65,9 @@ class FoldedEvents:
                 self._open.pop(client, None)
                 told.append(_counted(event, 0 if incident is None else incident.number))
                 self._open[client] = _Incident(now)
-            while self._open and (len(self._open) > self._rule.clients or self._is_over(now)):
+            for _ in range(MOST_TOLD):
+                if len(self._open) <= self._rule.clients and not self._is_over(now):
+                    break
                 told += _rest(self._open.popitem(last=False)[1])
         return told
 
@@ -73,7 +78,7 @@ class FoldedEvents:
         return [event for incident in ended.values() for event in _rest(incident)]
 
     def _is_over(self, now: float) -> bool:
-        return now - next(iter(self._open.values())).told >= self._rule.seconds
+        return bool(self._open) and now - next(iter(self._open.values())).told >= self._rule.seconds
 
 
 @dataclass(slots=True)
