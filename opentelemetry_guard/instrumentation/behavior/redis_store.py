@@ -5,18 +5,17 @@ from __future__ import annotations
 import secrets
 from collections.abc import Sequence
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
 
+from ...queue.redis.client import connect
+from ...queue.redis.url import parse_redis_url
 from .stores import PREFIX, Claim, Claimed, Row, Total, unpacked
 
-_CONNECT_SECONDS = 1.0
-_ANSWER_SECONDS = 2.0
 _KEPT_SECONDS = 7 * 86_400
 _WORD_BITS = 32
 
 
 class RedisStore:
-    """Counts in Redis: single, with sentinels, or a cluster; used by one thread. It never tries again."""
+    """Counts in the Redis that a queue's URL names, reached as a queue reaches it; used by one thread."""
 
     def __init__(self, url: str) -> None:
         """Take a URL as queues have it; its fragment keeps several destinations of one Redis apart."""
@@ -91,7 +90,7 @@ class RedisStore:
 
     def _connected(self) -> Any:
         if self._client is None:
-            self._client = _connect(self._url)
+            self._client = connect(parse_redis_url(self._url))
         return self._client
 
 
@@ -107,44 +106,3 @@ def _operations(row: Row) -> list[str | int]:
         # Redis numbers the bits of a byte from its highest one.
         operations += ["SET", "u1", offset + (bit | 7) - (bit & 7), 1]
     return operations
-
-
-def _connect(url: str) -> Any:
-    """Return a client for the forms of a URL that queues take; see docs/queues.md."""
-    import redis
-    from redis.backoff import NoBackoff
-    from redis.cluster import RedisCluster
-    from redis.retry import Retry
-    from redis.sentinel import Sentinel
-
-    common: dict[str, Any] = {
-        "socket_connect_timeout": _CONNECT_SECONDS,
-        "socket_timeout": _ANSWER_SECONDS,
-        "retry": Retry(NoBackoff(), 0),
-    }
-    scheme, _, rest = url.partition("://")
-    if scheme.lower() in ("redis", "rediss"):
-        return redis.Redis.from_url(url, **common)
-    options = dict(parse_qsl(urlsplit(url).query))
-    tls = options.pop("ssl", "").lower() in ("true", "1", "yes")
-    credentials, _, place = rest.partition("?")[0].rpartition("@")
-    user, _, password = credentials.partition(":")
-    common |= {"username": unquote(user) or None, "password": unquote(password) or None, "ssl": tls}
-    common |= {name: value for name, value in options.items() if name.startswith("ssl_")} if tls else {}
-    hosts, *steps = place.split("/")
-    if scheme.lower() == "redis+cluster":
-        from redis.cluster import ClusterNode
-
-        nodes = [ClusterNode(*_host(host, 6379)) for host in hosts.split(",")]  # type: ignore[no-untyped-call]
-        return RedisCluster(startup_nodes=nodes, **common)
-    watched = {"username": options.get("sentinel_username"), "password": options.get("sentinel_password"), "ssl": tls}
-    sentinel = Sentinel(  # type: ignore[no-untyped-call]
-        [_host(host, 26379) for host in hosts.split(",")],
-        sentinel_kwargs={**{name: common[name] for name in ("socket_connect_timeout", "socket_timeout")}, **watched},
-    )
-    return sentinel.master_for(unquote(steps[0]), db=int(steps[1]) if len(steps) > 1 and steps[1] else 0, **common)  # type: ignore[no-untyped-call]
-
-
-def _host(text: str, port: int) -> tuple[str, int]:
-    host, colon, given = text.rpartition(":") if not text.endswith("]") else (text, "", "")
-    return (host.strip("[]"), int(given)) if colon else (text.strip("[]"), port)

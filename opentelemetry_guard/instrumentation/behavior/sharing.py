@@ -220,7 +220,11 @@ class Sharing:
             self._tell_one(finding, {})
 
     def _taken(self) -> list[Finding]:
-        return [self._pending.popleft() for _ in range(len(self._pending))]
+        taken: list[Finding] = []
+        with contextlib.suppress(IndexError):  # at the end, another thread takes them as well
+            while len(taken) < 2 * MAX_PENDING:
+                taken.append(self._pending.popleft())
+        return taken
 
     def _tell_one(self, finding: Finding, more: Mapping[str, object]) -> None:
         metadata = finding.fields["metadata"]

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-PREFIX = "guard:behavior"
-"""How the names of keys in Redis begin."""
+PREFIX = "{guard:behavior"
+"""How the names of keys in Redis begin: as those of a queue, to which its user's grant is limited. Without a closing
+brace it is no hash tag, so that they lie in all slots of a cluster."""
 NAME_BYTES = 16
 _WORD = 4
 

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from opentelemetry_guard.instrumentation.behavior.sharing import Sharing
 from opentelemetry_guard.instrumentation.behavior.sqlite_store import SqliteStore
 from opentelemetry_guard.instrumentation.behavior.store_place import place
 from opentelemetry_guard.instrumentation.behavior.stores import Claim, Claimed, Row, Store, Total
+from opentelemetry_guard.queue.redis.trouble import GRANTS
 from opentelemetry_guard.settings import in_use, once
 from opentelemetry_guard.settings.delivery import GuardConfig
 
@@ -282,6 +284,35 @@ def test_the_forms_of_redis_that_queues_take_are_stores(running: Any) -> None:
         store.close()
 
 
+def test_two_threads_that_take_what_was_found_tell_each_finding_once() -> None:
+    """Whoever ends the process takes it while the thread does."""
+    process = Process(CommonMemory())
+    process.step(0)
+    process.fail(1, 12)
+    waiting = len(process._pending)
+    assert waiting
+
+    class Contended(deque[Any]):
+        def __len__(self) -> int:
+            return super().__len__() + 1  # as it was before the other thread took one
+
+    process._pending = Contended(process._pending)
+    process.close()
+    assert len(process.told) == waiting
+
+
+def test_what_a_queues_user_is_granted_is_enough(redis_server: RedisServer) -> None:
+    client = redis_server.client()
+    client.execute_command("ACL", "SETUSER", "shop", "on", ">right", *GRANTS.split())
+    store = RedisStore(redis_server.url.replace("redis://", "redis://shop:right@") + "#granted")
+    assert len(store.secret()) == 16
+    assert store.exchange([row(before=NAMES[1])]) == [(Total((1, 2), 0b101), Total((0, 0), 0))]
+    assert store.claim([Claim(NAMES[0], "first", 60, 60)]) == [Claimed("first", 0)]
+    store.keep(b"usual")
+    assert store.kept() == b"usual"
+    store.close()
+
+
 def test_everything_in_redis_runs_out_but_the_secret(redis_server: RedisServer) -> None:
     process = Process(RedisStore(f"{redis_server.url}#expiry"))
     process.step(0)
@@ -289,10 +320,10 @@ def test_everything_in_redis_runs_out_but_the_secret(redis_server: RedisServer) 
     process.step(2)
     process.close()
     client = redis_server.client()
-    names = {bytes(name) for name in client.keys("guard:behavior:expiry:*")}  # type: ignore[union-attr]
+    names = {bytes(name) for name in client.keys("{guard:behavior:expiry:*")}  # type: ignore[union-attr]
     lasting = {name for name in names if client.ttl(name) == -1}
     assert len(names) > 5
-    assert lasting == {b"guard:behavior:expiry:secret"}
+    assert lasting == {b"{guard:behavior:expiry:secret"}
 
 
 def test_a_step_is_one_pipeline_of_a_bounded_number_of_rows() -> None:
