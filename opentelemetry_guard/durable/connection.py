@@ -76,7 +76,9 @@ class DurableExporter:
         return True
 
     def _lose(self, delivery: OtlpDelivery, rows: int, error: Exception) -> None:
-        what = f"{rows} {self._kind} can't be encoded and are dropped: {type(error).__name__}: {error}"
+        from ..privacy import told  # here: it loads the models, which nobody needs while nothing fails
+
+        what = f"{rows} {self._kind} can't be encoded and are dropped: {told(error)}"
         log_once(_logger, logging.ERROR, what, cause=f"{self._kind} can't be encoded")
         try:
             delivery.queue.account(self._kind, rows, ENCODING_ERROR)

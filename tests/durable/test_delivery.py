@@ -313,11 +313,14 @@ def test_a_span_that_cannot_be_encoded_is_counted_and_said_once(
     make: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken(found: object) -> None:
-        raise ValueError("an attribute of no type")
+        raise ValueError("an attribute of no type: password=hunter2")
 
     exporter = make()
     monkeypatch.setattr("opentelemetry_guard.durable.spans.encode_spans", broken)
     for _ in range(3):
         exporter.export(spans(range(10)))
     assert ledger(exporter).dropped == {"encoding_error": 30}
-    assert [record.levelno for record in caplog.records if "encoded" in record.message] == [logging.ERROR]
+    (said,) = [record for record in caplog.records if "encoded" in record.message]
+    assert said.levelno == logging.ERROR
+    assert "an attribute of no type" in said.message
+    assert "hunter2" not in said.message
