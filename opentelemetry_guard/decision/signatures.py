@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from configparser import ConfigParser
 from dataclasses import dataclass
 from functools import lru_cache
@@ -96,7 +96,3 @@ class SignatureSet:
         """Return the least accidental signature that `text` contains, None where it contains none."""
         pattern = self._patterns.find(text)
         return None if pattern is None else self._by_pattern[pattern]
-
-    def first(self, texts: Iterable[str]) -> Signature | None:
-        """Return the first of the signatures that the texts contain, each asked only if those before have none."""
-        return next((found for text in texts if (found := self.find(text)) is not None), None)

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 import orjson
 
 from .cef import cef
 from .ecs import ecs
 from .ocsf import ocsf
-
-FormatName = Literal["ndjson", "ocsf", "ecs", "cef"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,6 @@ from .usual import Usual, learned, score
 _MAP = 1024
 _MINUTE = 60.0
 _GAIN = 1 / 32
-_MISSING = 404
 
 Learned = dict[str, tuple[float, float, int]]
 """What is usual, by name: mean, deviation, and how many windows it rests on."""
