@@ -81,7 +81,7 @@ class _Lists:
         if (time.monotonic() < self._next and not now) or self._working_in == os.getpid():
             return
         self._working_in = os.getpid()
-        threading.Thread(target=self._refresh, args=(names,), name="guard-cloud-networks", daemon=True).start()
+        threading.Thread(target=self._refresh, args=(names,), name="OtelGuardCloud", daemon=True).start()
 
     def take(self) -> None:
         """Take over what guard-core has by now, if it is loaded at all."""

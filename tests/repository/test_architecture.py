@@ -135,3 +135,20 @@ DELIVERY = ("delivery", "queue", "exporters", "rules", "agent")
 )
 def test_a_question_has_one_file_as_its_answer(question: str, wanted: Search, rooms: tuple[str, ...]) -> None:
     assert files_with(wanted, rooms) == {answer(question)}
+
+
+def test_every_thread_is_in_the_table_and_has_a_name_of_ours() -> None:
+    """Their names are seen in debuggers and dumps of an application that isn't ours; `testing` is in no application."""
+    rows = re.findall(r"^\| (`OtelGuard.*?) \|", (ROOT / "ARCHITECTURE.md").read_text(), re.MULTILINE)
+    sources = {path: path.read_text() for path in (ROOT / PACKAGE).rglob("*.py") if "testing" not in path.parts}
+    named = {name for text in sources.values() for name in re.findall(r'"(OtelGuard[A-Za-z]+)"', text)}
+    assert {name for row in rows for name in re.findall(r"`(\w+)`", row)} == named
+    started = [
+        ast.unparse(keyword.value)
+        for text in sources.values()
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("threading.Thread", "Thread")
+        for keyword in node.keywords
+        if keyword.arg == "name"
+    ]
+    assert [name for name in started if name.startswith("'") and name.strip("'") not in named] == []

@@ -332,7 +332,7 @@ class FakeCloudHandler:
 
 def eventually(holds: Callable[[], bool]) -> None:
     for thread in threading.enumerate():
-        if thread.name == "guard-cloud-networks":
+        if thread.name == "OtelGuardCloud":
             thread.join(30)
     assert holds()
 

@@ -101,7 +101,7 @@ class RetentionThread:
         self._database = database
         self._retention = retention
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="guard-retention", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="OtelGuardRetention", daemon=True)
         if retention != Retention():
             self._thread.start()
 
