@@ -10,11 +10,22 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+import typer
+
+from opentelemetry_guard.cli.backend import backend_commands
+from opentelemetry_guard.settings.table import VARIABLES
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 SOURCES = sorted(ROOT.glob("opentelemetry_guard/**/*.py"))
 DECISIONS = ROOT / "docs" / "decisions"
+
+OTHERS_VARIABLES = re.compile(
+    r"OTEL_(?:B[LS]R?P_\w+|(?:LOGS|TRACES|METRICS)_EXPORTER|METRIC_EXPORT_INTERVAL|SDK_DISABLED|CONFIG_FILE|SERVICE_NAME"
+    r"|RESOURCE_ATTRIBUTES|SEMCONV_STABILITY_OPT_IN|ATTRIBUTE_\w+_LIMIT|EXPORTER_OTLP_\w*"
+    r"|PYTHON_(?:DISABLED_INSTRUMENTATIONS|SDK_INTERNAL_METRICS_ENABLED|EXPORTER_OTLP_HTTP_CREDENTIAL_PROVIDER))"
+)
+"""The variables of OpenTelemetry that documents name."""
 
 by_name = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 
@@ -124,3 +135,42 @@ def test_the_index_of_decisions_names_every_page_once() -> None:
 def test_a_decision_has_its_three_parts(page: Path) -> None:
     parts = re.findall(r"^\*\*(\w+)\.\*\*", page.read_text(), re.MULTILINE)
     assert parts == ["Context", "Decision", "Consequence"]
+
+
+def options_of_the_backend() -> set[str]:
+    """Return the variables that the backend's command takes its options from."""
+    return {str(parameter.envvar) for parameter in typer.main.get_command(backend_commands).params}
+
+
+@by_name
+def test_every_variable_that_a_document_names_is_read(document: Path) -> None:
+    named = set(re.findall(r"\bOTEL_[A-Z0-9_]*[A-Z0-9]\b(?!_)", document.read_text()))
+    ours = {*VARIABLES, *options_of_the_backend()}
+    assert sorted(name for name in named - ours if not OTHERS_VARIABLES.fullmatch(name)) == []
+
+
+def said_in_the_package() -> str:
+    """Return all texts of the package, a line each, with ``*`` where something is put in."""
+    nodes = [node for source in SOURCES for node in ast.walk(ast.parse(source.read_text()))]
+    texts = [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    texts += [
+        "".join(str(part.value) if isinstance(part, ast.Constant) else "*" for part in node.values)
+        for node in nodes
+        if isinstance(node, ast.JoinedStr)
+    ]
+    return "\n".join(text.replace("%s", "*") for text in texts)
+
+
+def test_every_message_that_troubleshooting_quotes_is_said() -> None:
+    """A message has several words. It is compared in pieces: between what is left out and what the source puts in."""
+    text = (ROOT / "docs" / "troubleshooting.md").read_text()
+    quoted = [each for cell in re.findall(r"^\| (.*?) \|", text, re.MULTILINE) for each in re.findall(r"`(.+?)`", cell)]
+    messages = [each for each in quoted if each.count(" ") > 1]
+    assert len(messages) > 8
+    said = said_in_the_package()
+    pieces = {
+        piece.strip()
+        for each in messages
+        for piece in re.split(r"\.\.\.|[()]|events|Guard backend|delivery queue", each)
+    }
+    assert sorted(piece for piece in pieces if piece not in said) == []
