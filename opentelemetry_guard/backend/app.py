@@ -16,6 +16,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..version import __version__
+from .askers import Askers
 from .dashboard.event_pages import events_router
 from .dashboard.pages import STATIC_DIRECTORY, Pages, agents_router, overview_router, sign_in_router
 from .dashboard.rules_pages import rules_router
@@ -87,9 +88,9 @@ def create_app(store: Store, settings: BackendSettings) -> FastAPI:
     app = FastAPI(title="Guard backend", version=__version__, docs_url=None, redoc_url=None)
     visitors = Visitors(settings.password)
     grants = Grants(store, settings)
-    desk, intake = Desk(grants, settings), Intake(store, settings.window_seconds)
-    pages = Pages(store, settings, visitors)
-    app.include_router(contract_router(store, settings, grants, desk, intake))
+    desk, intake, askers = Desk(grants, settings), Intake(store, settings.window_seconds), Askers()
+    pages = Pages(store, settings, visitors, askers)
+    app.include_router(contract_router(store, settings, grants, desk, intake, askers))
     app.include_router(feed_router(pages.search, grants))
     app.include_router(local_router(store, visitors))
     app.include_router(sign_in_router(pages), include_in_schema=False)

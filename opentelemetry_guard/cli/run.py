@@ -35,6 +35,9 @@ DEFAULTS: Mapping[str, str] = {
 }
 """What is set where it is not set yet."""
 
+ENFORCE = "OTEL_PYTHON_GUARD_ENFORCE_RULES"
+"""The switch of `GuardOptions.enforce_rules`."""
+
 
 def run(
     command: Annotated[
@@ -43,6 +46,9 @@ def run(
     show: Annotated[bool, typer.Option("--show", help="Print what would be set and run, and run nothing.")] = False,
     local: Annotated[
         bool, typer.Option("--local", help="Send to a local backend that runs as long as the command does.")
+    ] = False,
+    enforce: Annotated[
+        bool, typer.Option("--enforce", help="Enforce the backend's rules in FastAPI and Starlette applications.")
     ] = False,
     plain: Annotated[
         bool, typer.Option("--plain", help="Instrument nothing: the command sets OpenTelemetry up by itself.")
@@ -53,6 +59,10 @@ def run(
     Variables that are set already stay as they are; with --local the backend's address and key take their place.
     """
     added = {} if plain else {name: value for name, value in DEFAULTS.items() if not os.environ.get(name)}
+    if enforce:
+        if plain:
+            fail("--enforce needs instrumentation, which --plain leaves out: add GuardRulesMiddleware in code instead.")
+        added[ENFORCE] = "true"
     program, *arguments = command
     executable = _find(program)
     if executable is None:

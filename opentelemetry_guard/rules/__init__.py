@@ -38,7 +38,8 @@ def subscribe(callback: Callback, interval: float | None = None) -> Callable[[],
 
     Args:
         callback: takes the old rules (None at first) and the new ones, on the client's thread. It should return soon.
-        interval: seconds between two polls at most, at least 1. Default: 300, or what other subscribers ask for.
+        interval: seconds between two polls at most, at least 1. Default: what other subscribers ask for, or the
+            backend's `ttl`; 30 where it sends none.
     """
     return _shared().subscribe(callback, interval)
 

@@ -29,8 +29,13 @@ from .kept import KeptRules, read_rules, write_rules
 
 _logger = logging.getLogger(__name__)
 
-DEFAULT_INTERVAL = 300.0
-"""Seconds between two polls where nobody asks for another interval."""
+DEFAULT_INTERVAL = 30.0
+"""Seconds between two polls where neither a subscriber nor the backend's `ttl` says another interval.
+
+Asking is cheap: an answer that nothing has changed (304) has no body.
+"""
+LONGEST_INTERVAL = 300.0
+"""Seconds between two polls where the backend's `ttl` is longer, and no subscriber says an interval."""
 MIN_INTERVAL = 1.0
 """Seconds between two polls at least."""
 RETRY_INTERVAL = 15.0
@@ -144,7 +149,8 @@ class RulesClient:
 
         Args:
             callback: takes the old rules (None at first) and the new ones.
-            interval: seconds between two polls at most, at least 1; None leaves it to the others, 300 where all do.
+            interval: seconds between two polls at most, at least 1; None leaves it to the others, and to the backend
+                where all do: its `ttl`, up to 300, and 30 where it sends none.
         """
         subscriber = _Subscriber(callback, interval)
         self._load()
@@ -240,14 +246,21 @@ class RulesClient:
         if failed:
             ready_in = link.route.ready_at(time.monotonic()) - time.monotonic()
             return self._monotonic() + max(ready_in, self._uniform(0.5, 1.0) * min(interval, RETRY_INTERVAL))
-        ttl = interval if self._known is None else max(MIN_INTERVAL, float(self._known.rules.ttl))
         # A part of it is jitter, so that a fleet that was started together doesn't ask together.
-        return self._monotonic() + self._uniform(0.8, 1.0) * min(interval, ttl)
+        return self._monotonic() + self._uniform(0.8, 1.0) * interval
 
     def _interval(self) -> float:
+        """Return the shortest of what subscribers and the backend say, in seconds."""
+        rules = None if self._known is None else self._known.rules
+        backend = None
+        if rules is not None and "ttl" in rules.model_fields_set:
+            backend = min(float(rules.ttl), LONGEST_INTERVAL)
+        usual = DEFAULT_INTERVAL if backend is None else backend
         with self._lock:
-            wanted = [s.interval for s in self._subscribers if s.interval is not None]
-        return max(MIN_INTERVAL, min(wanted, default=DEFAULT_INTERVAL))
+            wanted = [usual if s.interval is None else s.interval for s in self._subscribers]
+        if backend is not None:
+            wanted.append(backend)
+        return max(MIN_INTERVAL, min(wanted, default=usual))
 
     def _expiry(self) -> float:
         """Return the monotonic time at which the rules in force expire."""

@@ -119,7 +119,7 @@ class GuardRulesMiddleware:
             ones. The function is called for every request and should return the same object until rules change: each
             new one is compiled on the event loop.
         interval: seconds between two polls of the backend's rules, at least 1; 0 enforces none. Default:
-            ``OTEL_PYTHON_GUARD_RULES_INTERVAL``, else 300.
+            ``OTEL_PYTHON_GUARD_RULES_INTERVAL``, else the backend's `ttl`, else 30.
         trusted_proxies: addresses and networks whose ``X-Forwarded-For`` names the client. Default:
             ``OTEL_PYTHON_GUARD_TRUSTED_PROXIES``, else none.
         ipv6_prefix: bits of an IPv6 address that tell one client from another, for limits and automatic bans.

@@ -91,8 +91,14 @@ class GuardOptions(Group):
         None,
         values.seconds(1, or_zero="none"),
         "seconds between two polls of dynamic rules; 0 polls none",
-        shown="300",
+        shown="the backend's, else 30",
         agent="dynamic_rule_interval",
+    )
+    enforce_rules: bool = setting(
+        False,
+        values.switch,
+        "enforce the backend's rules in FastAPI and Starlette applications, as `GuardRulesMiddleware` does; not where "
+        "that or fastapi-guard is there already",
     )
     resource_metrics: bool = setting(
         False, values.switch, "measure CPU, memory, threads, open files and the event loop's lag; extra `resources`"

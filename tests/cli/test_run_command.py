@@ -112,3 +112,10 @@ def test_a_wrong_port_of_the_local_backend_is_one_line(tmp_path: Path) -> None:
     result = run(tmp_path, "run", "--local", "--", sys.executable, "-c", "", OTEL_GUARD_BACKEND_PORT="door")
     assert result.returncode == 1
     assert result.stderr == "Error: OTEL_GUARD_BACKEND_PORT is 'door': a port from 0 to 65535 is needed.\n"
+
+
+def test_enforcing_rules_is_one_switch(tmp_path: Path) -> None:
+    assert "OTEL_PYTHON_GUARD_ENFORCE_RULES=true" in run(tmp_path, "run", "--enforce", "--show", "python").stdout
+    assert "ENFORCE_RULES" not in run(tmp_path, "run", "--show", "python").stdout
+    refused = run(tmp_path, "run", "--enforce", "--plain", "--show", "python")
+    assert (refused.returncode, "GuardRulesMiddleware" in refused.stderr) == (1, True)

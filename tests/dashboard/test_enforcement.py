@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
 import requests
 from support.backend import ROOT, running_backend
 
@@ -25,7 +27,8 @@ from fastapi import FastAPI
 from opentelemetry_guard import GuardRulesMiddleware
 
 app = FastAPI()
-app.add_middleware(GuardRulesMiddleware)
+if "plain" not in sys.argv:
+    app.add_middleware(GuardRulesMiddleware)
 
 @app.get("/")
 def hello() -> dict[str, str]:
@@ -39,11 +42,19 @@ FOLLOWS_WITHIN = 3.0
 
 
 @contextmanager
-def application(environment: dict[str, str], directory: Path) -> Iterator[str]:
-    """Run an application that enforces rules in a process of its own, and give its address."""
+def application(environment: dict[str, str], directory: Path, options: Sequence[str] | None = None) -> Iterator[str]:
+    """Run an application in a process of its own, and give its address.
+
+    It enforces rules by itself; with `options` of ``opentelemetry-guard run`` it is a plain one, without code.
+    """
     kept = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
     variables = {**kept, **environment, "PYTHONPATH": str(ROOT), "XDG_STATE_HOME": str(directory / "application")}
-    process = subprocess.Popen([sys.executable, "-c", APP], env=variables, stdout=subprocess.PIPE, text=True)
+    script = directory / "served.py"
+    script.write_text(APP)
+    command = [sys.executable, str(script)]
+    if options is not None:
+        command = [str(Path(sys.executable).with_name("opentelemetry-guard")), "run", *options, "--", *command, "plain"]
+    process = subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, text=True)
     watchdog = threading.Timer(60, process.kill)
     watchdog.start()
     try:
@@ -57,18 +68,44 @@ def application(environment: dict[str, str], directory: Path) -> Iterator[str]:
         process.wait(30)
 
 
-def test_a_ban_in_the_editor_refuses_the_requests_of_a_running_application(page: Page, tmp_path: Path) -> None:
+def refused(http: requests.Session, address: str) -> bool:
+    """Whether a request is refused within the time in which a ban has to hold."""
+    deadline = time.monotonic() + FOLLOWS_WITHIN
+    while time.monotonic() < deadline:
+        if http.get(address, timeout=10).status_code == 403:
+            return True
+    return False
+
+
+@pytest.mark.parametrize("options", [None, ["--enforce"]])
+def test_a_ban_in_the_editor_refuses_the_requests_of_a_running_application(
+    page: Page, tmp_path: Path, options: list[str] | None
+) -> None:
     with running_backend() as backend, requests.Session() as http:
         http.trust_env = False
         variables = {**backend.environment, "OTEL_PYTHON_GUARD_RULES_INTERVAL": "1"}
-        with application(variables, tmp_path) as address:
+        with application(variables, tmp_path, options) as address:
             assert http.get(address, timeout=10).status_code == 200
             page.goto(f"{backend.url}/rules")
             page.get_by_label("Ban an address or range").fill("127.0.0.0/8")
             page.get_by_role("button", name="Ban now").click()
             page.get_by_text("Saved as version 1").wait_for()
-            deadline = time.monotonic() + FOLLOWS_WITHIN
-            status = 200
-            while status == 200 and time.monotonic() < deadline:
-                status = http.get(address, timeout=10).status_code
-            assert status == 403
+            page.get_by_role("status").get_by_text("1 running installation asks for rules").wait_for()
+            assert refused(http, address)
+
+
+def test_nothing_is_promised_of_an_application_that_asks_for_no_rules(page: Page, tmp_path: Path) -> None:
+    with running_backend() as backend, requests.Session() as http:
+        http.trust_env = False
+        variables = {**backend.environment, "OTEL_EXPORTER_GUARD_STATUS_INTERVAL": "1"}
+        with application(variables, tmp_path, []) as address:
+            assert http.get(address, timeout=10).status_code == 200
+            page.goto(f"{backend.url}/rules")
+            page.get_by_label("Ban an address or range").fill("127.0.0.0/8")
+            page.get_by_role("button", name="Ban now").click()
+            page.get_by_role("status").get_by_text(
+                re.compile("None of this project.s applications asks for rules")
+            ).wait_for()
+            page.goto(f"{backend.url}/agents")
+            page.get_by_text("not enforced").wait_for()
+            assert http.get(address, timeout=10).status_code == 200

@@ -160,6 +160,26 @@ def test_a_shorter_time_to_live_makes_the_next_poll_earlier(world: World) -> Non
     assert len(world.backend.etags) == before + 1
 
 
+@pytest.mark.parametrize(
+    ("intervals", "served", "expected"),
+    [
+        ([None], {}, 30.0),
+        ([None], {"ttl": 120}, 120.0),
+        ([None], {"ttl": 5000}, 300.0),
+        ([600.0], {}, 600.0),
+        ([600.0, None], {}, 30.0),
+        ([600.0], {"ttl": 120}, 120.0),
+    ],
+)
+def test_the_pause_between_polls_is_the_shortest_that_somebody_asks_for(
+    world: World, intervals: list[float | None], served: dict[str, int], expected: float
+) -> None:
+    for interval in intervals:
+        world.client.subscribe(Told(), interval)
+    world.serve({**BAN, **served})
+    assert world.client.due_at == expected
+
+
 def test_subscribers_are_told_of_what_is_known_and_of_each_change_in_order(world: World) -> None:
     first, second = Told(), Told()
     world.client.subscribe(first)

@@ -19,13 +19,14 @@ from starlette.datastructures import QueryParams
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from ...version import __version__
+from ..askers import Askers
 from ..refusal import Refusal
 from ..settings import DEFAULT_PROJECT, BackendSettings
 from ..storage.overview import WINDOWS, Window, overview
 from ..storage.search import EventSearch
 from ..storage.store import Store
 from .chart import chart_of, number_text
-from .views import SHOWN_AGENTS, AgentView, agent_view, duration, milliseconds, percent, visible
+from .views import SHOWN_AGENTS, agent_view, duration, milliseconds, percent, visible
 from .visitors import FORM_TOKEN, Visitors
 
 _HERE = Path(__file__).parent
@@ -47,9 +48,9 @@ def address(path: str, **parameters: object) -> str:
 class Pages:
     """Renders templates with what every page needs."""
 
-    def __init__(self, store: Store, settings: BackendSettings, visitors: Visitors) -> None:
-        """Render for the data of `store`."""
-        self.store, self.settings, self.visitors = store, settings, visitors
+    def __init__(self, store: Store, settings: BackendSettings, visitors: Visitors, askers: Askers) -> None:
+        """Render for the data of `store`, and for what `askers` knows."""
+        self.store, self.settings, self.visitors, self.askers = store, settings, visitors, askers
         self.search = EventSearch(store.database)
         self._templates = Environment(
             loader=FileSystemLoader(_HERE / "templates"),
@@ -195,20 +196,30 @@ def agents_router(pages: Pages) -> APIRouter:
     """Return the routes of the installations that report."""
     router = APIRouter(prefix="/agents")
 
-    def agents(project: str) -> list[AgentView]:
+    def agents(project: str) -> dict[str, object]:
         now = time.time()
-        return [agent_view(agent, now) for agent in pages.store.agents(project)[: -SHOWN_AGENTS - 1 : -1]]
+        asking = pages.askers.of(project, now)
+        reporting = pages.store.agents(project)
+        unreported = asking.keys() - {agent.install_id for agent in reporting}
+        return {
+            "agents": [
+                agent_view(agent, asking.get(agent.install_id), now) for agent in reporting[: -SHOWN_AGENTS - 1 : -1]
+            ],
+            "asking": len(asking),
+            "unreported": len(unreported),
+            "newest_rules": pages.store.rules(project).version,
+        }
 
     @router.get("")
     def show(request: Request) -> Response:
         """List the installations that report, the one seen last first."""
         project = pages.project(request)
-        return pages.page(request, "agents.html", here="agents", project=project, agents=agents(project))
+        return pages.page(request, "agents.html", here="agents", project=project, **agents(project))
 
     @router.get("/list")
     def refresh(request: Request) -> Response:
         """Give the list alone, for the page that shows it already."""
         project = pages.project(request)
-        return HTMLResponse(pages.fragment("agents_list.html", project, agents=agents(project)))
+        return HTMLResponse(pages.fragment("agents_list.html", project, **agents(project)))
 
     return router

@@ -120,6 +120,7 @@ def _editor(pages: Pages, request: Request, project: str, mistake: _NotSaved | N
         form=(mistake and mistake.form) or form_of(current),
         errors=mistake.errors if mistake else {},
         ban=mistake.ban if mistake else "",
+        enforcement=pages.askers.enforcement(project, time.time()),
         saved=request.query_params.get("saved") == str(current.version),
         history=[
             (rules.version, day_and_time(rules.timestamp), changes_between(older, rules))

@@ -21,6 +21,7 @@ from ...events.enrichment import (
     THREAT_SCORE,
 )
 from ...models import AgentStatus
+from ..askers import Asker
 from ..settings import TraceLink
 from ..storage.search import FoundEvent
 from ..storage.store import Agent
@@ -121,6 +122,9 @@ class AgentView:
     service: str
     about: str
     """What else is known of the service: release, environment, instance."""
+    asks_for_rules: bool
+    rules_version: int | None
+    """What it has taken over of the rules; None before it has said so."""
 
 
 def event_view(found: FoundEvent, link: TraceLink | None) -> EventView:
@@ -208,8 +212,8 @@ def _text(value: object, room: int = _PAGE_CHARACTERS) -> str:
     return f"{visible(text[:room])}… ({len(text) - room:,} more characters: export the event to see them)"
 
 
-def agent_view(agent: Agent, now: float) -> AgentView:
-    """Return an installation as the page shows it at `now` (Unix seconds)."""
+def agent_view(agent: Agent, asker: Asker | None, now: float) -> AgentView:
+    """Return an installation as the page shows it at `now` (Unix seconds); `asker` is None where it asks no rules."""
     status = AgentStatus.model_validate_json(agent.status)
     said = "failed" if status.status == "failed" else status.status
     return AgentView(
@@ -223,6 +227,8 @@ def agent_view(agent: Agent, now: float) -> AgentView:
         errors=[*map(_short, status.errors[:_SHOWN_ERRORS]), *_left_out(len(status.errors) - _SHOWN_ERRORS)],
         service=_short(status.service.get("name", "")),
         about=_short(" · ".join(filter(None, map(status.service.get, ("version", "environment", "instance"))))),
+        asks_for_rules=asker is not None,
+        rules_version=None if asker is None else asker.has,
     )
 
 

@@ -12,9 +12,11 @@ from starlette.responses import JSONResponse, Response
 from ...events.header_text import repaired
 from ...models import AgentStatus, EventBatch
 from ...version import __version__
+from ..askers import Askers, etag
 from ..openapi import Accepted, Ready, Success, handing_out_rules, probing, receiving
 from ..refusal import Refusal
 from ..settings import BackendSettings
+from ..storage.rollups import MAX_TEXT
 from ..storage.store import Store
 from .body import EncryptedEnvelope, EncryptedRows, decrypt, parse
 from .desk import Desk
@@ -22,7 +24,9 @@ from .grants import Grants, wrong_project
 from .intake import Intake
 
 
-def contract_router(store: Store, settings: BackendSettings, grants: Grants, desk: Desk, intake: Intake) -> APIRouter:
+def contract_router(
+    store: Store, settings: BackendSettings, grants: Grants, desk: Desk, intake: Intake, askers: Askers
+) -> APIRouter:
     """Return the routes that senders use. Each of them wants a key, and works for that key's project alone."""
     router = APIRouter(prefix="/api/v1")
 
@@ -73,11 +77,14 @@ def contract_router(store: Store, settings: BackendSettings, grants: Grants, des
     @router.get("/rules", **handing_out_rules())
     async def get_rules(request: Request) -> Response:
         """Hand out the project's dynamic rules."""
-        rules = await run_in_threadpool(store.rules, await grants.project_of(request))
-        body = rules.model_dump_json().encode()
-        etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
-        headers = {"ETag": etag, "Cache-Control": "no-cache"}
-        if matches_etag(request.headers.get("if-none-match", ""), etag):
+        project_id = await grants.project_of(request)
+        rules = await run_in_threadpool(store.rules, project_id)
+        body, known = rules.model_dump_json().encode(), request.headers.get("if-none-match", "")
+        tag = etag(rules.version, hashlib.sha256(body).hexdigest()[:32])
+        if install_id := request.headers.get("x-agent-install-id", "")[:MAX_TEXT]:
+            askers.note(project_id, install_id, known, rules.ttl, time.time())
+        headers = {"ETag": tag, "Cache-Control": "no-cache"}
+        if matches_etag(known, tag):
             return Response(status_code=304, headers=headers)
         return Response(body, media_type="application/json", headers=headers)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import gc
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -48,6 +48,8 @@ _MAX_DEPTH = 100
 _patches = Patches()
 _judge: AnswerJudge | None = None
 _analyzer: Analyzer | None = None
+_protect: Callable[[ASGIApp, Iterable[object]], ASGIApp] | None = None
+"""Puts the enforcement of rules before an application with these layers; None where that is not wanted."""
 
 
 class Follow:
@@ -107,7 +109,7 @@ def apply(module: Any, options: GuardOptions, emitter: Emitter | None) -> None:
             a guard follows is measured.
         emitter: where events and metrics go; None is the global providers.
     """
-    global _judge, _analyzer
+    global _judge, _analyzer, _protect
     try:
         cls = getattr(module, _CLASSES[module.__name__])
         if _judge is None:
@@ -118,9 +120,11 @@ def apply(module: Any, options: GuardOptions, emitter: Emitter | None) -> None:
             logins.receive(_judge.take_login)
             request_following.hear(_judge.hearing)
             process_end.on_end(_judge.tell_folded, process_end.Stage.EMISSION)
+            if options.enforce_rules:
+                _protect = _enforcement(options, emitter)
             # Event loops hand work to a thread by this, and not with the context of the request.
             _patches.wrap(ThreadPoolExecutor, "submit", _carrying)
-        wanted = options.http_events or options.behavior or options.resource_metrics
+        wanted = options.http_events or options.behavior or options.resource_metrics or options.enforce_rules
         if wanted and "build_middleware_stack" in vars(cls):
             _patches.wrap(cls, "build_middleware_stack", _followed)
         elif wanted and not hasattr(cls, "build_middleware_stack"):
@@ -131,7 +135,12 @@ def apply(module: Any, options: GuardOptions, emitter: Emitter | None) -> None:
 
 def remove() -> None:
     """Undo every change; followers in applications that live on let everything pass."""
-    global _judge, _analyzer
+    global _judge, _analyzer, _protect
+    if _protect is not None:
+        from . import enforcing
+
+        enforcing.end()
+        _protect = None
     if _judge is not None:
         request_following.ignore(_judge)
         logins.receive(None)
@@ -143,6 +152,14 @@ def remove() -> None:
         _analyzer.close()
     _analyzer = None
     _patches.undo()
+
+
+def _enforcement(options: GuardOptions, emitter: Emitter) -> Callable[[ASGIApp, Iterable[object]], ASGIApp]:
+    # Imported here: who enforces no rules is spared what they are made of.
+    from . import enforcing
+
+    enforcing.begin()
+    return partial(enforcing.enforced, options=options, emitter=emitter)
 
 
 def _carrying(submit: AnyFunction) -> AnyFunction:
@@ -194,9 +211,11 @@ def _with_follower(stack: Any) -> ASGIApp:
             outermost = layer
         elif type(layer).__module__.partition(".")[0] not in ("opentelemetry", "starlette"):
             break
+    inner = stack if outermost is None else outermost.app
+    follower = Follow(inner if _protect is None else _protect(inner, _layers(inner)))
     if outermost is None:
-        return Follow(stack)
-    outermost.app = Follow(outermost.app)
+        return follower
+    outermost.app = follower
     return stack  # type: ignore[no-any-return]
 
 
