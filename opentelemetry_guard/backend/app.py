@@ -27,6 +27,7 @@ from .ingest.connections import BodiesInTime
 from .ingest.contract import contract_router
 from .ingest.desk import Desk
 from .ingest.grants import Grants
+from .ingest.handout import handout_router
 from .ingest.intake import Intake
 from .local import local_router
 from .openapi import describe
@@ -90,7 +91,8 @@ def create_app(store: Store, settings: BackendSettings) -> FastAPI:
     grants = Grants(store, settings)
     desk, intake, askers = Desk(grants, settings), Intake(store, settings.window_seconds), Askers()
     pages = Pages(store, settings, visitors, askers)
-    app.include_router(contract_router(store, settings, grants, desk, intake, askers))
+    app.include_router(contract_router(store, settings, grants, desk, intake))
+    app.include_router(handout_router(store, grants, askers))
     app.include_router(feed_router(pages.search, grants))
     app.include_router(local_router(store, visitors))
     app.include_router(sign_in_router(pages), include_in_schema=False)

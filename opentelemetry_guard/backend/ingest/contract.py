@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 
 from fastapi import APIRouter, Request
@@ -12,11 +11,9 @@ from starlette.responses import JSONResponse, Response
 from ...events.header_text import repaired
 from ...models import AgentStatus, EventBatch
 from ...version import __version__
-from ..askers import Askers, etag
-from ..openapi import Accepted, Ready, Success, handing_out_rules, probing, receiving
+from ..openapi import Accepted, Ready, Success, probing, receiving
 from ..refusal import Refusal
 from ..settings import BackendSettings
-from ..storage.rollups import MAX_TEXT
 from ..storage.store import Store
 from .body import EncryptedEnvelope, EncryptedRows, decrypt, parse
 from .desk import Desk
@@ -24,9 +21,7 @@ from .grants import Grants, wrong_project
 from .intake import Intake
 
 
-def contract_router(
-    store: Store, settings: BackendSettings, grants: Grants, desk: Desk, intake: Intake, askers: Askers
-) -> APIRouter:
+def contract_router(store: Store, settings: BackendSettings, grants: Grants, desk: Desk, intake: Intake) -> APIRouter:
     """Return the routes that senders use. Each of them wants a key, and works for that key's project alone."""
     router = APIRouter(prefix="/api/v1")
 
@@ -74,27 +69,7 @@ def contract_router(
         await run_in_threadpool(store.check)
         return _told(Ready(project_id=project_id, version=__version__))
 
-    @router.get("/rules", **handing_out_rules())
-    async def get_rules(request: Request) -> Response:
-        """Hand out the project's dynamic rules."""
-        project_id = await grants.project_of(request)
-        rules = await run_in_threadpool(store.rules, project_id)
-        body, known = rules.model_dump_json().encode(), request.headers.get("if-none-match", "")
-        tag = etag(rules.version, hashlib.sha256(body).hexdigest()[:32])
-        if install_id := request.headers.get("x-agent-install-id", "")[:MAX_TEXT]:
-            askers.note(project_id, install_id, known, rules.ttl, time.time())
-        headers = {"ETag": tag, "Cache-Control": "no-cache"}
-        if matches_etag(known, tag):
-            return Response(status_code=304, headers=headers)
-        return Response(body, media_type="application/json", headers=headers)
-
     return router
-
-
-def matches_etag(if_none_match: str, etag: str) -> bool:
-    """Whether an `If-None-Match` header names `etag`, compared weakly (RFC 9110, section 13.1.2)."""
-    offered = {tag.strip().removeprefix("W/") for tag in if_none_match.split(",")}
-    return etag in offered or "*" in offered
 
 
 def _told(answer: Accepted | Ready) -> Response:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opentelemetry_guard.backend.ingest.contract import matches_etag
+from opentelemetry_guard.backend.ingest.handout import matches_etag
 from opentelemetry_guard.backend.settings import BackendSettings, decode_encryption_key
 from opentelemetry_guard.backend.storage.keys import ApiKeys, generate_key
 
