@@ -71,9 +71,15 @@ def guard_core(session: nox.Session, guard: str, core: str) -> None:
 
 @nox.session
 def guard_with_agent(session: nox.Session) -> None:
-    """Applications that turned on guard-agent, with that package installed."""
+    """Applications that turned on guard-agent, with that package installed, and that package with our backend."""
     install(session, "fastapi-guard==8.1.*", "guard-agent==3.2.4")
-    session.run("pytest", "-q", "tests/instrumentation/fastapi_guard/test_with_guard_agent.py", *session.posargs)
+    session.run(
+        "pytest",
+        "-q",
+        "tests/instrumentation/fastapi_guard/test_with_guard_agent.py",
+        "tests/backend/test_guard_agent.py",
+        *session.posargs,
+    )
 
 
 IN_PROCESS = ("settings", "decision", "events", "privacy", "exporters", "rules/test_limits.py", "siem", "testing")
