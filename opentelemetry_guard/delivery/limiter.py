@@ -10,8 +10,10 @@ MAX_RATE = 100.0
 """Requests per second at most."""
 FIRST_RATE = 10.0
 """Requests per second that a process begins with, which may be one of a fleet that is being restarted."""
-RESTART_RATE = 1.0
-"""Requests per second after an outage, when the whole fleet returns with what has piled up."""
+RESTART_RATE = 5.0
+"""Requests per second after an outage: what is fresh then waits for a fifth of a second."""
+FLEET_RESTART_RATE = 1.0
+"""The same in a large fleet, all of which returns with what has piled up."""
 RESTART_THRESHOLD = 8.0
 """Requests per second up to which the rate doubles then."""
 MIN_RATE = 0.1
@@ -54,10 +56,10 @@ class RateLimiter:
         self.rate = self._threshold = max(MIN_RATE, self.rate / 2.0)
         self._tokens = min(self._room, self._tokens)
 
-    def restart(self, now: float) -> None:
-        """Begin slowly: an outage is over."""
+    def restart(self, now: float, rate: float = RESTART_RATE) -> None:
+        """Begin slowly, with `rate` requests per second: an outage is over."""
         self._fill(now)
-        self.rate, self._threshold = RESTART_RATE, RESTART_THRESHOLD
+        self.rate, self._threshold = rate, RESTART_THRESHOLD
         self._tokens = 0.0
 
     @property

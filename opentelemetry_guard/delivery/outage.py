@@ -15,6 +15,8 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
+from .limiter import FLEET_RESTART_RATE, RESTART_RATE
+
 FLEET_SIZE = 1_000
 """Agents that a fleet has where nobody says how many; so one that is alone is back within seconds."""
 PROBES = 95.0
@@ -52,7 +54,7 @@ class Outage:
         self.ready_at = float("-inf")
         self.endings = 0
         self._period = fleet_size / PROBES
-        # One that may be alone has nobody to leave its place to.
+        # One that may be alone has nobody to leave its place to, and nobody to come back with.
         self._yields = fleet_size > FLEET_SIZE
         self._uniform = uniform
         self._failed_since: float | None = None
@@ -61,6 +63,11 @@ class Outage:
         self._usual = 0.0  # the fastest answer in quiet times
         self._placed = False
         self._lasted_at = float("-inf")
+
+    @property
+    def restart_rate(self) -> float:
+        """Requests per second that a route begins with when it is over."""
+        return FLEET_RESTART_RATE if self._yields else RESTART_RATE
 
     def remember(self, now: float) -> None:
         """Note that there was an outage before this process: what has waited in its queue tells."""

@@ -131,7 +131,7 @@ class Route:
                 self.limiter.speed_up(now)
             if self.outage.endings != self._endings:
                 self._endings = self.outage.endings
-                self.limiter.restart(now)
+                self.limiter.restart(now, self.outage.restart_rate)
         self._log_transition(before, outcome.text)
 
     def _hold(self, outcome: Outcome, now: float) -> None:

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from opentelemetry_guard.delivery.limiter import (
     BURST,
+    FLEET_RESTART_RATE,
     INCREASE,
     MAX_RATE,
     MIN_RATE,
-    RESTART_RATE,
     RESTART_THRESHOLD,
     RateLimiter,
 )
@@ -63,13 +63,13 @@ def test_a_slow_rate_saves_up_no_burst() -> None:
 
 def test_after_an_overload_it_begins_slowly_and_without_a_burst() -> None:
     limiter = RateLimiter(MAX_RATE)
-    limiter.restart(0.0)
-    assert limiter.ready_at(0.0) == pytest.approx(1.0 / RESTART_RATE)
+    limiter.restart(0.0, FLEET_RESTART_RATE)
+    assert limiter.ready_at(0.0) == pytest.approx(1.0 / FLEET_RESTART_RATE)
     rates = [limiter.rate]
     for _ in range(5):
         limiter.speed_up(0.0)
         rates.append(limiter.rate)
-    assert rates == [RESTART_RATE, 2.0, 4.0, RESTART_THRESHOLD, RESTART_THRESHOLD + INCREASE, 12.0]
+    assert rates == [FLEET_RESTART_RATE, 2.0, 4.0, RESTART_THRESHOLD, RESTART_THRESHOLD + INCREASE, 12.0]
 
 
 STEPS = st.lists(

@@ -210,3 +210,7 @@ def test_no_pause_is_longer_than_twice_what_was_asked_for_or_two_periods_on_top(
         else:
             outage.failed(now, asked, busy)
             assert outage.ready_at <= now + max(10.0, asked + max(asked, 2.0 * period))
+
+
+def test_who_may_be_alone_comes_back_faster_than_one_of_many() -> None:
+    assert Outage(fleet_size=1_000).restart_rate > Outage(fleet_size=10_000).restart_rate

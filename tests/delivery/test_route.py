@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from opentelemetry_guard.delivery.breaker import BreakerPolicy, BreakerState
-from opentelemetry_guard.delivery.limiter import FIRST_RATE, RESTART_RATE
+from opentelemetry_guard.delivery.limiter import FIRST_RATE, FLEET_RESTART_RATE
 from opentelemetry_guard.delivery.outage import LASTS, PROBES, Outage
 from opentelemetry_guard.delivery.outcome import Outcome, Verdict
 from opentelemetry_guard.delivery.route import FIRST_HOLD_SECONDS, HOLD_SECONDS, REFUSED_PAUSE, Route
@@ -84,8 +84,8 @@ def test_after_an_outage_every_route_begins_slowly() -> None:
     for route in (events, metrics):
         route.begin(200.0)
         route.settle(ACCEPTED, 200.0)
-        assert route.limiter.rate == RESTART_RATE
-        assert route.ready_at(200.0) == 200.0 + 1.0 / RESTART_RATE
+        assert route.limiter.rate == FLEET_RESTART_RATE
+        assert route.ready_at(200.0) == 200.0 + 1.0 / FLEET_RESTART_RATE
 
 
 def test_a_retry_after_of_a_success_is_of_no_account() -> None:
