@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable
 from importlib import import_module
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -174,3 +175,21 @@ def test_every_message_that_troubleshooting_quotes_is_said() -> None:
         for piece in re.split(r"\.\.\.|[()]|events|Guard backend|delivery queue", each)
     }
     assert sorted(piece for piece in pieces if piece not in said) == []
+
+
+def reasons(source: Path) -> set[str]:
+    """Return the reasons of drops that a file declares: texts whose docstrings begin with this word."""
+    body = ast.parse(source.read_text()).body
+    return {
+        str(declared.value.value)
+        for declared, docstring in pairwise(body)
+        if isinstance(declared, ast.Assign) and isinstance(declared.value, ast.Constant)
+        if isinstance(docstring, ast.Expr) and ast.unparse(docstring.value).lstrip("'\"").startswith("Reason")
+    }
+
+
+def test_every_reason_of_a_drop_is_explained() -> None:
+    explained = "".join((ROOT / "docs" / name).read_text() for name in ("delivery.md", "durable.md"))
+    found = {reason for source in SOURCES for reason in reasons(source)}
+    assert len(found) > 20
+    assert sorted(reason for reason in found if f"`{reason}`" not in explained) == []
