@@ -28,10 +28,9 @@ from .events.attributes import to_attributes
 from .events.enrichment import enrich
 from .events.jsonsafe import JSON, describe, safe_text
 from .events.known import meaning_of
-from .events.sentence import sentence
 from .events.tally import EMISSION_ERROR, INVALID, NO_PIPELINE, TALLY
 from .models import MetricType, SecurityEvent, SecurityMetric
-from .privacy.plain import SPEAKABLE
+from .privacy.plain import SPEAKABLE, UNCERTAIN, Verdict
 from .process import interruption
 from .settings.once import log_once
 from .version import __version__
@@ -154,7 +153,7 @@ class Emitter:
         TALLY.emit("events")
         clean = privacy.current()
         whole = codec.whole(event, fields)
-        verdict = None if whole is None else clean.judge(whole)
+        verdict = UNCERTAIN if whole is None else clean.judge(whole)
         if whole is not None and verdict:
             row, nanoseconds = codec.as_row(whole)
         else:
@@ -163,10 +162,6 @@ class Emitter:
                 return
             row, nanoseconds = made
         enrich(row, hashed=clean.settings.address_key is not None)
-        said = sentence(row)
-        if verdict is not SPEAKABLE:
-            # Its parts are clean, but side by side they might read as a name and its secret.
-            said = clean.text(said)
         incident.note(row)
         if (capture := diverted.current()) is not None:
             capture.event(row)
@@ -175,7 +170,7 @@ class Emitter:
         # Each signal on its own: a processor that raises in one must not cost the other.
         logged = recorded = None
         try:
-            logged = self._log(row, nanoseconds, event_type, said)
+            logged = self._log(row, nanoseconds, event_type, clean, verdict)
         except Exception as error:  # noqa: BLE001  processors are anybody's code
             _complain(error)
         try:
@@ -223,19 +218,22 @@ class Emitter:
         except Exception as error:  # noqa: BLE001  reading a stranger's object may raise anything
             self._refuse("metrics", f"a security metric could not be recorded ({describe(error)})")
 
-    def _log(self, row: codec.Row, nanoseconds: int | None, event_type: str, said: str) -> bool:
+    def _log(
+        self, row: codec.Row, nanoseconds: int | None, event_type: str, clean: privacy.Privacy, verdict: Verdict
+    ) -> bool:
         severity, severity_text = severity_of(event_type)
         logger, emit = self._current_logger()
         if not logger.enabled(severity_number=severity, event_name=semconv.SECURITY_EVENT):
             return False
+        json = codec.encoded(row, is_whole=bool(verdict))
         made = record.EventRecord(
             timestamp=nanoseconds,
             severity_number=severity,
             severity_text=severity_text,
             event_name=semconv.SECURITY_EVENT,
-            body=said,
         )
-        emit(made, row, codec.encoded(row))
+        made.body = record.Unsaid(json, None if verdict is SPEAKABLE else clean.text)
+        emit(made, row, json)
         return True
 
     def _record_on_span(self, row: codec.Row, nanoseconds: int | None, logged: bool | None) -> bool:

@@ -20,7 +20,7 @@ TICK = 0.001
 
 
 async def calls(pipeline: str, url: str, events: int = BATCH, model: bool = False) -> AsyncIterator[Round]:
-    """Measure the CPU of the calling thread for one event: `call` until the call returns, `thread` until it is accepted.
+    """Measure the CPU of the calling thread for an event: `call` until the call returns, `thread` until it is accepted.
 
     The calling thread is the one that serves requests. Whatever a contestant does on it later, within the
     application's event loop, is taken from requests like the call itself.

@@ -271,9 +271,14 @@ def complete(row: Mapping[str, JSON], trace_id: int = 0, span_id: int = 0) -> Ro
 _TRACE = frozenset({"trace_id", "span_id"})
 
 
-def encoded(row: Row) -> bytes:
-    """Return a row as JSON with every field of the contract, the metadata last: see `with_trace`."""
-    if len(row) == len(FIELDS) and next(reversed(row)) == "metadata" and row.keys() >= _KNOWN:
+def encoded(row: Row, *, is_whole: bool = False) -> bytes:
+    """Return a row as JSON with every field of the contract, the metadata last: see `with_trace`.
+
+    Args:
+        row: a cleaned row.
+        is_whole: whether it is known to have the fields of the contract, all of them and no other.
+    """
+    if (is_whole or (len(row) == len(FIELDS) and row.keys() >= _KNOWN)) and next(reversed(row)) == "metadata":
         return orjson.dumps(row)
     every: dict[str, object] = {**DEFAULTS, **row}
     metadata = every.pop("metadata", None)

@@ -1,8 +1,9 @@
 """A log record that carries its event's JSON: the row is put together once, and read again by nobody who needn't.
 
 The JSON travels within the record's attributes, which are made of it when
-somebody looks at them: another exporter, a processor. Our own exporter takes
-the JSON itself, as long as nobody can have changed an attribute since.
+somebody looks at them: another exporter, a processor. So is the sentence that is the
+record's body. Our own exporter takes the JSON itself, as long as nobody can
+have changed an attribute since.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from opentelemetry.util.types import AnyValue
 from .. import semconv
 from .attributes import length_of_text, to_attributes
 from .codec import EncodedRow, Row, has_trace, with_trace
+from .sentence import sentence
 
 if TYPE_CHECKING:
     from opentelemetry.sdk._logs import LogRecordLimits
@@ -26,13 +28,52 @@ Emit = Callable[[LogRecord, Row, bytes], None]
 """Takes a record without attributes, its event's row, and the row's JSON."""
 
 
+class Unsaid:
+    """An event that is put in words when somebody wants to read them."""
+
+    __slots__ = ("_cleaned", "_json")
+
+    def __init__(self, json: bytes, cleaned: Callable[[str], str] | None) -> None:
+        """Put nothing in words yet.
+
+        Args:
+            json: the event's row, as `codec.encoded` made it.
+            cleaned: returns a sentence without secrets; None where a sentence of this event's parts has none.
+        """
+        self._json, self._cleaned = json, cleaned
+
+    def words(self) -> str:
+        """Return the sentence."""
+        said = sentence(orjson.loads(self._json))
+        # Its parts are clean, but side by side they might read as a name and its secret.
+        return said if self._cleaned is None else self._cleaned(said)
+
+    def __reduce__(self) -> tuple[type[str], tuple[str]]:
+        """Travel to other processes as the words."""
+        return str, (self.words(),)
+
+
 class EventRecord(LogRecord):
-    """The record of an event."""
+    """The record of an event; a body that is `Unsaid` is put in words at the first look."""
+
+    _body: AnyValue | Unsaid
+
+    @property
+    def body(self) -> AnyValue:
+        """The event in words, or what a processor has put in their place."""
+        body = self._body
+        if isinstance(body, Unsaid):
+            body = self._body = body.words()
+        return body
+
+    @body.setter
+    def body(self, body: AnyValue | Unsaid) -> None:
+        self._body = body
 
     def __copy__(self) -> LogRecord:
         # A batch processor copies each record; `copy` would ask it how, which takes four times as long.
         made = object.__new__(EventRecord)
-        made.__dict__ = {**vars(self)}
+        made.__dict__ = vars(self).copy()
         return made
 
 

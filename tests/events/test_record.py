@@ -18,8 +18,9 @@ from support.strategies import any_events
 
 from opentelemetry_guard import Emitter, SecurityEvent
 from opentelemetry_guard.events import codec
+from opentelemetry_guard.events import record as record_module
 from opentelemetry_guard.events.attributes import to_attributes
-from opentelemetry_guard.events.record import EventAttributes, emitter_to
+from opentelemetry_guard.events.record import EventAttributes, EventRecord, Unsaid, emitter_to
 
 EVENT = {"event_type": "ip_blocked", "ip_address": "192.0.2.1", "metadata": {"score": 7}}
 
@@ -178,3 +179,50 @@ def test_a_logger_that_is_not_the_sdks_gets_plain_records() -> None:
     (record,) = kept.records
     assert type(record.log_record.attributes) is BoundedAttributes
     assert record.log_record.attributes["client.address"] == "192.0.2.1"
+
+
+def test_an_event_is_put_in_words_when_somebody_reads_its_body_and_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[codec.Row] = []
+
+    def counting(row: codec.Row) -> str:
+        said.append(row)
+        return "in words"
+
+    monkeypatch.setattr(record_module, "sentence", counting)
+    records: list[ReadWriteLogRecord] = []
+
+    class Keeping(LogRecordProcessor):
+        def on_emit(self, log_record: ReadWriteLogRecord) -> None:
+            records.append(log_record)
+
+        def shutdown(self) -> None:
+            """Do nothing."""
+
+        def force_flush(self, timeout_millis: int = 30_000) -> bool:
+            return True
+
+    logs = LoggerProvider(shutdown_on_exit=False)
+    logs.add_log_record_processor(Keeping())
+    Emitter(logs).emit_event(EVENT)
+    assert said == []
+    assert [records[0].log_record.body for _ in range(2)] == ["in words"] * 2
+    assert [row["ip_address"] for row in said] == ["192.0.2.1"]
+
+
+def unsaid(cleaned: Any = str.upper) -> EventRecord:
+    """Return the record of an event that nobody has read."""
+    made = EventRecord(event_name="guard.security_event")
+    made.body = Unsaid(codec.encoded(codec.to_row(EVENT)[0]), cleaned)
+    return made
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda record: pickle.loads(pickle.dumps(record))])
+def test_a_copy_has_the_same_words(copied: Any) -> None:
+    assert copied(unsaid()).body == "FROM 192.0.2.1: IP_BLOCKED"
+    assert copied(unsaid(None)).body == "from 192.0.2.1: ip_blocked"
+
+
+def test_a_body_that_a_processor_sets_stays() -> None:
+    made = unsaid()
+    made.body = "***"
+    assert (made.body, copy.copy(made).body) == ("***", "***")
