@@ -129,7 +129,7 @@ def ocsf(row: Mapping[str, object]) -> dict[str, object]:
             "message": facts.message,
             "metadata": _metadata(facts, event_class),
             "observables": _observables(facts),
-            **_control(facts, event_class),
+            **_control(facts),
             **_subject(facts, event_class),
             "unmapped": _unmapped(facts, event_class),
         }
@@ -148,7 +148,7 @@ def _metadata(facts: Facts, event_class: EventClass) -> dict[str, object]:
     }
 
 
-def _control(facts: Facts, event_class: EventClass) -> dict[str, object]:
+def _control(facts: Facts) -> dict[str, object]:
     """Return what the Security Control profile adds."""
     action, disposition = DISPOSITIONS[facts.outcome]
     if facts.outcome is Outcome.OBSERVED:

@@ -27,7 +27,7 @@ from ...settings.login_rules import Logins
 from ..http.answers import AnsweredRequest
 from ..http.logins import LoginJudge
 from ..http.reports import FOLDED
-from .campaigns import APPLICATION, CampaignDetector
+from .campaigns import APPLICATION, CampaignDetector, Learned
 from .clients import HEAVY, Detectors, Touch
 from .incidents import Chapter, Incidents
 from .keys import address_key, fingerprint, has_objects, is_asset, is_ipv6, kind, mark, resource, user_key
@@ -45,9 +45,6 @@ _INCIDENT_SHARE = 16
 _LOGINS = Logins()
 _CLIENTS = "clients"
 _ABSURD = 1e12
-
-Kept = dict[str, tuple[float, float, int]]
-"""What is usual, by name: mean, deviation, and how many windows it rests on."""
 
 
 class BehaviorAnalyzer:
@@ -78,7 +75,7 @@ class BehaviorAnalyzer:
             ValueError: a rule or a value is not one that there is.
         """
         self.rules = BehaviorRules.resolve(rules, profile)
-        self.ipv6_prefix = ipv6_prefix
+        self._ipv6_prefix = ipv6_prefix
         self._logins = LoginJudge(logins)
         self.lock = threading.Lock()
         self._clock = Clock(epoch)
@@ -97,9 +94,9 @@ class BehaviorAnalyzer:
         ours = [] if self.campaigns is None else [self.campaigns.windows, self.campaigns.minutes]
         return [*self._addresses.windows(), *self._users.windows(), *ours]
 
-    def learned(self) -> Kept:
+    def learned(self) -> Learned:
         """Return what is usual in the application, to be kept over a restart."""
-        kept: Kept = {} if self.campaigns is None else dict(self.campaigns.learned)
+        kept: Learned = {} if self.campaigns is None else dict(self.campaigns.learned)
         rates = self._addresses.rates
         if rates is not None and rates.application_learned:
             kept[_CLIENTS] = (*rates.application, rates.application_learned)
@@ -123,11 +120,11 @@ class BehaviorAnalyzer:
             now: seconds of any clock; one that is set back or makes no sense stands still for that request.
         """
         told = self.told(answered, now)
-        return [one.fields(answered, self.rules.cooldown, self.ipv6_prefix) for one in told] if told else ()
+        return [one.fields(answered, self.rules.cooldown) for one in told] if told else ()
 
     def told(self, answered: AnsweredRequest, now: float) -> list[Told]:
         """Count a request and return what is to be told of incidents with it, nearly always nothing."""
-        address = address_key(answered.address, self.ipv6_prefix)
+        address = address_key(answered.address, self._ipv6_prefix)
         user = None if answered.user is None else user_key(answered.user)
         seen = self._sighted(answered, address, user)
         told: list[Told] = []
@@ -154,7 +151,7 @@ class BehaviorAnalyzer:
             for finding in self._judge_application(self.campaigns, address, seen, number, answered):
                 self._tell(told, finding, _Client(APPLICATION, None, "application"))
         for finding in findings:
-            noun = f"network (/{self.ipv6_prefix})" if is_ipv6(address) and self.ipv6_prefix < 128 else "address"
+            noun = f"network (/{self._ipv6_prefix})" if is_ipv6(address) and self._ipv6_prefix < 128 else "address"
             self._tell(told, finding, _Client(address, None, noun))
 
     def _judge_application(
@@ -223,7 +220,7 @@ class Told(NamedTuple):
     client: _Client
     chapter: Chapter
 
-    def fields(self, answered: AnsweredRequest, cooldown: float, ipv6_prefix: int) -> dict[str, object]:
+    def fields(self, answered: AnsweredRequest, cooldown: float) -> dict[str, object]:
         """Return the fields of the event."""
         finding, client, chapter = self.finding, self.client, self.chapter
         metadata: dict[str, object] = {"detector": finding.detector}

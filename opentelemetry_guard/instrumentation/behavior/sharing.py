@@ -55,7 +55,7 @@ _MARGIN = 30.0
 _LIVING_BUCKETS = 2
 
 
-class Finding(NamedTuple):
+class Pending(NamedTuple):
     """What was found, and waits for its claim."""
 
     told: Told
@@ -101,7 +101,7 @@ class Sharing:
         self._by_number = analyzer.windows()
         self._touched: dict[tuple[int, bytes], None] = {}
         self._published: OrderedDict[tuple[int, bytes], _Published] = OrderedDict()
-        self._pending: deque[Finding] = deque()  # its methods are atomic
+        self._pending: deque[Pending] = deque()  # its methods are atomic
         self._store: Store | None = None
         self._secret = b""
         self._healthy = False
@@ -121,11 +121,11 @@ class Sharing:
         told = self.analyzer.told(answered, now)
         if not told:
             return ()
-        fields = [one.fields(answered, self.analyzer.rules.cooldown, self.analyzer.ipv6_prefix) for one in told]
+        fields = [one.fields(answered, self.analyzer.rules.cooldown) for one in told]
         if not self._healthy or len(self._pending) >= MAX_PENDING:
             return fields
         here = context.get_current()
-        self._pending.extend(Finding(one, its, here) for one, its in zip(told, fields, strict=True))
+        self._pending.extend(Pending(one, its, here) for one, its in zip(told, fields, strict=True))
         return ()
 
     def touch(self, changed: tuple[Windows, ...], key: bytes) -> None:
@@ -219,14 +219,14 @@ class Sharing:
         for finding in self._taken():
             self._tell_one(finding, {})
 
-    def _taken(self) -> list[Finding]:
-        taken: list[Finding] = []
+    def _taken(self) -> list[Pending]:
+        taken: list[Pending] = []
         with contextlib.suppress(IndexError):  # at the end, another thread takes them as well
             while len(taken) < 2 * MAX_PENDING:
                 taken.append(self._pending.popleft())
         return taken
 
-    def _tell_one(self, finding: Finding, more: Mapping[str, object]) -> None:
+    def _tell_one(self, finding: Pending, more: Mapping[str, object]) -> None:
         metadata = finding.fields["metadata"]
         told: dict[str, object] = {**(metadata if isinstance(metadata, dict) else {}), **more}
         if CORRELATION_KEY in told:
