@@ -26,8 +26,14 @@ setup: $(INSTALLED)  ## Set up the environment and git's hooks
 
 check: lint test  ## Check all that a change has to pass; .ci/run checks more
 
-demo: $(INSTALLED)  ## Run a backend, an instrumented app and real traffic; KEEP=1 leaves them running
-	$(BIN)/opentelemetry-guard demo $(if $(KEEP),--keep)
+.venv-demo/.installed: pyproject.toml setup.cfg
+	@echo "- setting up .venv-demo with what a user installs: opentelemetry-guard[auto,backend,cli]"
+	@$(PYTHON) -m venv .venv-demo
+	@.venv-demo/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[auto,backend,cli]'
+	@touch $@
+
+demo: .venv-demo/.installed  ## Run a backend, two instrumented services, attacks and a ban; KEEP=1 leaves them running
+	@.venv-demo/bin/opentelemetry-guard demo $(if $(KEEP),--keep)
 
 test: $(INSTALLED)  ## Run the whole test suite
 	$(BIN)/python -m pytest $(PARALLEL) $(PYTEST_ARGS)
@@ -116,4 +122,4 @@ screenshots: $(INSTALLED)  ## Write pictures of the dashboard to docs/images; ne
 	$(BIN)/python tests/dashboard/screenshots.py
 
 clean:  ## Remove what the targets above have made
-	rm -rf $(VENV) .nox .venv-bench .venv-wheel .venv-lowest build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .nox .venv-bench .venv-demo .venv-wheel .venv-lowest build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

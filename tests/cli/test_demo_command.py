@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+import os
+import re
+import signal
+import subprocess
+from collections import Counter
 from pathlib import Path
 
 import pytest
-from support.commands import run
+from support.commands import COMMAND, environment, run
+
+from opentelemetry_guard.cli.demo.traffic import BURST, EXPECTED, GUESSER, GUESSES, HURRIED, INJECTOR, SCANNER
+
+
+def _rows(printed: str) -> Counter[tuple[str, str, str]]:
+    """Return how many events the table tells, by service, type and address."""
+    found = re.findall(r"^ *(\d+)  (\w+) +(\w+) +([0-9a-f.:]+) +/", printed, re.MULTILINE)
+    rows: Counter[tuple[str, str, str]] = Counter()
+    for number, *names in found:
+        rows[names[0], names[1], names[2]] += int(number)
+    return rows
 
 
 @pytest.mark.slow
-def test_the_demonstration_shows_every_kind_of_event_and_leaves_nothing(tmp_path: Path) -> None:
+def test_the_demonstration_tells_all_that_came_of_what_it_sent_and_leaves_nothing(tmp_path: Path) -> None:
     home, temporary = tmp_path / "home", tmp_path / "tmp"
     home.mkdir()
     temporary.mkdir()
@@ -17,7 +33,37 @@ def test_the_demonstration_shows_every_kind_of_event_and_leaves_nothing(tmp_path
     settings = {"OTEL_SDK_DISABLED": "true", "OTEL_EXPORTER_GUARD_QUEUE_URL": "memory://"}
     result = run(home, "demo", TMPDIR=str(temporary), **settings)
     assert result.returncode == 0, result.stderr
-    for kind in ("authentication_failed", "penetration_attempt", "rate_limited"):
-        assert kind in result.stdout
+    rows = _rows(result.stdout)
+    assert f"has stored {rows.total()} events" in result.stdout
+    expected = {(name, kind) for name, kinds in EXPECTED.items() for kind in kinds}
+    assert {(name, kind) for name, kind, _ in rows} >= expected
+    assert rows["accounts", "authentication_failed", GUESSER] == GUESSES
+    assert rows["shop", "rate_limited", HURRIED] == BURST - 20
+    assert rows["accounts", "access_denied", SCANNER] == 1
+    # The ban holds in both, and was not there before.
+    assert re.search(rf"{INJECTOR} is banned: it got 200 and 200 before, and 403 of both", result.stdout)
+    assert rows["shop", "ip_blocked", INJECTOR] >= 1
+    assert rows["accounts", "ip_blocked", INJECTOR] >= 1
+    assert "make demo KEEP=1" in result.stdout
     assert list(temporary.iterdir()) == []
     assert list(home.rglob("*.db")) == []
+
+
+@pytest.mark.slow
+def test_what_is_kept_ends_with_its_children(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [*COMMAND, "demo", "--keep"], env=environment(tmp_path), stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    with process.stdout as printed:
+        try:
+            for line in printed:
+                if "dashboard: " in line and not line.startswith("-"):
+                    break
+            children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+            os.kill(int(children[-1]), signal.SIGKILL)
+            assert "has ended, and all the rest with it" in printed.read()
+            assert process.wait(60) == 0
+        finally:
+            process.kill()
+            process.wait()

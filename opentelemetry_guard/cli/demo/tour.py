@@ -1,35 +1,34 @@
-"""``opentelemetry-guard demo``: a local Guard backend, the instrumented shop, real traffic, and what arrived."""
+"""``opentelemetry-guard demo``: a local Guard backend, two instrumented services, real traffic, and what arrived."""
 
 from __future__ import annotations
 
 import signal
-import socket
-import subprocess
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..local import BIN, bare, check_extras, child, destination, local_backend
+from ...events.enrichment import SERVICE_NAME
+from ..local import check_extras, local_backend
 from ..output import fail
+from .services import PROJECT, Service, ban, listens, patiently, service
+from .traffic import EXPECTED, INJECTOR, Clients
 
 if TYPE_CHECKING:
     import requests
 
-PROJECT = "demo"
-EXPECTED = {"authentication_failed", "penetration_attempt", "rate_limited"}
-PATIENCE = 60.0
-"""Seconds after which something that should have happened is called a failure."""
+Event = Mapping[str, object]
 
 
 def demo(
-    keep: Annotated[bool, typer.Option("--keep", help="Leave backend and shop running, until Ctrl+C.")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave backend and services running, until Ctrl+C.")] = False,
 ) -> None:
-    """Run a local backend and an instrumented shop, attack the shop, and show what has arrived.
+    """Run a local backend and two instrumented services, attack them, ban an attacker, and show what has arrived.
 
     Everything listens on loopback, on free ports, and nothing stays behind.
     """
@@ -39,10 +38,10 @@ def demo(
 
 
 def run(keep: bool) -> list[str]:
-    """Run the demonstration; return what went wrong, nothing when every kind of event has arrived with its trace.
+    """Run the demonstration; return what went wrong: what has not arrived, came without its trace, or was not refused.
 
     Args:
-        keep: leave backend and shop running, until Ctrl+C or SIGTERM.
+        keep: leave backend and services running, until Ctrl+C, SIGTERM, or the end of one of them.
     """
     import requests  # here, since every other command would load it too
 
@@ -51,93 +50,113 @@ def run(keep: bool) -> list[str]:
     http.trust_env = False
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="guard-demo-")))
-        backend = stack.enter_context(local_backend(directory / "backend.db", PROJECT))
-        shop = stack.enter_context(instrumented_shop(directory, backend))
-        attack(http, shop)
-        arrived = wait_for_events(http, backend)
-        show(arrived)
+        database = directory / "backend.db"
+        _say("starting a local backend, and two services: a shop with checks of its own, and a plain one")
+        backend = stack.enter_context(local_backend(database, PROJECT))
+        _say(f"dashboard: {backend}")
+        running = stack.enter_context(ExitStack())
+        services = [
+            running.enter_context(service("shop", directory, backend)),
+            running.enter_context(service("accounts", directory, backend, "--enforce")),
+        ]
+        clients = Clients(http, services[0].address, services[1].address, _say)
+        clients.send_all()
+        wrong = _banned(clients, services, database)
+        if not keep:
+            _say("ending the services, which deliver the last that they have")
+            running.close()
+        arrived = _arrived(http, backend)
+        _show(arrived, "so far " if keep else "")
+        wrong += _missing(arrived)
         if keep:
-            print(f"\nStill running. Shop: {shop}  Dashboard: {backend}  End with Ctrl+C.", flush=True)
-            with suppress(KeyboardInterrupt):
-                threading.Event().wait()
-    wrong = [f"no {kind} has arrived" for kind in sorted(EXPECTED - {str(event["event_type"]) for event in arrived})]
-    if untraced := sum(not _metadata(event).get("trace_id") for event in arrived):
-        wrong.append(f"{untraced} events have arrived without a trace id")
+            _stay(backend, services)
+        else:
+            print(
+                "\nTo look around on the dashboard: opentelemetry-guard demo --keep, or make demo KEEP=1.", flush=True
+            )
     return wrong
 
 
-@contextmanager
-def instrumented_shop(directory: Path, backend: str) -> Iterator[str]:
-    """Run the shop under ``opentelemetry-instrument``, set up by environment variables alone, and give its address."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    environment = {
-        "OTEL_SERVICE_NAME": "shop",
-        "OTEL_METRIC_EXPORT_INTERVAL": "2000",
-        "XDG_STATE_HOME": str(directory / "state"),
-        **destination(backend, PROJECT),
-    }
-    uvicorn = ["uvicorn", "opentelemetry_guard.cli.demo.shop:app", "--port", str(port), "--log-level", "warning"]
-    with child([str(BIN / "opentelemetry-guard"), "run", "--", *uvicorn], bare(environment)) as process:
-        address = f"http://127.0.0.1:{port}"
-        wait_for_port(port, process)
-        yield address
+def _say(what: str) -> None:
+    print(f"- {what}", flush=True)
 
 
-def wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
-    """Return when something listens on a loopback port."""
-    for _ in _patiently():
-        if process.poll() is not None:
-            raise SystemExit(f"the shop ended with status {process.returncode}")
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-    raise SystemExit(f"nothing listens on port {port}")
+def _banned(clients: Clients, services: Sequence[Service], database: Path) -> list[str]:
+    """Ban an attacker, and see that every service refuses it; return which ones don't."""
+    pages = {"shop": "/items/1", "accounts": "/profiles/ada"}
+    urls = {one.name: one.address + pages[one.name] for one in services}
+    before = [str(clients.status(INJECTOR, url)) for url in urls.values()]
+    ban(INJECTOR, database)
+    began = time.monotonic()
+    let_in = dict(urls)
+    for _ in patiently():
+        let_in = {name: url for name, url in let_in.items() if clients.status(INJECTOR, url) != 403}
+        if not let_in:
+            seconds = time.monotonic() - began
+            _say(f"{INJECTOR} is banned: it got {' and '.join(before)} before, and 403 of both {seconds:.1f} s after")
+            break
+    return [f"{name} lets a banned address in" for name in let_in]
 
 
-def _patiently() -> Iterator[None]:
-    """Give a turn ten times a second until patience ends."""
-    pause = threading.Event()
-    for _ in range(int(PATIENCE / 0.1)):
-        yield
-        pause.wait(0.1)
-
-
-def attack(http: requests.Session, shop: str) -> None:
-    """Send normal requests, a failed login, an attack and a burst."""
-    print(f"sending traffic to the shop at {shop}")
-    for number in range(5):
-        http.get(f"{shop}/items/{number}").raise_for_status()
-    http.post(f"{shop}/login", json={"user": "ada", "password": "lovelace"}).raise_for_status()
-    http.post(f"{shop}/login", json={"user": "ada", "password": "guess"})
-    http.get(f"{shop}/search", params={"q": "1' UNION SELECT password FROM users"})
-    for number in range(30):
-        http.get(f"{shop}/items/{number}")
-
-
-def wait_for_events(http: requests.Session, backend: str) -> list[dict[str, object]]:
-    """Return the events that the backend has stored, once there is one of each kind or patience ends."""
-    events: list[dict[str, object]] = []
-    for _ in _patiently():
-        answer = http.get(f"{backend}/local/events", params={"limit": 1000}).json()
-        events = [entry["event"] for entry in answer["events"]]
-        if {event["event_type"] for event in events} >= EXPECTED:
+def _arrived(http: requests.Session, backend: str) -> list[Event]:
+    """Return all events that the backend has stored, once there are those that have to come or patience ends."""
+    events: list[Event] = []
+    for _ in patiently():
+        events, after = [], 0
+        while page := http.get(f"{backend}/local/events", params={"limit": 1000, "after": after}).json()["events"]:
+            events += [entry["event"] for entry in page]
+            after = page[-1]["id"]
+        if not _missing(events):
             break
     return events
 
 
-def show(events: list[dict[str, object]]) -> None:
-    """Print what the backend has stored."""
-    print(f"\nthe backend has stored {len(events)} events:\n")
-    print(f"{'event type':<24}{'address':<14}{'endpoint':<16}{'status':<8}trace id")
+def _missing(events: Sequence[Event]) -> list[str]:
+    """Return what should have arrived and has not, and how many have no trace."""
+    found = {(_service(event), event["event_type"]) for event in events}
+    wrong = [
+        f"no {kind} of {name} has arrived"
+        for name, kinds in EXPECTED.items()
+        for kind in sorted(kinds)
+        if (name, kind) not in found
+    ]
+    if untraced := sum(not _metadata(event).get("trace_id") for event in events):
+        wrong.append(f"{untraced} events have arrived without a trace id")
+    return wrong
+
+
+def _show(events: Sequence[Event], when: str) -> None:
+    """Print what the backend has stored, those that differ by their trace alone as one line."""
+    print(f"\n{when}the backend has stored {len(events)} events:\n".capitalize())
+    print(
+        f"{'':>4}  {'service':<10}{'event type':<24}{'address':<16}{'endpoint':<18}{'status':<8}trace id of the first"
+    )
+    alike: dict[tuple[str, ...], list[Event]] = {}
     for event in events:
-        print(
-            f"{event['event_type']:<24}{event['ip_address']:<14}{event['endpoint']:<16}{event['status_code']:<8}"
-            f"{_metadata(event).get('trace_id', '-')}"
-        )
+        texts = (str(event[name] or "-") for name in ("event_type", "ip_address", "endpoint", "status_code"))
+        alike.setdefault((_service(event), *texts), []).append(event)
+    for (name, kind, address, endpoint, status), some in alike.items():
+        trace = _metadata(some[0]).get("trace_id", "-")
+        print(f"{len(some):>4}  {name:<10}{kind:<24}{address:<16}{endpoint:<18}{status:<8}{trace}", flush=True)
 
 
-def _metadata(event: Mapping[str, object]) -> Mapping[str, object]:
+def _stay(backend: str, services: Sequence[Service]) -> None:
+    """Return at Ctrl+C, at SIGTERM, or when the backend or one of the services has ended."""
+    print("\nStill running, until Ctrl+C:")
+    for one in services:
+        print(f"  {one.name + ':':<12}{one.address}")
+    print(f"  {'dashboard:':<12}{backend}", flush=True)
+    pause = threading.Event()
+    with suppress(KeyboardInterrupt):
+        while not (ended := [one.name for one in services if one.process.poll() is not None]) and listens(backend):
+            pause.wait(0.5)
+        print(f"\nThe {'service ' + ended[0] if ended else 'backend'} has ended, and all the rest with it.", flush=True)
+
+
+def _service(event: Event) -> str:
+    return str(_metadata(event).get(SERVICE_NAME, "-"))
+
+
+def _metadata(event: Event) -> Event:
     metadata = event["metadata"]
     return metadata if isinstance(metadata, dict) else {}
