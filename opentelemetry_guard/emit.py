@@ -23,6 +23,7 @@ from opentelemetry._logs import Logger, LoggerProvider, SeverityNumber, get_logg
 from opentelemetry.metrics import Counter, Histogram, Meter, MeterProvider, get_meter_provider
 
 from . import privacy, semconv
+from .buckets import SECONDS, SHARES
 from .events import codec, counts, diverted, incident, record, signatures
 from .events.attributes import to_attributes
 from .events.enrichment import enrich
@@ -58,22 +59,28 @@ def severity_of(event_type: str) -> tuple[SeverityNumber, str]:
 
 @dataclass(frozen=True, slots=True)
 class _Instrument:
-    """How a metric type is measured: the instrument's name, its unit (UCUM), and whether it adds up or spreads."""
+    """How a metric type is measured: the instrument's name, its unit (UCUM), and whether it adds up or spreads.
+
+    What spreads has `buckets`, the upper edges that readers with explicit buckets are advised to use.
+    """
 
     name: str
     unit: str
     adds_up: bool
     description: str
+    buckets: tuple[float, ...] | None = None
 
 
 INSTRUMENTS: Mapping[MetricType, _Instrument] = {
     "request_count": _Instrument(semconv.GUARD_REQUEST_COUNT, "{request}", True, "Requests"),
     "error_rate": _Instrument(semconv.GUARD_ERROR_RATE, "{request}", True, "Failed requests"),
     "bandwidth_usage": _Instrument(semconv.GUARD_BANDWIDTH_USAGE, "By", True, "Bytes received and sent"),
-    "response_time": _Instrument(semconv.GUARD_RESPONSE_TIME_METRIC, "s", False, "Time to answer a request"),
-    "threat_level": _Instrument(semconv.GUARD_THREAT_LEVEL, "1", False, "Threat level"),
-    "block_rate": _Instrument(semconv.GUARD_BLOCK_RATE, "1", False, "Share of requests that were blocked"),
-    "cache_hit_rate": _Instrument(semconv.GUARD_CACHE_HIT_RATE, "1", False, "Share of look-ups that hit the cache"),
+    "response_time": _Instrument(semconv.GUARD_RESPONSE_TIME_METRIC, "s", False, "Time to answer a request", SECONDS),
+    "threat_level": _Instrument(semconv.GUARD_THREAT_LEVEL, "1", False, "Threat level", SHARES),
+    "block_rate": _Instrument(semconv.GUARD_BLOCK_RATE, "1", False, "Share of requests that were blocked", SHARES),
+    "cache_hit_rate": _Instrument(
+        semconv.GUARD_CACHE_HIT_RATE, "1", False, "Share of look-ups that hit the cache", SHARES
+    ),
 }
 """The instrument of each metric type of the contract."""
 
@@ -105,7 +112,9 @@ class _Meters:
             if spec.adds_up:
                 self.counters[metric_type] = meter.create_counter(spec.name, spec.unit, spec.description)
             else:
-                self.histograms[metric_type] = meter.create_histogram(spec.name, spec.unit, spec.description)
+                self.histograms[metric_type] = meter.create_histogram(
+                    spec.name, spec.unit, spec.description, explicit_bucket_boundaries_advisory=spec.buckets
+                )
 
 
 class Emitter:

@@ -28,9 +28,11 @@ from support.rows import row_of
 from support.strategies import RaisesWhenRead, bad_values, python_values
 
 from opentelemetry_guard import Emitter, SecurityEvent, SecurityMetric, emit_event, record_metric, semconv
+from opentelemetry_guard.buckets import SECONDS, SHARES
 from opentelemetry_guard.emit import INSTRUMENTS, severity_of
 from opentelemetry_guard.events.enrichment import correlation_key
 from opentelemetry_guard.events.tally import EMISSION_ERROR, INVALID, NO_PIPELINE, TALLY
+from opentelemetry_guard.models import MetricType
 
 EVENT = {"event_type": "ip_blocked", "action_taken": "blocked", "ip_address": "192.0.2.1"}
 
@@ -391,3 +393,17 @@ def test_bad_tags_and_endpoints_are_no_poison(recorded: Recorded, name: str) -> 
     points = recorded.measured().get("guard.threat_level", [])
     dropped = TALLY.read().dropped.get("metrics", {})
     assert sum(point.count for point in points) + sum(dropped.values()) == 3
+
+
+@pytest.mark.parametrize(
+    ("metric_type", "edges"),
+    [("threat_level", SHARES), ("block_rate", SHARES), ("cache_hit_rate", SHARES), ("response_time", SECONDS)],
+)
+def test_explicit_buckets_tell_values_apart_that_occur(
+    recorded: Recorded, metric_type: MetricType, edges: tuple[float, ...]
+) -> None:
+    for value in (0.02, 0.07, 0.6):
+        recorded.emitter.record_metric(metric_type=metric_type, value=value)
+    ((point,),) = recorded.measured().values()
+    assert point.explicit_bounds == edges
+    assert max(point.bucket_counts) == 1

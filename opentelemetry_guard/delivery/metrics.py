@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from opentelemetry.metrics import CallbackOptions, Counter, Histogram, Observation, get_meter
 
 from .. import semconv
+from ..buckets import SECONDS
 from ..queue.base import Ledger
 from ..version import __version__
 from .breaker import BreakerState
@@ -91,7 +92,12 @@ def _instruments() -> tuple[Histogram, Counter]:
         semconv.DELIVERY_BREAKER_STATE, [_observe(_breakers)], "1", "Circuit breaker: 0 closed, 1 half-open, 2 open"
     )
     return (
-        meter.create_histogram(semconv.DELIVERY_SEND_DURATION, "s", "Time of one request to the Guard backend"),
+        meter.create_histogram(
+            semconv.DELIVERY_SEND_DURATION,
+            "s",
+            "Time of one request to the Guard backend",
+            explicit_bucket_boundaries_advisory=SECONDS,
+        ),
         meter.create_counter(semconv.DELIVERY_RETRIES, "{batch}", "Batches that were put back to be sent again"),
     )
 
