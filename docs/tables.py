@@ -21,7 +21,6 @@ from typing import Annotated, Any, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from opentelemetry_guard.emit import INSTRUMENTS
 from opentelemetry_guard.events import known
 from opentelemetry_guard.events.enrichment import (
     CORRELATION_KEY,
@@ -33,6 +32,7 @@ from opentelemetry_guard.events.enrichment import (
     THREAT_SCORE,
 )
 from opentelemetry_guard.events.known import KNOWN
+from opentelemetry_guard.instruments import INSTRUMENTS
 from opentelemetry_guard.models import SecurityEvent
 from opentelemetry_guard.semconv import EVENT_ATTRIBUTES
 from opentelemetry_guard.settings import environment_variables

@@ -16,21 +16,20 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from opentelemetry import trace
 from opentelemetry._logs import Logger, LoggerProvider, SeverityNumber, get_logger_provider
 from opentelemetry.metrics import Counter, Histogram, Meter, MeterProvider, get_meter_provider
 
 from . import privacy, semconv
-from .buckets import SECONDS, SHARES
 from .events import codec, counts, diverted, incident, record, signatures
 from .events.attributes import to_attributes
 from .events.enrichment import enrich
 from .events.jsonsafe import JSON, describe, safe_text
 from .events.known import meaning_of
 from .events.tally import EMISSION_ERROR, INVALID, NO_PIPELINE, TALLY
-from .models import MetricType, SecurityEvent, SecurityMetric
+from .instruments import INSTRUMENTS
+from .models import SecurityEvent, SecurityMetric
 from .privacy.plain import SPEAKABLE, UNCERTAIN, Verdict
 from .process import interruption
 from .settings.once import log_once
@@ -55,34 +54,6 @@ def severity_of(event_type: str) -> tuple[SeverityNumber, str]:
     if severity <= _INFO_UNTIL:
         return SeverityNumber.INFO, "INFO"
     return SeverityNumber.WARN, "WARN"
-
-
-@dataclass(frozen=True, slots=True)
-class _Instrument:
-    """How a metric type is measured: the instrument's name, its unit (UCUM), and whether it adds up or spreads.
-
-    What spreads has `buckets`, the upper edges that readers with explicit buckets are advised to use.
-    """
-
-    name: str
-    unit: str
-    adds_up: bool
-    description: str
-    buckets: tuple[float, ...] | None = None
-
-
-INSTRUMENTS: Mapping[MetricType, _Instrument] = {
-    "request_count": _Instrument(semconv.GUARD_REQUEST_COUNT, "{request}", True, "Requests"),
-    "error_rate": _Instrument(semconv.GUARD_ERROR_RATE, "{request}", True, "Failed requests"),
-    "bandwidth_usage": _Instrument(semconv.GUARD_BANDWIDTH_USAGE, "By", True, "Bytes received and sent"),
-    "response_time": _Instrument(semconv.GUARD_RESPONSE_TIME_METRIC, "s", False, "Time to answer a request", SECONDS),
-    "threat_level": _Instrument(semconv.GUARD_THREAT_LEVEL, "1", False, "Threat level", SHARES),
-    "block_rate": _Instrument(semconv.GUARD_BLOCK_RATE, "1", False, "Share of requests that were blocked", SHARES),
-    "cache_hit_rate": _Instrument(
-        semconv.GUARD_CACHE_HIT_RATE, "1", False, "Share of look-ups that hit the cache", SHARES
-    ),
-}
-"""The instrument of each metric type of the contract."""
 
 
 class _Meters:

@@ -28,10 +28,10 @@ from support.rows import row_of
 from support.strategies import RaisesWhenRead, bad_values, python_values
 
 from opentelemetry_guard import Emitter, SecurityEvent, SecurityMetric, emit_event, record_metric, semconv
-from opentelemetry_guard.buckets import SECONDS, SHARES
-from opentelemetry_guard.emit import INSTRUMENTS, severity_of
+from opentelemetry_guard.emit import severity_of
 from opentelemetry_guard.events.enrichment import correlation_key
 from opentelemetry_guard.events.tally import EMISSION_ERROR, INVALID, NO_PIPELINE, TALLY
+from opentelemetry_guard.instruments import INSTRUMENTS, SECONDS, SHARES
 from opentelemetry_guard.models import MetricType
 
 EVENT = {"event_type": "ip_blocked", "action_taken": "blocked", "ip_address": "192.0.2.1"}

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from opentelemetry.metrics import CallbackOptions, Counter, Histogram, Observation, get_meter
 
 from .. import semconv
-from ..buckets import SECONDS
+from ..instruments import SECONDS
 from ..queue.base import Ledger
 from ..version import __version__
 from .breaker import BreakerState
