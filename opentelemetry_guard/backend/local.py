@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Annotated
+from typing import Annotated, Literal
 
 import orjson
 from fastapi import APIRouter, Depends, Query
@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from .dashboard.visitors import Visitors
 from .openapi import answers
+from .storage.incident_search import IncidentSearch
 from .storage.store import Agent, Store, StoredRow
 
 
@@ -45,6 +46,11 @@ def local_router(store: Store, visitors: Visitors) -> APIRouter:
     def agents() -> Response:
         """List the installations that reported a status."""
         return _listed("agents", store.agents(), "status", "status")
+
+    @router.get("/local/incidents")
+    def incidents(limit: Limit = 100, state: Literal["open", "acknowledged", "closed"] | None = None) -> Response:
+        """List incidents, the one with the newest activity first."""
+        return _json({"incidents": [asdict(one) for one in IncidentSearch(store.database).latest(state or "", limit)]})
 
     @router.get("/local/summary")
     def summary() -> Response:

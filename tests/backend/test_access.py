@@ -31,10 +31,12 @@ PAGES = [
     "/events/rows?after=0",
     "/events/export?format=csv",
     "/events/export?format=json",
+    "/incidents",
+    "/incidents/1",
     "/agents",
     "/rules",
 ]
-DATA = ["/local/events", "/local/metrics", "/local/agents", "/local/summary"]
+DATA = ["/local/events", "/local/metrics", "/local/agents", "/local/incidents", "/local/summary"]
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +96,7 @@ def test_without_the_password_data_is_401(closed: RunningBackend, path: str) -> 
     assert (answer.status_code, answer.json()["success"]) == (401, False)
 
 
-@pytest.mark.parametrize("path", ["/rules", "/rules/ban", "/rules/restore"])
+@pytest.mark.parametrize("path", ["/rules", "/rules/ban", "/rules/restore", "/incidents/1/state"])
 def test_without_the_password_no_rule_changes(closed: RunningBackend, path: str) -> None:
     with visitor() as http:
         form_token = token(http.get(f"{closed.url}/login", timeout=10))

@@ -30,6 +30,7 @@ OPERATIONS = [
     ("GET", "/api/v1/status"),
     ("GET", "/local/events"),
     ("GET", "/local/feed"),
+    ("GET", "/local/incidents"),
     ("GET", "/local/metrics"),
     *WITHOUT_PARAMETERS,
 ]

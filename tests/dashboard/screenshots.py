@@ -41,6 +41,8 @@ def main(directory: Path) -> int:
             "overview": "/",
             "events": "/events",
             "event": f"/events/{one}",
+            "incidents": "/incidents",
+            "incident": "/incidents/1",
             "agents": "/agents",
             "rules": "/rules",
         }

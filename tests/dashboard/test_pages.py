@@ -26,7 +26,18 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 TRACE_URL = "http://127.0.0.1:16686/trace/{trace_id}"
-PAGES = ["/", "/?window=7d", "/events", "/events?event_type=none", "/agents", "/rules", "/login", "/no-such-page"]
+PAGES = [
+    "/",
+    "/?window=7d",
+    "/events",
+    "/events?event_type=none",
+    "/incidents",
+    "/incidents/1",
+    "/agents",
+    "/rules",
+    "/login",
+    "/no-such-page",
+]
 
 
 @pytest.fixture(scope="module")
@@ -404,7 +415,7 @@ def test_everything_can_be_reached_and_used_with_the_keyboard(backend: RunningBa
     page.wait_for_url("**event_type=rate_limited**")
 
 
-@pytest.mark.parametrize("path", ["/", "/events", "/events/1", "/agents", "/rules"])
+@pytest.mark.parametrize("path", ["/", "/events", "/events/1", "/incidents", "/incidents/1", "/agents", "/rules"])
 def test_every_control_and_picture_has_a_name(backend: RunningBackend, page: Page, path: str) -> None:
     page.goto(backend.url + path)
     nameless = page.evaluate(

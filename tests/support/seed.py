@@ -9,6 +9,7 @@ from datetime import datetime, timedelta, timezone
 from uuid import UUID
 
 from opentelemetry_guard.backend.storage.store import FIRST_TTL, Store
+from opentelemetry_guard.events.enrichment import CORRELATION_KEY, THREAT_SCORE, correlation_key, threat_score
 from opentelemetry_guard.models import AgentStatus, DynamicRules, SecurityEvent, SecurityMetric
 
 PROJECT = "shop"
@@ -38,11 +39,13 @@ def events(count: int, now: datetime, minutes: float, seed: int = 7) -> Iterator
         metadata: dict[str, object] = {"service": "shop", "rule": f"r-{number % 7}"}
         if number % 4:
             metadata |= {"trace_id": f"{chance.getrandbits(128):032x}", "span_id": f"{chance.getrandbits(64):016x}"}
+        address = f"203.0.113.{host}" if host % 5 else f"2001:db8::{host:x}"
+        metadata |= {CORRELATION_KEY: correlation_key(address, kind), THREAT_SCORE: threat_score(kind, action, 1)}
         yield SecurityEvent(
             idempotency_key=str(UUID(int=chance.getrandbits(128))),
             timestamp=now - timedelta(minutes=back),
             event_type=kind,
-            ip_address=f"203.0.113.{host}" if host % 5 else f"2001:db8::{host:x}",
+            ip_address=address,
             country=chance.choice(["DE", "FR", "US", "BR", None]),
             user_agent=chance.choice(AGENTS),
             action_taken=action,

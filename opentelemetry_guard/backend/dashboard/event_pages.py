@@ -36,7 +36,7 @@ def events_router(pages: Pages) -> APIRouter:
     def arrived(request: Request) -> Response:
         """Give the lines that came after the id `after`: 204 when there are none."""
         project, query = pages.project(request), request.query_params
-        known, newest = _id(query.get("after", "")), search.newest_id()
+        known, newest = read_id(query.get("after", "")), search.newest_id()
         if known is None:
             raise Refusal(422, "after must be the id of an event.")
         if newest == known:
@@ -65,7 +65,7 @@ def events_router(pages: Pages) -> APIRouter:
     @router.get("/{event_id}")
     def detail(request: Request, event_id: str) -> Response:
         """Show everything that is known of one event."""
-        project, number = pages.project(request), _id(event_id)
+        project, number = pages.project(request), read_id(event_id)
         found = None if number is None else search.one(project, number)
         if found is None:
             raise Refusal(404, "There is no such event in this project: it may be older than what is kept.")
@@ -77,7 +77,7 @@ def events_router(pages: Pages) -> APIRouter:
 
 def _list(pages: Pages, request: Request) -> Response:
     project, query, search = pages.project(request), request.query_params, pages.search
-    before = _cursor(query)
+    before = read_cursor(query)
     # Read before the page: an event that comes meanwhile is shown twice to the script, which knows it by its id.
     newest = search.newest_id()
     page = search.page(read_filter(query, project, time.time()), before, PAGE_EVENTS)
@@ -104,15 +104,21 @@ def _list(pages: Pages, request: Request) -> Response:
     )
 
 
-def _id(text: str) -> int | None:
+def read_id(text: str) -> int | None:
+    """Return the number that a path or query names; None where it is none."""
     return int(text) if text.isascii() and text.isdigit() and len(text) <= 18 else None
 
 
-def _cursor(query: Mapping[str, str]) -> Cursor | None:
+def read_cursor(query: Mapping[str, str]) -> Cursor | None:
+    """Return where in a list a page begins; None for the beginning.
+
+    Raises:
+        Refusal: 422 where it is no place.
+    """
     text = query.get("before")
     if text is None:
         return None
     try:
         return Cursor.parse(text)
     except ValueError:
-        raise Refusal(422, "This is no place in the list: begin with the newest events.") from None
+        raise Refusal(422, "This is no place in the list: begin with the newest.") from None

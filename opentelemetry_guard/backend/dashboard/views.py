@@ -137,13 +137,14 @@ def _line(found: FoundEvent, event: Mapping[str, Any], link: TraceLink | None) -
     return EventView(
         id=found.id,
         time=utc_text(found.occurred_at),
-        texts={name: _short(event.get(name)) for name in _COLUMNS},
+        texts={name: shortened(event.get(name)) for name in _COLUMNS},
         trace_url=link.url(metadata.get("trace_id"), metadata.get("span_id")) if link else None,
         has_trace=bool(metadata.get("trace_id")),
     )
 
 
-def _short(value: object) -> str:
+def shortened(value: object) -> str:
+    """Return a value as text that a line has room for."""
     text = "" if value is None else str(value)
     return visible(text if len(text) <= _LINE_CHARACTERS else f"{text[:_LINE_CHARACTERS]}…")
 
@@ -159,9 +160,9 @@ def event_detail(found: FoundEvent, link: TraceLink | None) -> EventDetail:
     metadata: dict[str, Any] = event.get("metadata") or {}
     return EventDetail(
         line=_line(found, event, link),
-        bannable=_is_address(event.get("ip_address")),
+        bannable=is_address(event.get("ip_address")),
         received=utc_text(found.received_at),
-        batch_id=_short(found.batch_id),
+        batch_id=shortened(found.batch_id),
         facts=_listed(
             (label, values[name])
             for values, names in ((event, _FACTS), (metadata, _METADATA_FACTS))
@@ -170,13 +171,13 @@ def event_detail(found: FoundEvent, link: TraceLink | None) -> EventDetail:
         ),
         further=_listed(item for item in event.items() if item[0] not in _NOT_FURTHER),
         metadata=_listed(item for item in metadata.items() if item[0] not in _NOT_LISTED),
-        trace_id=_short(_text(metadata.get("trace_id", ""))),
-        span_id=_short(_text(metadata.get("span_id", ""))),
+        trace_id=shortened(_text(metadata.get("trace_id", ""))),
+        span_id=shortened(_text(metadata.get("span_id", ""))),
         raw=_text(event),
     )
 
 
-def _is_address(text: str | None) -> bool:
+def is_address(text: str | None) -> bool:
     """Whether a text is an address: senders may put anything there, a hash of it for example."""
     try:
         ipaddress.ip_address(text or "")
@@ -193,7 +194,7 @@ def _listed(items: Iterable[tuple[str, object]]) -> list[tuple[str, str]]:
         if room <= 0 or len(told) == _LISTED:
             told.append(("…", "and more: export the event to see all of it"))
             break
-        told.append((_short(name), _text(value, room)))
+        told.append((shortened(name), _text(value, room)))
         room -= len(told[-1][0]) + len(told[-1][1])
     return told
 
@@ -224,9 +225,9 @@ def agent_view(agent: Agent, asker: Asker | None, now: float) -> AgentView:
         seen_ago=ago(now - agent.last_seen),
         last_flush="never" if status.last_flush is None else ago(now - status.last_flush.timestamp()),
         status=status,
-        errors=[*map(_short, status.errors[:_SHOWN_ERRORS]), *_left_out(len(status.errors) - _SHOWN_ERRORS)],
-        service=_short(status.service.get("name", "")),
-        about=_short(" · ".join(filter(None, map(status.service.get, ("version", "environment", "instance"))))),
+        errors=[*map(shortened, status.errors[:_SHOWN_ERRORS]), *_left_out(len(status.errors) - _SHOWN_ERRORS)],
+        service=shortened(status.service.get("name", "")),
+        about=shortened(" · ".join(filter(None, map(status.service.get, ("version", "environment", "instance"))))),
         asks_for_rules=asker is not None,
         rules_version=None if asker is None else asker.has,
     )

@@ -55,6 +55,8 @@ def apply_retention(database: Database, retention: Retention, now: float, stoppe
     if cutoff is not None:
         # By these ids batches of metrics are known that come again.
         _forget(database, "metric_batches", "received_at < ?", cutoff)
+    # The ids grow in the order of arrival, in which events are deleted: an incident goes with the last of its events.
+    _forget(database, "incidents", "last_event < (SELECT COALESCE(MIN(id), ?) FROM events)", 2.0**62)
     # Figures that are older than the longest window are of no use to anybody.
     shown = now - _SHOWN_SECONDS
     _forget_figures(database, shown if cutoff is None else max(shown, cutoff))

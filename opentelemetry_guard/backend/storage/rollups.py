@@ -17,7 +17,7 @@ from typing import Any
 
 import orjson
 
-from ...events.enrichment import SERVICE_NAME
+from ...events.enrichment import CORRELATION_KEY, SERVICE_NAME, THREAT_SCORE
 from ...events.known import TEST_EVENT, is_blocking
 
 SPAN_SECONDS = (600, 3600)
@@ -32,13 +32,24 @@ MAX_TEXT = 512
 _MAX_WEIGHT = 1e12
 """Measurements that one row may stand for: sums of them stay finite."""
 
+_FOLDED = "folded"
+_UPDATE = "update"
+"""Keys of the metadata, as docs/events.md and docs/behavior.md tell: how many others an event stands for, and that it
+tells again of what was told."""
+
+_MOST_FOLDED = 10**9
+"""Others that one event may stand for: sums of them stay 64 bits wide."""
+
 _BUCKETS_PER_DOUBLING = 8
 """Latency buckets are 9 % wide."""
 
 
 @dataclass(frozen=True, slots=True)
 class EventFacts:
-    """What an event is searched and counted by; `occurred_at` is in Unix seconds."""
+    """What an event is searched and counted by; `occurred_at` is in Unix seconds.
+
+    `requests` is how many it stands for, `correlation_key` is empty where it has none, `threat_score` is 0 to 100.
+    """
 
     occurred_at: float
     event_type: str
@@ -47,6 +58,9 @@ class EventFacts:
     endpoint: str
     blocked: bool
     service: str = ""
+    correlation_key: str = ""
+    threat_score: int = 0
+    requests: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +80,9 @@ def event_facts(row: str, received_at: float) -> EventFacts:
     """Read the facts off an event's JSON; nothing happens after it was received at `received_at` (Unix seconds)."""
     event: dict[str, Any] = orjson.loads(row)
     action = str(event.get("action_taken") or "")
+    given = event.get("metadata")
+    metadata: dict[str, Any] = given if isinstance(given, dict) else {}
+    again = _whole(metadata, _UPDATE, 1)
     return EventFacts(
         min(_unix_seconds(event.get("timestamp"), received_at), received_at),
         str(event["event_type"])[:MAX_TEXT],
@@ -73,14 +90,22 @@ def event_facts(row: str, received_at: float) -> EventFacts:
         str(event.get("ip_address") or "")[:MAX_TEXT],
         str(event.get("endpoint") or "")[:MAX_TEXT],
         is_blocking(action),
-        _service(event),
+        _text(metadata, SERVICE_NAME),
+        _text(metadata, CORRELATION_KEY),
+        _whole(metadata, THREAT_SCORE, 100),
+        _whole(metadata, _FOLDED, _MOST_FOLDED) + 1 - again,
     )
 
 
-def _service(event: Mapping[str, Any]) -> str:
-    metadata = event.get("metadata")
-    service = metadata.get(SERVICE_NAME) if isinstance(metadata, dict) else None
-    return service[:MAX_TEXT] if isinstance(service, str) else ""
+def _text(metadata: Mapping[str, object], key: str) -> str:
+    value = metadata.get(key)
+    return value[:MAX_TEXT] if isinstance(value, str) else ""
+
+
+def _whole(metadata: Mapping[str, object], key: str, most: int) -> int:
+    """Return a whole number of the metadata between 0 and `most`; 0 where it is none."""
+    value = metadata.get(key)
+    return max(0, min(value, most)) if isinstance(value, int) and not isinstance(value, bool) else 0
 
 
 def metric_facts(row: str, received_at: float) -> MetricFacts:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sqlite3
 
-from ...events.enrichment import SERVICE_NAME
+from ...events.enrichment import CORRELATION_KEY, SERVICE_NAME
+from .incidents import TABLE as INCIDENTS
+from .incidents import add_incidents
 from .rollups import MAX_TEXT, add_event_rollups, add_metric_rollups, event_facts, metric_facts
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """Written to the file's `user_version`."""
 
 
@@ -141,6 +143,7 @@ _TABLES = (
         requests REAL NOT NULL,
         PRIMARY KEY (project_id, minute, bucket)
     ) WITHOUT ROWID""",
+    *INCIDENTS,
 )
 
 _CHUNK = 5_000
@@ -151,8 +154,11 @@ def prepare(connection: sqlite3.Connection, version: int) -> None:
     """Bring a file of `version` (0: a new one) to `SCHEMA_VERSION`, within the transaction that is under way."""
     if version == SCHEMA_VERSION:
         return
-    if version == 2:
-        _add_services(connection)
+    if version in (2, 3):
+        if version == 2:
+            _add_services(connection)
+        for statement in INCIDENTS:
+            connection.execute(statement)
     else:
         if version == 1:
             _set_aside_version_1(connection)
@@ -160,6 +166,8 @@ def prepare(connection: sqlite3.Connection, version: int) -> None:
             connection.execute(statement)
         if version == 1:
             _take_over_version_1(connection)
+    if version:
+        _find_incidents(connection)
     connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
 
@@ -174,6 +182,17 @@ def _add_services(connection: sqlite3.Connection) -> None:
         connection.execute(f"DROP INDEX {index}")
     for statement in _FOR_SEVERAL_FILTERS:
         connection.execute(statement)
+
+
+def _find_incidents(connection: sqlite3.Connection) -> None:
+    """Add up the incidents of the events that are there: files before version 4 had none."""
+    events = connection.execute(
+        "SELECT project_id, id, row, received_at FROM events WHERE INSTR(row, ?) > 0 ORDER BY id", (CORRELATION_KEY,)
+    )
+    while rows := events.fetchmany(_CHUNK):
+        for project_id in {row[0] for row in rows}:
+            mine = [(row[1], event_facts(row[2], row[3])) for row in rows if row[0] == project_id]
+            add_incidents(connection, project_id, mine)
 
 
 _VERSION_1_TABLES = ("events", "metric_batches", "metrics", "agents", "rules")

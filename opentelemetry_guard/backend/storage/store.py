@@ -16,6 +16,7 @@ from pathlib import Path
 from ...models import AgentStatus, DynamicRules, SecurityEvent, SecurityMetric
 from ..bans import check_bans
 from .database import Database, StoreError
+from .incidents import add_incidents
 from .rollups import EventFacts, add_event_rollups, add_metric_rollups, event_facts, metric_facts
 from .schema import SCHEMA_VERSION
 
@@ -309,6 +310,10 @@ def _insert_events(
         ],
     )
     add_event_rollups(connection, project_id, [event.facts for event in events])
+    # Nobody else writes meanwhile, so these have ids in a row.
+    (last,) = connection.execute("SELECT COALESCE(MAX(id), 0) FROM events").fetchone()
+    first = last - len(events) + 1
+    add_incidents(connection, project_id, enumerate((event.facts for event in events), first))
 
 
 def _is_new_metric_batch(connection: sqlite3.Connection, project_id: str, batch_id: str, received_at: float) -> bool:

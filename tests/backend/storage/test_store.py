@@ -17,9 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opentelemetry_guard.backend.bans import with_ban
+from opentelemetry_guard.backend.storage.incident_search import IncidentSearch
 from opentelemetry_guard.backend.storage.overview import WINDOWS, overview
 from opentelemetry_guard.backend.storage.search import EventFilter, EventSearch
 from opentelemetry_guard.backend.storage.store import SCHEMA_VERSION, Store, StoreError, Summary
+from opentelemetry_guard.events.enrichment import CORRELATION_KEY
 from opentelemetry_guard.models import AgentStatus, DynamicRules, SecurityEvent, SecurityMetric
 
 
@@ -202,6 +204,7 @@ def test_a_file_of_version_2_gets_the_services_that_its_events_name(tmp_path: Pa
         old.execute("CREATE INDEX events_by_time ON events (project_id, occurred_at)")
         old.execute("CREATE INDEX events_by_address ON events (project_id, address)")
         old.execute("CREATE INDEX events_by_endpoint ON events (project_id, endpoint)")
+        old.execute("DROP TABLE incidents")
         old.execute("PRAGMA user_version = 2")
     for _ in range(2):
         with closing(Store(path)) as store:
@@ -210,6 +213,21 @@ def test_a_file_of_version_2_gets_the_services_that_its_events_name(tmp_path: Pa
             (found,) = search.page(EventFilter("p", service="shop"), None, 10).events
             assert found.row == named.model_dump_json()
             assert len(search.page(EventFilter("p"), None, 10).events) == 2
+
+
+def test_a_file_of_version_3_gets_the_incidents_of_the_events_in_it(tmp_path: Path) -> None:
+    path = tmp_path / "old.db"
+    of_one = [SecurityEvent(event_type="ip_blocked", metadata={CORRELATION_KEY: "k"}) for _ in range(3)]
+    with closing(Store(path)) as store:
+        store.add("p", "b", [*of_one, event("1")], [], 1.0)
+        (counted,) = IncidentSearch(store.database).latest("", 10)
+    with closing(sqlite3.connect(path)) as old, old:
+        old.execute("DROP TABLE incidents")
+        old.execute("PRAGMA user_version = 3")
+    for _ in range(2):
+        with closing(Store(path)) as store:
+            assert IncidentSearch(store.database).latest("", 10) == [counted]
+            assert counted.events == 3
 
 
 def test_a_file_that_is_no_database_is_refused_by_name(tmp_path: Path) -> None:

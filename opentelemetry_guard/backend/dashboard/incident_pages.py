@@ -1,0 +1,100 @@
+"""The pages of incidents: the list, one of them with its events, and what somebody makes of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+from fastapi import APIRouter, Request
+from fastapi.concurrency import run_in_threadpool
+from starlette.responses import RedirectResponse, Response
+
+from ..refusal import Refusal
+from ..storage.incident_search import BANDS, IncidentSearch
+from ..storage.incidents import STATES, Incident
+from .event_pages import read_cursor, read_id
+from .incident_views import incident_detail, incident_view
+from .pages import Pages, address
+from .views import event_view
+
+PAGE_INCIDENTS = 50
+"""Lines of the list of incidents."""
+
+
+def incidents_router(pages: Pages) -> APIRouter:
+    """Return the routes of incidents."""
+    router, search = APIRouter(prefix="/incidents"), IncidentSearch(pages.store.database)
+
+    @router.get("")
+    def show(request: Request) -> Response:
+        """List incidents, the one with the newest activity first."""
+        project, query, now = pages.project(request), request.query_params, time.time()
+        filters = {"state": _choice(query, "state", STATES), "severity": _choice(query, "severity", tuple(BANDS))}
+        asked = {"project": project, **{name: value for name, value in filters.items() if value}}
+        before = read_cursor(query)
+        page = search.page(project, filters["state"], filters["severity"], before, PAGE_INCIDENTS)
+        return pages.page(
+            request,
+            "incidents.html",
+            here="incidents",
+            project=project,
+            incidents=[incident_view(incident, now) for incident in page.incidents],
+            older=None if page.older is None else address("", **asked, before=str(page.older)),
+            first_page=before is None,
+            query=address("", **asked),
+            filters=filters,
+            filtered=any(filters.values()),
+            states=STATES,
+            severities=tuple(BANDS),
+        )
+
+    @router.get("/{incident_id}")
+    def detail(request: Request, incident_id: str) -> Response:
+        """Show one incident with the latest of its events."""
+        project = pages.project(request)
+        incident = _one(search, project, incident_id)
+        # Retention may have taken some of them.
+        found = [event for number in incident.latest if (event := pages.search.one(project, number))]
+        found.sort(key=lambda event: (event.occurred_at, event.id), reverse=True)
+        return pages.page(
+            request,
+            "incident.html",
+            here="incidents",
+            project=project,
+            incident=incident_detail(incident, pages.store.rules(project).ip_blacklist, time.time()),
+            events=[event_view(event, pages.settings.trace_link) for event in found],
+            states=STATES,
+        )
+
+    @router.post("/{incident_id}/state")
+    async def change(request: Request, incident_id: str) -> Response:
+        """Give an incident another state."""
+        fields = await pages.visitors.form(request)
+
+        def work() -> Response:
+            project, state = pages.project(request), _choice(fields, "state", STATES)
+            if not state:
+                raise Refusal(422, "The form doesn't say which state the incident is to have.")
+            incident = _one(search, project, incident_id)
+            search.set_state(project, incident.id, state, time.time())
+            return RedirectResponse(address(f"/incidents/{incident.id}", project=project), 303)
+
+        return await run_in_threadpool(work)
+
+    return router
+
+
+def _one(search: IncidentSearch, project: str, text: str) -> Incident:
+    number = read_id(text)
+    incident = None if number is None else search.one(project, number)
+    if incident is None:
+        raise Refusal(404, "There is no such incident in this project: its events may be older than what is kept.")
+    return incident
+
+
+def _choice(given: Mapping[str, str], name: str, choices: tuple[str, ...]) -> str:
+    """Return what is chosen, "" for nothing."""
+    value = given.get(name, "")
+    if value and value not in choices:
+        raise Refusal(422, f"{name} must be one of {', '.join(choices)}.")
+    return value

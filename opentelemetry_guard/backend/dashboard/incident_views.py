@@ -1,0 +1,135 @@
+"""Incidents as their pages show them. Escaping is the templates' part."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+
+from ...events.known import KNOWN, meaning_of
+from ..bans import read_network
+from ..storage.incident_search import BANDS
+from ..storage.incidents import MOST_LISTED, Incident
+from .views import ago, day_and_time, duration, is_address, shortened
+
+_WORDS = {
+    "attack": "Attacks",
+    "logon": "Failed logins",
+    "flooding": "Too many requests",
+    "refused": "Refused requests",
+    "misuse": "Broken rules of the application",
+    "pattern": "Conspicuous behavior",
+}
+"""What is said for the behaviours of known types."""
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentView:
+    """A line of the list: all of it text that is as short as a line has to be."""
+
+    id: int
+    title: str
+    who: str
+    state: str
+    severity: str
+    """The band, a word."""
+    score: int
+    seen_ago: str
+    last: str
+    lasted: str
+    requests: int
+    events: int
+    stopped: int
+    last_action: str
+    types: Sequence[str]
+    targets: Sequence[str]
+    more_targets: int
+
+
+@dataclass(frozen=True, slots=True)
+class ListedAddress:
+    """An address of an incident: whether it can be banned, and is banned by itself already."""
+
+    text: str
+    value: str
+    bannable: bool
+    banned: bool
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentDetail:
+    """All of an incident; `within` are parameters of the events page for the time that it has lasted so far."""
+
+    line: IncidentView
+    first: str
+    correlation_key: str
+    state_since: str
+    addresses: Sequence[ListedAddress]
+    targets: Sequence[tuple[str, str]]
+    """As it is shown, and as it is asked for."""
+    most_listed: int
+    within: dict[str, str]
+
+
+def incident_view(incident: Incident, now: float) -> IncidentView:
+    """Return an incident as a line of the list at `now` (Unix seconds)."""
+    severest = max(incident.event_types, key=lambda kind: meaning_of(kind).severity, default="")
+    behavior = meaning_of(severest).behavior
+    return IncidentView(
+        id=incident.id,
+        title=_WORDS.get(behavior, behavior) if severest in KNOWN else shortened(severest),
+        who=_who(incident.addresses),
+        state=incident.state,
+        severity=next(name for name, (low, high) in BANDS.items() if low <= incident.severity <= high),
+        score=incident.threat_score,
+        seen_ago=ago(now - incident.last_seen),
+        last=_utc(incident.last_seen),
+        lasted=duration(incident.last_seen - incident.first_seen),
+        requests=incident.requests,
+        events=incident.events,
+        stopped=incident.stopped,
+        last_action=shortened(incident.last_action),
+        types=[shortened(kind) for kind in incident.event_types],
+        targets=[shortened(target) for target in incident.targets[-1:-4:-1]],
+        more_targets=max(0, len(incident.targets) - 3),
+    )
+
+
+def _who(addresses: Sequence[str]) -> str:
+    if not addresses:
+        return "unknown"
+    if len(addresses) == 1:
+        return shortened(addresses[0])
+    return f"{len(addresses)}{' or more' if len(addresses) == MOST_LISTED else ''} addresses"
+
+
+def _utc(moment: float) -> str:
+    return day_and_time(datetime.fromtimestamp(moment, timezone.utc))
+
+
+def incident_detail(incident: Incident, bans: Collection[str], now: float) -> IncidentDetail:
+    """Return everything that is known of an incident at `now` (Unix seconds); `bans` are the project's."""
+    banned = frozenset(bans)
+    return IncidentDetail(
+        line=incident_view(incident, now),
+        first=_utc(incident.first_seen),
+        correlation_key=shortened(incident.correlation_key),
+        state_since=_utc(incident.state_since),
+        addresses=[_listed(address, banned) for address in reversed(incident.addresses)],
+        targets=[(shortened(target), target) for target in reversed(incident.targets)],
+        most_listed=MOST_LISTED,
+        within={
+            "since": _parameter(math.floor(incident.first_seen)),
+            "until": _parameter(math.floor(incident.last_seen) + 1),
+        },
+    )
+
+
+def _listed(address: str, banned: Collection[str]) -> ListedAddress:
+    bannable = is_address(address)
+    return ListedAddress(shortened(address), address, bannable, bannable and read_network(address) in banned)
+
+
+def _parameter(moment: int) -> str:
+    return datetime.fromtimestamp(moment, timezone.utc).replace(tzinfo=None).isoformat()

@@ -1,0 +1,75 @@
+"""Finding incidents, and what somebody makes of one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from .database import Database
+from .incidents import COLUMNS, Incident, incident_of
+from .search import Cursor
+
+BANDS: Mapping[str, tuple[int, int]] = {"high": (7, 10), "medium": (4, 6), "low": (0, 3)}
+"""Words for severities, and the lowest and highest of each; CEF divides its ten likewise."""
+
+_ALL_SEVERITIES = (0, 10)
+_AT_THE_TOP = (1e12, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentPage:
+    """Incidents, the one with the newest activity first; `older` is where to go on, None at the end of the list."""
+
+    incidents: list[Incident]
+    older: Cursor | None
+
+
+class IncidentSearch:
+    """Reads incidents out of a database, and keeps their states; safe to call from any thread."""
+
+    def __init__(self, database: Database) -> None:
+        """Search in `database`."""
+        self._database = database
+
+    def page(self, project_id: str, state: str, severity: str, before: Cursor | None, limit: int) -> IncidentPage:
+        """Return a project's `limit` incidents with the newest activity that come after the place `before`.
+
+        An empty `state` or `severity` (a name of `BANDS`) filters nothing.
+        """
+        place = _AT_THE_TOP if before is None else (before.occurred_at, before.id)
+        found = self._database.read(
+            f"SELECT {COLUMNS} FROM incidents WHERE id IN (SELECT id FROM incidents INDEXED BY incidents_by_activity"  # noqa: S608
+            " WHERE project_id = ? AND (last_seen, id) < (?, ?) AND (? = '' OR state = ?) AND severity BETWEEN ? AND ?"
+            " ORDER BY last_seen DESC, id DESC LIMIT ?) ORDER BY last_seen DESC, id DESC",
+            (project_id, *place, state, state, *BANDS.get(severity, _ALL_SEVERITIES), limit + 1),
+        )
+        incidents = [incident_of(columns) for columns in found]
+        if len(incidents) <= limit:
+            return IncidentPage(incidents, None)
+        last = incidents[limit - 1]
+        return IncidentPage(incidents[:limit], Cursor(last.last_seen, last.id))
+
+    def latest(self, state: str, limit: int) -> list[Incident]:
+        """Return the `limit` incidents of all projects with the newest activity, that first; "" is every state."""
+        found = self._database.read(
+            f"SELECT {COLUMNS} FROM incidents WHERE ? = '' OR state = ? ORDER BY last_seen DESC, id DESC LIMIT ?",  # noqa: S608
+            (state, state, limit),
+        )
+        return [incident_of(columns) for columns in found]
+
+    def one(self, project_id: str, incident_id: int) -> Incident | None:
+        """Return the incident with the id `incident_id`; None when the project has none."""
+        found = self._database.read(
+            f"SELECT {COLUMNS} FROM incidents WHERE id = ? AND project_id = ?",  # noqa: S608
+            (incident_id, project_id),
+        )
+        return incident_of(found[0]) if found else None
+
+    def set_state(self, project_id: str, incident_id: int, state: str, now: float) -> bool:
+        """Give an incident another of `incidents.STATES` at `now` (Unix seconds); False when the project has none."""
+        with self._database.writing() as connection:
+            changed = connection.execute(
+                "UPDATE incidents SET state = ?, state_since = ? WHERE id = ? AND project_id = ?",
+                (state, now, incident_id, project_id),
+            )
+            return changed.rowcount == 1

@@ -1,0 +1,183 @@
+"""Events of one attacker and behaviour as one incident, added up while rows come in.
+
+What belongs together has the same correlation key (`events.enrichment`). An
+incident is one row of a small table that is written in the transaction that
+stores its events, so that a page never groups events. It ends with the last
+of its events that is kept.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import orjson
+
+from ...events.known import TEST_EVENT, meaning_of
+from .rollups import EventFacts
+
+OPEN = "open"
+ACKNOWLEDGED = "acknowledged"
+CLOSED = "closed"
+STATES = (OPEN, ACKNOWLEDGED, CLOSED)
+"""What somebody has made of an incident; what a closed one goes on with opens it again."""
+
+MOST_LISTED = 20
+"""Types, addresses and targets that an incident remembers of each: those seen last."""
+
+MOST_EVENTS = 25
+"""Events whose ids it remembers: those stored last."""
+
+TABLE = (
+    # Lists are JSON: they are only ever read with their incident.
+    """CREATE TABLE incidents (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        project_id TEXT NOT NULL,
+        correlation_key TEXT NOT NULL,
+        first_seen REAL NOT NULL,
+        last_seen REAL NOT NULL,
+        events INTEGER NOT NULL,
+        requests INTEGER NOT NULL,
+        stopped INTEGER NOT NULL,
+        severity INTEGER NOT NULL,
+        threat_score INTEGER NOT NULL,
+        last_action TEXT NOT NULL,
+        event_types TEXT NOT NULL,
+        addresses TEXT NOT NULL,
+        targets TEXT NOT NULL,
+        latest TEXT NOT NULL,
+        last_event INTEGER NOT NULL,
+        state TEXT NOT NULL,
+        state_since REAL NOT NULL,
+        UNIQUE (project_id, correlation_key)
+    )""",
+    # Holds what the list is filtered by, so that no row is fetched for comparing.
+    "CREATE INDEX incidents_by_activity ON incidents (project_id, last_seen, id, state, severity)",
+)
+
+_LISTS = ("event_types", "addresses", "targets", "latest")
+_WRITTEN = (
+    *("project_id", "correlation_key", "first_seen", "last_seen", "events", "requests", "stopped", "severity"),
+    *("threat_score", "last_action", *_LISTS, "state", "state_since"),
+)
+
+COLUMNS = ", ".join((*_WRITTEN, "id"))
+"""The columns that `incident_of` reads, in its order."""
+
+_KEYS_PER_QUERY = 500
+"""Older releases of SQLite take 999 parameters at most."""
+
+
+@dataclass(slots=True)
+class Incident:
+    """What one client, or one campaign, went on with; times are in Unix seconds.
+
+    `requests` is what its events stand for: one that tells of others counts for them too, and what tells again that an
+    incident goes on is no further request. `stopped` are those of them that didn't get through. `severity` (0 to 10)
+    and `threat_score` (0 to 100) are the highest, `event_types`, `addresses` and `targets` those seen last, the latest
+    at the end, `latest` the ids of the events stored last. It is in its `state` since `state_since`.
+    """
+
+    project_id: str
+    correlation_key: str
+    first_seen: float
+    last_seen: float
+    events: int = 0
+    requests: int = 0
+    stopped: int = 0
+    severity: int = 0
+    threat_score: int = 0
+    last_action: str = ""
+    event_types: list[str] = field(default_factory=list)
+    addresses: list[str] = field(default_factory=list)
+    targets: list[str] = field(default_factory=list)
+    latest: list[int] = field(default_factory=list)
+    state: str = OPEN
+    state_since: float = 0.0
+    id: int = 0
+
+    def add(self, event_id: int, event: EventFacts) -> None:
+        """Count one more event, the one with the id `event_id`."""
+        self.events += 1
+        self.requests += event.requests
+        self.stopped += event.requests if event.blocked else 0
+        self.severity = max(self.severity, meaning_of(event.event_type).severity)
+        self.threat_score = max(self.threat_score, event.threat_score)
+        if event.action and (event.occurred_at >= self.last_seen or not self.last_action):
+            self.last_action = event.action
+        self.first_seen = min(self.first_seen, event.occurred_at)
+        self.last_seen = max(self.last_seen, event.occurred_at)
+        for values, value in (
+            (self.event_types, event.event_type),
+            (self.addresses, event.address),
+            (self.targets, event.endpoint),
+        ):
+            _remember(values, value)
+        self.latest = [*self.latest, event_id][-MOST_EVENTS:]
+        # What occurred before somebody closed it, and was delivered later, is what that was about.
+        if self.state == CLOSED and event.occurred_at > self.state_since:
+            self.state, self.state_since = OPEN, event.occurred_at
+
+
+def _remember(values: list[str], value: str) -> None:
+    if not value or (values and values[-1] == value):
+        return
+    if value in values:
+        values.remove(value)
+    values.append(value)
+    del values[:-MOST_LISTED]
+
+
+def incident_of(columns: Sequence[object]) -> Incident:
+    """Return the incident that a row of `COLUMNS` holds."""
+    first = _WRITTEN.index(_LISTS[0])
+    after = first + len(_LISTS)
+    lists = [orjson.loads(str(text)) for text in columns[first:after]]
+    values = [*columns[:first], *lists, *columns[after:]]
+    return Incident(*values)
+
+
+def add_incidents(connection: sqlite3.Connection, project_id: str, events: Iterable[tuple[int, EventFacts]]) -> None:
+    """Add events that were stored in the transaction under way, each with its id, to the incidents that they are of.
+
+    An event without a correlation key is of none, nor is a test event.
+    """
+    of_some = [(number, event) for number, event in events if event.correlation_key and event.event_type != TEST_EVENT]
+    if not of_some:
+        return
+    incidents = _known(connection, project_id, list({event.correlation_key for _, event in of_some}))
+    for number, event in of_some:
+        incident = incidents.get(event.correlation_key)
+        if incident is None:
+            incident = incidents[event.correlation_key] = Incident(
+                project_id, event.correlation_key, event.occurred_at, event.occurred_at, state_since=event.occurred_at
+            )
+        incident.add(number, event)
+    connection.executemany(_WRITE, [_columns_of(incident) for incident in incidents.values()])
+
+
+_WRITE = (
+    f"INSERT INTO incidents ({', '.join(_WRITTEN)}, last_event) VALUES ({', '.join('?' * len(_WRITTEN))}, ?)"  # noqa: S608
+    " ON CONFLICT (project_id, correlation_key) DO UPDATE SET "
+    + ", ".join(f"{name} = excluded.{name}" for name in (*_WRITTEN[2:], "last_event"))
+)
+
+
+def _columns_of(incident: Incident) -> tuple[object, ...]:
+    values = ((name, getattr(incident, name)) for name in _WRITTEN)
+    told = (orjson.dumps(value).decode() if name in _LISTS else value for name, value in values)
+    return (*told, incident.latest[-1])
+
+
+def _known(connection: sqlite3.Connection, project_id: str, keys: Sequence[str]) -> dict[str, Incident]:
+    known: dict[str, Incident] = {}
+    for start in range(0, len(keys), _KEYS_PER_QUERY):
+        some = keys[start : start + _KEYS_PER_QUERY]
+        found = connection.execute(
+            f"SELECT {COLUMNS} FROM incidents"  # noqa: S608 - names of this module
+            f" WHERE project_id = ? AND correlation_key IN ({', '.join('?' * len(some))})",
+            [project_id, *some],
+        )
+        known.update((one.correlation_key, one) for one in map(incident_of, found))
+    return known

@@ -1,0 +1,187 @@
+"""Events of one attacker and behaviour are one incident, whatever batches they come in."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import datetime, timezone
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from opentelemetry_guard.backend.storage.incident_search import IncidentSearch
+from opentelemetry_guard.backend.storage.incidents import MOST_EVENTS, MOST_LISTED, Incident
+from opentelemetry_guard.backend.storage.retention import Retention, apply_retention
+from opentelemetry_guard.backend.storage.store import Store
+from opentelemetry_guard.events.enrichment import CORRELATION_KEY, THREAT_SCORE
+from opentelemetry_guard.models import SecurityEvent
+
+NOW = 1_800_000_000.0
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with closing(Store(tmp_path / "backend.db")) as opened:
+        yield opened
+
+
+def event(
+    key: str | None = "k", at: float = 0.0, kind: str = "penetration_attempt", action: str = "", **further: object
+) -> SecurityEvent:
+    address, target = further.pop("address", "192.0.2.1"), further.pop("target", "/login")
+    return SecurityEvent(
+        event_type=kind,
+        timestamp=datetime.fromtimestamp(NOW + at, timezone.utc),
+        ip_address=str(address),
+        endpoint=str(target),
+        action_taken=action,
+        metadata={**({} if key is None else {CORRELATION_KEY: key}), **further},
+    )
+
+
+def only(store: Store) -> Incident:
+    (found,) = IncidentSearch(store.database).latest("", 100)
+    return found
+
+
+def keys(store: Store, state: str = "", severity: str = "") -> list[str]:
+    return [
+        one.correlation_key for one in IncidentSearch(store.database).page("p", state, severity, None, 100).incidents
+    ]
+
+
+def add(store: Store, *events: SecurityEvent, batch: str = "b", at: float = NOW + 1e6) -> None:
+    store.add("p", batch, events, [], at)
+
+
+def test_events_with_one_key_are_one_incident_with_what_they_tell_together(store: Store) -> None:
+    add(
+        store,
+        event(at=5, action="request_blocked", target="/a", **{THREAT_SCORE: 80}),
+        event(at=60, kind="suspicious_request", action="logged", target="/b", **{THREAT_SCORE: 70}),
+    )
+    add(store, event(at=30, action="request_blocked", target="/a", **{THREAT_SCORE: 83}), batch="c")
+    found = only(store)
+    assert (found.first_seen, found.last_seen) == (NOW + 5, NOW + 60)
+    assert (found.events, found.requests, found.stopped) == (3, 3, 2)
+    assert (found.severity, found.threat_score, found.last_action) == (8, 83, "logged")
+    assert found.event_types == ["suspicious_request", "penetration_attempt"]
+    assert (found.addresses, found.targets) == (["192.0.2.1"], ["/b", "/a"])
+    assert (found.latest, found.state) == ([1, 2, 3], "open")
+
+
+def test_an_event_counts_for_those_that_are_folded_into_it(store: Store) -> None:
+    add(store, event(action="request_blocked", folded=11), event())
+    assert (only(store).events, only(store).requests, only(store).stopped) == (2, 13, 12)
+
+
+def test_what_tells_again_that_an_incident_goes_on_is_no_further_request(store: Store) -> None:
+    add(store, event(kind="behavioral_violation"), event(kind="behavioral_violation", update=1, folded=4))
+    assert (only(store).events, only(store).requests) == (2, 5)
+
+
+@pytest.mark.parametrize("said", [-5, 1.5, "9", None, True, [3], {"a": 1}])
+def test_what_is_no_number_of_others_counts_for_none(store: Store, said: object) -> None:
+    add(store, event(folded=said, update=said if said != 1 else 0, **{THREAT_SCORE: said}))
+    assert (only(store).requests, only(store).threat_score) == (1, 0)
+
+
+def test_numbers_beyond_reason_are_bounded(store: Store) -> None:
+    add(store, *(event(folded=2**62, **{THREAT_SCORE: 10**18}) for _ in range(50)))
+    assert (only(store).requests, only(store).threat_score) == (50 * (10**9 + 1), 100)
+
+
+def test_events_without_a_key_and_test_events_are_of_no_incident(store: Store) -> None:
+    add(store, event(key=None), event(key=""), event(kind="doctor_test"))
+    assert keys(store) == []
+
+
+def test_a_batch_that_comes_twice_counts_once(store: Store) -> None:
+    sent = [event(), event("other")]
+    for batch in ("b", "b", "c"):
+        add(store, *sent, event(at=1), batch=batch)
+    found = {one.correlation_key: one.events for one in IncidentSearch(store.database).latest("", 10)}
+    assert found == {"k": 4, "other": 1}
+
+
+def test_the_same_key_in_two_projects_is_two_incidents(store: Store) -> None:
+    for project in ("p", "q"):
+        store.add(project, "b", [event()], [], NOW)
+    found = IncidentSearch(store.database).latest("", 10)
+    assert [(one.project_id, one.events) for one in found] == [("q", 1), ("p", 1)]
+    assert IncidentSearch(store.database).one("p", found[0].id) is None
+
+
+def test_addresses_targets_types_and_events_are_bounded_to_those_seen_last(store: Store) -> None:
+    add(store, *(event(address=f"192.0.2.{n}", target=f"/{n}", kind=f"kind{n}") for n in range(100)))
+    found = only(store)
+    assert found.addresses == [f"192.0.2.{n}" for n in range(100 - MOST_LISTED, 100)]
+    assert found.targets == [f"/{n}" for n in range(100 - MOST_LISTED, 100)]
+    assert found.event_types == [f"kind{n}" for n in range(100 - MOST_LISTED, 100)]
+    assert found.latest == list(range(101 - MOST_EVENTS, 101))
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.lists(st.tuples(st.sampled_from("pq"), st.sampled_from("abc"), st.integers(0, 9)), max_size=6)))
+def test_however_events_come_each_incident_has_all_of_its_own(batches: list[list[tuple[str, str, int]]]) -> None:
+    with tempfile.TemporaryDirectory() as directory, closing(Store(Path(directory, "b.db"))) as store:
+        expected: Counter[tuple[str, str]] = Counter()
+        for number, batch in enumerate(batches):
+            for project in "pq":
+                mine = [event(key, at) for of, key, at in batch if of == project]
+                store.add(project, f"b{number}", mine, [], NOW + 100)
+            expected.update((project, key) for project, key, _ in batch)
+        found = IncidentSearch(store.database).latest("", 100)
+        assert {(one.project_id, one.correlation_key): one.events for one in found} == expected
+        assert [one.last_seen for one in found] == sorted((one.last_seen for one in found), reverse=True)
+        for one in found:
+            of_rows = [row for row in store.events(1000) if row.id in one.latest]
+            assert {row.project_id for row in of_rows} == {one.project_id}
+            assert all(f'"{one.correlation_key}"' in row.row for row in of_rows)
+            assert len(of_rows) == min(one.events, MOST_EVENTS)
+
+
+def test_the_list_begins_with_the_newest_activity_and_is_paged_and_filtered(store: Store) -> None:
+    add(
+        store,
+        *(event(f"high{n}", at=n) for n in range(5)),
+        event("medium", at=10, kind="rate_limited"),
+        event("low", at=2.5, kind="https_enforced"),
+    )
+    assert keys(store) == ["medium", "high4", "high3", "low", "high2", "high1", "high0"]
+    assert (keys(store, severity="medium"), keys(store, severity="low")) == (["medium"], ["low"])
+    search = IncidentSearch(store.database)
+    first = search.page("p", "", "high", None, 2)
+    second = search.page("p", "", "high", first.older, 2)
+    third = search.page("p", "", "high", second.older, 2)
+    walked = [one.correlation_key for page in (first, second, third) for one in page.incidents]
+    assert (walked, third.older) == ([f"high{n}" for n in (4, 3, 2, 1, 0)], None)
+
+
+def test_a_state_holds_until_a_closed_incident_goes_on(store: Store) -> None:
+    add(store, event(at=1), at=NOW + 5)
+    search = IncidentSearch(store.database)
+    number = only(store).id
+    assert not search.set_state("other", number, "closed", NOW)
+    assert search.set_state("p", number, "acknowledged", NOW + 10)
+    add(store, event(at=11), batch="c", at=NOW + 12)
+    assert (only(store).state, keys(store, "open"), keys(store, "acknowledged")) == ("acknowledged", [], ["k"])
+    assert search.set_state("p", number, "closed", NOW + 20)
+    add(store, event(at=19), batch="d", at=NOW + 30)
+    assert (only(store).state, only(store).state_since) == ("closed", NOW + 20), "it occurred before"
+    add(store, event(at=21), batch="e", at=NOW + 30)
+    assert (only(store).state, only(store).state_since, only(store).id) == ("open", NOW + 21, number)
+
+
+def test_an_incident_goes_with_the_last_of_its_events(store: Store) -> None:
+    add(store, event("gone"), event("stays"), event("stays"))
+    apply_retention(store.database, Retention(rows=2), NOW)
+    assert keys(store) == ["stays"]
+    apply_retention(store.database, Retention(rows=1), NOW)
+    assert keys(store) == ["stays"]
+    apply_retention(store.database, Retention(days=1), NOW + 1e6 + 90_000)
+    assert keys(store) == []
