@@ -28,25 +28,7 @@ def incidents_router(pages: Pages) -> APIRouter:
     @router.get("")
     def show(request: Request) -> Response:
         """List incidents, the one with the newest activity first."""
-        project, query, now = pages.project(request), request.query_params, time.time()
-        filters = {"state": _choice(query, "state", STATES), "severity": _choice(query, "severity", tuple(BANDS))}
-        asked = {"project": project, **{name: value for name, value in filters.items() if value}}
-        before = read_cursor(query)
-        page = search.page(project, filters["state"], filters["severity"], before, PAGE_INCIDENTS)
-        return pages.page(
-            request,
-            "incidents.html",
-            here="incidents",
-            project=project,
-            incidents=[incident_view(incident, now) for incident in page.incidents],
-            older=None if page.older is None else address("", **asked, before=str(page.older)),
-            first_page=before is None,
-            query=address("", **asked),
-            filters=filters,
-            filtered=any(filters.values()),
-            states=STATES,
-            severities=tuple(BANDS),
-        )
+        return _list(pages, search, request)
 
     @router.get("/{incident_id}")
     def detail(request: Request, incident_id: str) -> Response:
@@ -82,6 +64,28 @@ def incidents_router(pages: Pages) -> APIRouter:
         return await run_in_threadpool(work)
 
     return router
+
+
+def _list(pages: Pages, search: IncidentSearch, request: Request) -> Response:
+    project, query, now = pages.project(request), request.query_params, time.time()
+    filters = {"state": _choice(query, "state", STATES), "severity": _choice(query, "severity", tuple(BANDS))}
+    asked = {"project": project, **{name: value for name, value in filters.items() if value}}
+    before = read_cursor(query)
+    page = search.page(project, filters["state"], filters["severity"], before, PAGE_INCIDENTS)
+    return pages.page(
+        request,
+        "incidents.html",
+        here="incidents",
+        project=project,
+        incidents=[incident_view(incident, now) for incident in page.incidents],
+        older=None if page.older is None else address("", **asked, before=str(page.older)),
+        first_page=before is None,
+        query=address("", **asked),
+        filters=filters,
+        filtered=any(filters.values()),
+        states=STATES,
+        severities=tuple(BANDS),
+    )
 
 
 def _one(search: IncidentSearch, project: str, text: str) -> Incident:
