@@ -193,3 +193,10 @@ def test_every_reason_of_a_drop_is_explained() -> None:
     found = {reason for source in SOURCES for reason in reasons(source)}
     assert len(found) > 20
     assert sorted(reason for reason in found if f"`{reason}`" not in explained) == []
+
+
+def test_the_configuration_file_of_the_documents_is_the_examples() -> None:
+    example = (ROOT / "examples/declarative/otel.yaml").read_text()
+    assert f"```yaml\n{example}```\n" in (ROOT / "docs/installation.md").read_text()
+    assert 'declarative = ["opentelemetry-configuration' in (ROOT / "pyproject.toml").read_text()
+    assert "[auto,backend,cli,declarative]" in (ROOT / "examples/declarative/README.md").read_text()
