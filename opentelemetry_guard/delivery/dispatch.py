@@ -274,7 +274,7 @@ class Dispatch:
                 _logger,
                 logging.WARNING,
                 f"the {self.equipment.whose} backend does not keep all {batch.kind} that it takes: {outcome.reason}",
-                cause=f"the backend rejects {batch.kind} as {', '.join(outcome.rejected)}",
+                cause=f"the {self.equipment.whose} backend rejects {batch.kind} as {', '.join(outcome.rejected)}",
             )
         letters = [DeadLetter(part, outcome.status, outcome.reason, time.time()) for part in receipt.letters]
         source.acknowledge(batch, receipt.dropped, letters)
@@ -319,7 +319,7 @@ class Dispatch:
             logging.WARNING,
             f"the {self.equipment.whose} backend refuses {batch.kind} for good; they are kept as dead letters. "
             f"The first: {outcome.status} {outcome.reason[:200]}",
-            cause=f"dead letters with status {outcome.status}",
+            cause=f"dead letters of the {self.equipment.whose} backend with status {outcome.status}",
         )
         _logger.debug("dead letter: batch %s, %d rows, %d", batch.batch_id, batch.rows, outcome.status)
         source.replace([batch], [], [DeadLetter(batch, outcome.status, outcome.reason, time.time())])

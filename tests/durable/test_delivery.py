@@ -14,9 +14,13 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 from support.otlp_receiver import POISON, Receiver
 
+from opentelemetry_guard.delivery.delivery import Delivery
 from opentelemetry_guard.delivery.metrics import _observed, _rows
+from opentelemetry_guard.events.codec import to_row
 from opentelemetry_guard.queue.base import Ledger
 from opentelemetry_guard.semconv import DELIVERY_DESTINATION, DELIVERY_ROW_KIND, DELIVERY_ROW_STATE
+from opentelemetry_guard.settings.delivery import GuardConfig
+from opentelemetry_guard.testing import FakeBackend
 
 from .conftest import records, spans
 
@@ -324,3 +328,22 @@ def test_a_span_that_cannot_be_encoded_is_counted_and_said_once(
     assert said.levelno == logging.ERROR
     assert "an attribute of no type" in said.message
     assert "hunter2" not in said.message
+
+
+def test_a_refusal_of_one_backend_does_not_silence_that_of_another(
+    receiver: Receiver, make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    receiver.set_mode("status", status=400)
+    with FakeBackend() as backend:
+        backend.answer(*[400] * 10, body=b'{"detail": "no"}')
+        guard = Delivery(
+            GuardConfig.resolve(endpoint=backend.url, api_key=backend.api_key, project_id="p", queue_url="memory://")
+        )
+        guard.submit("events", [to_row({"event_type": "ip_blocked"})[0]])
+        guard.flush(10)
+        guard.close(1)
+    exporter = make()
+    exporter.export(spans(range(1)))
+    assert settled(exporter).dead_lettered == 1
+    said = [record.message for record in caplog.records if "for good" in record.message]
+    assert [message.partition(" backend")[0] for message in said] == ["the Guard", "the OTLP"]
