@@ -30,6 +30,9 @@ from .ingest.desk import Desk
 from .ingest.grants import Grants
 from .ingest.handout import handout_router
 from .ingest.intake import Intake
+from .ingest.otlp import media_of
+from .ingest.otlp import status as otlp_status
+from .ingest.otlp_routes import otlp_router
 from .local import local_router
 from .openapi import describe
 from .refusal import Refusal
@@ -38,7 +41,8 @@ from .storage.store import Store
 
 logger = logging.getLogger(__name__)
 
-_FOR_PROGRAMS = ("/api/", "/local/", "/openapi.json")
+_OTLP = "/v1/"
+_FOR_PROGRAMS = ("/api/", "/local/", "/openapi.json", _OTLP)
 """Paths whose errors are JSON; elsewhere a person reads them."""
 
 
@@ -94,6 +98,7 @@ def create_app(store: Store, settings: BackendSettings) -> FastAPI:
     pages = Pages(store, settings, visitors, askers)
     app.include_router(contract_router(store, settings, grants, desk, intake))
     app.include_router(handout_router(store, grants, askers))
+    app.include_router(otlp_router(desk, intake))
     app.include_router(feed_router(pages.search, grants))
     app.include_router(local_router(store, visitors))
     app.include_router(sign_in_router(pages), include_in_schema=False)
@@ -109,7 +114,11 @@ def create_app(store: Store, settings: BackendSettings) -> FastAPI:
     def refuse(request: Request, status: int, detail: str, headers: Mapping[str, str] | None = None) -> Response:
         if status in _ASK_AGAIN:
             headers = {"Retry-After": "1", **(headers or {})}
-        if request.url.path.startswith(_FOR_PROGRAMS):
+        path = request.url.path
+        if path.startswith(_OTLP):
+            media = media_of(request.headers)
+            return Response(otlp_status(media, detail), status, headers, media)
+        if path.startswith(_FOR_PROGRAMS):
             return JSONResponse({"success": False, "detail": detail}, status_code=status, headers=headers)
         return pages.refused(request, status, detail, headers)
 

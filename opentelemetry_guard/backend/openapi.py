@@ -19,7 +19,7 @@ from .ingest.body import EncryptedEnvelope
 
 Document = dict[str, Any]
 
-_KEY_SCHEME = "apiKey"
+_KEY_SCHEME, _BEARER_SCHEME = "apiKey", "bearer"
 
 _MEANINGS = {
     400: "The body is not one complete gzip member, not JSON, or cannot be decrypted.",
@@ -141,6 +141,37 @@ def handing_out_rules() -> Document:
     }
 
 
+def receiving_otlp(rows: str) -> Document:
+    """Return what `APIRouter.post` needs to know of an endpoint that takes OTLP, in whose JSON `rows` has all."""
+    items: Document = {"type": ["array", "null"], "items": {"type": "object"}}
+    forms = {
+        "application/json": {"schema": {"type": "object", "properties": {rows: items}}},
+        "application/x-protobuf": {"schema": {"type": "string", "format": "binary"}},
+    }
+    response = {
+        "application/json": {"schema": {"type": "object", "properties": {"partialSuccess": {"type": "object"}}}},
+        "application/x-protobuf": {"schema": {"type": "string", "format": "binary"}},
+    }
+    message = {
+        "application/json": {
+            "schema": {"type": "object", "properties": {"message": {"type": "string"}}, "required": ["message"]}
+        },
+        "application/x-protobuf": {"schema": {"type": "string", "format": "binary"}},
+    }
+    refusals = answers(400, 401, 403, 408, 413, 415, 429, 503)
+    for refusal in refusals.values():
+        refusal["content"] = message
+    stored = "Security events are on the disk; `partialSuccess` counts what is not stored, and says why."
+    return {
+        "responses": {200: {"description": stored, "content": response}, **refusals},
+        "openapi_extra": {
+            "parameters": [_PROJECT, _SIGNATURE, _ENCODING],
+            "requestBody": {"description": "An OTLP export request.", "content": forms, "required": True},
+            "security": [{_KEY_SCHEME: []}, {_BEARER_SCHEME: []}],
+        },
+    }
+
+
 def probing() -> Document:
     """Return what `APIRouter.get` needs to know of the probe."""
     return {
@@ -165,7 +196,8 @@ def describe(app: FastAPI) -> None:
                 _schemas([EventBatch, EncryptedEnvelope, AgentStatus, DynamicRules, Accepted, Success, Ready, Refused])
             )
             document["components"]["securitySchemes"] = {
-                _KEY_SCHEME: {"type": "apiKey", "in": "header", "name": "X-API-Key"}
+                _KEY_SCHEME: {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+                _BEARER_SCHEME: {"type": "http", "scheme": "bearer"},
             }
             app.openapi_schema = document
         return app.openapi_schema

@@ -29,7 +29,7 @@ ENVIRONMENT_PREFIX = "OTEL_GUARD_BACKEND_"
 USUAL_PORT = 8317
 """Where it listens unless told otherwise."""
 
-_PACKAGES = frozenset({"fastapi", "starlette", "uvicorn", "jinja2"})
+_PACKAGES = frozenset({"fastapi", "starlette", "uvicorn", "jinja2", "google", "opentelemetry"})
 """What the extra ``backend`` brings."""
 
 backend_commands = typer.Typer(help="Run a Guard backend on this machine, and manage its API keys.")

@@ -16,7 +16,17 @@ from opentelemetry.util.types import AnyValue
 
 from .. import semconv
 from ..models import new_idempotency_key
-from .codec import DEFAULTS, FIELDS, Row, coerced, format_nanoseconds, format_timestamp, parse_timestamp, uuid_key
+from .codec import (
+    DEFAULTS,
+    FIELDS,
+    Row,
+    coerced,
+    format_nanoseconds,
+    format_timestamp,
+    parse_timestamp,
+    to_row,
+    uuid_key,
+)
 from .enrichment import RECENT_EVENT_COUNT, THREAT_SCORE
 from .jsonsafe import JSON, json_safe, key_text, safe_text
 
@@ -168,6 +178,24 @@ def from_attributes(attributes: Mapping[str, object], nanoseconds: int, dropped:
         metadata[TRUNCATED] = {"cut_fields": fields, "dropped_attributes": dropped}
     if metadata:
         row["metadata"] = metadata
+    return row
+
+
+def from_record(body: object, attributes: Mapping[str, object], nanoseconds: int, dropped: int = 0) -> Row:
+    """Return the row of a log record.
+
+    Args:
+        body: of the record; a map holds an event's fields, as older releases wrote it.
+        attributes: of the record.
+        nanoseconds: its time since 1970.
+        dropped: how many attributes a count limit took.
+    """
+    if isinstance(body, Mapping):
+        known = {"timestamp": format_nanoseconds(nanoseconds), "event_type": attributes.get(semconv.GUARD_EVENT_TYPE)}
+        return to_row({**known, **{key: value for key, value in body.items() if value is not None}})[0]
+    row = from_attributes(attributes, nanoseconds, dropped)
+    if dropped and isinstance(body, str):
+        row.setdefault("reason", safe_text(body))
     return row
 
 

@@ -20,6 +20,7 @@ from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from ..delivery import registry
 from ..delivery.delivery import Delivery
 from ..events.codec import EncodedRow, Row
+from ..events.origin import Origin, origin_of
 from ..events.tally import DISABLED, TALLY
 from ..process import children as process_children
 from ..queue.base import DeliveryQueue, Kind
@@ -28,7 +29,6 @@ from ..settings import late
 from ..settings.delivery import DEFAULT_ENDPOINT, GuardConfig
 from ..settings.once import log_once
 from ..settings.setting import SettingError
-from .origin import Origin, origin_of
 from .self_metrics import SelfMetrics
 
 _logger = logging.getLogger(__name__)

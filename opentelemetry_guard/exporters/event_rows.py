@@ -11,13 +11,12 @@ from opentelemetry.sdk.trace import Event, ReadableSpan
 
 from .. import privacy, semconv
 from ..events import codec
-from ..events.attributes import from_attributes
+from ..events.attributes import from_attributes, from_record
 from ..events.enrichment import enrich
-from ..events.jsonsafe import safe_text
+from ..events.origin import origin_of
 from ..events.record import EventAttributes
 from ..events.tally import INVALID, TALLY
 from ..settings.once import log_once
-from .origin import origin_of
 
 _logger = logging.getLogger(__name__)
 
@@ -97,12 +96,7 @@ def _row_of_record(record: ReadableLogRecord) -> codec.Row | None:
     log = record.log_record
     attributes: Mapping[str, object] = log.attributes or {}
     nanoseconds = log.timestamp or log.observed_timestamp
-    if isinstance(log.body, Mapping):
-        row = _row_of_body(log.body, attributes, nanoseconds)
-    else:
-        row = from_attributes(attributes, nanoseconds, record.dropped_attributes)
-        if record.dropped_attributes and isinstance(log.body, str):
-            row.setdefault("reason", safe_text(log.body))
+    row = from_record(log.body, attributes, nanoseconds, record.dropped_attributes)
     scope = record.instrumentation_scope
     return _cleaned(row, is_ours=scope is not None and scope.name == semconv.SCOPE_NAME)
 
@@ -129,15 +123,6 @@ def _foreign(row: codec.Row) -> codec.Row | None:
     if cleaned is not None:
         enrich(cleaned, hashed=clean.settings.address_key is not None)
     return cleaned
-
-
-def _row_of_body(body: Mapping[str, object], attributes: Mapping[str, object], nanoseconds: int) -> codec.Row:
-    """Read a record whose body is a map of an event's fields, as older releases wrote it."""
-    known = {
-        "timestamp": codec.format_nanoseconds(nanoseconds),
-        "event_type": attributes.get(semconv.GUARD_EVENT_TYPE),
-    }
-    return codec.to_row({**known, **{key: value for key, value in body.items() if value is not None}})[0]
 
 
 def _is_guard_core(span: ReadableSpan) -> bool:

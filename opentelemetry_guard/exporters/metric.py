@@ -14,11 +14,11 @@ from opentelemetry.sdk.metrics.export import AggregationTemporality, MetricExpor
 from opentelemetry.sdk.metrics.view import Aggregation
 
 from ..events.http_metrics import HttpMetrics
+from ..events.origin import origin_of
 from ..events.tally import TALLY
 from ..queue.base import DeliveryQueue
 from .connection import Connection, GuardExporter
 from .metric_rows import PREFERRED_AGGREGATION, PREFERRED_TEMPORALITY, MetricMapper
-from .origin import origin_of
 
 _logger = logging.getLogger(__name__)
 

@@ -28,6 +28,8 @@ OPERATIONS = [
     ("POST", "/api/v1/status"),
     ("GET", "/api/v1/rules"),
     ("GET", "/api/v1/status"),
+    ("POST", "/v1/logs"),
+    ("POST", "/v1/traces"),
     ("GET", "/local/events"),
     ("GET", "/local/feed"),
     ("GET", "/local/incidents"),

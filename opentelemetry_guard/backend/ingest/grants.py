@@ -25,14 +25,18 @@ class Grants:
         # Of each their own, so that a flood of addresses makes no key's count forgotten.
         self._addresses, self._keys, self._projects = RateLimiter(), RateLimiter(), RateLimiter()
 
-    async def project_of(self, request: Request) -> str:
+    async def project_of(self, request: Request, *, bearer: bool = False) -> str:
         """Return the project that the request's key is for: 401, 403 or 429 when it is not to be used now.
 
-        The address is that of the connection: `X-Forwarded-For` is not read.
+        With `bearer` the key may come as ``Authorization: Bearer`` instead. The address is that of the connection:
+        `X-Forwarded-For` is not read.
         """
         address = subscriber(request.client.host) if request.client else ""
         _hold(self._addresses, address, self._settings.rate_of_address, "This address")
         key = request.headers.get("x-api-key")
+        if not key and bearer:
+            scheme, _, token = request.headers.get("authorization", "").partition(" ")
+            key = token.strip() if scheme.lower() == "bearer" else None
         if not key:
             raise Refusal(401, "X-API-Key is missing.")
         # A key of the database costs a look into the file, which is nothing for the event loop's thread.

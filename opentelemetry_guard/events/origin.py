@@ -8,15 +8,15 @@ from dataclasses import dataclass
 import orjson
 from opentelemetry.sdk.resources import Resource
 
-from ..events.codec import EncodedRow, Row, with_members
-from ..events.enrichment import (
+from .codec import EncodedRow, Row, with_members
+from .enrichment import (
     DEPLOYMENT_ENVIRONMENT,
     RESOURCE_KEYS,
     SERVICE_INSTANCE_ID,
     SERVICE_NAME,
     SERVICE_VERSION,
 )
-from ..events.jsonsafe import JSON, safe_text
+from .jsonsafe import JSON, safe_text
 
 _LONGEST = 256
 """Characters of a value that travel with each row."""

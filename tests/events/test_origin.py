@@ -25,10 +25,10 @@ from support.strategies import events
 from opentelemetry_guard import Emitter, SecurityEvent
 from opentelemetry_guard.delivery import registry
 from opentelemetry_guard.events import codec
+from opentelemetry_guard.events.origin import origin_of
 from opentelemetry_guard.exporters.event_rows import rows_of_records
 from opentelemetry_guard.exporters.log import GuardLogExporter
 from opentelemetry_guard.exporters.metric import GuardMetricExporter
-from opentelemetry_guard.exporters.origin import origin_of
 from opentelemetry_guard.exporters.span import GuardSpanExporter
 
 SHOP = Resource(
