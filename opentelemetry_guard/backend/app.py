@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 from collections.abc import Mapping
+from functools import partial
 
 from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -111,16 +112,7 @@ def create_app(store: Store, settings: BackendSettings) -> FastAPI:
         app.add_middleware(LoopbackHostsOnly)
     app.add_middleware(SecurityHeaders)
 
-    def refuse(request: Request, status: int, detail: str, headers: Mapping[str, str] | None = None) -> Response:
-        if status in _ASK_AGAIN:
-            headers = {"Retry-After": "1", **(headers or {})}
-        path = request.url.path
-        if path.startswith(_OTLP):
-            media = media_of(request.headers)
-            return Response(otlp_status(media, detail), status, headers, media)
-        if path.startswith(_FOR_PROGRAMS):
-            return JSONResponse({"success": False, "detail": detail}, status_code=status, headers=headers)
-        return pages.refused(request, status, detail, headers)
+    refuse = partial(_refuse, pages)
 
     @app.exception_handler(Refusal)
     def refused(request: Request, refusal: Refusal) -> Response:
@@ -153,3 +145,18 @@ def create_app(store: Store, settings: BackendSettings) -> FastAPI:
         return PlainTextResponse("The database cannot be read now: see the backend's log.\n", 503, {"Retry-After": "1"})
 
     return app
+
+
+def _refuse(
+    pages: Pages, request: Request, status: int, detail: str, headers: Mapping[str, str] | None = None
+) -> Response:
+    """Answer in the words of whoever asks: a sender of OTLP, another program, or a person."""
+    if status in _ASK_AGAIN:
+        headers = {"Retry-After": "1", **(headers or {})}
+    path = request.url.path
+    if path.startswith(_OTLP):
+        media = media_of(request.headers)
+        return Response(otlp_status(media, detail), status, headers, media)
+    if path.startswith(_FOR_PROGRAMS):
+        return JSONResponse({"success": False, "detail": detail}, status_code=status, headers=headers)
+    return pages.refused(request, status, detail, headers)
