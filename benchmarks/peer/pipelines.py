@@ -26,22 +26,34 @@ _AGENTS = (
 )
 
 
+_TRIGGER = "Query param 'q': Value matched pattern '(?i)union\\s+select'"
+_KINDS: tuple[tuple[str, str, dict[str, Any]], ...] = (
+    ("ip_blocked", "Banned IP attempted access: {address}", {"filter_type": "banned"}),
+    ("rate_limited", "Rate limit exceeded: {count} requests in 60s window", {"rate_limit": 10, "window": 60}),
+    ("country_blocked", "Country NL is blocked", {"rule_type": "country_blacklist"}),
+    ("penetration_attempt", f"Penetration attempt detected: {_TRIGGER}", {"trigger_info": _TRIGGER}),
+)
+"""Types, reasons and metadata as guard-core's checks give them."""
+
+
 def fields(number: int) -> dict[str, Any]:
-    """Return the fields of an event: thirteen of them, from one of 250 clients."""
+    """Return the fields of an event: thirteen of them, from one of 250 clients, of four types in turn."""
+    event_type, reason, metadata = _KINDS[number % len(_KINDS)]
+    address, count = f"203.0.113.{number % 250}", 11 + number % 50
     return {
-        "event_type": "access_denied",
-        "ip_address": f"203.0.113.{number % 250}",
+        "event_type": event_type,
+        "ip_address": address,
         "country": "NL",
         "user_agent": _AGENTS[number % len(_AGENTS)],
-        "action_taken": "blocked",
-        "reason": "the address is on the list of blocked addresses",
+        "action_taken": "request_blocked",
+        "reason": reason.format(address=address, count=count) if "{" in reason else reason,
         "endpoint": f"/items{number % 20}/{{number}}",
         "method": "GET",
         "status_code": 403,
         "response_time": 0.0123,
-        "rule_type": "ip_blocklist",
-        "handler_name": "check_address",
-        "metadata": {"rule": "addresses", "score": number % 100, "mark": stamp()},
+        "rule_type": "global",
+        "handler_name": "middleware",
+        "metadata": {**metadata, "request_count": count, "mark": stamp()},
     }
 
 
