@@ -278,7 +278,8 @@ def encoded(row: Row, *, is_whole: bool = False) -> bytes:
         row: a cleaned row.
         is_whole: whether it is known to have the fields of the contract, all of them and no other.
     """
-    if (is_whole or (len(row) == len(FIELDS) and row.keys() >= _KNOWN)) and next(reversed(row)) == "metadata":
+    is_whole = is_whole or (len(row) == len(FIELDS) and row.keys() >= _KNOWN)
+    if is_whole and next(iter(row)) == FIELDS[0] and next(reversed(row)) == "metadata":
         return orjson.dumps(row)
     every: dict[str, object] = {**DEFAULTS, **row}
     metadata = every.pop("metadata", None)

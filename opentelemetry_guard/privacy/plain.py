@@ -37,7 +37,7 @@ class Verdict(IntEnum):
 
 
 # Looked up at each event; an enumeration takes its time for that.
-UNCERTAIN, SPEAKABLE = Verdict.UNCERTAIN, Verdict.SPEAKABLE
+UNCERTAIN, PLAIN, SPEAKABLE = Verdict.UNCERTAIN, Verdict.PLAIN, Verdict.SPEAKABLE
 
 _LABELS = ("event_type", "action_taken", "method", "decorator_type", "rule_type", "handler_name")
 """Fields with few values: those that were clean before are known."""
@@ -45,6 +45,7 @@ _TEXTS = ("user_agent", "reason", "country", "pattern_matched")
 _OTHERS = ("idempotency_key", "timestamp", "status_code", "response_time", "metadata", "ip_address", "endpoint")
 _FIELDS = itemgetter(*_OTHERS, *_LABELS, *_TEXTS)
 _LABELS_END = len(_LABELS)
+_REASON = _LABELS_END + _TEXTS.index("reason")
 _IPV4 = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}")
 _KEY = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _MOST_LABELS = 32
@@ -113,6 +114,8 @@ class Plain:
         self._known: dict[tuple[object, ...], Verdict] = {}
         # Texts that have signs, and stay as they are in a field that says nothing about them.
         self._clean = texts.harmless[Kind.PLAIN]
+        # The same of reasons, most of which have a colon.
+        self._clean_reasons = texts.harmless[self._kinds["reason"] or Kind.PLAIN]
         self._can = self._can and all(self._kinds[name] is Kind.PLAIN for name in _TEXTS if name != "reason")
         # Texts without a sign, and paths without a secret.
         self._bare: set[str] = set()
@@ -145,18 +148,21 @@ class Plain:
         found = self._unknown(others[_LABELS_END:], metadata)
         if found is None:
             return Verdict.UNCERTAIN
+        reason = others[_REASON]
+        if reason not in self._bare and reason in self._clean_reasons:
+            known = PLAIN
         if not _IPV4.fullmatch(address):
-            known = Verdict.PLAIN
+            known = PLAIN
             found.append(("ip_address", address))
         path = "" if endpoint is None or endpoint in self._bare_paths else endpoint
         return self._searched(path, found, known) if path or found else known
 
     def _unknown(self, texts: list[object], metadata: dict[str, object]) -> list[tuple[str, str]] | None:
         """Return the texts that have to be looked at, with their names; None where something is no JSON, or nested."""
-        bare, clean, found = self._bare, self._clean, []
+        bare, found = self._bare, []
         for name, value in zip(_TEXTS, texts):  # noqa: B905  they are as many
             if type(value) is str:
-                if value not in bare and (name == "reason" or value not in clean):
+                if value not in bare and value not in (self._clean_reasons if name == "reason" else self._clean):
                     found.append((name, value))
             elif value is not None or name == "reason":
                 return None
