@@ -187,3 +187,9 @@ def test_a_key_that_is_no_uuid_becomes_the_same_uuid_everywhere_and_is_kept_as_t
     assert str(UUID(str(first["idempotency_key"]))) == first["idempotency_key"] == again["idempotency_key"]
     assert other["idempotency_key"] != first["idempotency_key"]
     assert first["metadata"] == {"invalid_fields": {"idempotency_key": "order-42"}}
+
+
+def test_a_row_is_encoded_in_the_contracts_order_however_it_was_made() -> None:
+    whole: dict[str, Any] = {**dict.fromkeys(codec.FIELDS, "x"), "metadata": {"a": 1}}
+    another = {**{name: whole[name] for name in reversed(codec.FIELDS) if name != "metadata"}, "metadata": {"a": 1}}
+    assert codec.encoded(another) == codec.encoded(whole) == codec.encoded(whole, is_whole=True)
