@@ -30,7 +30,7 @@ _EVENT_TEXT = """\
 In an asynchronous application that thread serves the requests. guard-agent encodes, sends and reads answers on it, in
 tasks of the application's event loop, and requests wait meanwhile; the other three do that on threads of their own,
 whose CPU is in the process's figure below, not in this one. *The call alone* is what passes until the emitting call
-returns; there guard-agent only appends to its buffer.
+returns; guard-agent only validates the event there and appends it to its buffer.
 
 This package's request metrics are those that OTel's HTTP instrumentation measures, so its cost is in the figure;
 guard-agent is given two measurements of a request that somebody else has made. A drain is better the more events it
