@@ -429,6 +429,29 @@ def test_every_control_and_picture_has_a_name(backend: RunningBackend, page: Pag
     assert page.evaluate("document.documentElement.lang") == "en"
 
 
+@pytest.mark.parametrize("width", [360, 1440])
+@pytest.mark.parametrize("path", ["/", "/events", "/events/1", "/agents", "/rules"])
+def test_what_is_touched_is_large_enough(backend: RunningBackend, page: Page, path: str, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 800})
+    page.goto(backend.url + path)
+    # WCAG 2.2, 2.5.8: 24 pixels, but for links within a sentence.
+    small = page.evaluate(
+        """() => [...document.querySelectorAll('a, button, input, select, textarea, summary')]
+            .filter((one) => one.type !== 'hidden' && one.checkVisibility() && !one.closest('p, .unseen, .skip'))
+            .filter((one) => !one.matches('.unseen, .skip'))
+            .filter((one) => { const box = one.getBoundingClientRect(); return box.width < 24 || box.height < 24; })
+            .map((one) => one.outerHTML)"""
+    )
+    assert small == []
+
+
+def test_the_severity_of_an_event_is_seen_in_the_table(backend: RunningBackend, page: Page) -> None:
+    page.goto(f"{backend.url}/events?event_type=penetration_attempt")
+    page.locator("#rows tr").first.get_by_role("img", name="high severity").wait_for()
+    page.goto(f"{backend.url}/events?event_type=rate_limited")
+    page.locator("#rows tr").first.get_by_role("img", name="medium severity").wait_for()
+
+
 def test_a_backend_that_is_gone_is_told_and_the_page_recovers(page: Page) -> None:
     with running_backend() as backend:
         page.goto(f"{backend.url}/events")

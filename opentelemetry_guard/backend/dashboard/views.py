@@ -20,6 +20,7 @@ from ...events.enrichment import (
     SERVICE_VERSION,
     THREAT_SCORE,
 )
+from ...events.known import meaning_of
 from ...models import AgentStatus
 from ..askers import Asker
 from ..settings import TraceLink
@@ -89,6 +90,7 @@ class EventView:
     texts: Mapping[str, str]
     trace_url: str | None
     has_trace: bool
+    severity: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +142,13 @@ def _line(found: FoundEvent, event: Mapping[str, Any], link: TraceLink | None) -
         texts={name: shortened(event.get(name)) for name in _COLUMNS},
         trace_url=link.url(metadata.get("trace_id"), metadata.get("span_id")) if link else None,
         has_trace=bool(metadata.get("trace_id")),
+        severity=severity_word(meaning_of(str(event.get("event_type"))).severity),
     )
+
+
+def severity_word(severity: int) -> str:
+    """Put a word to a severity from 0 to 10, in the ranges of CVSS: low, medium (4), high (7)."""
+    return "high" if severity >= 7 else "medium" if severity >= 4 else "low"
 
 
 def shortened(value: object) -> str:
