@@ -204,7 +204,9 @@ class EventBatch(BaseModel):
 class AgentStatus(BaseModel):
     """How a delivery is doing. `uptime` is in seconds, `buffer_size` in rows.
 
-    `service` says whose it is, as far as that is known: `name`, `version`, `instance` and `environment`.
+    `service` says whose it is, as far as that is known: `name`, `version`, `instance` and `environment`. `resources`
+    says what the process uses, where that is measured: `cpu` (1.0 is a whole core), `memory` (bytes) and `loop_lag`
+    (seconds, the largest of the last minute).
 
     A `status` that is `failed` compares equal to `error` as well, the older documents' word.
     """
@@ -218,6 +220,7 @@ class AgentStatus(BaseModel):
     last_flush: Timestamp | None = None
     errors: list[str] = Field(default_factory=list)
     service: dict[str, str] = Field(default_factory=dict)
+    resources: dict[str, float] = Field(default_factory=dict)
 
 
 class DynamicRules(BaseModel):

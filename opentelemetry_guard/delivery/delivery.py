@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from ..decision.unenforced import unenforced, watch
 from ..events.codec import EncodedRow, Row
 from ..events.tally import SWITCHED_OFF, TALLY
+from ..process.usage import usage
 from ..queue.base import KINDS, Batch, DeliveryQueue, Kind
 from ..queue.memory import MemoryQueue
 from ..settings.delivery import GuardConfig
@@ -258,6 +259,7 @@ class Delivery(Carrier[GuardConfig]):
             )
         )
         status.service = dict(self.service)
+        status.resources = usage()
         return status
 
     def _observe(self, route: RouteName, seconds: float, outcome: Outcome, batch: Batch | None) -> None:

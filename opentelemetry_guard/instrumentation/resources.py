@@ -1,32 +1,34 @@
 """What the process uses: CPU, memory, threads, open files, garbage collection, and how late the event loop runs.
 
 Switched on by ``OTEL_PYTHON_GUARD_RESOURCE_METRICS=true`` (keyword
-`resource_metrics`). The readings of the process come from
-opentelemetry-instrumentation-system-metrics, restricted to its ``process.*``
-and ``cpython.*`` metrics: those of the whole machine are a host agent's
-business. Its ``OTEL_PYTHON_SYSTEM_METRICS_EXCLUDED_METRICS`` applies. The lag
-of the event loop is measured here, since no instrumentation does.
+`resource_metrics`), and off by nothing else than that being absent: the extra
+brings psutil alone, and no instrumentation that ``opentelemetry-instrument``
+would load by itself. One that is installed for the machine's metrics
+(opentelemetry-instrumentation-system-metrics) stays as it is, and where it
+measures this process too, the readings are left to it.
 
-The Guard backend has no metric type for these, so they go to the other metric
-exporters of the process only.
+The Guard backend has no metric type for these: the metrics go to the other
+exporters of the process, and the status report tells CPU, memory and lag
+(`process.usage`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
-import fnmatch
 import logging
 import os
 import weakref
-from typing import Protocol
+from collections import deque
 
 from opentelemetry.metrics import Histogram, MeterProvider, get_meter
 
 from .. import semconv
+from ..process import usage
 from ..settings.instrumentation import GuardOptions
 from ..settings.once import log_once
 from ..version import __version__
+from .readings import CpuShare, observe, this_process
 
 _logger = logging.getLogger(__name__)
 
@@ -35,28 +37,8 @@ LAG_INTERVAL = 1.0
 
 _LAG_BOUNDARIES = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
-_READINGS: dict[str, list[str] | None] = {
-    "process.cpu.time": ["user", "system"],
-    "process.cpu.utilization": None,
-    "process.memory.usage": None,
-    "process.memory.virtual": None,
-    "process.thread.count": None,
-    "process.open_file_descriptor.count": None,
-    "process.context_switches": ["involuntary", "voluntary"],
-    "process.disk.io": ["read", "write"],
-    "cpython.gc.collections": None,
-    "cpython.gc.collected_objects": None,
-    "cpython.gc.uncollectable_objects": None,
-}
-"""What the system-metrics instrumentation reads, as its own configuration names it."""
-
-_EXCLUDED = "OTEL_PYTHON_SYSTEM_METRICS_EXCLUDED_METRICS"
-
-
-class _Instrumentor(Protocol):
-    def instrument(self, *, meter_provider: MeterProvider | None) -> object: ...
-
-    def uninstrument(self) -> object: ...
+_RECENT = 60
+"""Measurements of the loops' lag of which the status report tells the largest."""
 
 
 class LoopLag:
@@ -72,12 +54,18 @@ class LoopLag:
         self._interval = interval
         self._stopped = False
         self._loops: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
+        self._recent: deque[float] = deque(maxlen=_RECENT)
 
     def watch(self, loop: asyncio.AbstractEventLoop) -> None:
         """Begin to measure the running loop, from within it; a loop that is measured already is left alone."""
         if loop not in self._loops:
             self._loops.add(loop)
             self._arm(loop)
+
+    @property
+    def worst(self) -> float | None:
+        """The largest of the latest measurements in seconds; None before the first."""
+        return max(self._recent.copy(), default=None)
 
     def stop(self) -> None:
         """Measure nothing more; timers that wait already end without a measurement. Any thread may call it."""
@@ -92,12 +80,28 @@ class LoopLag:
         loop = loop_reference()
         if loop is None or self._stopped:
             return
-        self._histogram.record(max(loop.time() - due, 0.0))
+        lag = max(loop.time() - due, 0.0)
+        self._histogram.record(lag)
+        self._recent.append(lag)
         self._arm(loop)
 
 
+class _Watched:
+    """This process as it is measured; a forked child is another one."""
+
+    def __init__(self) -> None:
+        """Begin to measure.
+
+        Raises:
+            ImportError: psutil is not there.
+        """
+        self.pid = os.getpid()
+        self.process = this_process()
+        self.cpu = CpuShare(self.process)
+
+
 _lag: LoopLag | None = None
-_instrumentor: _Instrumentor | None = None
+_watched: _Watched | None = None
 
 
 def install(options: GuardOptions, meter_provider: MeterProvider | None = None) -> None:
@@ -107,7 +111,7 @@ def install(options: GuardOptions, meter_provider: MeterProvider | None = None) 
         options: of which `resource_metrics` counts.
         meter_provider: makes the instruments; the global one by default.
     """
-    global _lag, _instrumentor
+    global _lag, _watched
     if not options.resource_metrics or _lag is not None:
         return
     meter = get_meter(semconv.SCOPE_NAME, __version__, meter_provider)
@@ -119,21 +123,47 @@ def install(options: GuardOptions, meter_provider: MeterProvider | None = None) 
             explicit_bucket_boundaries_advisory=_LAG_BOUNDARIES,
         )
     )
-    _instrumentor = _read_process(meter_provider)
+    try:
+        _watched = _Watched()
+    except ImportError as error:
+        log_once(
+            _logger,
+            logging.ERROR,
+            f"resource metrics are on, but CPU, memory, threads and open files can't be read ({error}): "
+            "pip install 'opentelemetry-guard[resources]'",
+        )
+    else:
+        observe(meter, lambda: _now_watched().process, lambda: _watched is not None)
+    usage.measured_by(_usage)
 
 
 def uninstall() -> None:
-    """Undo `install`.
-
-    Event loops are measured no more. OpenTelemetry can't take an observable instrument back, so the readings of the
-    process go on until its meter provider is shut down.
-    """
-    global _lag, _instrumentor
+    """Undo `install`."""
+    global _lag, _watched
     if _lag is not None:
         _lag.stop()
-    if _instrumentor is not None:
-        _instrumentor.uninstrument()
-    _lag = _instrumentor = None
+        usage.measured_by(None)
+    _lag = _watched = None
+
+
+def _now_watched() -> _Watched:
+    global _watched
+    if _watched is None or _watched.pid != os.getpid():
+        _watched = _Watched()
+    return _watched
+
+
+def _usage() -> dict[str, float]:
+    """Return what the status report tells: shares of one core, bytes and seconds."""
+    found: dict[str, float] = {}
+    lag = _lag
+    if _watched is not None:
+        watched = _now_watched()
+        found["cpu"] = round(watched.cpu.read(), 4)
+        found["memory"] = float(watched.process.memory_info().rss)
+    if lag is not None and (worst := lag.worst) is not None:
+        found["loop_lag"] = round(worst, 4)
+    return found
 
 
 def watch_loop() -> None:
@@ -143,33 +173,3 @@ def watch_loop() -> None:
     """
     if _lag is not None:
         _lag.watch(asyncio.get_running_loop())
-
-
-def _read_process(meter_provider: MeterProvider | None) -> _Instrumentor | None:
-    """Start the system-metrics instrumentation with our readings, and return it where it wasn't running already."""
-    try:
-        from opentelemetry.instrumentation.system_metrics import SystemMetricsInstrumentor
-    except ImportError as error:
-        log_once(
-            _logger,
-            logging.ERROR,
-            f"resource metrics are on, but CPU, memory, threads and open files can't be read ({error}): "
-            "pip install 'opentelemetry-guard[resources]'",
-        )
-        return None
-    # There is one instrumentor in a process, and constructing it gives a running one another configuration.
-    running = SystemMetricsInstrumentor._instance
-    if running is not None and running.is_instrumented_by_opentelemetry:
-        return None
-    instrumentor: _Instrumentor = SystemMetricsInstrumentor(config=_wanted(os.environ.get(_EXCLUDED, "")))
-    instrumentor.instrument(meter_provider=meter_provider)
-    return instrumentor
-
-
-def _wanted(excluded: str) -> dict[str, list[str] | None]:
-    patterns = [pattern.strip() for pattern in excluded.split(",") if pattern.strip()]
-    return {
-        name: states
-        for name, states in _READINGS.items()
-        if not any(fnmatch.fnmatch(name, pattern) for pattern in patterns)
-    }

@@ -101,7 +101,10 @@ class GuardOptions(Group):
         "that or fastapi-guard is there already",
     )
     resource_metrics: bool = setting(
-        False, values.switch, "measure CPU, memory, threads, open files and the event loop's lag; extra `resources`"
+        False,
+        values.switch,
+        "measure CPU, memory, threads, open files and the event loop's lag: "
+        "[docs/delivery.md](docs/delivery.md#what-a-process-uses); extra `resources`",
     )
     sigterm_handler: bool = setting(
         True,

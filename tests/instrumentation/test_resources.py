@@ -9,6 +9,7 @@ import logging
 import sys
 import weakref
 from collections.abc import Iterator
+from importlib.metadata import requires
 
 import pytest
 from fastapi import FastAPI, Request
@@ -21,10 +22,12 @@ from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 from opentelemetry.instrumentation.system_metrics import SystemMetricsInstrumentor
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import HistogramDataPoint, InMemoryMetricReader, Metric
+from packaging.requirements import Requirement
 
 from opentelemetry_guard import semconv
 from opentelemetry_guard.exporters.metric_rows import PREFERRED_AGGREGATION, PREFERRED_TEMPORALITY, MetricMapper
 from opentelemetry_guard.instrumentation import resources
+from opentelemetry_guard.process.usage import usage
 from opentelemetry_guard.settings.instrumentation import GuardOptions
 
 ON = GuardOptions(resource_metrics=True)
@@ -117,12 +120,16 @@ def test_a_second_install_changes_nothing_and_a_new_one_follows_an_uninstall(
     assert measured.metrics().keys() == PROCESS_METRICS
 
 
-def test_an_instrumentation_that_runs_already_is_left_alone(
-    measured: Measured, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("theirs_first", [True, False])
+def test_where_the_system_metrics_instrumentation_measures_it_measures_alone_and_nobody_complains(
+    measured: Measured, caplog: pytest.LogCaptureFixture, theirs_first: bool
 ) -> None:
     own = SystemMetricsInstrumentor(config={"process.thread.count": None})
-    own.instrument(meter_provider=measured.provider)
+    if theirs_first:
+        own.instrument(meter_provider=measured.provider)
     resources.install(ON, measured.provider)
+    if not theirs_first:
+        own.instrument(meter_provider=measured.provider)
     assert measured.metrics().keys() == {"process.thread.count"}
     resources.uninstall()
     assert own.is_instrumented_by_opentelemetry
@@ -130,10 +137,29 @@ def test_an_instrumentation_that_runs_already_is_left_alone(
     own.uninstrument()
 
 
+def test_the_extra_brings_no_instrumentation_that_would_be_loaded_by_itself() -> None:
+    needed = [Requirement(text) for text in requires("opentelemetry-guard") or []]
+    extra = [each.name for each in needed if each.marker and each.marker.evaluate({"extra": "resources"})]
+    assert "psutil" in extra
+    assert "opentelemetry-instrumentation-system-metrics" not in extra
+
+
+def test_the_status_tells_what_the_process_uses_while_it_is_measured(measured: Measured) -> None:
+    assert usage() == {}
+    resources.install(ON, measured.provider)
+    _record_lag(measured)
+    found = usage()
+    assert found.keys() == {"cpu", "memory", "loop_lag"}
+    assert found["memory"] > 1_000_000
+    assert found["loop_lag"] == pytest.approx(0.1)
+    resources.uninstall()
+    assert usage() == {}
+
+
 def test_a_missing_package_is_said_once_with_the_extra_and_the_loop_is_measured_all_the_same(
     measured: Measured, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setitem(sys.modules, "opentelemetry.instrumentation.system_metrics", None)
+    monkeypatch.setitem(sys.modules, "psutil", None)
     for _ in range(2):
         resources.install(ON, measured.provider)
         resources.uninstall()

@@ -33,7 +33,6 @@ _PROXIES = "OTEL_PYTHON_GUARD_TRUSTED_PROXIES"
 _SWITCHED_OFF = "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS"
 _STABLE_NAMES = "OTEL_SEMCONV_STABILITY_OPT_IN"
 _ATTRIBUTES_OF_CLIENTS = "request metrics have the client's Host header as an attribute"
-_SYSTEM_METRICS = "opentelemetry.instrumentation.system_metrics"
 
 
 def check_environment(declared: Declared | None, environ: Mapping[str, str] | None = None) -> Iterator[Finding]:
@@ -97,7 +96,7 @@ def _check_extras(environ: Mapping[str, str]) -> Iterator[Finding]:
     """Yield the settings whose packages are missing; those of encryption and queues tell it when they are read."""
     variable = GuardOptions.settings()["resource_metrics"].variable or ""
     wanted = environ.get(variable, "").strip().lower() == "true"
-    if wanted and importlib.util.find_spec(_SYSTEM_METRICS) is None:
+    if wanted and importlib.util.find_spec("psutil") is None:
         text = "is true, but CPU, memory, threads and open files can't be read: only the event loop's lag is measured"
         yield warning(variable, text, "pip install 'opentelemetry-guard[resources]'")
 
