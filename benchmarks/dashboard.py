@@ -19,9 +19,11 @@ from fastapi.testclient import TestClient
 
 from opentelemetry_guard.backend.app import create_app
 from opentelemetry_guard.backend.settings import BackendSettings
+from opentelemetry_guard.backend.storage.incidents import add_incidents
 from opentelemetry_guard.backend.storage.keys import ApiKeys
 from opentelemetry_guard.backend.storage.rollups import EventFacts, add_event_rollups
 from opentelemetry_guard.backend.storage.store import Store
+from opentelemetry_guard.events.enrichment import correlation_key
 
 EVENTS = 1_000_000
 LOOKS = 5
@@ -50,10 +52,14 @@ PAGES = {
     "events of a type in an hour": "/events?event_type=ip_blocked&within=1h",
     "new events since the last look": "/events/rows?after=NEWEST",
     "one event": "/events/MIDDLE",
+    "incidents": "/incidents",
+    "incidents of a state that none has": "/incidents?state=closed",
+    "one incident": "/incidents/1",
     "agents": "/agents",
     "rules": "/rules",
     "JSON: summary": "/local/summary",
     "JSON: the latest 100 events": "/local/events",
+    "JSON: the latest 100 incidents": "/local/incidents",
 }
 
 
@@ -83,13 +89,16 @@ def fill(store: Store, count: int) -> None:
                 ),
             )
             add_event_rollups(connection, "bench", facts)
+            add_incidents(connection, "bench", enumerate(facts, start + 1))
 
 
 def _facts(number: int, moment: float) -> EventFacts:
     kind = _KINDS[number % len(_KINDS)]
     address = f"10.0.0.{number % 250}" if number % 2 else f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}"
     action = "logged" if kind == "authentication_failed" else "request_blocked"
-    return EventFacts(moment, kind, action, address, f"/items/{number % 40}", action == "request_blocked")
+    blocked = action == "request_blocked"
+    key = correlation_key(address, kind)
+    return EventFacts(moment, kind, action, address, f"/items/{number % 40}", blocked, correlation_key=key)
 
 
 def _row(number: int, fact: EventFacts) -> str:
