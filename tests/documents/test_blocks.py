@@ -33,7 +33,7 @@ else:
 CARRIED_OUT = ("first-steps.md",)
 """Pages whose shell commands another test carries out."""
 
-KNOWN_COMMANDS = {"export", "pip", "make", "uvicorn", "opentelemetry-instrument"}
+KNOWN_COMMANDS = {"export", "pip", "python", "make", "uvicorn", "opentelemetry-instrument"}
 """What a shell block may begin a line with, besides variables and commands of this package."""
 
 BLOCK = re.compile(
