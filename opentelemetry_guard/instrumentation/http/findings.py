@@ -58,7 +58,10 @@ class HttpJudge:
         """Return what an answer means, None where it means nothing or the request has an event already."""
         if answered.reported:
             return None
-        refused = 400 <= answered.status_code < 500
+        status = answered.status_code
+        if status < 400 and answered.login is None and status not in self._rules.statuses:
+            return self._unusual(answered) or self._traversal(answered) or self._scanner(answered)
+        refused = 400 <= status < 500
         return (
             self._unusual(answered)
             or self._traversal(answered)

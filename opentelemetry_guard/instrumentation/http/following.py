@@ -40,7 +40,7 @@ MAX_REPORTS = 100
 """Reports that one request may hold back; later ones are emitted at once."""
 
 _SCOPE_KEY = "opentelemetry_guard.request"
-"""Key of a request's scope: its `FollowedRequest`."""
+"""Key of a request's scope: its `FollowedRequest`, and when that has ended its route."""
 
 
 class ReportedLogin(NamedTuple):
@@ -84,18 +84,23 @@ class FollowedRequest:
         self._began = time.perf_counter()
         self._held: list[_Held] = []
         self._answered = False
-        self._settled: tuple[str | None, ...] = ()
+        self._settled: tuple[str | None] | None = None
 
     @property
     def route(self) -> str | None:
         """The template of the route that answers, or would if no middleware had answered before; None without one."""
         if not self._answered:
             return self._route.template()
-        if not self._settled:
+        if self._settled is None:
             # Asking all routes is dear where none matches, and an answer that has begun comes from no other one.
             is_nowhere = self.status_code == 404 and self._route.is_unmatched()
             self._settled = (None if is_nowhere else self._route.template(),)
         return self._settled[0]
+
+    def ends(self) -> None:
+        """Leave the scope, which would keep this alive, and this the scope, until the garbage collector comes."""
+        if self._settled is not None:
+            self.scope[_SCOPE_KEY] = self._settled
 
     def enters(self, scope: Scope) -> None:
         """Learn of an application on the request's way; the first one has the whole route."""
@@ -154,7 +159,8 @@ class FollowedRequest:
     def listening(self, send: Send) -> Send:
         """Return a `send` that notes when the answer begins."""
 
-        async def listen(message: Message) -> None:
+        # No coroutine of its own: each would be entered and left once more for every message.
+        def listen(message: Message) -> Awaitable[None]:
             if not self._answered:
                 kind = message["type"]
                 if kind in ("http.response.start", "websocket.http.response.start"):
@@ -164,7 +170,7 @@ class FollowedRequest:
                 elif kind == "websocket.close":
                     # ASGI: closing before accepting refuses the handshake with 403.
                     self.answer(403)
-            await send(message)
+            return send(message)
 
         return listen
 
@@ -217,9 +223,15 @@ def current() -> FollowedRequest | None:
 
 
 def followed(scope: Mapping[str, object]) -> FollowedRequest | None:
-    """Return the request of an ASGI scope, None where nobody follows it."""
+    """Return the request of an ASGI scope, None where nobody follows it or it has ended."""
     request = scope.get(_SCOPE_KEY)
     return request if isinstance(request, FollowedRequest) else None
+
+
+def route_of(scope: Mapping[str, object]) -> tuple[str | None] | None:
+    """Return the template of the route of an ASGI scope's request, None where nobody follows it."""
+    known: FollowedRequest | tuple[str | None] | None = scope.get(_SCOPE_KEY)  # type: ignore[assignment]
+    return (known.route,) if isinstance(known, FollowedRequest) else known
 
 
 async def follow(
@@ -260,6 +272,7 @@ async def follow(
         raise
     finally:
         request.answer(status_code)
+        request.ends()
         _current.reset(token)
         if events_token is not None:
             incident.end(events_token)

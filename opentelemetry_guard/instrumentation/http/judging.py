@@ -120,22 +120,23 @@ class AnswerJudge:
         login = request.login
         if status_code == 403 and route is None and scope["type"] == "websocket":
             status_code = 404  # nobody listens there, for which ASGI servers know no other answer than a refusal
+        # By position, which takes a third of the time: the order is that of the fields.
         return AnsweredRequest(
-            address=(login and login.address) or client_address(scope, self._trusted),
-            user=(login and login.user) or _user(request),
-            method=request.method,
-            path=request.path,
-            route=route,
-            status_code=status_code,
-            duration=request.duration,
-            user_agent=user_agent(scope) or "",
-            reported=bool(request.events) and any(_incidents(request.events)),
-            raw_path=str(scope.get("raw_path") or b"", "latin-1"),
-            login=None if login is None else login.success,
-            credentials=credentials(scope) if status_code == 401 else NO_CREDENTIALS,
-            query=scope.get("query_string") or b"",
-            headers=scope.get("headers") or (),
-            body=request.body,
+            (login and login.address) or client_address(scope, self._trusted),
+            (login and login.user) or _user(request),
+            request.method,
+            request.path,
+            route,
+            status_code,
+            request.duration,
+            user_agent(scope) or "",
+            bool(request.events) and any(_incidents(request.events)),
+            str(scope.get("raw_path") or b"", "latin-1"),
+            None if login is None else login.success,
+            credentials(scope) if status_code == 401 else NO_CREDENTIALS,
+            scope.get("query_string") or b"",
+            scope.get("headers") or (),
+            request.body,
         )
 
     def _find(self, answered: AnsweredRequest, now: float) -> Finding | None:
@@ -146,6 +147,8 @@ class AnswerJudge:
         if self._signatures is not None and (finding := self._signatures.judge(answered)) is not None:
             return finding
         finding = self._judge.judge(answered)
+        if finding is None and answered.status_code < 400:
+            return None  # what follows is about errors
         if finding is not None and finding.rule == "logins":
             return self._with_refusals(finding, answered)
         if finding is None and self._judge.is_refusal(answered):
@@ -293,8 +296,11 @@ def _user(request: FollowedRequest) -> str | None:
 
 
 def _span_user(span: trace.Span) -> str | None:
-    # The SDK's attributes take a lock for each look, and a name that they lack costs them an exception.
-    held = _said(_said(span, "_attributes"), "_dict")
+    try:
+        # The SDK's attributes take a lock for each look, and a name that they lack costs them an exception.
+        held = span._attributes._dict  # type: ignore[attr-defined]
+    except Exception:  # noqa: BLE001  as in `_said`
+        held = None
     if not isinstance(held, dict):
         held = _said(span, "attributes")  # a span that isn't recorded has none
     if isinstance(held, Mapping):

@@ -149,8 +149,8 @@ def _tell(scope: Scope, route: Route, measured: _Measured) -> None:
     """Tell what was measured of a request, under its route."""
     if not measured:
         return
-    followed = request_following.followed(scope)
-    template = route.template() if followed is None else followed.route
+    followed = request_following.route_of(scope)
+    template = route.template() if followed is None else followed[0]
     for name, (unit, amount, attributes) in measured.items():
         kept = tuple([(key, attributes[key]) for key in _KEPT if key in attributes])
         if template is not None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import gc
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -60,17 +60,17 @@ class Follow:
         # Whether an HTTP instrumentation was added as a middleware; it opens its span behind us.
         self._measured = any(type(layer).__name__ == "OpenTelemetryMiddleware" for layer in _layers(app))
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    # No coroutine of its own: it would be entered and left with each step of every request.
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Answer by the application."""
         if _judge is None:
-            await self.app(scope, receive, send)
-        elif scope["type"] == "lifespan":
-            await self.app(scope, *_flushing(receive, send))
-        else:
-            resources.watch_loop()
-            await request_following.follow(
-                self.app, scope, receive, send, guarded=False, measured=self._measured and scope["type"] == "http"
-            )
+            return self.app(scope, receive, send)
+        if scope["type"] == "lifespan":
+            return self.app(scope, *_flushing(receive, send))
+        resources.watch_loop()
+        return request_following.follow(
+            self.app, scope, receive, send, guarded=False, measured=self._measured and scope["type"] == "http"
+        )
 
 
 def _flushing(receive: Receive, send: Send) -> tuple[Receive, Send]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -220,6 +222,25 @@ class TestObservers:
             await send({"type": "http.response.body", "body": b""})
 
         assert self.observed(app) == [(418, "GET", "/items", True)]
+
+    def test_a_request_that_was_answered_is_gone_without_the_garbage_collector(self) -> None:
+        seen: list[weakref.ref[request_following.FollowedRequest]] = []
+
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            await send({"type": "http.response.start", "status": 200})
+
+        def observe(request: request_following.FollowedRequest) -> None:
+            assert request.route is None
+            seen.append(weakref.ref(request))
+
+        request_following.observe(observe)
+        gc.disable()
+        try:
+            serve(app)
+            assert [request() for request in seen] == [None]
+        finally:
+            gc.enable()
+            request_following.ignore(observe)
 
     def test_a_request_without_an_answer_is_not_observed(self) -> None:
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
