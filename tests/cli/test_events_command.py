@@ -120,7 +120,8 @@ def test_it_ends_when_nobody_reads_even_if_nothing_arrives(backend: RunningBacke
 
 
 def test_a_reader_that_goes_in_the_midst_ends_it_too(backend: RunningBackend, tmp_path: Path) -> None:
-    send(backend, *(event(event_type="g", reason="x" * 1000) for _ in range(400)))
+    for _ in range(4):
+        send(backend, *(event(event_type="g", reason="x" * 1000) for _ in range(100)))
     with following(backend, tmp_path, "--format", "ndjson", "--type", "g", "--last", "400") as process:
         assert process.stdout is not None
         process.stdout.read(10)

@@ -391,11 +391,13 @@ def test_a_callback_may_subscribe_ask_and_leave(world: World) -> None:
     assert told.bans[-1] == []
 
 
-def test_a_refused_key_is_not_asked_about_again_for_minutes(world: World, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_refused_key_is_asked_about_more_and_more_seldom(world: World, caplog: pytest.LogCaptureFixture) -> None:
     world.backend.answer = RulesAnswer(Outcome(Verdict.MISCONFIGURED, 401, "unknown key"))
     world.client.subscribe(Told(), 1.0)
     world.pass_time(250)
-    assert len(world.backend.etags) == 1
+    assert len(world.backend.etags) == 6  # after 5, 10, 20, 40 and 80 seconds more each
+    world.pass_time(3000)
+    assert len(world.backend.etags) <= 6 + 11  # and every five minutes from then on
     assert len([record for record in caplog.records if record.levelno == logging.ERROR]) == 1
 
 
