@@ -7,7 +7,8 @@ PYTEST_ARGS ?=
 # Most tests wait for processes, so more of them than there are cores run at a time; a file's tests stay together.
 PARALLEL := --numprocesses 3 --dist loadfile
 # Rooms whose tests run in their own process and within seconds; what starts processes is not counted, and a tracer slows it.
-COUNTED := $(addprefix tests/,agent decision events exporters instrumentation privacy rules settings) tests/test_emit.py tests/test_models.py
+COUNTED := $(addprefix tests/,agent decision events exporters instrumentation privacy rules settings siem testing) \
+	$(addprefix tests/durable/test_,answers.py delivery.py posting.py requests.py) tests/test_emit.py tests/test_models.py
 
 .DEFAULT_GOAL := help
 .PHONY: help setup check demo test coverage test-guard faults fuzz lint format docs tables wheel release audit test-versions test-lowest bench bench-parts bench-gate detection simulate redis-fleet screenshots clean
