@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import socket
+import threading
 from collections.abc import Callable
 from types import FrameType
 
@@ -103,6 +104,22 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
         self._on_listening()
+
+
+def end_with_standard_input() -> None:
+    """Let this process end, as by SIGTERM, when its standard input does.
+
+    A parent that holds the other end of that pipe and writes nothing leaves no
+    backend behind, however it ends itself: the system closes what it held.
+    """
+
+    def wait() -> None:
+        # Not by `sys.stdin`, whose lock a thread that waits would hold when the interpreter ends.
+        while os.read(0, 1024):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, name="OtelGuardParent", daemon=True).start()
 
 
 def _leave(_: int, __: FrameType | None) -> None:

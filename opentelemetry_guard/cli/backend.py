@@ -117,6 +117,9 @@ TraceUrl = Annotated[
     _option("TRACE_URL", "Link events to their traces: http://localhost:16686/trace/{trace_id}, also with {span_id}."),
 ]
 Verbose = Annotated[bool, typer.Option("--verbose", help="Log every request.")]
+UNTIL_INPUT_ENDS = "--until-input-ends"
+"""The option of a backend that is started as a child, and is not to outlive who started it."""
+UntilInputEnds = Annotated[bool, typer.Option(UNTIL_INPUT_ENDS, hidden=True)]
 
 
 @backend_commands.callback(invoke_without_command=True)
@@ -139,6 +142,7 @@ def backend(
     keep_rows: KeepRows = None,
     trace_url: TraceUrl = None,
     verbose: Verbose = False,
+    until_input_ends: UntilInputEnds = False,
 ) -> None:
     """Run a Guard backend on this machine, with a dashboard.
 
@@ -149,7 +153,7 @@ def backend(
     try:
         from ..backend.app import create_app
         from ..backend.dashboard.sessions import Password
-        from ..backend.server import ListenError, listen, url_of
+        from ..backend.server import ListenError, end_with_standard_input, listen, url_of
         from ..backend.settings import BackendSettings, TraceLink, decode_encryption_key
         from ..backend.storage.keys import ApiKeys
         from ..backend.storage.retention import Retention
@@ -173,6 +177,8 @@ def backend(
         listener = listen(host, port, beyond_loopback=settings.password is not None)
     except (ValueError, ListenError) as error:
         fail(str(error))
+    if until_input_ends:
+        end_with_standard_input()
     with listener, opened(db) as store:
         told = [] if api_key else _told_of_keys(store, url_of(listener), project)
         _serve(create_app(store, settings), store, listener, Retention(keep_days, keep_rows), told, verbose)

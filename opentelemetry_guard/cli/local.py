@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from .backend import UNTIL_INPUT_ENDS
 from .output import fail
 
 BIN = Path(sys.executable).parent
@@ -51,10 +52,12 @@ def local_backend(database: Path, project: str, port: int = 0) -> Iterator[str]:
         project: the project of its key `KEY`.
         port: where to listen; 0 takes a free one.
     """
-    command = [str(BIN / "opentelemetry-guard"), "backend", "--port", str(port), "--db", str(database)]
+    given = ["--port", str(port), "--db", str(database)]
+    command = [str(BIN / "opentelemetry-guard"), "backend", UNTIL_INPUT_ENDS, *given]
     variables = {"OTEL_GUARD_BACKEND_API_KEY": KEY, "OTEL_GUARD_BACKEND_PROJECT": project}
     # A session of its own: Ctrl+C is for the command beside it, whose last events it has to take.
-    with child(command, bare(variables), stdout=subprocess.PIPE, start_new_session=True) as process:
+    # It reads a pipe that this process holds, so that it ends even where this one is killed.
+    with child(command, bare(variables), subprocess.PIPE, subprocess.PIPE, start_new_session=True) as process:
         line = process.stdout.readline().decode() if process.stdout else ""
         if not line.startswith("listening on "):
             fail("The local backend did not start; what it says is above.")
@@ -81,11 +84,15 @@ def bare(variables: Mapping[str, str]) -> dict[str, str]:
 
 @contextmanager
 def child(
-    command: list[str], environment: Mapping[str, str], stdout: int | None = None, start_new_session: bool = False
+    command: list[str],
+    environment: Mapping[str, str],
+    stdin: int | None = None,
+    stdout: int | None = None,
+    start_new_session: bool = False,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run a process while the block runs; end it as a service manager would, politely and then for good."""
     process = subprocess.Popen(  # noqa: S603  our own commands, or the user's
-        command, env=dict(environment), stdout=stdout, start_new_session=start_new_session
+        command, env=dict(environment), stdin=stdin, stdout=stdout, start_new_session=start_new_session
     )
     try:
         yield process

@@ -96,6 +96,16 @@ def test_a_polite_signal_ends_it_with_0_and_in_silence(number: signal.Signals) -
         assert backend.stderr() == ""
 
 
+def test_one_that_is_started_as_a_child_ends_with_0_when_its_input_does(tmp_path: Path) -> None:
+    command = [*COMMAND, "backend", "--until-input-ends", "--port", "0", "--db", str(tmp_path / "backend.db")]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, env=environment(tmp_path), stdin=pipe, stdout=pipe, stderr=pipe) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith(b"listening on ")
+        _, stderr = process.communicate(timeout=60)
+        assert (process.returncode, stderr) == (0, b"")
+
+
 def printed_by_a_start(home: Path) -> str:
     """Start the backend without a key, end it when it listens, and return what it has printed."""
     process = subprocess.Popen(

@@ -7,8 +7,10 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 from support.commands import COMMAND, environment, run
 
 PRINT_ENVIRONMENT = "import json, os; print(json.dumps(dict(os.environ)))"
@@ -106,6 +108,25 @@ def test_a_signal_passes_through_to_a_command_beside_a_local_backend(tmp_path: P
     process.terminate()
     assert process.wait(60) == 128 + signal.SIGTERM
     process.stdout.close()
+
+
+def test_a_local_backend_does_not_outlive_a_run_that_is_killed(tmp_path: Path) -> None:
+    # The command is the user's own, and lives on until its input ends.
+    command = [*COMMAND, "run", "--local", "--plain", "--", sys.executable, "-c", "print('ready', flush=True); input()"]
+    variables = {"OTEL_GUARD_BACKEND_PORT": "0", "OTEL_GUARD_BACKEND_DB": str(tmp_path / "backend.db")}
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(command, env=environment(tmp_path, **variables), stdin=pipe, stdout=pipe, stderr=pipe)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"ready\n"
+    [backend] = (one for one in psutil.Process(process.pid).children() if "backend" in one.cmdline())
+    try:
+        process.kill()
+        # The standard error is the backend's, too: this returns when all three have ended.
+        process.communicate(timeout=60)
+        assert process.returncode == -signal.SIGKILL
+    finally:
+        with suppress(psutil.NoSuchProcess):
+            backend.kill()
 
 
 def test_a_wrong_port_of_the_local_backend_is_one_line(tmp_path: Path) -> None:
