@@ -13,7 +13,6 @@ from __future__ import annotations
 import logging
 import os
 import stat
-import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -23,6 +22,7 @@ from logging.handlers import RotatingFileHandler
 from typing import TYPE_CHECKING
 
 from ..events.codec import EncodedRow, Row
+from ..queue.locking import lock, unlock
 from ..settings.once import log_once
 from ..settings.shown import quoted
 from .stats import EventLogStats
@@ -30,14 +30,10 @@ from .stats import EventLogStats
 if TYPE_CHECKING:
     from ..settings.delivery import GuardConfig
 
-if sys.platform != "win32":
-    import fcntl
-
 _logger = logging.getLogger(__name__)
 
 _LOCK_SECONDS = 1.0
 """How long another process's write is waited for."""
-_LOCK_PAUSE = 0.005
 _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT
 # No symbolic link that somebody put there is followed, and a pipe without a reader is not waited for.
 _SAFELY = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
@@ -161,22 +157,12 @@ def _locked(path: str) -> Iterator[None]:
     os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | _SAFELY, 0o600)
     try:
-        if sys.platform != "win32":
-            deadline = time.monotonic() + _LOCK_SECONDS
-            while True:
-                try:
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if time.monotonic() > deadline:
-                        raise OSError("another process keeps its lock") from None
-                    time.sleep(_LOCK_PAUSE)
+        if not lock(descriptor, time.monotonic() + _LOCK_SECONDS):
+            raise OSError("another process keeps its lock")
         try:
             yield
         finally:
-            if sys.platform != "win32":
-                # Closing alone would leave it to a child that was forked meanwhile.
-                fcntl.flock(descriptor, fcntl.LOCK_UN)
+            unlock(descriptor)
     finally:
         os.close(descriptor)
 

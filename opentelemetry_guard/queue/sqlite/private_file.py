@@ -10,16 +10,13 @@ from __future__ import annotations
 import os
 import stat
 import sys
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
 from ..base import QueueUnavailable
-
-if sys.platform != "win32":
-    import fcntl
+from ..locking import lock, unlock
 
 _POSIX = os.name == "posix"
 _OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
@@ -103,19 +100,12 @@ def directory_lock(directory: Path, deadline: float) -> Iterator[None]:
         return
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() >= deadline:
-                    raise QueueUnavailable(f"{directory} is locked by another process that opens its queue") from None
-                time.sleep(0.005)
+        if not lock(descriptor, deadline):
+            raise QueueUnavailable(f"{directory} is locked by another process that opens its queue")
         try:
             yield
         finally:
-            # Explicitly: a child that was forked meanwhile shares the description and would keep the lock
-            fcntl.flock(descriptor, fcntl.LOCK_UN)
+            unlock(descriptor)
     finally:
         os.close(descriptor)
 
