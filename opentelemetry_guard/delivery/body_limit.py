@@ -19,6 +19,7 @@ from uuid import uuid4
 
 import orjson
 
+from ..queue.locking import lock, unlock
 from ..settings.delivery import MAX_BODY_BYTES
 
 _logger = logging.getLogger(__name__)
@@ -27,10 +28,12 @@ LEAST = 16 * 1024
 """Bytes below which the bound falls only where the answer names it: what refuses so little has another reason, which
 may pass. Batches are then halved."""
 TRIAL_SECONDS = 60.0
-"""Seconds after which a trial is taken for that of a process that died."""
+"""Seconds after which a trial is not waited for: its answer takes too long, or a child of a fork keeps its lock."""
 GROWTH_SECONDS = 86_400.0
 """Seconds after which the bound is twice as large, and what was refused may be tried again."""
 
+# No symbolic link that somebody put there is followed.
+_SAFELY = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 _NAMED = re.compile(r"(?<![\w.])(\d{4,10}) ?bytes\b", re.IGNORECASE)
 
 
@@ -65,7 +68,7 @@ class BodyLimit:
         self._largest_taken = 0
         self._lesson: Lesson | None = None
         self._read_at: int | None = None  # the file's time of change
-        self._trial: Path | None = None  # the file that stands for a trial of ours
+        self._trial: int | None = None  # the descriptor of the file whose lock stands for a trial of ours
         self.refresh()
 
     def refresh(self) -> None:
@@ -104,24 +107,43 @@ class BodyLimit:
         """Whether a body of `size` bytes may be sent, for all that other processes are trying now; `tried` ends it."""
         if self._path is None or size < LEAST or self.has_taken(size):
             return True
-        trial = self._path.with_name(f"{self._path.name}.trial")
+        path = self._path.with_name(f"{self._path.name}.trial")
         try:
-            os.close(os.open(trial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-        except FileExistsError:
-            _remove_if_older(trial, TRIAL_SECONDS)
-            return False
+            trial = os.open(path, os.O_RDWR | os.O_CREAT | _SAFELY, 0o600)
         except OSError as error:
             _logger.debug("it can't be told to other processes that a size is tried: %s", error)
             return True
+        if (allowed := self._begin(trial, path)) is not None:
+            os.close(trial)
+            return allowed
         self._trial = trial
         self.refresh()
         return True
+
+    def _begin(self, trial: int, path: Path) -> bool | None:
+        """Take the lock that stands for a trial; where it is not ours, return whether a body may be sent all the same.
+
+        The lock ends with whoever holds it, so that a process which is killed in a trial keeps nobody waiting. The file
+        stays: who removed it would let two try at once.
+        """
+        try:
+            if lock(trial):
+                os.utime(path)
+                return None
+            # By the file system's own clock, as the other process had it; one that is ahead lets nothing go too early.
+            return time.time() - os.fstat(trial).st_mtime > TRIAL_SECONDS
+        except OSError as error:
+            _logger.debug("it can't be told to other processes that a size is tried: %s", error)
+            return True
 
     def tried(self) -> None:
         """Note that the body which `may_try` let pass was answered, or was not sent."""
         trial, self._trial = self._trial, None
         if trial is not None:
-            _remove_if_older(trial, 0.0)
+            try:
+                unlock(trial)
+            finally:
+                os.close(trial)
 
     def taken(self, size: int) -> None:
         """Note that a body of `size` bytes was taken."""
@@ -152,13 +174,3 @@ class BodyLimit:
         except OSError as error:
             _logger.debug("what was learned of the largest body can't be kept: %s", error)
             draft.unlink(missing_ok=True)
-
-
-def _remove_if_older(path: Path, seconds: float) -> None:
-    """Remove a file, whoever made it, unless it was made within the last `seconds`."""
-    try:
-        # By the file system's own clock, as the other process had it; one that is ahead removes nothing too early.
-        if seconds == 0.0 or time.time() - path.stat().st_mtime > seconds:
-            path.unlink()
-    except OSError as error:
-        _logger.debug("%s can't be removed: %s", path.name, error)

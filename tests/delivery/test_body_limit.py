@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.faults import end, python_environment, read_line, start
 
 from opentelemetry_guard.delivery.body_limit import GROWTH_SECONDS, LEAST, BodyLimit
 
@@ -117,12 +118,35 @@ def test_a_size_that_was_never_taken_is_tried_by_one_process_at_a_time(tmp_path:
     assert other.may_try(150_000), "it has seen such a size taken"
 
 
-def test_the_trial_of_a_process_that_died_does_not_last(tmp_path: Path) -> None:
+TRYING = """
+import sys
+from pathlib import Path
+from opentelemetry_guard.delivery.body_limit import BodyLimit
+limit = BodyLimit(256_000, Path(sys.argv[1]))
+print("true" if limit.may_try(200_000) else "false", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_the_trial_of_a_process_that_is_killed_ends_with_it(tmp_path: Path) -> None:
+    other = BodyLimit(256_000, tmp_path / "body-limit")
+    process = start(["-c", TRYING, str(tmp_path / "body-limit")], python_environment())
+    try:
+        assert read_line(process) is True
+        assert not other.may_try(200_000)
+        process.kill()
+        process.wait()
+        assert other.may_try(200_000), "what the dead one has left would wait, and all that the others have"
+    finally:
+        end(process)
+
+
+def test_a_trial_that_takes_long_is_not_waited_for(tmp_path: Path) -> None:
     one, other = (BodyLimit(256_000, tmp_path / "body-limit") for _ in range(2))
     assert one.may_try(200_000)
+    assert not other.may_try(200_000)
     [trial] = tmp_path.glob("*.trial")
     os.utime(trial, (0, 0))
-    assert not other.may_try(200_000)
     assert other.may_try(200_000)
 
 
