@@ -8,12 +8,8 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from traffic import against_logins, benign, floods, payloads, scans, second
 from traffic.asking import Actor

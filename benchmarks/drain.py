@@ -21,13 +21,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from faults.filler import row
+from support.redis import redis_server
+
 from benchmarks.accepting import Backend, accepting
 
 EVENTS = 100_000
 WANTED_EVENTS_PER_SECOND = 20_000
 FULL, SMALL = 500, 50
 """Rows of a batch: what the SDK's batch processor exports at once, and what a second of little traffic leaves."""
-TESTS = Path(__file__).parents[1] / "tests"
 SECONDS = 300.0
 
 
@@ -53,25 +55,6 @@ CASES = [
     Case("redis", "machine", FULL),
     Case("redis", "machine", SMALL, 20),
 ]
-
-
-def row(serial: int) -> dict[str, object]:
-    """Return an event like those of an application."""
-    from opentelemetry_guard.events.codec import complete, to_row
-
-    event = {
-        "idempotency_key": f"00000000-0000-4000-8000-{serial:012x}",
-        "event_type": "rate_limited",
-        "ip_address": f"192.0.{serial >> 8 & 255}.{serial & 255}",
-        "action_taken": "request_blocked",
-        "reason": f"limit exceeded, request {serial}",
-        "endpoint": "/api/orders",
-        "method": "GET",
-        "status_code": 429,
-        "user_agent": "Mozilla/5.0 (X11; Linux x86_64)",
-        "metadata": {"serial": serial, "emitted": time.time()},
-    }
-    return complete(to_row(event)[0], serial + 1, serial + 1)
 
 
 def work(order: str, events: int, rows: int) -> None:
@@ -138,9 +121,6 @@ def store(name: str, directory: Path) -> Iterator[tuple[str, Any]]:
     if name == "sqlite":
         yield f"sqlite://{directory}/queue.db", None
         return
-    sys.path.insert(0, str(TESTS))
-    from support.redis import redis_server
-
     with redis_server() as server, server.client() as client:
         yield server.url, client
 

@@ -7,19 +7,15 @@ to SQLite before, and takes it out after.
 from __future__ import annotations
 
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from support.otlp_receiver import otlp_receiver
 
 from opentelemetry_guard.durable import DurableSpanExporter
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-from support.otlp_receiver import otlp_receiver
 
 BATCH = 512
 BATCHES = 8

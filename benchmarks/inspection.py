@@ -5,15 +5,10 @@ The rates are of the lists in `tests/support`: payloads by category, and two kin
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 from opentelemetry_guard.decision.inspection import Inspector
 from opentelemetry_guard.settings.signature_rules import CATEGORIES, HEADERS
 
 from .timing import compare, show
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 AGENT = b"Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 SENT = [

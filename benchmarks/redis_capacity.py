@@ -16,8 +16,8 @@ from contextlib import ExitStack
 from typing import Any
 
 import orjson
-
-from benchmarks.drain import TESTS, row
+from faults.filler import row
+from support.redis import redis_cluster, redis_server
 
 SECONDS = 3.0
 SENDERS = 2
@@ -105,9 +105,6 @@ def _cpu(client: Any) -> float:
 def main(seconds: float = SECONDS) -> dict[str, float]:
     """Measure, print, and return Redis's CPU microseconds of a batch by case."""
     from opentelemetry_guard.queue.redis.entries import keys_of
-
-    sys.path.insert(0, str(TESTS))
-    from support.redis import redis_cluster, redis_server
 
     found: dict[str, float] = {}
 

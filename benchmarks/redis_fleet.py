@@ -20,7 +20,6 @@ import re
 import resource
 import signal
 import socket
-import sys
 import tempfile
 import threading
 import time
@@ -30,8 +29,11 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from faults.emitter import key_of
+from faults.filler import row
+from support.redis import redis_cluster, redis_sentinel, redis_server
+
 from benchmarks.accepting import ANSWER
-from benchmarks.drain import TESTS, row
 
 ROWS = 500
 """Events of a batch, what the SDK's batch processor exports at once."""
@@ -142,7 +144,7 @@ def live(number: int, events: int, environment: dict[str, str], orders: Connecti
     for first in range(0, events, ROWS):
         rows = [row(serial) for serial in range(first, min(first + ROWS, events))]
         for serial, each in enumerate(rows, first):
-            each["idempotency_key"] = f"{number:08x}-0000-4000-8000-{serial:012x}"
+            each["idempotency_key"] = key_of(number, serial)
         for batch in delivery._encoder.encode("events", rows):
             queue.append(batch)
     copies = queue._copies.get()
@@ -242,9 +244,6 @@ class Single:
 @contextmanager
 def servers(topology: str, key: str) -> Iterator[Single]:
     """Run Redis: one server, a master with a replica and sentinels, or a cluster of three masters and replicas."""
-    sys.path.insert(0, str(TESTS))
-    from support.redis import redis_cluster, redis_sentinel, redis_server
-
     if topology == "single":
         with redis_server() as server:
             yield Single(server.url, [server], key)

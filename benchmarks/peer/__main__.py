@@ -7,7 +7,7 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
-from tests.support.redis import redis_server
+from support.redis import redis_server
 
 from . import backend, events, report, requests, starting, stored
 from .running import Table
