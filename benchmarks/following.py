@@ -29,18 +29,13 @@ from opentelemetry_guard.instrumentation.http import measuring
 from opentelemetry_guard.instrumentation.http import patches as application_patches
 from opentelemetry_guard.settings.instrumentation import GuardOptions
 
+from .browser import HEADERS
 from .timing import compare, show
 
 CALLS = 10
 ROUNDS = 300
 """Short runs, many of them: on a shared machine some are left undisturbed."""
 ROUTES = 30
-HEADERS = [
-    (b"host", b"shop.example"),
-    (b"accept", b"text/html,application/xhtml+xml"),
-    (b"accept-encoding", b"gzip, deflate, br"),
-    (b"user-agent", b"Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"),
-]
 
 
 async def _receive() -> dict[str, Any]:

@@ -8,16 +8,10 @@ from __future__ import annotations
 from opentelemetry_guard.decision.inspection import Inspector
 from opentelemetry_guard.settings.signature_rules import CATEGORIES, HEADERS
 
+from . import browser
 from .timing import compare, show
 
-AGENT = b"Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
-SENT = [
-    (b"host", b"shop.example"),
-    (b"accept", b"text/html,application/xhtml+xml"),
-    (b"accept-encoding", b"gzip, deflate, br"),
-    (b"user-agent", AGENT),
-    (b"referer", b"https://shop.example/items?page=2"),
-]
+SENT = [*browser.HEADERS, (b"referer", b"https://shop.example/items?page=2")]
 BENIGN = 100_000
 REQUESTS = {
     "a path": (b"/items/7", b""),

@@ -17,6 +17,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from ..browser import HEADERS
 from .backend import Backend
 from .pipelines import KEY, Peer
 from .running import Figure, Round, in_turn, values
@@ -24,12 +25,6 @@ from .running import Figure, Round, in_turn, values
 REQUESTS = 400
 """Requests of a round."""
 ROUTES = 30
-_HEADERS = [
-    (b"host", b"shop.example"),
-    (b"accept", b"text/html,application/xhtml+xml"),
-    (b"accept-encoding", b"gzip, deflate, br"),
-    (b"user-agent", b"Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"),
-]
 
 Flush = Callable[[], Any]
 
@@ -57,7 +52,7 @@ class Application:
             "path": path,
             "raw_path": path.encode(),
             "query_string": b"",
-            "headers": _HEADERS,
+            "headers": HEADERS,
             "client": (next(self._clients), 50_000),
             "server": ("127.0.0.1", 80),
             "scheme": "http",
