@@ -588,21 +588,6 @@ def test_a_full_disk_stores_and_counts_nothing(queue: SqliteQueue) -> None:
     assert [lease.batch.batch_id for lease in queue.lease("events", time.time())] == ["a"]
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 2 MiB."""
-    if not sys.platform.startswith("linux") or os.geteuid() != 0:
-        pytest.skip("a small disk is a tmpfs, which only root on Linux can mount")
-    disk = tmp_path / "disk"
-    disk.mkdir(mode=0o700)
-    options = ["-t", "tmpfs", "-o", "size=2m,mode=0700", "tmpfs", str(disk)]
-    mounted = subprocess.run(["mount", *options], capture_output=True, text=True, check=False)
-    if mounted.returncode:
-        pytest.skip(f"no tmpfs can be mounted here: {mounted.stderr.strip()}")
-    yield disk
-    subprocess.run(["umount", "-l", str(disk)], check=True)
-
-
 def fill(queue: SqliteQueue, prefix: str) -> int:
     """Append until the disk takes no more, and return how many batches it took."""
     for number in range(2000):
