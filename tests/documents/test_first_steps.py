@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,7 +14,8 @@ from pathlib import Path
 import pytest
 from support.backend import ROOT
 from support.commands import environment
-from support.example import Example, eventually, free_port
+from support.example import Example, end_group
+from support.redis import free_port
 from support.wheel import built
 
 PAGE = (ROOT / "docs" / "first-steps.md").read_text()
@@ -78,8 +78,7 @@ class Terminal:
         try:
             yield Example(process, output, self.directory / "backend.db", self.port)
         finally:
-            os.killpg(process.pid, signal.SIGTERM)
-            process.wait(60)
+            end_group(process)
 
 
 def installed(terminal: Terminal, block: str) -> None:
@@ -105,7 +104,7 @@ def test_first_steps_end_with_an_event_and_a_ban(tmp_path: Path) -> None:
         event = example.event("authentication_failed")
         assert (event["ip_address"], bool(event["metadata"]["trace_id"])) == ("203.0.113.9", True)
         terminal.run(ban)
-        eventually(lambda: terminal.run(others) == '{"detail":"Forbidden"}{"item":1}', example.output)
+        example.eventually(lambda: terminal.run(others) == '{"detail":"Forbidden"}{"item":1}')
         assert example.event("ip_blocked")["ip_address"] == "203.0.113.9"
 
 

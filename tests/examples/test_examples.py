@@ -15,9 +15,9 @@ import pytest
 import yaml
 from support.backend import ROOT
 from support.commands import environment
-from support.example import Example, command_of, eventually, free_port, running_example
+from support.example import Example, command_of, running_example
 from support.otlp_receiver import otlp_receiver
-from support.redis import redis_server
+from support.redis import eventually, free_port, redis_server
 
 from opentelemetry_guard.models import DynamicRules
 
@@ -52,7 +52,7 @@ def test_fastapi_guard_with_a_ban_of_the_dashboard(tmp_path: Path) -> None:
         visitor = {"X-Forwarded-For": "203.0.113.9"}
         assert example.request("/search", headers=visitor).status_code == 200
         example.set_rules(DynamicRules(ip_blacklist=["203.0.113.9"]))
-        eventually(lambda: example.request("/search", headers=visitor).status_code == 403, example.output)
+        example.eventually(lambda: example.request("/search", headers=visitor).status_code == 403)
 
 
 def test_a_pipeline_of_ones_own(tmp_path: Path) -> None:
@@ -61,13 +61,13 @@ def test_a_pipeline_of_ones_own(tmp_path: Path) -> None:
         event = example.event("access_denied")
         assert example.event("application_started")["reason"] == "by hand"
         metadata = event["metadata"]
-        eventually(lambda: f'"trace_id": "0x{metadata["trace_id"]}"' in example.output(), example.output)
+        example.eventually(lambda: f'"trace_id": "0x{metadata["trace_id"]}"' in example.output())
 
 
 def test_otlp_and_guard_side_by_side(tmp_path: Path) -> None:
     with running_example("otlp-and-guard", tmp_path, RECEIVER_PORT=str(free_port())) as example:
         signed_in_wrongly(example)
-        eventually(lambda: re.search("OTLP: .*guard.event.type", example.output()), example.output)
+        example.eventually(lambda: re.search("OTLP: .*guard.event.type", example.output()))
 
 
 def test_the_agent_of_the_documents(tmp_path: Path) -> None:
@@ -143,7 +143,7 @@ def test_the_file_of_events_has_ecs_documents(tmp_path: Path) -> None:
     with running_example("event-log", tmp_path) as example:
         signed_in_wrongly(example)
         file = tmp_path / "event-log" / "events.ndjson"
-        line = json.loads(eventually(lambda: file.exists() and file.read_text().splitlines(), example.output)[0])
+        line = json.loads(example.eventually(lambda: file.exists() and file.read_text().splitlines())[0])
     assert (line["event"]["action"], line["url"]["path"]) == ("authentication_failed", "/login")
 
 
@@ -170,7 +170,7 @@ def test_prometheus_has_every_metric_that_the_alerts_and_the_dashboard_ask_for(t
             page = example.http.get(f"http://127.0.0.1:{scraped}/metrics", timeout=10).text
             return {name for name in wanted if not re.search(rf"^{name}\{{", page, re.MULTILINE)}
 
-        eventually(lambda: not missing(), lambda: f"{missing()} are not measured")
+        eventually(lambda: not missing(), told=lambda: f"{missing()} are not measured")
 
 
 def test_containers_have_nothing_that_they_may_write_but_their_volumes(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import struct
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from typing import Any
 import pytest
 from support.faults import SCALE, python_environment, read_line
 from support.otlp_receiver import Receiver, otlp_receiver
+from support.redis import free_port
 
 pytestmark = pytest.mark.faults
 
@@ -76,14 +76,6 @@ class Emitting:
         for pipe in (self.process.stdin, self.process.stdout):
             assert pipe is not None
             pipe.close()
-
-
-def free_port() -> int:
-    """Return a port at which nobody listens."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port
 
 
 class Story:

@@ -6,18 +6,18 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 import requests
 from support.backend import ROOT
 from support.commands import environment
+from support.redis import eventually, free_port
 
 from opentelemetry_guard.backend.storage.store import Store
 from opentelemetry_guard.models import DynamicRules
@@ -25,6 +25,8 @@ from opentelemetry_guard.models import DynamicRules
 T = TypeVar("T")
 
 PATIENCE = 60.0
+SHARED = "zero-code"
+"""The example whose application others run."""
 
 
 def command_of(folder: Path) -> str:
@@ -32,22 +34,6 @@ def command_of(folder: Path) -> str:
     blocks: list[str] = re.findall(r"```sh\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)
     assert len(blocks) == 1, f"{folder.name} names {len(blocks)} commands"
     return blocks[0].strip()
-
-
-def free_port() -> int:
-    """Return a loopback port that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def eventually(look: Callable[[], T | None], told: Callable[[], str] = str) -> T:
-    """Return what `look` finds, asked again and again until it is something."""
-    deadline = time.monotonic() + PATIENCE
-    while not (found := look()):
-        assert time.monotonic() < deadline, told()
-        time.sleep(0.05)
-    return found
 
 
 class Example:
@@ -65,10 +51,14 @@ class Example:
         """Return what it has printed so far, on standard output and standard error."""
         return self._output.read_text(errors="replace")
 
+    def eventually(self, look: Callable[[], T | None]) -> T:
+        """Return what `look` finds, once it is something; where it never is, say what the example has printed."""
+        return eventually(look, PATIENCE, told=self.output)
+
     def backend(self) -> str:
         """Return the address of the local backend, once it is printed."""
         pattern = re.compile(r"Local backend and dashboard: (\S+)\n")
-        return eventually(lambda: pattern.search(self.output()), self.output).group(1)
+        return self.eventually(lambda: pattern.search(self.output())).group(1)
 
     def request(self, path: str, method: str = "GET", **more: Any) -> requests.Response:
         """Send a request to the application, once it listens."""
@@ -80,7 +70,7 @@ class Example:
             except requests.ConnectionError:
                 return []
 
-        return eventually(answer, self.output)[0]
+        return self.eventually(answer)[0]
 
     def event(self, event_type: str) -> dict[str, Any]:
         """Return the first event of a type that has arrived at the backend."""
@@ -92,7 +82,7 @@ class Example:
             ).json()["events"]
             return found
 
-        event: dict[str, Any] = eventually(stored, self.output)[0]["event"]
+        event: dict[str, Any] = self.eventually(stored)[0]["event"]
         return event
 
     def set_rules(self, rules: DynamicRules) -> None:
@@ -108,7 +98,8 @@ class Example:
 def running_example(name: str, directory: Path, **variables: str) -> Iterator[Example]:
     """Run an example's command in a copy of its folder, and end it with the block."""
     folder, output, database = directory / name, directory / "output", directory / "backend.db"
-    shutil.copytree(ROOT / "examples" / name, folder)
+    for copied in {name, SHARED}:
+        shutil.copytree(ROOT / "examples" / copied, directory / copied)
     port = free_port()
     settings = {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
@@ -132,18 +123,20 @@ def running_example(name: str, directory: Path, **variables: str) -> Iterator[Ex
     try:
         yield Example(process, output, database, port)
     finally:
-        _end(process)
+        end_group(process)
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """End the shell and what it has started, which are one process group of ours."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        try:
-            os.killpg(process.pid, number)
-        except ProcessLookupError:
-            break
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            continue
+def end_group(process: subprocess.Popen[bytes]) -> None:
+    """End a shell and what it has started, which are one process group of ours: politely, and for good where it stays.
+
+    The shell is gone at once; `run` ends its backend first.
+    """
+    deadline = time.monotonic() + PATIENCE / 2
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+        while time.monotonic() < deadline:
+            process.poll()
+            os.killpg(process.pid, 0)
+            time.sleep(0.05)  # nobody tells when the last one of a group has ended
+        os.killpg(process.pid, signal.SIGKILL)
     process.wait()

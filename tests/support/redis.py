@@ -20,10 +20,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
+from typing import TypeVar
 
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+
+T = TypeVar("T")
 
 START_SECONDS = 20.0
 """When a server that does not answer is given up."""
@@ -49,13 +52,19 @@ def free_port() -> int:
             return port
 
 
-def eventually(what: Callable[[], object], seconds: float = 30.0, every: float = 0.02) -> None:
-    """Wait until `what` is true; a watchdog ends it, not an assertion about time."""
+def eventually(
+    what: Callable[[], T | None], seconds: float = 30.0, every: float = 0.02, told: Callable[[], str] = str
+) -> T:
+    """Return what `what` finds, once it is something; a watchdog ends it, not an assertion about time.
+
+    `told` returns more to say where it never is.
+    """
     patience = threading.Event()
     deadline = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < deadline, f"nothing within {seconds} s"
+    while not (found := what()):
+        assert time.monotonic() < deadline, f"nothing within {seconds} s {told()}"
         patience.wait(every)
+    return found
 
 
 class RedisServer:
