@@ -25,8 +25,10 @@ from opentelemetry_guard.cli.diagnosis import connection, environment, packages
 from opentelemetry_guard.cli.diagnosis.config_file import read_config_file
 from opentelemetry_guard.cli.diagnosis.connection import check_connection
 from opentelemetry_guard.cli.diagnosis.packages import check_packages
+from opentelemetry_guard.cli.diagnosis.store import check_store
 from opentelemetry_guard.cli.doctor import diagnose
-from opentelemetry_guard.settings.delivery import GuardConfig
+from opentelemetry_guard.settings.delivery import DestinationSettings, GuardConfig
+from opentelemetry_guard.settings.durable import DurableConfig
 
 
 @pytest.fixture(scope="module")
@@ -554,3 +556,11 @@ def make_certificate(directory: Path, name: str) -> Path:
         + key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
     return path
+
+
+@pytest.mark.parametrize("config", [GuardConfig(queue_url="memory://"), DurableConfig(queue_url="memory://")])
+def test_a_queue_in_memory_is_a_warning_in_the_words_of_its_variable(config: DestinationSettings) -> None:
+    variable = f"{config.PREFIX}QUEUE_URL"
+    (finding,) = check_store(config)
+    assert (finding.level, finding.subject) == ("warning", variable)
+    assert finding.remedy == f"unset {variable}, or name a store"

@@ -29,10 +29,10 @@ _LOWEST_REDIS = (6, 0)
 
 
 def check_store(config: DestinationSettings) -> Iterator[Finding]:
-    """Yield what there is to say about the queue that the settings variable."""
+    """Yield what there is to say about the queue that the settings name."""
     url, variable = (config.queue_url or "").lower(), _variable(config)
     if url.startswith("memory:"):
-        yield warning(variable, "is memory: what waits ends with the process", f"unset {variable}, or variable a store")
+        yield warning(variable, "is memory: what waits ends with the process", f"unset {variable}, or name a store")
         return
     path = _local_path(config)
     if isinstance(path, Finding):
