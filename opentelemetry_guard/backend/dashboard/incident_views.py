@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 
 from ...events.known import KNOWN, meaning_of
 from ..bans import read_network
-from ..storage.incident_search import BANDS
+from ..storage.incident_search import band_of
 from ..storage.incidents import MOST_LISTED, Incident
 from .views import ago, day_and_time, duration, is_address, shortened
 
@@ -81,7 +81,7 @@ def incident_view(incident: Incident, now: float) -> IncidentView:
         title=_WORDS.get(behavior, behavior) if severest in KNOWN else shortened(severest),
         who=_who(incident.addresses),
         state=incident.state,
-        severity=next(name for name, (low, high) in BANDS.items() if low <= incident.severity <= high),
+        severity=band_of(incident.severity),
         score=incident.threat_score,
         seen_ago=ago(now - incident.last_seen),
         last=_utc(incident.last_seen),

@@ -24,6 +24,7 @@ from ...events.known import meaning_of
 from ...models import AgentStatus
 from ..askers import Asker
 from ..settings import TraceLink
+from ..storage.incident_search import band_of
 from ..storage.search import FoundEvent
 from ..storage.store import Agent
 from .export import utc_text
@@ -142,13 +143,8 @@ def _line(found: FoundEvent, event: Mapping[str, Any], link: TraceLink | None) -
         texts={name: shortened(event.get(name)) for name in _COLUMNS},
         trace_url=link.url(metadata.get("trace_id"), metadata.get("span_id")) if link else None,
         has_trace=bool(metadata.get("trace_id")),
-        severity=severity_word(meaning_of(str(event.get("event_type"))).severity),
+        severity=band_of(meaning_of(str(event.get("event_type"))).severity),
     )
-
-
-def severity_word(severity: int) -> str:
-    """Put a word to a severity from 0 to 10, in the ranges of CVSS: low, medium (4), high (7)."""
-    return "high" if severity >= 7 else "medium" if severity >= 4 else "low"
 
 
 def shortened(value: object) -> str:
@@ -224,12 +220,11 @@ def _text(value: object, room: int = _PAGE_CHARACTERS) -> str:
 def agent_view(agent: Agent, asker: Asker | None, now: float) -> AgentView:
     """Return an installation as the page shows it at `now` (Unix seconds); `asker` is None where it asks no rules."""
     status = AgentStatus.model_validate_json(agent.status)
-    said = "failed" if status.status == "failed" else status.status
     return AgentView(
         install_id=agent.install_id,
         version=agent.user_agent or "unknown",
-        state="silent" if now - agent.last_seen > SILENT_SECONDS else said,
-        said=said,
+        state="silent" if now - agent.last_seen > SILENT_SECONDS else status.status,
+        said=status.status,
         seen_ago=ago(now - agent.last_seen),
         last_flush="never" if status.last_flush is None else ago(now - status.last_flush.timestamp()),
         status=status,

@@ -16,6 +16,11 @@ _ALL_SEVERITIES = (0, 10)
 _AT_THE_TOP = (1e12, 0)
 
 
+def band_of(severity: int) -> str:
+    """Put a word to a severity from 0 to 10: a name of `BANDS`."""
+    return next(name for name, (low, high) in BANDS.items() if low <= severity <= high)
+
+
 @dataclass(frozen=True, slots=True)
 class IncidentPage:
     """Incidents, the one with the newest activity first; `older` is where to go on, None at the end of the list."""

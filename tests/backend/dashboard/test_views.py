@@ -7,7 +7,8 @@ from typing import Any
 import orjson
 import pytest
 
-from opentelemetry_guard.backend.dashboard.views import event_detail, severity_word
+from opentelemetry_guard.backend.dashboard.views import event_detail
+from opentelemetry_guard.backend.storage.incident_search import band_of
 from opentelemetry_guard.backend.storage.search import FoundEvent
 
 
@@ -41,4 +42,4 @@ def test_the_page_of_an_event_stays_small_whatever_was_stored(extra: dict[str, A
     ("severity", "word"), [(0, "low"), (3, "low"), (4, "medium"), (6, "medium"), (7, "high"), (10, "high")]
 )
 def test_a_severity_has_the_word_of_its_range(severity: int, word: str) -> None:
-    assert severity_word(severity) == word
+    assert band_of(severity) == word
