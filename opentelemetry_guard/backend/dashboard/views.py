@@ -117,7 +117,6 @@ class AgentView:
     install_id: str
     version: str
     state: str
-    said: str
     seen_ago: str
     last_flush: str
     status: AgentStatus
@@ -224,7 +223,6 @@ def agent_view(agent: Agent, asker: Asker | None, now: float) -> AgentView:
         install_id=agent.install_id,
         version=agent.user_agent or "unknown",
         state="silent" if now - agent.last_seen > SILENT_SECONDS else status.status,
-        said=status.status,
         seen_ago=ago(now - agent.last_seen),
         last_flush="never" if status.last_flush is None else ago(now - status.last_flush.timestamp()),
         status=status,
