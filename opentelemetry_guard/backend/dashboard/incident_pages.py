@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
@@ -45,7 +45,6 @@ def incidents_router(pages: Pages) -> APIRouter:
             project=project,
             incident=incident_detail(incident, pages.store.rules(project).ip_blacklist, time.time()),
             events=[event_view(event, pages.settings.trace_link) for event in found],
-            states=STATES,
         )
 
     @router.post("/{incident_id}/state")
@@ -83,9 +82,13 @@ def _list(pages: Pages, search: IncidentSearch, request: Request) -> Response:
         query=address("", **asked),
         filters=filters,
         filtered=any(filters.values()),
-        states=STATES,
-        severities=tuple(BANDS),
+        states=_labelled(STATES),
+        severities=_labelled(BANDS),
     )
+
+
+def _labelled(names: Iterable[str]) -> list[tuple[str, str]]:
+    return [(name, name.capitalize()) for name in names]
 
 
 def _one(search: IncidentSearch, project: str, text: str) -> Incident:
