@@ -9,7 +9,6 @@ a field ends a line or begins a key.
 
 from __future__ import annotations
 
-import ipaddress
 import unicodedata
 from collections.abc import Callable, Mapping
 
@@ -43,8 +42,8 @@ EXTENSION: Mapping[str, tuple[int, Callable[[Facts], object]]] = {
     "cat": (1023, lambda facts: facts.behavior),
     "act": (63, lambda facts: facts.action),
     "outcome": (63, lambda facts: _OUTCOMES[facts.outcome]),
-    "src": (45, lambda facts: facts.ip if _version(facts.ip) == 4 else ""),
-    "c6a2": (45, lambda facts: facts.ip if _version(facts.ip) == 6 else ""),
+    "src": (45, lambda facts: "" if ":" in facts.ip else facts.ip),
+    "c6a2": (45, lambda facts: facts.ip if ":" in facts.ip else ""),
     "cs4": (4000, lambda facts: facts.client),
     "suser": (1023, lambda facts: facts.user),
     "requestMethod": (1023, lambda facts: facts.method),
@@ -103,7 +102,3 @@ def _escaped(text: str, separator: str) -> str:
 def _ends_lines(sign: str) -> bool:
     """Whether a character is of those that control a device, or that some readers take for the end of a line."""
     return unicodedata.category(sign) in ("Cc", "Zl", "Zp", "Cs")
-
-
-def _version(ip: str) -> int:
-    return ipaddress.ip_address(ip).version if ip else 0
