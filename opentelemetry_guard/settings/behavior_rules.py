@@ -245,10 +245,12 @@ def profile(value: object) -> Profile:
 
 
 def _with(base: Mapping[str, object], changes: Mapping[str, object]) -> dict[str, object]:
-    """Return `base` with `changes`, which win; objects are merged."""
+    """Return `base` with `changes`, which win; objects are merged, and true is what the base has."""
     merged = dict(base)
     for name, change in changes.items():
         known = merged.get(name)
-        both = isinstance(known, Mapping) and isinstance(change, Mapping)
-        merged[name] = {**known, **change} if both else known if change is True and known else change  # type: ignore[dict-item]
+        if isinstance(known, Mapping) and isinstance(change, Mapping):
+            merged[name] = {**known, **change}
+        elif known is None or change is not True:
+            merged[name] = change
     return merged
