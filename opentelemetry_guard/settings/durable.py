@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import ClassVar, Literal, TypeAlias, cast
-from urllib.parse import urlsplit
 
 from . import otlp, values
 from .delivery import PREFIX as GUARD_PREFIX
@@ -27,7 +26,6 @@ Compression = Literal["none", "gzip", "deflate"]
 _CREDENTIAL = re.compile(r"auth|cookie|credential|key|password|secret|signature|team|token", re.IGNORECASE)
 """In the name of a header: its value lets somebody in, and may be renewed while who is let in stays the same."""
 
-
 _NO_HEADERS: Headers = MappingProxyType({})
 
 
@@ -37,12 +35,7 @@ def _headers(value: object) -> Headers:
 
 def _url(value: object) -> str:
     given = str(value).strip()
-    try:
-        parts = urlsplit(given)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        host = None
-    if not host or parts.scheme not in ("http", "https") or parts.fragment or "@" in parts.netloc or " " in given:
+    if values.http_parts(given) is None:
         raise ValueError("it must be a URL like http://collector:4318/v1/traces, without user and password")
     return given
 
@@ -77,10 +70,11 @@ class DurableConfig(DestinationSettings):
         url=True,
     )
     queue_max_bytes: int = same(GuardConfig, "queue_max_bytes")
-    queue_overflow: Overflow = setting(
-        "drop_oldest",
-        values.choice("drop_oldest", "drop_newest"),
-        "what goes when the queue is full: `drop_oldest` or `drop_newest`; metrics go before logs, logs before spans",
+    queue_overflow: Overflow = same(
+        GuardConfig,
+        "queue_overflow",
+        meaning="what goes when the queue is full: `drop_oldest` or `drop_newest`; metrics go before logs, logs before "
+        "spans",
     )
     max_age: float | None = setting(
         None,

@@ -15,7 +15,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 from uuid import UUID
 
 import orjson
@@ -224,25 +224,26 @@ def header_names(value: object) -> frozenset[str]:
     return found
 
 
+def http_parts(text: str) -> SplitResult | None:
+    """Return the parts of a URL of HTTP with a host; None where it is none, or has a user, password or fragment."""
+    try:
+        parts = urlsplit(text)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        return None
+    if not host or parts.scheme not in ("http", "https") or parts.fragment or "@" in parts.netloc:
+        return None
+    return None if any(character.isspace() for character in text) else parts
+
+
 def base_url(value: object) -> str:
     """Read the base URL of a backend; return it without ``/api/v1`` and without a trailing slash.
 
     A path that is taken off is said once.
     """
     given = str(value).strip()
-    try:
-        parts = urlsplit(given)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        host = None
-    if (
-        not host
-        or any(character.isspace() for character in given)
-        or parts.scheme not in ("http", "https")
-        or parts.query
-        or parts.fragment
-        or "@" in parts.netloc
-    ):
+    parts = http_parts(given)
+    if parts is None or parts.query:
         raise ValueError("it must be a URL like https://guard.example.com, without user, password, query and fragment")
     base = parts.path.rstrip("/").removesuffix("/api/v1").rstrip("/")
     if base != parts.path.rstrip("/"):
