@@ -17,6 +17,7 @@ import time
 import weakref
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 import orjson
@@ -97,8 +98,8 @@ class Sharing:
         self._find = find
         self._tell = tell
         self._open = open_store
-        self._windows = {id(windows): number for number, windows in enumerate(analyzer.windows())}
         self._by_number = analyzer.windows()
+        self._windows = {id(windows): number for number, windows in enumerate(self._by_number)}
         self._touched: dict[tuple[int, bytes], None] = {}
         self._published: OrderedDict[tuple[int, bytes], _Published] = OrderedDict()
         self._pending: deque[Pending] = deque()  # its methods are atomic
@@ -240,13 +241,11 @@ class Sharing:
 
     def _exchange(self, store: Store) -> None:
         with self.analyzer.lock:
-            touched, self._touched = self._touched, {}
-        changed = list(touched)
-        for later in changed[MAX_ROWS:]:
-            with self.analyzer.lock:
-                self._touched.setdefault(later)
+            changed = list(islice(self._touched, MAX_ROWS))
+            for which in changed:
+                del self._touched[which]
         parts: list[tuple[tuple[int, bytes], Tally, Row]] = []
-        for start in range(0, min(len(changed), MAX_ROWS), _PORTION):
+        for start in range(0, len(changed), _PORTION):
             with self.analyzer.lock:
                 mine = [
                     (which, self._by_number[which[0]].mine(which[1])) for which in changed[start : start + _PORTION]
@@ -278,14 +277,16 @@ class Sharing:
         """Return what the store is to add: what was counted since it was last told."""
         windows = self._by_number[which[0]]
         known = self._published.get(which)
-        is_first = known is None or known.mine.bucket != mine.bucket
-        told = (0,) * len(mine.counts) if is_first or known is None else known.mine.counts
-        bits = 0 if is_first or known is None else known.bits
+        if known is None or known.mine.bucket != mine.bucket:
+            before, counts, bits = self._name(which, mine.bucket - 1), mine.counts, mine.bits
+        else:
+            before, bits = None, mine.bits & ~known.bits
+            counts = tuple(max(0, now - told) for now, told in zip(mine.counts, known.mine.counts, strict=True))
         return Row(
             self._name(which, mine.bucket),
-            self._name(which, mine.bucket - 1) if is_first else None,
-            tuple(max(0, now - before) for now, before in zip(mine.counts, told, strict=True)),
-            mine.bits & ~bits,
+            before,
+            counts,
+            bits,
             windows.widths[1],
             2 * windows.seconds + _MARGIN,
         )
