@@ -74,7 +74,7 @@ def resource(route: str | None, path: str) -> str:
     in it, but ``/{anything}`` is a catch-all, and only the path says what was asked for. The files that a page loads
     are one resource in each directory: after a deployment, an old page asks for dozens that are gone.
     """
-    if route and _has_own_part(route):
+    if route and has_own_part(route):
         return route
     return path[: path.rfind("/") + 1] + "*" if is_asset(path) else path
 
@@ -86,7 +86,7 @@ def kind(about: str) -> str:
 
 def has_objects(route: str | None) -> bool:
     """Whether a template has a part of its own and a parameter, so that its paths are objects of one kind."""
-    return bool(route) and "{" in route and _has_own_part(route)  # type: ignore[operator]
+    return bool(route) and "{" in route and has_own_part(route)  # type: ignore[operator]
 
 
 def _placeholder(found: re.Match[str]) -> str:
@@ -100,7 +100,8 @@ def is_asset(path: str) -> bool:
 
 
 @functools.lru_cache(maxsize=1024)
-def _has_own_part(route: str) -> bool:
+def has_own_part(route: str) -> bool:
+    """Whether a route's template has a segment that is no parameter."""
     return any(part and not part.startswith("{") for part in route.split("/"))
 
 

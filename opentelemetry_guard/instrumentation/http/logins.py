@@ -19,6 +19,7 @@ from ...decision.addresses import subscriber
 from ...emit import emit_event
 from ...settings.instrumentation import DEFAULT_IPV6_PREFIX
 from ...settings.login_rules import Logins
+from ..behavior.keys import has_own_part
 from . import following as request_following
 from .answers import AnsweredRequest
 from .following import ReportedLogin, Scope
@@ -62,7 +63,7 @@ class LoginJudge:
         if rules is None or self._is_name is None or (status >= 400 and status not in rules.statuses):
             return _NONE
         if answered.method in rules.methods:
-            about = answered.route if answered.route and _has_name(answered.route) else answered.path
+            about = answered.route if answered.route and has_own_part(answered.route) else answered.path
             if self._is_name(about[-_LONGEST_NAME:]):
                 return _FAILED if status >= 400 else _WENT_WELL
         if status < 400:
@@ -205,11 +206,6 @@ def receive(receiver: Receiver | None) -> None:
 def _peer(scope: Scope) -> str:
     client = scope.get("client")
     return str(client[0]) if client else ""
-
-
-@functools.lru_cache(maxsize=1024)
-def _has_name(route: str) -> bool:
-    return any(part and not part.startswith("{") for part in route.split("/"))
 
 
 def _is_name(rules: Logins, about: str) -> bool:
