@@ -54,7 +54,7 @@ class Patterns:
         problems: what was found wrong with patterns, in words.
     """
 
-    __slots__ = ("_longest", "_matchers", "problems")
+    __slots__ = ("_matchers", "problems")
 
     def __init__(self, texts: Iterable[str], piece: int, *, trusted: bool = False) -> None:
         """Compile patterns.

@@ -69,7 +69,7 @@ def signatures() -> tuple[Signature, ...]:
 
 
 def categories() -> tuple[str, ...]:
-    """Return the names of the categories, in the order of the file."""
+    """Return the names of the categories, in alphabetical order."""
     return tuple(sorted({signature.category for signature in signatures()}))
 
 

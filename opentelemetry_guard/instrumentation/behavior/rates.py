@@ -23,7 +23,6 @@ class RateDetector:
         """Build a detector for the rows of `table`; `shared` tells whether many clients can be behind one row."""
         self._rule = rule
         self._shared = shared
-        self.table = table
         self.windows = Windows(table, clock.beat(rule.window))
         self._requests = self.windows.count()
         self._heads = self.windows.distinct(64)
@@ -112,7 +111,6 @@ class ErrorDetector:
         self._rule = rule
         self._least_errors = rule.share * rule.requests
         beat = clock.beat(rule.window)
-        self.table = table
         self.windows = Windows(table, beat)
         self._requests = self.windows.count()
         self._errors = self.windows.count()
