@@ -124,21 +124,19 @@ class HttpJudge:
             return None
         return failed_login(answered)
 
-    def is_refusal(self, answered: AnsweredRequest) -> bool:
-        """Whether an answer says that somebody has to log in, and not that a login has failed."""
+    def asks_for_login(self, answered: AnsweredRequest) -> bool:
+        """Whether an answer that is no failed login, as `judge` has said, says that somebody has to log in."""
         return (
             answered.status_code == 401
             and self._rules.logins is not None
             and self._rules.statuses.get(401) == FAILED_LOGIN
             and answered.login is None
-            and not answered.reported
-            and not self._logins.judge(answered).failed
         )
 
     def _status(self, answered: AnsweredRequest) -> Finding | None:
         status = answered.status_code
         event_type = self._rules.statuses.get(status)
-        if event_type is None or self.is_refusal(answered):
+        if event_type is None or self.asks_for_login(answered):
             return None
         return Finding(event_type, "statuses", _REASONS.get(status, f"the answer was {status}"), {"status": status})
 

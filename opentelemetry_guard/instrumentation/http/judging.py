@@ -151,7 +151,7 @@ class AnswerJudge:
             return None  # what follows is about errors
         if finding is not None and finding.rule == "logins":
             return self._with_refusals(finding, answered)
-        if finding is None and self._judge.is_refusal(answered):
+        if finding is None and self._judge.asks_for_login(answered):
             return self._refused(answered, now)
         if finding is None and self._signatures is not None and self._judge.is_nowhere(answered):
             finding = self._signatures.missing(answered, now)
