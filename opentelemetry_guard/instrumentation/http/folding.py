@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from opentelemetry.trace import SpanContext
 
 from ...settings.http_rules import Folding
-from .reports import FOLDED
+from .reports import Report, counted
 
 MOST_TOLD = 8
 """Clients whose incidents one request ends at most: when a crowd falls silent, no single request tells of them all."""
@@ -25,7 +25,7 @@ MOST_TOLD = 8
 class Event(NamedTuple):
     """An event that may be told later: all of its fields, and the span in which it was made."""
 
-    fields: Mapping[str, object]
+    fields: Report
     span: SpanContext
 
 
@@ -96,10 +96,7 @@ def _rest(incident: _Incident) -> list[Event]:
 
 
 def _counted(event: Event, number: int) -> Event:
-    metadata = event.fields.get("metadata")
-    if not number or not isinstance(metadata, Mapping):
-        return event
-    return event._replace(fields={**event.fields, "metadata": {**metadata, FOLDED: number}})
+    return event._replace(fields=counted(event.fields, number)) if number else event
 
 
 class Together:

@@ -178,17 +178,15 @@ class NoiseFilter:
                 return None
             self._passed_at[kind] = now
             self._held.pop(kind, None)
-        return _counted(report, folded)
+        return counted(report, folded)
 
     def drain(self) -> list[Report]:
         """Return what is still folded, for the end of an application: the latest of each kind counts the others."""
         with self._lock:
             held, self._held = self._held, {}
-        return [_counted(report, folded - 1) for folded, report in held.values()]
+        return [counted(report, folded - 1) for folded, report in held.values()]
 
 
-def _counted(report: Report, folded: int) -> Report:
-    if not folded:
-        return report
-    metadata = report.get("metadata")
-    return {**report, "metadata": {**(metadata if isinstance(metadata, dict) else {}), FOLDED: folded}}
+def counted(report: Report, folded: int) -> Report:
+    """Return a report that tells how many others it stands for."""
+    return {**report, "metadata": {**_metadata(report), FOLDED: folded}} if folded else report
