@@ -15,7 +15,7 @@ from urllib.parse import unquote
 from ...events.header_text import header_text
 from ...settings.http_rules import HttpRules
 from .answers import AnsweredRequest, Finding
-from .logins import LoginJudge
+from .logins import FAILED_LOGIN, LoginJudge
 
 _REASONS: Mapping[int, str] = {
     401: "authentication failed",
@@ -26,9 +26,6 @@ _REASONS: Mapping[int, str] = {
     431: "oversized headers",
 }
 """What a status tells a reader."""
-
-FAILED_LOGIN = "authentication_failed"
-"""The type of the event about a failed login."""
 
 _DECODINGS = 3
 """How often a path is decoded in search of dots; servers and proxies do it once or twice."""

@@ -24,7 +24,7 @@ from ..patching import unexpected
 from .answers import NO_CREDENTIALS, AnsweredRequest, Finding
 from .bodies import noting
 from .bursts import NotFoundBursts
-from .findings import FAILED_LOGIN, HttpJudge, failed_login
+from .findings import HttpJudge, failed_login
 from .folding import Client, Event, FoldedEvents
 from .following import FollowedRequest, Hearing, ReportedLogin, Scope, user_agent
 from .logins import Refusals, credentials, told
@@ -175,7 +175,7 @@ class AnswerJudge:
         """Judge a login of which the application tells outside of a request; it never raises."""
         try:
             if self._judge is not None and not login.success:
-                self._emitter.emit_event(event_type=FAILED_LOGIN, **told(login))
+                self._emitter.emit_event(told(login))
             if self._analyzer is not None:
                 answered = AnsweredRequest(login.address or "", login.user, "", "", None, 0, 0.0, login=login.success)
                 for fields in self._analyzer.observe(answered, self._clock()):

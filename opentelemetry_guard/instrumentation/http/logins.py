@@ -21,8 +21,11 @@ from ...settings.instrumentation import DEFAULT_IPV6_PREFIX
 from ...settings.login_rules import Logins
 from ..behavior.keys import has_own_part
 from . import following as request_following
-from .answers import AnsweredRequest
+from .answers import NO_CREDENTIALS, AnsweredRequest
 from .following import ReportedLogin, Scope
+
+FAILED_LOGIN = "authentication_failed"
+"""The type of the event about a failed login."""
 
 BASIC = "basic"
 """The scheme whose credentials are a password."""
@@ -140,12 +143,12 @@ class _Refused:
 
 
 def credentials(scope: Scope) -> tuple[str, int]:
-    """Return the scheme of a request's credentials, in lower case, and their hash; ``("", 0)`` where there are none."""
+    """Return the scheme of a request's credentials, in lower case, and their hash; or `NO_CREDENTIALS`."""
     for name, value in scope.get("headers") or ():
         if name in _CREDENTIALS and value.strip():
             scheme = value.partition(b" ")[0] if name == b"authorization" else b"key"
             return str(scheme[:32], "latin-1").lower(), zlib.crc32(value) or 1
-    return "", 0
+    return NO_CREDENTIALS
 
 
 def report_login(*, success: bool, user: str | None = None, address: str | None = None) -> None:
@@ -178,12 +181,13 @@ def report_login(*, success: bool, user: str | None = None, address: str | None 
     elif _receiver is not None:
         _receiver(said if request is None else said._replace(address=address or _peer(request.scope)))
     elif not said.success:
-        emit_event({"event_type": "authentication_failed", **told(said)})
+        emit_event(told(said))
 
 
 def told(login: ReportedLogin) -> dict[str, object]:
     """Return the fields of the event about a login that has failed outside of a request."""
     return {
+        "event_type": FAILED_LOGIN,
         "ip_address": login.address or "",
         "action_taken": "logged",
         "reason": "authentication failed",
