@@ -36,7 +36,7 @@ from ..models import DynamicRules
 from ..settings.instrumentation import GuardOptions
 from ..settings.once import log_once
 from .limits import Limits, RateLimiter, Refusal
-from .offences import Offences, bans_automatically, identity
+from .offences import Offences, ban_threshold, identity
 
 _logger = logging.getLogger(__name__)
 
@@ -175,7 +175,10 @@ class GuardRulesMiddleware:
             finally:
                 self.close()
             return
-        blocked = self._blocked(scope) if scope["type"] in ("http", "websocket") else None
+        if scope["type"] not in ("http", "websocket"):
+            await self.app(scope, receive, send)
+            return
+        blocked = self._blocked(scope)
         if blocked is None:
             await self._pass(scope, receive, send)
         else:
@@ -184,7 +187,7 @@ class GuardRulesMiddleware:
     async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Have the application answer; an attack that is reported meanwhile counts as an offence."""
         enforced = self._enforced
-        if enforced is None or scope["type"] not in ("http", "websocket") or not bans_automatically(enforced.rules):
+        if enforced is None or not ban_threshold(enforced.rules):
             await self.app(scope, receive, send)
             return
         events, token = incident.begin_of(scope)
@@ -304,7 +307,7 @@ class GuardRulesMiddleware:
             return None
 
     def _count_offence(self, rules: DynamicRules, decision: Decision, request: _Request) -> None:
-        """Ban a client at its `auto_ban_threshold`-th offence; emergency mode halves that, as in fastapi-guard."""
+        """Count a blocked request as an offence of its client, where rules on it say so."""
         counts = decision.rule == "suspicious_patterns" or (
             bool(rules.enable_rate_limit_auto_ban) and decision.rule in ("global_rate_limit", "endpoint_rate_limits")
         )

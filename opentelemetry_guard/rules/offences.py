@@ -33,7 +33,7 @@ class Offences:
         self._emit = emit
 
     def count(self, rules: DynamicRules, address: str, client: str, path: str, reason: str) -> None:
-        """Ban a client at its `auto_ban_threshold`-th offence; emergency mode halves that, as in fastapi-guard.
+        """Count an offence of a client, and ban it where that is the one of `ban_threshold`.
 
         Args:
             rules: which are in force.
@@ -42,9 +42,9 @@ class Offences:
             path: of the request.
             reason: why it is an offence, in words.
         """
-        if not bans_automatically(rules) or not rules.auto_ban_threshold or not address:
+        threshold = ban_threshold(rules)
+        if not threshold or not address:
             return
-        threshold = max(1, rules.auto_ban_threshold // 2) if rules.emergency_mode else rules.auto_ban_threshold
         duration = rules.auto_ban_duration or rules.ip_ban_duration
         if duration > 0 and not self._is_spared(address) and self.bans.offend(client, threshold, duration):
             self._emit(
@@ -72,9 +72,11 @@ class Offences:
         return True
 
 
-def bans_automatically(rules: DynamicRules) -> bool:
-    """Whether rules ban whoever offends often enough."""
-    return rules.enable_ip_banning is not False and bool(rules.auto_ban_threshold)
+def ban_threshold(rules: DynamicRules) -> int:
+    """Return at which offence rules ban a client, 0 for never; emergency mode halves it, as in fastapi-guard."""
+    if rules.enable_ip_banning is False or not rules.auto_ban_threshold:
+        return 0
+    return max(1, rules.auto_ban_threshold // 2) if rules.emergency_mode else rules.auto_ban_threshold
 
 
 def identity(rules: DynamicRules) -> dict[str, object]:
