@@ -135,7 +135,7 @@ def _follow_requests(cls: Any) -> None:
 
 
 def _watch(middleware: Any) -> None:
-    unguarded.watch(middleware.app, middleware, _guards())
+    unguarded.watch(middleware.app, middleware, guard_release.middlewares())
 
 
 def _until_shutdown(receive: request_following.Receive) -> request_following.Receive:
@@ -155,12 +155,6 @@ _CHANGES: dict[str, Callable[[Any], None]] = {
     "guard.asgi": _change_asgi,
     "guard.websocket": _change_websocket,
 }
-
-
-def _guards() -> tuple[type, ...]:
-    classes = (("guard.middleware", "SecurityMiddleware"), ("guard.asgi", "PureASGISecurityMiddleware"))
-    found = (getattr(sys.modules.get(module), name, None) for module, name in classes)
-    return tuple(guard for guard in found if guard is not None)
 
 
 def _say_release() -> None:

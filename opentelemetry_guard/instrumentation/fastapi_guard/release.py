@@ -7,6 +7,7 @@ modules were fastapi-guard's.
 from __future__ import annotations
 
 import importlib.util
+import sys
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -19,6 +20,8 @@ CORE_FULL_SUPPORT = (3, 17)
 """The first release of guard-core whose dynamic rules are known to be enforced in full, with our help."""
 CORE_RESTORES = (4, 4)
 """The first release of guard-core that goes back to the configuration of before the first rule by itself."""
+
+_MIDDLEWARES = (("guard.middleware", "SecurityMiddleware"), ("guard.asgi", "PureASGISecurityMiddleware"))
 
 
 def release() -> str:
@@ -46,6 +49,12 @@ def restores_configuration() -> bool:
     """Whether the installed guard-core takes back what earlier rules have configured when it applies others."""
     text = core_release()
     return text is not None and _is_from(text, CORE_RESTORES)
+
+
+def middlewares() -> tuple[type, ...]:
+    """Return the classes of fastapi-guard's middlewares, as far as they are imported."""
+    found = (getattr(sys.modules.get(module), name, None) for module, name in _MIDDLEWARES)
+    return tuple(kind for kind in found if isinstance(kind, type))
 
 
 def _is_from(text: str, first: _Release) -> bool:

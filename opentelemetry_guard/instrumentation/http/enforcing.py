@@ -6,17 +6,14 @@ An application is left alone that fastapi-guard guards, or that has a
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable
 from weakref import WeakSet
 
 from ...emit import Emitter
 from ...rules.middleware import ASGIApp, GuardRulesMiddleware, Receive, Scope, Send
 from ...settings.instrumentation import GuardOptions
+from ..fastapi_guard import release as guard_release
 from .following import followed
-
-_GUARDS = (("guard.middleware", "SecurityMiddleware"), ("guard.asgi", "PureASGISecurityMiddleware"))
-"""fastapi-guard's middlewares, which the rules reach by themselves."""
 
 _living: WeakSet[Enforcing] = WeakSet()
 _on = False
@@ -50,8 +47,9 @@ def end() -> None:
 
 def enforced(app: ASGIApp, layers: Iterable[object], options: GuardOptions, emitter: Emitter) -> ASGIApp:
     """Return `app` with the middleware before it, or as it is where one of its `layers` enforces rules already."""
-    guards = tuple(kind for name, cls in _GUARDS if isinstance(kind := getattr(sys.modules.get(name), cls, None), type))
-    if any(isinstance(layer, (GuardRulesMiddleware, *guards)) for layer in layers):
+    # The rules reach fastapi-guard's middlewares by themselves.
+    enforcers = (GuardRulesMiddleware, *guard_release.middlewares())
+    if any(isinstance(layer, enforcers) for layer in layers):
         return app
     # What `instrument` was given in code counts here too; the middleware by itself reads the environment.
     middleware = Enforcing(
