@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os
 import random
-import time
 from collections.abc import Callable
 
 import pytest
+from support import linear
 from support.attack_payloads import PAYLOADS
 from support.hostile_texts import PARTS
+from support.linear import MOST
 
 from opentelemetry_guard.decision import patterns
 from opentelemetry_guard.decision.inspection import Inspector
@@ -25,9 +26,6 @@ pytestmark = pytest.mark.fuzz
 
 SCALE = float(os.environ.get("FUZZ_SCALE", "1"))
 SEED = int(os.environ.get("FUZZ_SEED", "20"))
-SIZES = (4096, 8192, 16384)
-MOST = 10
-"""How much longer four times the text may take: 4 would be ideal, 16 is quadratic."""
 NOTICEABLE = 0.004
 """Seconds of processor time below which a text of 16 kB is not compared: that is less than the clock's noise."""
 
@@ -69,28 +67,14 @@ def units() -> list[bytes]:
     return [text.encode("utf-8", "replace") for text in (*known, *made, *some)]
 
 
-def seconds(look: Looking, inspector: Inspector, text: bytes, tries: int) -> float:
-    """Return the processor time that it takes, the least of some tries; no header is remembered."""
-    times = []
-    for _ in range(tries):
-        begun = time.thread_time()
-        look(inspector, text)
-        times.append(time.thread_time() - begun)
-    return min(times)
-
-
 def growth(look: Looking, inspector: Inspector, unit: bytes) -> float:
-    """Return how much longer the largest text takes than the smallest, 0 where even that takes no noticeable time."""
-    texts = [(unit * (size // len(unit) + 1))[:size] for size in SIZES]
-    if seconds(look, inspector, texts[-1], 1) < NOTICEABLE:
-        return 0
-    ratio = 0.0
-    for tries in (2, 5):
-        small, middle, large = (seconds(look, inspector, text, tries) for text in texts)
-        ratio = min(large / small, (large / middle) ** 2)
-        if ratio <= MOST:
-            break
-    return ratio
+    """Return how much longer four times a text takes; no header is remembered."""
+
+    def measured(size: int, tries: int) -> float:
+        text = (unit * (size // len(unit) + 1))[:size]
+        return linear.seconds(lambda: look(inspector, text), tries)
+
+    return linear.growth(measured, NOTICEABLE, tries=(2, 5))
 
 
 @pytest.mark.parametrize("way", WAYS)

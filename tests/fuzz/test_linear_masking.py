@@ -8,7 +8,6 @@ times are compared: they double twice where masking is linear, and grow by 16 wh
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -18,7 +17,9 @@ from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import SpanKind
+from support import linear
 from support.hostile_texts import KNOWN, PARTS, grown, numbered, unit
+from support.linear import MOST, SIZES
 
 from opentelemetry_guard import privacy
 from opentelemetry_guard.privacy import Privacy, PrivacySettings
@@ -29,9 +30,6 @@ pytestmark = pytest.mark.fuzz
 
 SCALE = float(os.environ.get("FUZZ_SCALE", "1"))
 SEED = int(os.environ.get("FUZZ_SEED", "20"))
-SIZES = (4096, 8192, 16384)
-MOST = 10
-"""How much longer four times the text may take: 4 would be ideal, 16 is quadratic."""
 NOTICEABLE = 0.002
 """Seconds of processor time below which a text of 16 kB is not compared: that is less than the clock's noise."""
 
@@ -96,28 +94,14 @@ def _whole_texts(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     privacy.reset()
 
 
-def seconds(clean: Cleaning, written: str, tries: int) -> float:
-    """Return the processor time that cleaning takes, the least of some tries; what was remembered is forgotten."""
-    times = []
-    for _ in range(tries):
-        privacy.reset()
-        begun = time.thread_time()
-        clean(written)
-        times.append(time.thread_time() - begun)
-    return min(times)
-
-
 def growth(clean: Cleaning, made: Callable[[int], str]) -> float:
-    """Return how much longer the largest text takes than the smallest, 0 where even that takes no noticeable time."""
-    if seconds(clean, made(SIZES[-1]), 1) < NOTICEABLE:
-        return 0
-    ratio = 0.0
-    for tries in (1, 3, 5):  # a first measurement that is good enough spares the others, which are there for the noise
-        small, middle, large = (seconds(clean, made(size), tries) for size in SIZES)
-        ratio = min(large / small, (large / middle) ** 2)
-        if ratio <= MOST:
-            break
-    return ratio
+    """Return how much longer four times a text takes; what was remembered is forgotten before each."""
+
+    def measured(size: int, tries: int) -> float:
+        written = made(size)
+        return linear.seconds(lambda: clean(written), tries, before=privacy.reset)
+
+    return linear.growth(measured, NOTICEABLE, tries=(1, 3, 5))
 
 
 @pytest.mark.parametrize("way", WAYS)
