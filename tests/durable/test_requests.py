@@ -31,37 +31,37 @@ Shape = list[list[int]]
 SHAPES = st.lists(st.lists(st.integers(0, 7), min_size=1, max_size=3), min_size=1, max_size=3)
 
 
+SHAPED: dict[Kind, tuple[Any, str, str]] = {
+    "spans": (ExportTraceServiceRequest, "resource_spans", "scope_spans"),
+    "logs": (ExportLogsServiceRequest, "resource_logs", "scope_logs"),
+    "points": (ExportMetricsServiceRequest, "resource_metrics", "scope_metrics"),
+}
+"""The request of each kind, and what its resources and scopes are called."""
+
+
 def request(kind: Kind, shape: Shape, first: int = 0) -> Any:
     """Return a request of that shape, whose rows are numbered; points are three to a metric."""
     numbers = iter(range(first, 10_000))
-    if kind == "spans":
-        found: Any = ExportTraceServiceRequest()
-        for of_resource in shape:
-            resource = found.resource_spans.add(schema_url="r")
-            for rows in of_resource:
-                scope = resource.scope_spans.add(schema_url="s")
-                for _ in range(rows):
-                    _number(scope.spans.add(name="x" * 40), next(numbers))
-        return found
-    if kind == "logs":
-        found = ExportLogsServiceRequest()
-        for of_resource in shape:
-            resource = found.resource_logs.add(schema_url="r")
-            for rows in of_resource:
-                scope = resource.scope_logs.add(schema_url="s")
-                for _ in range(rows):
-                    _number(scope.log_records.add(event_name="x" * 40), next(numbers))
-        return found
-    found = ExportMetricsServiceRequest()
+    made, resources, scopes = SHAPED[kind]
+    found = made()
     for of_resource in shape:
-        resource = found.resource_metrics.add(schema_url="r")
+        resource = getattr(found, resources).add(schema_url="r")
         for rows in of_resource:
-            scope = resource.scope_metrics.add(schema_url="s")
+            scope = getattr(resource, scopes).add(schema_url="s")
             for index in range(rows):
-                metric = scope.metrics[-1] if index % 3 else scope.metrics.add(name="m", unit="u")
-                metric.sum.aggregation_temporality = DELTA
-                _number(metric.sum.data_points.add(), next(numbers))
+                _number(_row(kind, scope, index), next(numbers))
     return found
+
+
+def _row(kind: Kind, scope: Any, index: int) -> Any:
+    """Add the row of that index to a scope."""
+    if kind == "spans":
+        return scope.spans.add(name="x" * 40)
+    if kind == "logs":
+        return scope.log_records.add(event_name="x" * 40)
+    metric = scope.metrics[-1] if index % 3 else scope.metrics.add(name="m", unit="u")
+    metric.sum.aggregation_temporality = DELTA
+    return metric.sum.data_points.add()
 
 
 def _number(item: Any, number: int) -> None:
