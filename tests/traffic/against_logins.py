@@ -6,7 +6,20 @@ import random
 from collections.abc import Iterator
 from typing import ClassVar
 
-from .asking import BROWSERS, HOUR, MINUTE, Actor, Sent, every, failed_login, in_order, item, logged_in, page, public
+from .asking import (
+    BROWSERS,
+    HOUR,
+    MINUTE,
+    Actor,
+    Crowd,
+    Sent,
+    every,
+    failed_login,
+    item,
+    logged_in,
+    page,
+    public,
+)
 
 HOME = "192.0.2.10"
 
@@ -192,15 +205,13 @@ class OneUserReported(Actor):
             yield failed_login(at, public(number % 6, "192.2"))._replace(login=("root", False))
 
 
-class SprayThroughProxies(Actor):
+class SprayThroughProxies(Crowd):
     """Twenty-five addresses that try once every two minutes, among others' requests of the same proxies."""
 
     seconds = HOUR
+    people = 25
 
-    def requests(self, chance: random.Random) -> Iterator[Sent]:
-        yield from in_order(*(self._proxy(n, random.Random(chance.random())) for n in range(25)))
-
-    def _proxy(self, number: int, chance: random.Random) -> Iterator[Sent]:
+    def person(self, number: int, chance: random.Random) -> Iterator[Sent]:
         for at in every(120, self.seconds, chance):
             yield failed_login(at, public(number, "192.3"), chance.choice(BROWSERS))
             yield item(at + 5, public(number, "192.3"), chance.randrange(500))

@@ -131,3 +131,21 @@ def page(at: float, address: str, name: str, agent: str, assets: int = 5) -> Ite
 def in_order(*streams: Iterator[Sent]) -> Iterator[Sent]:
     """Yield what several send in the order of time."""
     yield from sorted((sent for stream in streams for sent in stream), key=lambda sent: sent.at)
+
+
+class Crowd(Actor):
+    """Many who do alike, each by a chance of his own.
+
+    Attributes:
+        people: how many they are.
+    """
+
+    people: ClassVar[int]
+
+    def requests(self, chance: random.Random) -> Iterator[Sent]:
+        """Yield what all of them send."""
+        yield from in_order(*(self.person(n, random.Random(chance.random())) for n in range(self.people)))
+
+    def person(self, number: int, chance: random.Random) -> Iterator[Sent]:
+        """Yield what one of them sends in the order of time."""
+        raise NotImplementedError

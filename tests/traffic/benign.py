@@ -10,10 +10,10 @@ from .asking import (
     HOUR,
     MINUTE,
     Actor,
+    Crowd,
     Sent,
     every,
     failed_login,
-    in_order,
     item,
     logged_in,
     missing,
@@ -43,15 +43,13 @@ class RetryingPhone(Actor):
                 yield Sent(at, "203.0.113.2", "/api/sync", status, "/api/sync", "POST", PHONE, credentials="Bearer old")
 
 
-class OfficeInTheMorning(Actor):
+class OfficeInTheMorning(Crowd):
     """Three hundred people behind one address who log in within half an hour; one in ten mistypes."""
 
     seconds = 30 * MINUTE
+    people = 300
 
-    def requests(self, chance: random.Random) -> Iterator[Sent]:
-        yield from in_order(*(self._person(random.Random(chance.random())) for _ in range(300)))
-
-    def _person(self, chance: random.Random) -> Iterator[Sent]:
+    def person(self, number: int, chance: random.Random) -> Iterator[Sent]:
         at, agent = chance.gauss(self.seconds / 2, 5 * MINUTE), chance.choice(BROWSERS[:12])
         while chance.random() < 0.1:
             yield failed_login(at, "203.0.113.3", agent)
@@ -137,15 +135,13 @@ class CrawlerAfterAMigration(Actor):
                 yield item(at, address, chance.randrange(500), agent=agent)
 
 
-class OldPagesAfterADeployment(Actor):
+class OldPagesAfterADeployment(Crowd):
     """Forty people with a page of the last release: its files are gone, and so is what it polls."""
 
     seconds = 20 * MINUTE
+    people = 40
 
-    def requests(self, chance: random.Random) -> Iterator[Sent]:
-        yield from in_order(*(self._person(n, random.Random(chance.random())) for n in range(40)))
-
-    def _person(self, number: int, chance: random.Random) -> Iterator[Sent]:
+    def person(self, number: int, chance: random.Random) -> Iterator[Sent]:
         address, agent = public(number, "203.10"), chance.choice(BROWSERS)
         start = chance.uniform(0, 3 * MINUTE)
         for chunk in range(14):
@@ -225,15 +221,13 @@ class LinkPreviewers(Actor):
             yield from page(at + 0.5, address, "shared", agent, assets=1)
 
 
-class CrowdFromANewsSite(Actor):
+class CrowdFromANewsSite(Crowd):
     """Eight hundred visitors in six minutes, where thirty are usual."""
 
     seconds = 8 * MINUTE
+    people = 800
 
-    def requests(self, chance: random.Random) -> Iterator[Sent]:
-        yield from in_order(*(self._visitor(n, random.Random(chance.random())) for n in range(800)))
-
-    def _visitor(self, number: int, chance: random.Random) -> Iterator[Sent]:
+    def person(self, number: int, chance: random.Random) -> Iterator[Sent]:
         address, agent = public(number, "203.13"), chance.choice(BROWSERS)
         start = chance.triangular(0, 6 * MINUTE, 60)
         yield from page(start, address, "story", agent, assets=6)
@@ -252,13 +246,12 @@ class ForgetfulPerson(Actor):
         yield from page(111, "203.0.113.16", "home", BROWSERS[0])
 
 
-class SessionsThatEnd(Actor):
+class SessionsThatEnd(Crowd):
     """All sessions end with a deployment: pages get a 401 from all that they load, and people log in again."""
 
-    def requests(self, chance: random.Random) -> Iterator[Sent]:
-        yield from in_order(*(self._person(n, random.Random(chance.random())) for n in range(120)))
+    people = 120
 
-    def _person(self, number: int, chance: random.Random) -> Iterator[Sent]:
+    def person(self, number: int, chance: random.Random) -> Iterator[Sent]:
         address, agent = public(number, "203.14"), chance.choice(BROWSERS)
         at = chance.uniform(0, 3 * MINUTE)
         for call in range(12):

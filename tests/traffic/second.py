@@ -11,6 +11,7 @@ from .asking import (
     MINUTE,
     WORDS,
     Actor,
+    Crowd,
     Sent,
     every,
     failed_login,
@@ -24,15 +25,13 @@ from .asking import (
 from .scans import guess
 
 
-class PasswordsExpire(Actor):
+class PasswordsExpire(Crowd):
     """Eighty people at home whose passwords have run out: three tries, a reset, and they are in."""
 
     seconds = 40 * MINUTE
+    people = 80
 
-    def requests(self, chance: random.Random) -> Iterator[Sent]:
-        yield from in_order(*(self._person(n, random.Random(chance.random())) for n in range(80)))
-
-    def _person(self, number: int, chance: random.Random) -> Iterator[Sent]:
+    def person(self, number: int, chance: random.Random) -> Iterator[Sent]:
         address, agent = public(number, "203.20"), chance.choice(BROWSERS)
         at = chance.uniform(0, 30 * MINUTE)
         for attempt in range(3):
@@ -141,15 +140,13 @@ class HallThatOpensOnePage(Actor):
         yield from in_order(*people)
 
 
-class SaleAtNoon(Actor):
+class SaleAtNoon(Crowd):
     """Twelve hundred people come within ten minutes; half log in, and one in ten mistypes."""
 
     seconds = 12 * MINUTE
+    people = 1_200
 
-    def requests(self, chance: random.Random) -> Iterator[Sent]:
-        yield from in_order(*(self._person(n, random.Random(chance.random())) for n in range(1_200)))
-
-    def _person(self, number: int, chance: random.Random) -> Iterator[Sent]:
+    def person(self, number: int, chance: random.Random) -> Iterator[Sent]:
         address, agent = public(number, "203.23"), chance.choice(BROWSERS)
         at = chance.triangular(0, 10 * MINUTE, 90)
         yield from page(at, address, "sale", agent, assets=6)
