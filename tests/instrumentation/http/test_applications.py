@@ -25,6 +25,7 @@ from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.routing import Mount, Route, Router
 from support.asgi import BROWSER, fetch, get
 from support.recording import Recording, recording
+from support.reporting_guard import ReportingGuard
 
 from opentelemetry_guard.agent.held import Held
 from opentelemetry_guard.instrumentation import http as fastapi_apps
@@ -432,24 +433,9 @@ def test_a_request_that_has_made_an_event_makes_none_from_its_status(recorded: R
 
 
 def test_what_a_guard_in_the_application_reports_is_the_requests_event(recorded: Recording) -> None:
-    class Guard:
-        def __init__(self, app: Any) -> None:
-            self.app = app
-
-        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-            await request_following.follow(self.check, scope, receive, send)
-
-        async def check(self, scope: Any, receive: Any, send: Any) -> None:
-            request = request_following.current()
-            assert request is not None
-            request.report(
-                {"event_type": "ip_blocked", "ip_address": "203.0.113.7", "endpoint": scope["path"]},
-                recorded.pipeline.emitter.emit_event,
-            )
-            await PlainTextResponse("no", status_code=403)(scope, receive, send)
-
+    report = {"event_type": "ip_blocked", "ip_address": "203.0.113.7", "endpoint": "/items/7"}
     app = application()
-    app.add_middleware(Guard)
+    app.add_middleware(ReportingGuard, recorded=recorded, report=report, status=403)
     get(app, "/items/7")
     (event,) = recorded.events()
     assert (event["event_type"], event["endpoint"], event["status_code"]) == ("ip_blocked", "/items/{number}", 403)

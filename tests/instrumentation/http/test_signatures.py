@@ -5,18 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import orjson
 import pytest
 from fastapi import FastAPI, HTTPException, Request
-from fastapi.responses import PlainTextResponse
 from support.asgi import fetch, get
 from support.recording import Recording, recording
+from support.reporting_guard import ReportingGuard
 
 from opentelemetry_guard import privacy
 from opentelemetry_guard.instrumentation import http as fastapi_apps
-from opentelemetry_guard.instrumentation.http import following as request_following
 from opentelemetry_guard.settings.instrumentation import GuardOptions
 
 ATTEMPT, SUSPICIOUS = "penetration_attempt", "suspicious_request"
@@ -116,22 +114,9 @@ class TestWhatIsFound:
                 assert told(built) == expected
 
     def test_an_event_of_a_guard_in_the_application_is_the_only_one(self, recorded: Recording) -> None:
-        class Guard:
-            def __init__(self, app: Any) -> None:
-                self.app = app
-
-            async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-                await request_following.follow(self.check, scope, receive, send)
-
-            async def check(self, scope: Any, receive: Any, send: Any) -> None:
-                request = request_following.current()
-                assert request is not None
-                report: dict[str, object] = {"event_type": ATTEMPT, "ip_address": "203.0.113.7", "action_taken": "x"}
-                request.report(report, recorded.pipeline.emitter.emit_event)
-                await PlainTextResponse("no", status_code=400)(scope, receive, send)
-
+        report = {"event_type": ATTEMPT, "ip_address": "203.0.113.7", "action_taken": "x"}
         app = application()
-        app.add_middleware(Guard)
+        app.add_middleware(ReportingGuard, recorded=recorded, report=report, status=400)
         get(app, "/items/7?q=<script>alert(1)</script>")
         assert recorded.types() == [ATTEMPT]
         assert recorded.events()[0].get("pattern_matched") is None
