@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import benign_forms, benign_requests
 from support.attack_payloads import PAYLOADS
+from support.engines import need_re2
 
 from opentelemetry_guard.decision import patterns
 from opentelemetry_guard.decision.inspection import Inspector, forms, quotation
@@ -38,7 +39,7 @@ def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
     if name == "re":
         monkeypatch.setattr(patterns, "_re2", lambda: None)
     else:
-        pytest.importorskip("re2")
+        need_re2()
     return name
 
 
@@ -76,7 +77,7 @@ class TestEach:
         assert categories() == CATEGORIES
 
     def test_one_automaton_has_all_of_a_place(self) -> None:
-        pytest.importorskip("re2")
+        need_re2()
         for place in PLACES:
             assert len(SignatureSet(place, CATEGORIES)._patterns._matchers) == 1, place
 
@@ -174,7 +175,7 @@ class TestRequests:
             assert first == last
 
     def test_what_matched_can_be_quoted(self, inspector: Inspector) -> None:
-        pytest.importorskip("re2")
+        need_re2()
         match = inspector.inspect(b"/", b"a=b&q=x%27%20or%201=1--&c=d", ())
         assert match is not None
         assert quotation(match) == "q=x' or 1="
@@ -217,7 +218,7 @@ def found_decoded(inspector: Inspector, payload: str) -> bool:
 
 
 def test_without_google_re2_the_same_payloads_are_found(monkeypatch: pytest.MonkeyPatch, inspector: Inspector) -> None:
-    pytest.importorskip("re2")
+    need_re2()
     monkeypatch.setattr(patterns, "_re2", lambda: None)
     bare = Inspector(CATEGORIES, HEADERS)
     for payloads in PAYLOADS.values():

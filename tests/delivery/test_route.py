@@ -41,23 +41,24 @@ def test_as_long_again_may_come_on_top_so_that_a_fleet_does_not_return_at_one_mo
     assert after(Outcome(Verdict.RETRY, status, retry_after=300.0), uniform=max).ready_at(100.0) == 700.0
 
 
-@pytest.mark.parametrize("status", [0, 429, 502, 503, 504])
-def test_nobody_who_answers_is_an_outage_as_refusals_are(status: int) -> None:
-    outage = Outage(int(100 * PROBES), uniform=max)
-    route = Route("events", outage=outage, uniform=min)
+def failing_for_long(status: int) -> Route:
+    """Return a route of a fleet that has met nothing but one status for as long as makes an outage."""
+    route = Route("events", outage=Outage(int(100 * PROBES), uniform=max), uniform=min)
     for now in (0.0, LASTS):
         route.begin(now)
         route.settle(Outcome(Verdict.RETRY, status), now)
+    return route
+
+
+@pytest.mark.parametrize("status", [0, 429, 502, 503, 504])
+def test_nobody_who_answers_is_an_outage_as_refusals_are(status: int) -> None:
+    route = failing_for_long(status)
     assert route.ready_at(LASTS) == LASTS + 100.0
 
 
 @pytest.mark.parametrize("status", [200, 408, 500])
 def test_what_may_be_about_one_batch_is_no_outage(status: int) -> None:
-    outage = Outage(int(100 * PROBES), uniform=max)
-    route = Route("events", outage=outage, uniform=min)
-    for now in (0.0, LASTS):
-        route.begin(now)
-        route.settle(Outcome(Verdict.RETRY, status), now)
+    route = failing_for_long(status)
     assert route.ready_at(LASTS) < LASTS + 10.0
 
 
@@ -212,3 +213,17 @@ def test_the_limiter_counts_beside_an_open_breaker() -> None:
     route = after(*[Outcome(Verdict.RETRY, 503)] * 30, policy=BreakerPolicy(failures=1, max_recovery=1.0))
     assert route.limiter.rate == 0.1
     assert route.ready_at(100.0) == pytest.approx(110.0)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "left"), [(ACCEPTED, BreakerState.CLOSED), (RETRY, BreakerState.OPEN)], ids=["accepted", "failed"]
+)
+def test_whoever_is_told_of_an_answer_finds_the_route_as_the_answer_has_left_it(
+    outcome: Outcome, left: BreakerState
+) -> None:
+    seen: list[BreakerState] = []
+    route = Route("events", BreakerPolicy(failures=1), lambda *_: seen.append(route.breaker.state), uniform=min)
+    for now, answer in ((0.0, RETRY), (100.0, outcome)):
+        route.begin(now)
+        route.settle(answer, now)
+    assert seen == [BreakerState.OPEN, left]

@@ -84,7 +84,7 @@ def terminated(shop: RunningApplication) -> float:
 def test_every_termination_under_load_ends_in_time_and_loses_nothing(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    pytest.importorskip("gunicorn")
+    pytest.importorskip("gunicorn", reason="gunicorn is not installed")
     settings = {**ZERO_CODE, "XDG_STATE_HOME": str(tmp_path), "PYTHONFAULTHANDLER": "1"}
     command = ("gunicorn", "-k", "support.patient_worker.Worker", "-w", str(WORKERS), "-b", f"127.0.0.1:{PORT}", SHOP)
     seconds: list[float] = []

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from support.engines import need_re2
 from support.hostile_texts import PARTS
 from support.strategies import any_events, python_values
 
@@ -139,7 +140,7 @@ def engine(request: pytest.FixtureRequest) -> Iterator[str]:
     """The two that find signs."""
     name: str = request.param
     if name == "re2":
-        pytest.importorskip("re2")
+        need_re2()
         yield name
         return
     with pytest.MonkeyPatch.context() as patched:

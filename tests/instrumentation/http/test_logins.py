@@ -48,7 +48,7 @@ def tutorial() -> FastAPI:
 
 def users() -> FastAPI:
     """An application of fastapi-users, its users in memory."""
-    fastapi_users = pytest.importorskip("fastapi_users")
+    fastapi_users = pytest.importorskip("fastapi_users", reason="fastapi-users is not installed")
     from fastapi_users.authentication import AuthenticationBackend, BearerTransport, JWTStrategy
     from fastapi_users.db import BaseUserDatabase
 

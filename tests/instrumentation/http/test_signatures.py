@@ -10,6 +10,7 @@ import orjson
 import pytest
 from fastapi import FastAPI, HTTPException, Request
 from support.asgi import fetch, get
+from support.engines import need_re2
 from support.recording import Recording, recording
 from support.reporting_guard import ReportingGuard
 
@@ -89,7 +90,7 @@ class TestWhatIsFound:
         assert told(recorded) == []
 
     def test_what_matched_is_kept_only_where_a_setting_asks_for_it(self, recorded: Recording) -> None:
-        pytest.importorskip("re2")
+        need_re2()
         attack = "/items/7?id=1%27%20or%20%271%27=%271"
         get(application(), attack, address="203.0.113.1")
         try:
