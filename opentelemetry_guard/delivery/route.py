@@ -99,9 +99,7 @@ class Route:
         self._log_transition(before, "")
 
     def settle(self, outcome: Outcome, now: float, batch: Batch | None = None) -> None:
-        """Note how the request ended, and tell the observer; `batch` is what it carried."""
-        if self._observe is not None:
-            self._observe(self.name, now - self._began_at, outcome, batch)
+        """Note how the request ended, and then tell the observer; `batch` is what it carried."""
         before = self.breaker.state
         if outcome.verdict is Verdict.MISCONFIGURED:
             self._hold(outcome, now)
@@ -133,6 +131,9 @@ class Route:
                 self._endings = self.outage.endings
                 self.limiter.restart(now, self.outage.restart_rate)
         self._log_transition(before, outcome.text)
+        if self._observe is not None:
+            # Last: whoever is told looks at the route, and must find it as this answer has left it.
+            self._observe(self.name, now - self._began_at, outcome, batch)
 
     def _hold(self, outcome: Outcome, now: float) -> None:
         # Where the batch is lost by a refusal, as OTLP has it, a try is dear.
