@@ -124,11 +124,12 @@ class Dispatch:
         """Return what is to be sent: of `leases` those that make a request as they are, and what joins the others."""
         encoder = self.equipment.encoder
         leases = [left for lease in leases if (left := self._sifted(source, lease)) is not None]
-        ready = [lease for lease in leases if self._is_request(lease, alone=len(leases) == 1)]
+        ready: list[Lease] = []
         pieces: list[Piece] = []
         readable: list[Batch] = []
         for lease in leases:
-            if lease in ready:
+            if self._is_request(lease, alone=len(leases) == 1):
+                ready.append(lease)
                 continue
             try:
                 pieces += encoder.pieces(lease.batch)

@@ -22,7 +22,7 @@ from .body_limit import BodyLimit
 from .envelope import Envelope
 from .outcome import Outcome
 from .rejection import untimely, with_rejections
-from .wire import Piece, Receipt, Sifted
+from .wire import Piece, Receipt, Sifted, grouped
 
 NO_PROJECT = "default"
 """The `project_id` of a body that was encoded when there was no project."""
@@ -123,18 +123,8 @@ class Encoder:
 
     def join(self, kind: Kind, pieces: Sequence[Piece], created_at: float | None) -> list[Batch]:
         """Return as few batches as have room for the pieces, in their order, that are as old as `created_at`."""
-        room = self._room(kind)
-        batches: list[Batch] = []
-        parts: list[bytes] = []
-        size = rows = 0
-        for piece, number in pieces:
-            if parts and (size + len(piece) > room or rows + number > self.max_rows):
-                batches.append(self._batch(kind, b",".join(parts), rows, created_at))
-                parts, size, rows = [], 0, 0
-            parts.append(piece)
-            size += len(piece) + 1
-            rows += number
-        return [*batches, self._batch(kind, b",".join(parts), rows, created_at)] if parts else batches
+        groups = grouped(pieces, self._room(kind), self.max_rows, between=len(b","))
+        return [self._batch(kind, b",".join(parts), rows, created_at) for parts, rows in groups]
 
     def _encoded(self, kind: Kind, rows: Sequence[Row | EncodedRow]) -> list[Piece]:
         """Return rows as JSON: in one piece where a body has room for all of them, which is mostly so."""

@@ -6,7 +6,7 @@ Guard's rows are one protocol, OTLP's requests another; queue, sender, breaker, 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -18,6 +18,28 @@ from .route import ROUTES, RouteName
 
 Piece = tuple[bytes, int]
 """Rows as a body has them, and how many they are."""
+
+
+def grouped(pieces: Sequence[Piece], room: int, max_rows: int, between: int = 0) -> Iterator[tuple[list[bytes], int]]:
+    """Yield the pieces in as few groups as keep the bounds, in their order, each with its number of rows.
+
+    Args:
+        pieces: what is put together; one that is larger than a bound is a group of its own.
+        room: bytes of a group at most.
+        max_rows: rows of a group at most.
+        between: bytes between two pieces.
+    """
+    parts: list[bytes] = []
+    size = rows = 0
+    for piece, number in pieces:
+        if parts and (size + len(piece) > room or rows + number > max_rows):
+            yield parts, rows
+            parts, size, rows = [], 0, 0
+        parts.append(piece)
+        size += len(piece) + between
+        rows += number
+    if parts:
+        yield parts, rows
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from ..delivery.body_limit import BodyLimit
 from ..delivery.encoder import GZIP_LEVEL, new_batch_id, plain_size
 from ..delivery.envelope import Envelope
 from ..delivery.outcome import Outcome
-from ..delivery.wire import Piece, Receipt, Sifted
+from ..delivery.wire import Piece, Receipt, Sifted, grouped
 from ..queue.base import DROPPED_REJECTED, Batch, Kind
 from ..settings.durable import Compression, DurableConfig
 from .forms import FORMS, count, cut, parsed
@@ -124,17 +124,8 @@ class Requests:
 
         One request after another is one request with the resources of both (Protocol Buffers, "Last One Wins").
         """
-        batches: list[Batch] = []
-        parts: list[bytes] = []
-        size = rows = 0
-        for body, number in pieces:
-            if parts and (size + len(body) >= self.limit.bound or rows + number > self.max_rows):
-                batches.append(self._joined(kind, parts, rows, created_at))
-                parts, size, rows = [], 0, 0
-            parts.append(body)
-            size += len(body)
-            rows += number
-        return [*batches, self._joined(kind, parts, rows, created_at)] if parts else batches
+        groups = grouped(pieces, self.limit.bound - 1, self.max_rows)
+        return [self._joined(kind, parts, rows, created_at) for parts, rows in groups]
 
     def split(self, batch: Batch) -> list[Batch]:
         """Return the batches that a batch's rows make under the limit; its halves where it is within the limit.
