@@ -69,7 +69,7 @@ class CircuitBreaker:
         """The monotonic time from which on the next request may be made."""
         return self._ready_at
 
-    def begin(self, now: float) -> None:
+    def begin(self) -> None:
         """Note that a request is being made; an open breaker whose pause is over becomes half-open."""
         if self.state is BreakerState.OPEN:
             self._become(BreakerState.HALF_OPEN)

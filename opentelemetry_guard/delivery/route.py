@@ -93,7 +93,7 @@ class Route:
         """Note that a request is being made."""
         before = self.breaker.state
         self._began_at = now
-        self.breaker.begin(now)
+        self.breaker.begin()
         self.outage.begin(now)
         self.limiter.take(now)
         self._log_transition(before, "")

@@ -62,12 +62,10 @@ class DurableConfig(DestinationSettings):
     certificate: str | None = setting(None, values.text, "PEM file that vouches for the receiver", variable=False)
     client_certificate: str | None = setting(None, values.text, "PEM file with our certificate", variable=False)
     client_key: str | None = setting(None, values.text, "PEM file with our private key", variable=False)
-    queue_url: str | None = setting(
-        None,
-        values.queue_url,
-        "`sqlite:///path/otlp.db`, `redis://host/0`, `memory://`; see [queues.md](queues.md)",
-        shown="SQLite in the state directory",
-        url=True,
+    queue_url: str | None = same(
+        GuardConfig,
+        "queue_url",
+        meaning="`sqlite:///path/otlp.db`, `redis://host/0`, `memory://`; see [queues.md](queues.md)",
     )
     queue_max_bytes: int = same(GuardConfig, "queue_max_bytes")
     queue_overflow: Overflow = same(

@@ -20,7 +20,7 @@ def upper(low: float, high: float) -> float:
 def opened(policy: BreakerPolicy, now: float = 0.0) -> CircuitBreaker:
     breaker = CircuitBreaker(policy, upper)
     for _ in range(policy.failures):
-        breaker.begin(now)
+        breaker.begin()
         breaker.failed(now)
     assert breaker.state is BreakerState.OPEN
     return breaker
@@ -36,7 +36,7 @@ def test_closed_paces_repeated_failures() -> None:
     breaker = CircuitBreaker(BreakerPolicy(failures=5), upper)
     pauses = []
     for _ in range(4):
-        breaker.begin(100.0)
+        breaker.begin()
         breaker.failed(100.0)
         pauses.append(breaker.ready_at - 100.0)
     assert breaker.state is BreakerState.CLOSED
@@ -75,7 +75,7 @@ def test_half_of_every_pause_is_certain() -> None:
 
 def test_the_probe_makes_it_half_open_and_its_success_closes_it() -> None:
     breaker = opened(BreakerPolicy(failures=2))
-    breaker.begin(breaker.ready_at)
+    breaker.begin()
     assert breaker.state is BreakerState.HALF_OPEN
     breaker.succeeded(7.0)
     assert breaker.state is BreakerState.CLOSED
@@ -88,7 +88,7 @@ def test_a_failed_probe_doubles_the_pause_up_to_the_bound() -> None:
     pauses = [breaker.ready_at]
     for _ in range(6):
         now = breaker.ready_at
-        breaker.begin(now)
+        breaker.begin()
         breaker.failed(now)
         pauses.append(breaker.ready_at - now)
     assert pauses == [1.0, 2.0, 4.0, 8.0, 10.0, 10.0, 10.0]
@@ -98,9 +98,9 @@ def test_after_a_recovery_pauses_are_short_again() -> None:
     policy = BreakerPolicy(failures=1)
     breaker = opened(policy)
     for _ in range(3):
-        breaker.begin(breaker.ready_at)
+        breaker.begin()
         breaker.failed(breaker.ready_at)
-    breaker.begin(breaker.ready_at)
+    breaker.begin()
     breaker.succeeded(50.0)
     breaker.failed(50.0)
     assert breaker.ready_at == pytest.approx(50.0 + policy.recovery)
@@ -110,7 +110,7 @@ def test_a_recovery_forgets_the_rate_of_the_outage() -> None:
     breaker = CircuitBreaker(BreakerPolicy(failures=3, failure_rate=0.5, window=4), upper)
     for _ in range(3):
         breaker.failed(0.0)
-    breaker.begin(breaker.ready_at)
+    breaker.begin()
     breaker.succeeded(5.0)
     breaker.failed(5.0)
     assert breaker.state is BreakerState.CLOSED
@@ -142,7 +142,7 @@ def test_open_lets_nothing_through_before_its_time_and_no_pause_passes_the_bound
         if now < breaker.ready_at:
             assert breaker.ready_at - now <= bound
             continue
-        breaker.begin(now)
+        breaker.begin()
         assert breaker.state is not BreakerState.OPEN
         if succeeds:
             breaker.succeeded(now)
