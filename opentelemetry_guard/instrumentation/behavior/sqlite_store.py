@@ -6,11 +6,11 @@ import contextlib
 import os
 import secrets
 import sqlite3
-import stat
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from ...settings.state import foreign
 from .stores import Claim, Claimed, Row, Total, packed, unpacked
 
 _WAIT_SECONDS = 1.0
@@ -135,10 +135,5 @@ def _make_private(path: Path) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with contextlib.suppress(FileExistsError):
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-    for each, is_right in ((path, stat.S_ISREG), (path.parent, stat.S_ISDIR)):
-        found = os.lstat(each)
-        is_ours = os.name != "posix" or (
-            found.st_uid == os.geteuid() and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-        )
-        if not is_right(found.st_mode) or not is_ours:
-            raise PermissionError(f"{each} is not this user's alone; run chmod go-w on it, or choose another place")
+    if why := foreign(path, os.lstat(path), "file") or foreign(path.parent, os.lstat(path.parent), "directory"):
+        raise PermissionError(f"the {why}")

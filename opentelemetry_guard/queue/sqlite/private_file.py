@@ -15,11 +15,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
+from ...settings.state import foreign
 from ..base import QueueUnavailable
 from ..locking import lock, unlock
 
 _POSIX = os.name == "posix"
-_OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 Identity = tuple[int, int]
 """Device and inode: whether a path still leads to the same file."""
@@ -118,19 +118,5 @@ def _restrict(path: Path, found: os.stat_result, mode: int) -> None:
 
 def _check(path: Path, found: os.stat_result, noun: Literal["directory", "file"]) -> None:
     """Refuse what somebody else could have put there or could change."""
-    if stat.S_ISLNK(found.st_mode):
-        raise QueueUnavailable(f"the queue's {noun} {path} is a symbolic link; name the {noun} that it leads to")
-    if not (stat.S_ISDIR(found.st_mode) if noun == "directory" else stat.S_ISREG(found.st_mode)):
-        raise QueueUnavailable(f"the queue's {noun} {path} is not a {noun}; choose another path")
-    if not _POSIX:
-        return
-    if found.st_uid != os.geteuid():
-        raise QueueUnavailable(
-            f"the queue's {noun} {path} belongs to user id {found.st_uid}, this process runs as {os.geteuid()}; "
-            f"choose a {noun} of its own"
-        )
-    if found.st_mode & _OTHERS_MAY_WRITE:
-        raise QueueUnavailable(
-            f"the queue's {noun} {path} has mode {stat.S_IMODE(found.st_mode):04o}, others may write to it; "
-            f"run chmod go-w on it or choose a private one"
-        )
+    if (why := foreign(path, found, noun)) is not None:
+        raise QueueUnavailable(f"the queue's {why}")
