@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -37,14 +36,6 @@ def signals_in_use(environ: Mapping[str, str]) -> list[Signal]:
         for signal in SIGNALS
         if EXPORTER in {name.strip() for name in environ.get(f"OTEL_{signal.upper()}_EXPORTER", "").split(",")}
     ]
-
-
-def queue_url_where_guard_has_none() -> str | None:
-    """Return the URL of the durable exporters' queue, None where Guard's has one or there is none."""
-    guards = ("QUEUE_URL", "API_KEY", "PROJECT_ID", "ENDPOINT")
-    if any(os.environ.get(f"OTEL_EXPORTER_GUARD_{name}") for name in guards):
-        return None
-    return os.environ.get(f"{PREFIX}QUEUE_URL") or None
 
 
 def delivery_of(queue: DeliveryQueue, destination: str) -> OtlpDelivery:

@@ -19,6 +19,7 @@ from ..queue.sqlite.path import default_queue_path, sqlite_path
 from ..queue.sqlite.store import SqliteQueue
 from ..queue.url import open_queue
 from ..settings.delivery import PREFIX, GuardConfig
+from ..settings.durable import PREFIX as DURABLE_PREFIX
 from ..settings.otlp import KINDS as OTLP_KINDS
 from ..settings.setting import SettingError
 from ..settings.urls import mask_url
@@ -87,7 +88,7 @@ def open_store(url: str | None, destination: str | None) -> OpenedStore:
     """
     hush()
     try:
-        config = GuardConfig.resolve(queue_url=url or otlp.queue_url_where_guard_has_none())
+        config = GuardConfig.resolve(queue_url=url or _url_of_otlp())
     except SettingError as error:
         fail(str(error))
     if config.queue_url is None:
@@ -167,6 +168,13 @@ def _choose(found: Sequence[str], config: GuardConfig, directory: Path) -> str:
 
 def _names_guard() -> bool:
     return any(os.environ.get(PREFIX + name) for name in _IDENTITY)
+
+
+def _url_of_otlp() -> str | None:
+    """Return the URL of the durable exporters' queue, None where the environment speaks of Guard's or of neither."""
+    if _names_guard() or os.environ.get(f"{PREFIX}QUEUE_URL"):
+        return None
+    return os.environ.get(f"{DURABLE_PREFIX}QUEUE_URL") or None
 
 
 def _destinations(directory: Path, stem: str, suffix: str) -> list[str]:
