@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from ..settings.state import state_directory
 from .output import AsJson, examples, fail, print_columns, print_json
 
 if TYPE_CHECKING:
@@ -41,9 +41,11 @@ backend_commands.add_typer(keys_commands, name="keys")
 
 
 def default_database() -> Path:
-    """Return the backend's file under ``$XDG_STATE_HOME``, or under ``~/.local/state`` where that is unset."""
-    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(state) / "opentelemetry-guard" / "backend.db"
+    """Return the backend's file in this user's state directory; fail where there is none."""
+    directory = state_directory()
+    if directory is None:
+        fail("There is no home directory for the database: set HOME or XDG_STATE_HOME, or choose a --db.")
+    return directory / "backend.db"
 
 
 def _option(name: str, meaning: str, **more: Any) -> Any:

@@ -106,6 +106,22 @@ def test_one_that_is_started_as_a_child_ends_with_0_when_its_input_does(tmp_path
         assert (process.returncode, stderr) == (0, b"")
 
 
+@pytest.mark.parametrize("state", ["", "no/absolute/path"])
+def test_its_database_is_in_the_state_directory_of_the_user(tmp_path: Path, state: str) -> None:
+    result = run(tmp_path, "backend", "keys", "list", XDG_STATE_HOME=state)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert (tmp_path / ".local" / "state" / "opentelemetry-guard" / "backend.db").exists()
+
+
+def test_without_a_home_directory_a_database_has_to_be_named(tmp_path: Path) -> None:
+    result = run(tmp_path, "backend", "keys", "list", HOME="")
+    assert result.returncode == 1
+    assert (
+        result.stderr
+        == "Error: There is no home directory for the database: set HOME or XDG_STATE_HOME, or choose a --db.\n"
+    )
+
+
 def printed_by_a_start(home: Path) -> str:
     """Start the backend without a key, end it when it listens, and return what it has printed."""
     process = subprocess.Popen(
