@@ -53,6 +53,12 @@ def _option(name: str, meaning: str, **more: Any) -> Any:
     return typer.Option(envvar=ENVIRONMENT_PREFIX + name, help=meaning, **more)
 
 
+def _shared_rate_limit(of: str) -> Any:
+    """Return the option of how often an address or a project may send, which several keys may share."""
+    meaning = f"Requests a minute of each {of}; 0 is no limit."
+    return _option(f"{of.upper()}_RATE_LIMIT", meaning, min=0, show_default="ten times that of a key")
+
+
 Database = Annotated[
     Path | None,
     _option("DB", "The SQLite file.", show_default="$XDG_STATE_HOME/opentelemetry-guard/backend.db"),
@@ -74,24 +80,8 @@ EncryptionKey = Annotated[
 RateLimit = Annotated[
     int, _option("RATE_LIMIT", "Requests a minute of each key that has no limit of its own; 0 is no limit.", min=0)
 ]
-AddressRateLimit = Annotated[
-    int | None,
-    _option(
-        "ADDRESS_RATE_LIMIT",
-        "Requests a minute of each address; 0 is no limit.",
-        min=0,
-        show_default="ten times that of a key",
-    ),
-]
-ProjectRateLimit = Annotated[
-    int | None,
-    _option(
-        "PROJECT_RATE_LIMIT",
-        "Requests a minute of each project; 0 is no limit.",
-        min=0,
-        show_default="ten times that of a key",
-    ),
-]
+AddressRateLimit = Annotated[int | None, _shared_rate_limit("address")]
+ProjectRateLimit = Annotated[int | None, _shared_rate_limit("project")]
 MaxBodyBytes = Annotated[
     int, _option("MAX_BODY_BYTES", "Refuse bodies of more bytes, before and after decompression.", min=1)
 ]

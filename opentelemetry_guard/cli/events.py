@@ -79,6 +79,7 @@ class _Feed:
         if not self._failures:
             typer.echo(f"{told} Trying again.", err=True)
         self._failures += 1
+        # Nobody waits for this but the person who may press Ctrl+C.
         time.sleep(min(_LONGEST_PAUSE, 2.0 ** min(self._failures - 1, 10)))
 
 
@@ -146,7 +147,7 @@ def _pages(feed: _Feed, after: int | None, last: int, follow: bool) -> Iterator[
             continue
         if not follow:
             return
-        time.sleep(1.0)
+        time.sleep(1.0)  # the backend calls nobody: it is asked what has arrived
         if _nobody_reads():
             return
 

@@ -6,7 +6,7 @@ import gzip
 import threading
 import zlib
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -191,6 +191,3 @@ def _handler_of(backend: FakeBackend) -> type[BaseHTTPRequestHandler]:
             """Print no line for each request."""
 
     return Handler
-
-
-__all__: Sequence[str] = ["API_KEY", "FakeBackend", "Received"]

@@ -249,13 +249,16 @@ def _encoded(message: Message, media: str) -> bytes:
 
 def media_of(headers: Mapping[str, str]) -> str:
     """Return in which form a request is, and its answer is to be; protobuf where it is in neither."""
-    told = headers.get("content-type", "").partition(";")[0].strip().lower()
-    return JSON if told == JSON else PROTOBUF
+    return JSON if _content_type(headers) == JSON else PROTOBUF
 
 
 def check_media(headers: Mapping[str, str]) -> str:
     """Return `media_of`, or refuse with 415 what is neither."""
-    told = headers.get("content-type", "").partition(";")[0].strip().lower()
+    told = _content_type(headers)
     if told not in (PROTOBUF, JSON):
         raise Refusal(415, f"Content-Type must be {PROTOBUF} or {JSON}.")
     return told
+
+
+def _content_type(headers: Mapping[str, str]) -> str:
+    return headers.get("content-type", "").partition(";")[0].strip().lower()
