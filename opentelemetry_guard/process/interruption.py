@@ -22,8 +22,12 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import partial
 from queue import SimpleQueue
 from types import FrameType
+
+from opentelemetry import baggage, trace
+from opentelemetry.context import Context, attach, detach
 
 from ..events.tally import EMISSION_ERROR, REENTRANT, TALLY
 from . import end as process_end
@@ -93,7 +97,7 @@ def emit(kind: str, emission: Emit, value: object, fields: dict[str, object]) ->
     if waiting is None and not may_hold_lock(sys._getframe(2)):
         _emit_alone(emission, value, fields)
         return
-    job = _PutOff(kind, contextvars.copy_context(), emission, *_as_of_now(value, fields))
+    job = _PutOff(kind, contextvars.copy_context(), partial(_apart, emission), *_as_of_now(value, fields))
     if waiting is None:
         _hand_over(job)
     elif len(waiting) < MAX_INNER:
@@ -143,6 +147,21 @@ def _emit_alone(emission: Emit, value: object, fields: dict[str, object]) -> Non
         # Came after the last look, or was left behind by what a signal's handler has raised.
         for late in waiting[done:]:
             _hand_over(late)
+
+
+def _apart(emission: Emit, value: object, fields: dict[str, object]) -> None:
+    """Emit in the trace that was interrupted, and not as a part of the SDK's work that was under way there.
+
+    The SDK marks its context while it exports, and drops what is emitted within an export within an export.
+    """
+    context = trace.set_span_in_context(trace.get_current_span(), Context())
+    for name, member in baggage.get_all().items():
+        context = baggage.set_baggage(name, member, context)
+    token = attach(context)
+    try:
+        emission(value, fields)
+    finally:
+        detach(token)
 
 
 def _as_of_now(value: object, fields: dict[str, object]) -> tuple[object, dict[str, object]]:

@@ -9,12 +9,14 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from opentelemetry.sdk._logs import LogRecordProcessor, ReadWriteLogRecord
-from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter
+from opentelemetry import baggage
+from opentelemetry.context import attach, detach
+from opentelemetry.sdk._logs import LogRecordProcessor, ReadableLogRecord, ReadWriteLogRecord
+from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, LogRecordExportResult
 from opentelemetry.trace import get_current_span
 from support.application import ROOT
 from support.guard_server import guard_server
@@ -83,8 +85,10 @@ class _Interrupting(LogRecordProcessor):
     def __init__(self, times: int) -> None:
         self.times = times
         self.act = lambda number: None
+        self.tenants: list[object] = []
 
     def on_emit(self, log_record: ReadWriteLogRecord) -> None:
+        self.tenants.append(baggage.get_baggage("tenant"))
         for number in range(self.times):
             self.act(number)
 
@@ -94,7 +98,7 @@ class _Interrupting(LogRecordProcessor):
         return True
 
 
-def test_inner_emissions_follow_the_outer_one_in_order_with_their_own_time_and_trace() -> None:
+def test_inner_emissions_follow_the_outer_one_in_order_with_their_own_time_trace_and_baggage() -> None:
     kept = InMemoryLogRecordExporter()
     inner = _Interrupting(3)
     with pipeline() as pipe:
@@ -104,9 +108,11 @@ def test_inner_emissions_follow_the_outer_one_in_order_with_their_own_time_and_t
 
         def act(number: int) -> None:
             inner.times = 0
+            token = attach(baggage.set_baggage("tenant", number))
             with pipe.tracer.start_as_current_span("within") as span:
                 spans.append(span.get_span_context().span_id)
                 pipe.emitter.emit_event({"event_type": "ip_blocked", "reason": f"inner{number}"}, metadata=metadata)
+            detach(token)
 
         spans: list[int] = []
         inner.act = act  # type: ignore[assignment]
@@ -114,7 +120,24 @@ def test_inner_emissions_follow_the_outer_one_in_order_with_their_own_time_and_t
         records = [data.log_record for data in kept.get_finished_logs()]
     assert [row_of(record)["reason"] for record in records] == ["outer", "inner0", "inner1", "inner2"]
     assert [record.span_id for record in records[1:]] == spans
+    assert inner.tenants == [None, 0, 1, 2]
     assert not get_current_span().get_span_context().is_valid
+
+
+def test_emissions_that_interrupt_each_others_export_are_all_made() -> None:
+    chain = 10
+    kept = InMemoryLogRecordExporter()
+    with pipeline() as pipe:
+
+        class Interrupted(InMemoryLogRecordExporter):
+            def export(self, batch: Sequence[ReadableLogRecord]) -> LogRecordExportResult:
+                if len(kept.get_finished_logs()) < chain:
+                    pipe.emitter.emit_event(event_type="ip_blocked", reason="inner")
+                return kept.export(batch)
+
+        pipe.logs.add_log_record_processor(_exporting(Interrupted()))
+        pipe.emitter.emit_event(event_type="ip_blocked", reason="outer")
+    assert len(kept.get_finished_logs()) == chain + 1
 
 
 def _exporting(exporter: InMemoryLogRecordExporter) -> LogRecordProcessor:
