@@ -48,6 +48,7 @@ class Sent(NamedTuple):
         agent: the User-Agent.
         query: as sent.
         credentials: of the Authorization header, "" without one.
+        api_key: of the X-API-Key header, "" without one.
         login: what the application reports of a login: whose, and whether it went well; None where it says nothing.
         user: the user id that the application sets; None where it sets none.
     """
@@ -63,6 +64,7 @@ class Sent(NamedTuple):
     credentials: str = ""
     login: tuple[str, bool] | None = None
     user: str | None = None
+    api_key: str = ""
 
 
 class Actor:

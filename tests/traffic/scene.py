@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import functools
 import heapq
+import itertools
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 from urllib.parse import quote
@@ -29,6 +30,8 @@ from .asking import Actor, Sent
 from .ordinary import ordinary
 
 EPOCH = 1_800_000_000.0
+_ROUND = 4_600
+"""Seconds of what ordinary people do; who is longer there sees it again."""
 _SPAN = trace.INVALID_SPAN
 _OF_ONE_ANSWER = ("statuses", "logins")
 """Rules of which each answer makes an event, whoever has sent the request."""
@@ -56,6 +59,8 @@ class Followed:
         headers = [(b"user-agent", sent.agent.encode())]
         if sent.credentials:
             headers.append((b"authorization", sent.credentials.encode()))
+        if sent.api_key:
+            headers.append((b"x-api-key", sent.api_key.encode()))
         self.scope = {
             "type": "http",
             "client": (sent.address, 40_000),
@@ -146,9 +151,17 @@ class Outcome:
 
 
 @functools.lru_cache(maxsize=2)
-def _ordinary(seed: int) -> list[tuple[float, Followed, str]]:
-    sent = ordinary(random.Random(f"ordinary {seed}"), 4_600)
-    return [(each.at, Followed(each), each.address) for each in sent]
+def _ordinary(seed: int) -> list[tuple[float, Followed]]:
+    return [(each.at, Followed(each)) for each in ordinary(random.Random(f"ordinary {seed}"), _ROUND)]
+
+
+def _background(seed: int, until: float) -> Iterator[tuple[float, Followed]]:
+    """Yield what ordinary people send; they begin again where their round ends."""
+    for start in itertools.count(0, _ROUND):
+        for at, followed in _ordinary(seed):
+            if start + at >= until:
+                return
+            yield start + at, followed
 
 
 class Stepped(Sharing):
@@ -241,10 +254,9 @@ def play(actor: Actor, seed: int, fleet: Fleet) -> Outcome:
     start, until = actor.warm_up, actor.warm_up + actor.seconds
     chance = random.Random(f"{type(actor).__name__} {seed}")
     sent = list(actor.requests(chance))
-    background = [one for one in _ordinary(seed) if one[0] < until]
-    own = [(start + each.at, Followed(each), each.address) for each in sent]
+    own = ((start + each.at, Followed(each)) for each in sent)
     theirs = {each.address for each in sent}
-    for at, followed, _ in heapq.merge(background, own, key=lambda one: one[0]):
+    for at, followed in heapq.merge(_background(seed, until), own, key=lambda one: one[0]):
         fleet.answer(chance.randrange(workers) if workers > 1 else 0, followed, at)
     for rest in range(2):
         fleet.advance(until + 10 * rest)
