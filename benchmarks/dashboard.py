@@ -23,7 +23,7 @@ from opentelemetry_guard.backend.storage.incidents import add_incidents
 from opentelemetry_guard.backend.storage.keys import ApiKeys
 from opentelemetry_guard.backend.storage.rollups import EventFacts, add_event_rollups
 from opentelemetry_guard.backend.storage.store import Store
-from opentelemetry_guard.events.enrichment import correlation_key
+from opentelemetry_guard.events.correlation import correlation_key
 
 EVENTS = 1_000_000
 LOOKS = 5

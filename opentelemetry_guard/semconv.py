@@ -45,7 +45,7 @@ EVENT_ATTRIBUTES: tuple[EventAttribute, ...] = (
     EventAttribute(
         "guard.correlation_key",
         "metadata.guard.behavior.correlation_key",
-        "the same for the same client and behaviour",
+        "the same for the same client and behaviour, until it was quiet for a day",
     ),
     EventAttribute("guard.threat_score", "metadata.guard.threat_score", "0 to 100: see [SIEM](siem.md)"),
     EventAttribute("guard.handler_name", "handler_name", "the function that handles the request"),

@@ -29,7 +29,7 @@ from support.strategies import RaisesWhenRead, bad_values, python_values
 
 from opentelemetry_guard import Emitter, SecurityEvent, SecurityMetric, emit_event, record_metric, semconv
 from opentelemetry_guard.emit import severity_of
-from opentelemetry_guard.events.enrichment import correlation_key
+from opentelemetry_guard.events.correlation import incident_key
 from opentelemetry_guard.events.tally import EMISSION_ERROR, INVALID, NO_PIPELINE, TALLY
 from opentelemetry_guard.instruments import INSTRUMENTS, SECONDS, SHARES
 from opentelemetry_guard.models import MetricType
@@ -89,7 +89,7 @@ def test_an_event_is_a_log_record_a_span_event_and_a_count(recorded: Recorded) -
         "log.record.uid": row_of(log)["idempotency_key"],
         "guard.event_type": "ip_blocked",
         "guard.threat_score": 50,
-        "guard.correlation_key": correlation_key("192.0.2.1", "ip_blocked"),
+        "guard.correlation_key": incident_key("192.0.2.1", "ip_blocked"),
         "guard.recent_event_count": 1,
     }
     assert dict(log.attributes or {}) == told

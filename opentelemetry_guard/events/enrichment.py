@@ -11,10 +11,11 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from hashlib import blake2b
 
+from ..decision.addresses import subscriber
+from .correlation import incident_key
 from .jsonsafe import JSON
-from .known import OPERATION, is_blocking, meaning_of
+from .known import is_blocking, meaning_of
 
 THREAT_SCORE = "guard.threat_score"
 CORRELATION_KEY = "guard.behavior.correlation_key"
@@ -63,18 +64,6 @@ def _score_of_one(event_type: str, action: str) -> int:
     severity = meaning_of(event_type).severity
     let_through = severity >= _LET_THROUGH_FROM and not is_blocking(action)
     return 10 * severity + (_NOT_STOPPED if let_through else 0)
-
-
-@lru_cache(maxsize=1024)
-def correlation_key(address: str, event_type: str) -> str:
-    """Return the same 16 hexadecimal digits for the same client and behaviour, "" where there is no client.
-
-    Where addresses are hashed, `address` is a keyed hash already, so that nobody finds the address from the key.
-    """
-    behavior = meaning_of(event_type).behavior
-    if not address or behavior == OPERATION:
-        return ""
-    return blake2b(f"{address}\n{behavior}".encode(errors="surrogatepass"), digest_size=8).hexdigest()
 
 
 class RecentEvents:
@@ -126,10 +115,11 @@ def enrich(row: dict[str, JSON], *, hashed: bool) -> None:
     if hashed and CORRELATION_KEY in metadata:
         del metadata[CORRELATION_KEY]
     if isinstance(address, str) and address:
-        recent = _recent.count(address)
+        client = subscriber(address)
+        recent = _recent.count(client)
         if RECENT_EVENT_COUNT not in metadata:
             metadata[RECENT_EVENT_COUNT] = recent
-        if CORRELATION_KEY not in metadata and (key := correlation_key(address, event_type)):
+        if CORRELATION_KEY not in metadata and (key := incident_key(client, event_type)):
             metadata[CORRELATION_KEY] = key
     if THREAT_SCORE not in metadata:
         metadata[THREAT_SCORE] = threat_score(event_type, str(row.get("action_taken", "")), recent)

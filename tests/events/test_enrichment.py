@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from opentelemetry_guard.events.codec import Row
+from opentelemetry_guard.events.correlation import incident_key
 from opentelemetry_guard.events.enrichment import (
     CORRELATION_KEY,
     MAX_CLIENTS,
@@ -16,7 +17,6 @@ from opentelemetry_guard.events.enrichment import (
     THREAT_SCORE,
     WINDOW,
     RecentEvents,
-    correlation_key,
     enrich,
     threat_score,
 )
@@ -45,19 +45,6 @@ def test_the_score_lies_between_0_and_100_and_grows_with_repetition(event_type: 
     score = threat_score(event_type, action, recent)
     assert 0 <= score <= 100
     assert score <= threat_score(event_type, action, recent + 1)
-
-
-def test_the_same_client_and_behavior_have_the_same_key() -> None:
-    key = correlation_key("203.0.113.7", "penetration_attempt")
-    assert len(key) == 16
-    assert correlation_key("203.0.113.7", "pattern_detected") == key
-    assert correlation_key("203.0.113.8", "penetration_attempt") != key
-    assert correlation_key("203.0.113.7", "authentication_failed") != key
-
-
-def test_without_a_client_there_is_no_key() -> None:
-    assert correlation_key("", "penetration_attempt") == ""
-    assert correlation_key("203.0.113.7", "redis_error") == ""
 
 
 class Clock:
@@ -102,7 +89,7 @@ def metadata_of(row: Row, *, hashed: bool = False) -> dict[str, Any]:
 
 
 def test_an_event_gets_its_score_its_key_and_its_clients_count() -> None:
-    key = correlation_key("203.0.113.7", "penetration_attempt")
+    key = incident_key("203.0.113.7", "penetration_attempt")
     for recent, score in ((1, 80), (2, 83), (3, 83), (4, 86)):
         assert metadata_of({**EVENT, "metadata": {"own": 1}}) == {
             "own": 1,
@@ -121,7 +108,7 @@ def test_where_addresses_are_hashed_a_key_that_is_made_of_the_address_goes() -> 
     found = metadata_of(
         {**EVENT, "ip_address": "ip-hmac-" + "0" * 32, "metadata": {CORRELATION_KEY: "cafe"}}, hashed=True
     )
-    assert found[CORRELATION_KEY] == correlation_key("ip-hmac-" + "0" * 32, "penetration_attempt") != "cafe"
+    assert found[CORRELATION_KEY] == incident_key("ip-hmac-" + "0" * 32, "penetration_attempt") != "cafe"
     assert metadata_of({"event_type": "redis_error", "metadata": {CORRELATION_KEY: "cafe"}}, hashed=True) == {
         THREAT_SCORE: 75
     }
@@ -135,3 +122,11 @@ def test_the_metadata_that_the_application_gave_is_not_changed() -> None:
 
 def test_an_event_without_a_client_has_a_score_alone() -> None:
     assert metadata_of({"event_type": "dynamic_rule_updated"}) == {THREAT_SCORE: 10}
+
+
+def test_the_events_of_a_network_of_ipv6_are_those_of_one_client() -> None:
+    event = {**EVENT, "ip_address": "2001:db8:77::1"}
+    first = metadata_of(event)
+    second = metadata_of({**event, "ip_address": "2001:db8:77::2"})
+    assert (first[RECENT_EVENT_COUNT], second[RECENT_EVENT_COUNT]) == (1, 2)
+    assert first[CORRELATION_KEY] == second[CORRELATION_KEY]

@@ -9,7 +9,8 @@ from datetime import datetime, timedelta, timezone
 from uuid import UUID
 
 from opentelemetry_guard.backend.storage.store import FIRST_TTL, Store
-from opentelemetry_guard.events.enrichment import CORRELATION_KEY, THREAT_SCORE, correlation_key, threat_score
+from opentelemetry_guard.events.correlation import correlation_key
+from opentelemetry_guard.events.enrichment import CORRELATION_KEY, THREAT_SCORE, threat_score
 from opentelemetry_guard.models import AgentStatus, DynamicRules, SecurityEvent, SecurityMetric
 
 PROJECT = "shop"

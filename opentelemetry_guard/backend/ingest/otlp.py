@@ -27,7 +27,8 @@ from opentelemetry.sdk.resources import Resource
 from ... import semconv
 from ...events import codec
 from ...events.attributes import from_attributes, from_record
-from ...events.enrichment import CORRELATION_KEY, THREAT_SCORE, correlation_key, threat_score
+from ...events.correlation import correlation_key
+from ...events.enrichment import CORRELATION_KEY, THREAT_SCORE, threat_score
 from ...events.origin import origin_of
 from ...models import SecurityEvent
 from ..refusal import Refusal

@@ -2,8 +2,9 @@
 
 What belongs together has the same correlation key (`events.enrichment`). An
 incident is one row of a small table that is written in the transaction that
-stores its events, so that a page never groups events. It ends with the last
-of its events that is kept.
+stores its events, so that a page never groups events. It is over when it was
+quiet for a day: what comes then is another incident, also where the key is the
+same, as guard-core's are. It is deleted with the last of its events.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import dataclass, field
 
 import orjson
 
+from ...events.correlation import QUIET_SECONDS
 from ...events.known import TEST_EVENT, meaning_of
 from .rollups import EventFacts
 
@@ -21,7 +23,7 @@ OPEN = "open"
 ACKNOWLEDGED = "acknowledged"
 CLOSED = "closed"
 STATES = (OPEN, ACKNOWLEDGED, CLOSED)
-"""What somebody has made of an incident; what a closed one goes on with opens it again."""
+"""What somebody has made of an incident; what a closed one goes on with opens it again, as long as it isn't over."""
 
 MOST_LISTED = 20
 """Types, addresses and targets that an incident remembers of each: those seen last."""
@@ -30,7 +32,8 @@ MOST_EVENTS = 25
 """Events whose ids it remembers: those stored last."""
 
 TABLE = (
-    # Lists are JSON: they are only ever read with their incident.
+    # Lists are JSON: they are only ever read with their incident. `over` is 0 for the incident to which events of a key
+    # are added, and the id of each that is over.
     """CREATE TABLE incidents (
         id INTEGER PRIMARY KEY AUTOINCREMENT,
         project_id TEXT NOT NULL,
@@ -50,7 +53,8 @@ TABLE = (
         last_event INTEGER NOT NULL,
         state TEXT NOT NULL,
         state_since REAL NOT NULL,
-        UNIQUE (project_id, correlation_key)
+        over INTEGER NOT NULL DEFAULT 0,
+        UNIQUE (project_id, correlation_key, over)
     )""",
     # Holds what the list is filtered by, so that no row is fetched for comparing.
     "CREATE INDEX incidents_by_activity ON incidents (project_id, last_seen, id, state, severity)",
@@ -141,7 +145,8 @@ def incident_of(columns: Sequence[object]) -> Incident:
 def add_incidents(connection: sqlite3.Connection, project_id: str, events: Iterable[tuple[int, EventFacts]]) -> None:
     """Add events that were stored in the transaction under way, each with its id, to the incidents that they are of.
 
-    An event without a correlation key is of none, nor is a test event.
+    An event without a correlation key is of none, nor is a test event. One that occurred before the incident of its key
+    and was delivered later is of that incident.
     """
     of_some = [(number, event) for number, event in events if event.correlation_key and event.event_type != TEST_EVENT]
     if not of_some:
@@ -149,6 +154,9 @@ def add_incidents(connection: sqlite3.Connection, project_id: str, events: Itera
     incidents = _known(connection, project_id, list({event.correlation_key for _, event in of_some}))
     for number, event in of_some:
         incident = incidents.get(event.correlation_key)
+        if incident is not None and event.occurred_at - incident.last_seen >= QUIET_SECONDS:
+            _end(connection, incident)
+            incident = None
         if incident is None:
             incident = incidents[event.correlation_key] = Incident(
                 project_id, event.correlation_key, event.occurred_at, event.occurred_at, state_since=event.occurred_at
@@ -159,9 +167,17 @@ def add_incidents(connection: sqlite3.Connection, project_id: str, events: Itera
 
 _WRITE = (
     f"INSERT INTO incidents ({', '.join(_WRITTEN)}, last_event) VALUES ({', '.join('?' * len(_WRITTEN))}, ?)"  # noqa: S608
-    " ON CONFLICT (project_id, correlation_key) DO UPDATE SET "
+    " ON CONFLICT (project_id, correlation_key, over) DO UPDATE SET "
     + ", ".join(f"{name} = excluded.{name}" for name in (*_WRITTEN[2:], "last_event"))
 )
+
+
+def _end(connection: sqlite3.Connection, incident: Incident) -> None:
+    connection.execute(_WRITE, _columns_of(incident))
+    connection.execute(
+        "UPDATE incidents SET over = id WHERE project_id = ? AND correlation_key = ? AND over = 0",
+        (incident.project_id, incident.correlation_key),
+    )
 
 
 def _columns_of(incident: Incident) -> tuple[object, ...]:
@@ -176,7 +192,7 @@ def _known(connection: sqlite3.Connection, project_id: str, keys: Sequence[str])
         some = keys[start : start + _KEYS_PER_QUERY]
         found = connection.execute(
             f"SELECT {COLUMNS} FROM incidents"  # noqa: S608 - names of this module
-            f" WHERE project_id = ? AND correlation_key IN ({', '.join('?' * len(some))})",
+            f" WHERE project_id = ? AND over = 0 AND correlation_key IN ({', '.join('?' * len(some))})",
             [project_id, *some],
         )
         known.update((one.correlation_key, one) for one in map(incident_of, found))

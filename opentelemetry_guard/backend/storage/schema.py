@@ -5,11 +5,11 @@ from __future__ import annotations
 import sqlite3
 
 from ...events.enrichment import CORRELATION_KEY, SERVICE_NAME
+from .incidents import COLUMNS, add_incidents
 from .incidents import TABLE as INCIDENTS
-from .incidents import add_incidents
 from .rollups import MAX_TEXT, add_event_rollups, add_metric_rollups, event_facts, metric_facts
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 """Written to the file's `user_version`."""
 
 
@@ -154,7 +154,9 @@ def prepare(connection: sqlite3.Connection, version: int) -> None:
     """Bring a file of `version` (0: a new one) to `SCHEMA_VERSION`, within the transaction that is under way."""
     if version == SCHEMA_VERSION:
         return
-    if version in (2, 3):
+    if version == 4:
+        _let_incidents_end(connection)
+    elif version in (2, 3):
         if version == 2:
             _add_services(connection)
         for statement in INCIDENTS:
@@ -166,7 +168,7 @@ def prepare(connection: sqlite3.Connection, version: int) -> None:
             connection.execute(statement)
         if version == 1:
             _take_over_version_1(connection)
-    if version:
+    if 0 < version < 4:
         _find_incidents(connection)
     connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
@@ -182,6 +184,17 @@ def _add_services(connection: sqlite3.Connection) -> None:
         connection.execute(f"DROP INDEX {index}")
     for statement in _FOR_SEVERAL_FILTERS:
         connection.execute(statement)
+
+
+def _let_incidents_end(connection: sqlite3.Connection) -> None:
+    """Make room for several incidents of one key, of which version 4 had one at most."""
+    connection.execute("DROP INDEX incidents_by_activity")
+    connection.execute("ALTER TABLE incidents RENAME TO old_incidents")
+    for statement in INCIDENTS:
+        connection.execute(statement)
+    columns = f"{COLUMNS}, last_event"
+    connection.execute(f"INSERT INTO incidents ({columns}) SELECT {columns} FROM old_incidents")  # noqa: S608
+    connection.execute("DROP TABLE old_incidents")
 
 
 def _find_incidents(connection: sqlite3.Connection) -> None:

@@ -17,6 +17,7 @@ from opentelemetry_guard.backend.storage.incident_search import IncidentSearch
 from opentelemetry_guard.backend.storage.incidents import MOST_EVENTS, MOST_LISTED, Incident
 from opentelemetry_guard.backend.storage.retention import Retention, apply_retention
 from opentelemetry_guard.backend.storage.store import Store
+from opentelemetry_guard.events.correlation import QUIET_SECONDS
 from opentelemetry_guard.events.enrichment import CORRELATION_KEY, THREAT_SCORE
 from opentelemetry_guard.models import SecurityEvent
 
@@ -175,6 +176,31 @@ def test_a_state_holds_until_a_closed_incident_goes_on(store: Store) -> None:
     assert (only(store).state, only(store).state_since) == ("closed", NOW + 20), "it occurred before"
     add(store, event(at=21), batch="e", at=NOW + 30)
     assert (only(store).state, only(store).state_since, only(store).id) == ("open", NOW + 21, number)
+
+
+def test_what_comes_after_a_quiet_day_is_another_incident(store: Store) -> None:
+    add(store, event(at=0), event("other", at=0))
+    add(store, event(at=QUIET_SECONDS - 1), event("other", at=5), batch="c")
+    first = next(one for one in IncidentSearch(store.database).latest("", 9) if one.correlation_key == "k")
+    assert first.events == 2, "it went on within a day"
+    IncidentSearch(store.database).set_state("p", first.id, "closed", NOW + QUIET_SECONDS)
+    begins = 2 * QUIET_SECONDS - 1
+    add(store, event(at=begins), event(at=begins + 5), batch="d")
+    add(store, event(at=begins + 9), event("other", at=9), batch="e")
+    found = {one.id: one for one in IncidentSearch(store.database).latest("", 9)}
+    assert (found[first.id].state, found[first.id].events) == ("closed", 2), "over is over"
+    (second,) = [one for one in found.values() if one.correlation_key == "k" and one.id != first.id]
+    assert (second.events, second.state, second.first_seen) == (3, "open", NOW + begins)
+    assert len(found) == 3
+
+
+def test_each_of_many_that_come_at_once_is_of_its_own_incident(store: Store) -> None:
+    add(store, *(event(at=number * QUIET_SECONDS) for number in range(5)))
+    assert [one.events for one in IncidentSearch(store.database).latest("", 9)] == [1] * 5
+    add(store, event(at=4 * QUIET_SECONDS + 1), batch="c")
+    add(store, event(at=QUIET_SECONDS / 2), batch="late")
+    assert [one.events for one in IncidentSearch(store.database).latest("", 9)] == [3, 1, 1, 1, 1]
+    assert len({one.id for one in IncidentSearch(store.database).latest("", 9)}) == 5
 
 
 def test_an_incident_goes_with_the_last_of_its_events(store: Store) -> None:

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from uuid import NAMESPACE_URL, uuid5
 
@@ -228,6 +229,36 @@ def test_a_file_of_version_3_gets_the_incidents_of_the_events_in_it(tmp_path: Pa
         with closing(Store(path)) as store:
             assert IncidentSearch(store.database).latest("", 10) == [counted]
             assert counted.events == 3
+
+
+def test_the_incidents_of_a_file_of_version_4_go_on_or_end(tmp_path: Path) -> None:
+    path = tmp_path / "old.db"
+    began = datetime(2026, 1, 1, tzinfo=timezone.utc)
+
+    def of_one(day: int) -> SecurityEvent:
+        at = began + timedelta(days=day)
+        return SecurityEvent(event_type="ip_blocked", timestamp=at, metadata={CORRELATION_KEY: "k"})
+
+    with closing(Store(path)) as store:
+        store.add("p", "b", [of_one(0)], [], 2e9)
+        (counted,) = IncidentSearch(store.database).latest("", 10)
+        assert IncidentSearch(store.database).set_state("p", counted.id, "closed", 5.0)
+        (counted,) = IncidentSearch(store.database).latest("", 10)
+    with closing(sqlite3.connect(path)) as old, old:
+        (now,) = old.execute("SELECT sql FROM sqlite_master WHERE name = 'incidents'").fetchone()
+        columns = ", ".join(row[1] for row in old.execute("PRAGMA table_info(incidents)") if row[1] != "over")
+        then = now.replace("over INTEGER NOT NULL DEFAULT 0,", "").replace("correlation_key, over", "correlation_key")
+        old.execute("DROP INDEX incidents_by_activity")
+        old.execute("ALTER TABLE incidents RENAME TO later")
+        old.execute(then)
+        old.execute(f"INSERT INTO incidents SELECT {columns} FROM later")
+        old.execute("DROP TABLE later")
+        old.execute("CREATE INDEX incidents_by_activity ON incidents (project_id, last_seen, id, state, severity)")
+        old.execute("PRAGMA user_version = 4")
+    with closing(Store(path)) as store:
+        assert IncidentSearch(store.database).latest("", 10) == [counted]
+        store.add("p", "c", [of_one(90)], [], 2e9)
+        assert [one.events for one in IncidentSearch(store.database).latest("", 10)] == [1, 1]
 
 
 def test_a_file_that_is_no_database_is_refused_by_name(tmp_path: Path) -> None:
