@@ -1,7 +1,7 @@
 """Run the benchmarks: ``python -m benchmarks``.
 
 `benchmarks.dashboard` fills a large database first, `benchmarks.drain` runs a backend, Redis and processes that drain
-a queue; each is run by itself.
+a queue, `benchmarks.shares` takes our own steps' time; each is run by itself.
 """
 
 from __future__ import annotations

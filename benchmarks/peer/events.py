@@ -67,7 +67,7 @@ async def delivered(pipeline: str, url: str, events: int = BATCH, store: str = "
         for number, each in enumerate(given):
             await running.emit(each)
             await asyncio.sleep(0)  # as between requests
-            if number % running.at_once == 0:
+            if (number + 1) % running.at_once == 0:
                 await running.persisted()
         await running.accepted()
         yield {"cpu": (time.process_time() - began) / events}

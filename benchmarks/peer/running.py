@@ -23,6 +23,8 @@ class Contestant:
 
     def __init__(self, task: str, options: Mapping[str, object]) -> None:
         clean = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
+        # Whoever installs a package has its bytecode too, also where this one lies as it is written.
+        clean.pop("PYTHONDONTWRITEBYTECODE", None)
         self._process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.peer.contestant", task, json.dumps(options)],
             stdin=subprocess.PIPE,
