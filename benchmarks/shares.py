@@ -1,4 +1,4 @@
-"""Where the CPU of an event goes, from its emission until the backend has it: one process, each thread by its own clock.
+"""Where the CPU of an event goes, from its emission until the backend has it: one process, a clock for each thread.
 
 What is done for each event on the caller's thread is measured by leaving off the later steps; what is done for a batch,
 on whichever thread, by a clock around each step that leaves out the steps within it.
