@@ -12,11 +12,11 @@ from . import (
     durable,
     emission,
     encoding,
-    following,
     importing,
     ingestion,
     latency,
     privacy,
+    request,
 )
 
 for benchmark in (
@@ -24,7 +24,7 @@ for benchmark in (
     emission,
     encoding,
     privacy,
-    following,
+    request,
     behavior,
     decision,
     latency,

@@ -23,6 +23,7 @@ from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 from .. import semconv
+from ..events.bearing import bears_nothing
 from ..exporters import GuardLogExporter, GuardSpanExporter
 from ..settings.agent import AgentConfig
 from ..settings.once import log_once
@@ -143,7 +144,7 @@ class EventProcessor(_Restartable[BatchLogRecordProcessor], LogRecordProcessor):
 
 
 class SpanEventProcessor(_Restartable[BatchSpanProcessor], SpanProcessor):
-    """Hands finished spans to a `GuardSpanExporter`, which finds the security events in them."""
+    """Hands finished spans that have events to a `GuardSpanExporter`, which finds the security events in them."""
 
     def begin(self, config: AgentConfig) -> None:
         """Begin to take spans; `OTEL_BSP_*` wins over `config`."""
@@ -155,5 +156,5 @@ class SpanEventProcessor(_Restartable[BatchSpanProcessor], SpanProcessor):
     def on_end(self, span: ReadableSpan) -> None:
         """Take a finished span."""
         batches = self._batches
-        if batches is not None:
+        if batches is not None and not bears_nothing(span):
             batches.on_end(span)

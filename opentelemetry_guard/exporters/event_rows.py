@@ -12,6 +12,7 @@ from opentelemetry.sdk.trace import Event, ReadableSpan
 from .. import privacy, semconv
 from ..events import codec
 from ..events.attributes import from_attributes, from_record
+from ..events.bearing import bears_nothing
 from ..events.enrichment import enrich
 from ..events.origin import origin_of
 from ..events.record import EventAttributes
@@ -53,7 +54,7 @@ def rows_of_spans(spans: Sequence[ReadableSpan], *, include_logged: bool, includ
     """
     rows: list[codec.Row] = []
     for span in spans:
-        if _bears_nothing(span):
+        if bears_nothing(span):
             continue
         context = span.get_span_context()
         trace_id, span_id = (context.trace_id, context.span_id) if context is not None else (0, 0)
@@ -65,15 +66,6 @@ def rows_of_spans(spans: Sequence[ReadableSpan], *, include_logged: bool, includ
             except Exception as error:  # noqa: BLE001  a stranger's event must cost nothing but itself
                 _refuse(error)
     return rows
-
-
-def _bears_nothing(span: ReadableSpan) -> bool:
-    """Whether a span has no event and is none of guard-core's, as nearly all spans: a look, since each pays for it."""
-    # The property makes a tuple of them.
-    if getattr(span, "_events", True):
-        return False
-    scope = span.instrumentation_scope
-    return scope is None or scope.name != semconv.GUARD_CORE_SCOPE
 
 
 def _readers(

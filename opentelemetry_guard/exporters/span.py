@@ -27,6 +27,9 @@ class GuardSpanExporter(GuardExporter, SpanExporter, EventExporter):
     span exporter, so events of such traces need `GuardLogExporter`.
     """
 
+    reads_events_alone = True
+    """A span without an event need not be given to it. A class that is derived from this one gets all spans."""
+
     def __init__(self, *, queue: DeliveryQueue | None = None, **settings: object) -> None:
         """Make an exporter; the sender's thread starts, nothing else is opened before the first event.
 

@@ -17,6 +17,7 @@ application imports what it is about:
 - `http`: the answers of FastAPI and Starlette applications become security events, and clients are watched over time
   (`behavior`). At the end of an application's lifespan, telemetry is flushed.
 - `opentelemetry_guard.privacy`: secrets are masked in what the HTTP stack itself records, whoever exports it.
+- `idle_spans`: spans without a security event are not queued for an exporter that looks for nothing else.
 - `resources`: CPU, memory and the event loop's lag, where that is switched on.
 - `opentelemetry_guard.process`: SIGTERM shuts telemetry down before it ends the process. uvicorn needs this: it raises
   the signal again when it has stopped, and no ``atexit`` handler runs then. The ends of child processes are followed
@@ -43,7 +44,7 @@ from ..process import signals as termination
 from ..settings.instrumentation import GuardOptions
 from ..settings.once import log_once
 from ..settings.privacy import PrivacySettings
-from . import fastapi_guard, http, resources
+from . import fastapi_guard, http, idle_spans, resources
 
 if TYPE_CHECKING:
     from ..emit import Emitter
@@ -92,6 +93,7 @@ class GuardInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # the base is 
         emitter = _emitter(providers)
         span_privacy.install(providers["tracer_provider"])
         log_privacy.install(providers["logger_provider"])
+        idle_spans.install(providers["tracer_provider"])
         resources.install(options, providers["meter_provider"])
         fastapi_guard.install(options, emitter)
         http.install(options, emitter)
@@ -100,6 +102,7 @@ class GuardInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # the base is 
         http.uninstall()
         fastapi_guard.uninstall()
         resources.uninstall()
+        idle_spans.uninstall()
         span_privacy.uninstall()
         log_privacy.uninstall()
         termination.unfollow_uvicorn()
