@@ -12,16 +12,16 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from configparser import ConfigParser
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 import typer.main
 import yaml
 from support.backend import ROOT
 from support.commands import environment
+from support.pages import Block, blocks
 
 from opentelemetry_guard.cli.app import app
 
@@ -33,32 +33,13 @@ else:
 CARRIED_OUT = ("first-steps.md",)
 """Pages whose shell commands another test carries out."""
 
-KNOWN_COMMANDS = {"export", "pip", "python", "make", "uvicorn", "opentelemetry-instrument"}
+KNOWN_COMMANDS = {"curl", "export", "pip", "python", "make", "uvicorn", "opentelemetry-instrument"}
 """What a shell block may begin a line with, besides variables and commands of this package."""
 
-BLOCK = re.compile(
-    r"(?:<!-- fragment: (?P<reason>[^\n]+) -->\n)?^```(?P<language>\w*)[^\n]*\n(?P<code>.*?)^```", re.M | re.S
-)
 VARIABLE = re.compile(r"[A-Z_]+=")
 
 
-class Block(NamedTuple):
-    """A block of code."""
-
-    page: Path
-    number: int
-    language: str
-    code: str
-
-
-def blocks() -> Iterator[Block]:
-    for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
-        for number, found in enumerate(BLOCK.finditer(page.read_text())):
-            if found["reason"] is None:
-                yield Block(page, number, found["language"], found["code"])
-
-
-ALL = list(blocks())
+ALL = [block for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))] for block in blocks(page)]
 
 
 def of(*languages: str) -> pytest.MarkDecorator:

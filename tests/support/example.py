@@ -39,6 +39,9 @@ def command_of(folder: Path) -> str:
 class Example:
     """An example that runs."""
 
+    dashboard: str | None = None
+    """The address of the backend, where another terminal runs it."""
+
     def __init__(self, process: subprocess.Popen[bytes], output: Path, database: Path, port: int) -> None:
         self.process = process
         self.url = f"http://127.0.0.1:{port}"
@@ -57,6 +60,8 @@ class Example:
 
     def backend(self) -> str:
         """Return the address of the local backend, once it is printed."""
+        if self.dashboard is not None:
+            return self.dashboard
         pattern = re.compile(r"Local backend and dashboard: (\S+)\n")
         return self.eventually(lambda: pattern.search(self.output())).group(1)
 
