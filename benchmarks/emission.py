@@ -51,9 +51,10 @@ def main() -> None:
     """
     event = SecurityEvent.model_validate(FIELDS)
     row, _ = to_row(event)
-    clean, given = Privacy(), whole(event, {})
-    assert given is not None
-    made = as_row({**given})[0]
+    clean, found = Privacy(), whole(event, {})
+    assert found is not None
+    given = found[0]
+    made = as_row({**given}, None)[0]
     logs = LoggerProvider(shutdown_on_exit=False)
     logs.add_log_record_processor(BatchLogRecordProcessor(Dropping(), max_queue_size=CALLS * 100))
     logger = logs.get_logger("benchmark")
@@ -70,7 +71,7 @@ def main() -> None:
             "emit_event(**fields), log only": lambda: emitter.emit_event(**FIELDS),
             "of it: all fields, as they were given": lambda: whole(None, FIELDS),
             "of it: whether anything may be a secret": lambda: clean.judge(given),
-            "of it: fields to row": lambda: as_row({**given}),
+            "of it: fields to row": lambda: as_row({**given}, None),
             "of it: row to JSON": lambda: encoded(made),
             "of it: the sentence": lambda: sentence(made),
             "spared by it: event to row, thoroughly": lambda: to_row(event),

@@ -100,18 +100,18 @@ def _caller() -> dict[str, float]:
     emitter, unheard = Emitter(dropped, None, meters), Emitter(untaken, None, meters)
     logger, clean = dropped.get_logger("benchmark"), Privacy()
 
-    def whole(given: dict[str, Any]) -> dict[str, object]:
+    def whole(given: dict[str, Any]) -> tuple[dict[str, object], int | None]:
         found = codec.whole(None, given)
         assert found is not None
         return found
 
     def row(given: dict[str, Any]) -> codec.Row:
-        made = codec.as_row(whole(given))[0]
+        made = codec.as_row(*whole(given))[0]
         enrichment.enrich(made, hashed=False)
         return made
 
     def judged(given: dict[str, Any]) -> None:
-        clean.judge(whole(given))
+        clean.judge(whole(given)[0], dated=True)
 
     steps: dict[str, Callable[[dict[str, Any]], object]] = {
         "all fields, a key and a time": whole,

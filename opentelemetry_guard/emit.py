@@ -16,6 +16,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping
+from functools import lru_cache
 
 from opentelemetry import trace
 from opentelemetry._logs import Logger, LoggerProvider, SeverityNumber, get_logger_provider
@@ -43,6 +44,7 @@ _EXACT = 2**53
 """Integers up to here are exact as floats too."""
 
 
+@lru_cache(maxsize=1024)
 def severity_of(event_type: str) -> tuple[SeverityNumber, str]:
     """Return a log record's severity number and text: ERROR for attacks and failures, INFO for routine, else WARN.
 
@@ -133,9 +135,9 @@ class Emitter:
         TALLY.emit("events")
         clean = privacy.current()
         whole = codec.whole(event, fields)
-        verdict = UNCERTAIN if whole is None else clean.judge(whole)
+        verdict = UNCERTAIN if whole is None else clean.judge(whole[0], dated=whole[1] is not None)
         if whole is not None and verdict:
-            row, nanoseconds = codec.as_row(whole)
+            row, nanoseconds = codec.as_row(*whole)
         else:
             made = self._cleaned(event, fields)
             if made is None:
@@ -149,12 +151,13 @@ class Emitter:
         event_type, action = str(row["event_type"]), str(row.get("action_taken", ""))
         # Each signal on its own: a processor that raises in one must not cost the other.
         logged = recorded = None
+        span = trace.get_current_span()
         try:
-            logged = self._log(row, nanoseconds, event_type, clean, verdict)
+            logged = self._log(row, nanoseconds, event_type, span, clean, verdict)
         except Exception as error:  # noqa: BLE001  processors are anybody's code
             _complain(error)
         try:
-            recorded = self._record_on_span(row, nanoseconds, logged)
+            recorded = self._record_on_span(row, nanoseconds, span, logged)
         except Exception as error:  # noqa: BLE001  processors and samplers are anybody's code
             _complain(error)
         try:
@@ -199,25 +202,27 @@ class Emitter:
             self._refuse("metrics", f"a security metric could not be recorded ({describe(error)})")
 
     def _log(
-        self, row: codec.Row, nanoseconds: int | None, event_type: str, clean: privacy.Privacy, verdict: Verdict
+        self,
+        row: codec.Row,
+        nanoseconds: int | None,
+        event_type: str,
+        span: trace.Span,
+        clean: privacy.Privacy,
+        verdict: Verdict,
     ) -> bool:
         severity, severity_text = severity_of(event_type)
         logger, emit = self._current_logger()
         if not logger.enabled(severity_number=severity, event_name=semconv.SECURITY_EVENT):
             return False
         json = codec.encoded(row, is_whole=bool(verdict))
-        made = record.EventRecord(
-            timestamp=nanoseconds,
-            severity_number=severity,
-            severity_text=severity_text,
-            event_name=semconv.SECURITY_EVENT,
+        made = record.EventRecord.new(
+            span, timestamp=nanoseconds, severity_number=severity, severity_text=severity_text
         )
         made.body = record.Unsaid(json, None if verdict is SPEAKABLE else clean.text)
         emit(made, row, json)
         return True
 
-    def _record_on_span(self, row: codec.Row, nanoseconds: int | None, logged: bool | None) -> bool:
-        span = trace.get_current_span()
+    def _record_on_span(self, row: codec.Row, nanoseconds: int | None, span: trace.Span, logged: bool | None) -> bool:
         if span.is_recording():
             _add_to_span(span, row, nanoseconds, bool(logged))
             return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta, timezone
 from uuid import UUID, uuid5
@@ -60,9 +61,17 @@ def format_timestamp(value: datetime) -> str:
     return value.isoformat(timespec="microseconds")[:-6] + "Z"  # in the place of "+00:00"
 
 
+_latest_second = (0, "1970-01-01T00:00:00")  # most times are of the second that was asked for last; replaced as a whole
+
+
 def format_nanoseconds(value: int) -> str:
     """Return nanoseconds since 1970 as ISO 8601 in UTC, to the microsecond."""
-    return format_timestamp(_EPOCH + timedelta(microseconds=value // 1000))
+    global _latest_second
+    seconds, nanoseconds = divmod(value, 1_000_000_000)
+    known = _latest_second
+    if known[0] != seconds:
+        known = _latest_second = (seconds, format_timestamp(_EPOCH + timedelta(seconds=seconds))[:19])
+    return f"{known[1]}.{nanoseconds // 1000:06d}Z"
 
 
 def parse_timestamp(value: object) -> datetime | None:
@@ -157,40 +166,56 @@ def fields_of(value: object, names: Iterable[str] = FIELDS) -> dict[str, object]
 _BLANK: Mapping[str, object] = {**{name: DEFAULTS.get(name) for name in FIELDS}, "metadata": {}}
 
 
-def whole(event: object, keywords: Mapping[str, object]) -> dict[str, object] | None:
+def whole(event: object, keywords: Mapping[str, object]) -> tuple[dict[str, object], int | None] | None:
     """Return all fields of an event as they were given; None where it has others, or is read in another way.
 
-    Key and time are made where they are missing. Nothing is checked.
+    Key and time are made where they are missing. Nothing is checked. Where both are made, the time is that of a row
+    already, and comes in nanoseconds since 1970 too; else None does.
 
     Args:
         event: a SecurityEvent, a dict of its fields, or None.
         keywords: fields that win over those of `event`.
     """
     given: dict[str, object]
-    if type(event) is SecurityEvent:
+    if event is None:
+        given = {**_BLANK, **keywords}
+    elif type(event) is SecurityEvent:
         if event.__pydantic_extra__:
             return None
         given = {**event.__dict__, **keywords}
-    elif event is None or type(event) is dict:
-        given = {**_BLANK, **(event or {}), **keywords}
+    elif type(event) is dict:
+        given = {**_BLANK, **event, **keywords}
     else:
         return None
     if len(given) != len(FIELDS):
         return None
-    if given.get("idempotency_key") is None:
+    key, timestamp = given.get("idempotency_key"), given.get("timestamp")
+    if key is None and timestamp is None:
+        now = time.time_ns()
+        now -= now % 1000
+        given["idempotency_key"] = new_idempotency_key(now)
+        given["timestamp"] = format_nanoseconds(now)
+        return given, now
+    if key is None:
         given["idempotency_key"] = new_idempotency_key()
-    if given.get("timestamp") is None:
+    if timestamp is None:
         given["timestamp"] = datetime.now(timezone.utc)
-    return given
+    return given, None
 
 
-def as_row(fields: dict[str, object]) -> tuple[Row, int | None]:
+def as_row(fields: dict[str, object], made_at: int | None) -> tuple[Row, int | None]:
     """Make all fields of an event a row, and return it with its time; they are what a row holds, but for the time.
 
     Its metadata are the event's own: who changes them copies them (`enrichment.enrich` does).
+
+    Args:
+        fields: of the event, as `whole` returns them.
+        made_at: the time that `whole` has made, if it has.
     """
-    timestamp: datetime = fields["timestamp"]  # type: ignore[assignment]
     row: Row = fields  # type: ignore[assignment]
+    if made_at is not None:
+        return row, made_at
+    timestamp: datetime = fields["timestamp"]  # type: ignore[assignment]
     row["timestamp"] = format_timestamp(timestamp)
     return row, to_nanoseconds(timestamp)
 

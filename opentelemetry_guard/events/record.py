@@ -9,11 +9,14 @@ have changed an attribute since.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from time import time_ns
 from typing import TYPE_CHECKING, Any
 
 import orjson
 from opentelemetry._logs import Logger, LogRecord
 from opentelemetry.attributes import BoundedAttributes
+from opentelemetry.context import Context, get_current
+from opentelemetry.trace import Span
 from opentelemetry.util.types import AnyValue
 
 from .. import semconv
@@ -24,7 +27,7 @@ from .sentence import sentence
 if TYPE_CHECKING:
     from opentelemetry.sdk._logs import LogRecordLimits
 
-Emit = Callable[[LogRecord, Row, bytes], None]
+Emit = Callable[["EventRecord", Row, bytes], None]
 """Takes a record without attributes, its event's row, and the row's JSON."""
 
 
@@ -70,11 +73,36 @@ class EventRecord(LogRecord):
     def body(self, body: AnyValue | Unsaid) -> None:
         self._body = body
 
+    @classmethod
+    def new(cls, span: Span, **values: object) -> EventRecord:
+        """Return the record of an event, with the current context and time: what the class itself makes, in less time.
+
+        Args:
+            span: the current one.
+            **values: attributes of the record.
+        """
+        place = span.get_span_context()
+        made: EventRecord = object.__new__(cls)
+        made.__dict__ = {
+            **_blank,
+            "observed_timestamp": time_ns(),
+            "context": get_current(),
+            "trace_id": place.trace_id,
+            "span_id": place.span_id,
+            "trace_flags": place.trace_flags,
+            **values,
+        }
+        return made
+
     def __copy__(self) -> LogRecord:
         # A batch processor copies each record; `copy` would ask it how, which takes four times as long.
         made = object.__new__(EventRecord)
         made.__dict__ = vars(self).copy()
         return made
+
+
+_blank = vars(EventRecord(context=Context(), event_name=semconv.SECURITY_EVENT))
+"""What a release of the API keeps of a record, by the names of its attributes."""
 
 
 class EventAttributes(BoundedAttributes):
@@ -94,10 +122,14 @@ class EventAttributes(BoundedAttributes):
             maxlen: the most attributes that there may be.
             max_value_len: characters of a text at most.
         """
-        self.maxlen, self.max_value_len = maxlen, max_value_len
-        self._json, self._exact_time = json, exact_time
-        # Where an event names a trace by itself, the record's must not be put beside it.
-        self._carried = None if has_trace(row) else row["idempotency_key"]
+        self.__dict__ = {
+            "maxlen": maxlen,
+            "max_value_len": max_value_len,
+            "_json": json,
+            "_exact_time": exact_time,
+            # Where an event names a trace by itself, the record's must not be put beside it.
+            "_carried": None if has_trace(row) else row["idempotency_key"],
+        }
 
     def carried(self, trace_id: int, span_id: int) -> EncodedRow | None:
         """Return the event's whole row, None where the attributes may say something else by now."""
@@ -142,7 +174,7 @@ def emitter_to(logger: Logger) -> Emit:
 
 
 def _plain(logger: Logger) -> Emit:
-    def emit(record: LogRecord, row: Row, json: bytes) -> None:
+    def emit(record: EventRecord, row: Row, json: bytes) -> None:
         record.attributes = to_attributes(row, exact_time=record.timestamp is not None)
         logger.emit(record)
 
@@ -159,9 +191,12 @@ def _carrying(logger: Any, limits: LogRecordLimits) -> Emit:
             """Leave the attributes as they are."""
 
     most, longest = limits.max_log_record_attributes, limits.max_log_record_attribute_length
+    blank = vars(Ready(LogRecord(), logger.resource, logger.instrumentation_scope, limits))
 
-    def emit(record: LogRecord, row: Row, json: bytes) -> None:
+    def emit(record: EventRecord, row: Row, json: bytes) -> None:
         record.attributes = EventAttributes(row, json, record.timestamp is not None, most, longest)
-        logger.emit(Ready(record, logger.resource, logger.instrumentation_scope, limits))
+        ready = object.__new__(Ready)  # a dataclass takes three times as long to be told its values one by one
+        ready.__dict__ = {**blank, "log_record": record, "resource": logger.resource}
+        logger.emit(ready)
 
     return emit

@@ -107,14 +107,19 @@ class Privacy:
             _complain("security events", error)
             return None
 
-    def judge(self, fields: Mapping[str, object]) -> Verdict:
-        """Say what is certain of an event of which all fields of the contract are given, and no other."""
+    def judge(self, fields: Mapping[str, object], *, dated: bool = False) -> Verdict:
+        """Say what is certain of an event of which all fields of the contract are given, and no other.
+
+        Args:
+            fields: of the event.
+            dated: whether key and time are known to be what a row holds.
+        """
         if not self._judges:
             return Verdict.UNCERTAIN
         try:
             if self._plain is None:
                 self._plain = Plain(self._names, self._texts, self._limit, self._plain_kind)
-            return self._plain.of(fields)
+            return self._plain.of(fields, dated)
         except Exception:  # noqa: BLE001  what can't be judged is cleaned, which tells what is wrong
             return Verdict.UNCERTAIN
 

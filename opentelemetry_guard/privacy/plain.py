@@ -91,6 +91,13 @@ def _find(text: str) -> object:
 _SEARCHES = [re.compile(sign).search for sign in _SIGNS]
 
 
+def _is_dated(key: object, time: object) -> bool:
+    """Whether a key and a time are such that a row holds them, the time in its own form."""
+    return (
+        type(time) is datetime and time.tzinfo is timezone.utc and type(key) is str and _KEY.fullmatch(key) is not None
+    )
+
+
 class Plain:
     """Judges events under one configuration, for whom no client's address is hashed and no processor is called.
 
@@ -112,6 +119,8 @@ class Plain:
         self._kinds = {name: kind_of(name) for name in (*_LABELS, *_TEXTS, *_OTHERS)}
         self._can = None not in self._kinds.values()
         self._known: dict[tuple[object, ...], Verdict] = {}
+        # By a known name of the metadata: texts that stay as they are in its value.
+        self._clean_values: dict[str, set[str]] = {}
         # Texts that have signs, and stay as they are in a field that says nothing about them.
         self._clean = texts.harmless[Kind.PLAIN]
         # The same of reasons, most of which have a colon.
@@ -121,15 +130,17 @@ class Plain:
         self._bare: set[str] = set()
         self._bare_paths: set[str] = set()
 
-    def of(self, fields: Mapping[str, object]) -> Verdict:
-        """Judge an event of which all fields of the contract are given, and no other."""
+    def of(self, fields: Mapping[str, object], dated: bool = False) -> Verdict:
+        """Judge an event of which all fields of the contract are given, and no other.
+
+        Args:
+            fields: of the event.
+            dated: whether key and time are known to be what a row holds.
+        """
         key, time, status, seconds, metadata, address, endpoint, *others = _FIELDS(fields)
         if (
             type(metadata) is not dict
-            or type(time) is not datetime
-            or time.tzinfo is not timezone.utc
-            or type(key) is not str
-            or not _KEY.fullmatch(key)
+            or not (dated or _is_dated(key, time))
             or not (status is None or (type(status) is int and _MIN_INT <= status < -_MIN_INT))
             or not (seconds is None or (type(seconds) is float and isfinite(seconds)))
             or type(address) is not str
@@ -169,7 +180,7 @@ class Plain:
         for name, value in metadata.items():
             kind = type(value)
             if kind is str:
-                if value not in bare:
+                if value not in bare and value not in self._clean_values[name]:
                     found.append((name, value))  # type: ignore[arg-type]
             elif kind is int:
                 if not (_MIN_INT <= value < _SMALLEST_CARD or _LARGEST_CARD <= value < -_MIN_INT):  # type: ignore[operator]
@@ -218,6 +229,7 @@ class Plain:
             return Verdict.UNCERTAIN
         if len(self._known) >= MEMORY:
             self._known.clear()
+            self._clean_values.clear()
         verdict = self._known[labels] = self._judge(*labels[:6], names=labels[6:])  # type: ignore[arg-type]
         return verdict
 
@@ -235,8 +247,11 @@ class Plain:
             kind = self._kinds[name]
             if label is not None and (kind is None or not label.isascii() or self._texts.clean(label, kind) != label):
                 return Verdict.UNCERTAIN
-        if not all(name.isascii() and self._kind_of(name) not in (None, Kind.PATH) for name in names):
-            return Verdict.UNCERTAIN
+        for name in names:
+            kind = self._kind_of(name)
+            if kind is None or kind is Kind.PATH or not name.isascii():
+                return Verdict.UNCERTAIN
+            self._clean_values[name] = self._texts.harmless[kind]
         return Verdict.SPEAKABLE if method and self._may_be_spoken(method, action) else Verdict.PLAIN
 
     def _may_be_spoken(self, method: str, action: str) -> bool:

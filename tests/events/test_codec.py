@@ -51,6 +51,21 @@ def test_every_time_keeps_its_microsecond(moment: datetime) -> None:
     assert nanoseconds is None or codec.format_nanoseconds(nanoseconds) == row["timestamp"]
 
 
+@given(st.integers(0, 2**63 - 1))
+def test_nanoseconds_are_written_as_the_time_that_they_are(nanoseconds: int) -> None:
+    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=nanoseconds // 1000)
+    assert codec.format_nanoseconds(nanoseconds) == codec.format_timestamp(moment)
+
+
+def test_a_key_and_a_time_that_are_made_are_of_the_same_moment() -> None:
+    found = codec.whole(None, {"event_type": "a"})
+    assert found is not None
+    fields, made_at = found
+    assert made_at is not None
+    assert made_at == codec.to_nanoseconds(datetime.fromisoformat(str(fields["timestamp"]).replace("Z", "+00:00")))
+    assert UUID(str(fields["idempotency_key"])).int >> 80 == made_at // 1_000_000
+
+
 def test_a_time_that_otlp_has_no_number_for_is_carried_beside_it() -> None:
     for year in (1, 1969, 2263, 9999):
         assert codec.to_nanoseconds(datetime(year, 1, 1, tzinfo=UTC)) is None

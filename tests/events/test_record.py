@@ -11,6 +11,7 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from opentelemetry._logs import SeverityNumber
 from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.sdk._logs import LoggerProvider, LogRecordLimits, LogRecordProcessor, ReadWriteLogRecord
 from support.pipeline import pipeline
@@ -207,6 +208,17 @@ def test_an_event_is_put_in_words_when_somebody_reads_its_body_and_once(monkeypa
     assert said == []
     assert [records[0].log_record.body for _ in range(2)] == ["in words"] * 2
     assert [row["ip_address"] for row in said] == ["192.0.2.1"]
+
+
+def test_a_record_is_what_its_class_makes_of_the_same_values() -> None:
+    values: dict[str, Any] = {"timestamp": 7, "severity_number": SeverityNumber.WARN, "severity_text": "WARN"}
+    with pipeline() as made, made.spans.get_tracer("test").start_as_current_span("request") as span:
+        quick = vars(EventRecord.new(span, **values))
+        usual = vars(EventRecord(event_name="guard.security_event", **values))
+    assert list(quick) == list(usual)
+    assert quick["observed_timestamp"] <= usual["observed_timestamp"]
+    assert {**quick, "observed_timestamp": 0} == {**usual, "observed_timestamp": 0}
+    assert quick["trace_id"] == span.get_span_context().trace_id != 0
 
 
 def unsaid(cleaned: Any = str.upper) -> EventRecord:

@@ -44,11 +44,12 @@ def check(fields: dict[str, Any], *judges: Privacy) -> Verdict:
     """Judge an event, compare with the thorough way, and return the verdict."""
     verdict = Verdict.UNCERTAIN
     for judge in judges:
-        whole = codec.whole(None, fields)
-        if whole is None or not (verdict := judge.judge(whole)):
+        found = codec.whole(None, fields)
+        if found is None or not (verdict := judge.judge(found[0], dated=found[1] is not None)):
             continue
+        whole, made_at = found
         given_row, given_nanoseconds = codec.to_row(whole)
-        row, nanoseconds = codec.as_row({**whole})
+        row, nanoseconds = codec.as_row({**whole}, made_at)
         cleaned = Privacy(judge.settings).event(given_row)
         assert cleaned is not None
         assert codec.encoded(row) == codec.encoded(cleaned)
@@ -166,6 +167,13 @@ def test_what_is_judged_plain_is_what_the_thorough_way_makes_of_it(engine: str, 
 def test_any_event_is_the_same_both_ways(engine: str, event: SecurityEvent) -> None:
     if not event.__pydantic_extra__:
         check(dict(event.__dict__), Privacy())
+        check({**event.__dict__, "idempotency_key": None, "timestamp": None}, Privacy())
+
+
+def test_what_is_harmless_under_one_name_is_looked_at_under_another(engine: str) -> None:
+    used = Privacy()
+    for name, verdict in (("note", Verdict.SPEAKABLE), ("password", Verdict.UNCERTAIN), ("note", Verdict.SPEAKABLE)):
+        assert check({**USUAL, "metadata": {name: "the parameter 'q': union"}}, used) is verdict, name
 
 
 def test_a_usual_event_is_plain_and_can_be_spoken(engine: str) -> None:
@@ -221,3 +229,6 @@ def test_memory_is_bounded(engine: str) -> None:
     judge = made._plain
     assert judge is not None
     assert max(len(judge._bare), len(judge._bare_paths), len(judge._known)) <= plain.MEMORY
+    for number in range(plain.MEMORY + 100):
+        check({**USUAL, "metadata": {f"name{number}": "a"}}, made)
+    assert len(judge._clean_values) <= plain.MEMORY * len(USUAL["metadata"])
