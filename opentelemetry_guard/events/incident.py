@@ -77,3 +77,33 @@ def note(row: Mapping[str, object]) -> None:
     notes = _notes.get()
     if notes is not None and len(notes) < MAX_NOTES:
         notes.append(row)
+
+
+_OFFENCE = "offence"
+_ATTACK = "penetration_attempt"
+
+
+def note_offence(reason: str) -> None:
+    """Remember that the request goes on with what its client is conspicuous for, whether or not an event tells of it.
+
+    Args:
+        reason: why it is an offence toward an automatic ban, in words.
+    """
+    note({"event_type": "behavioral_violation", "action_taken": "logged", _OFFENCE: reason})
+
+
+def offence(events: Notes, *, by_rule: str | None = None) -> str | None:
+    """Return why a request with these events is an offence toward an automatic ban, None where it is none.
+
+    An attack is one, and what was noted as one.
+
+    Args:
+        events: of the request.
+        by_rule: the rule whose attacks are offences; None for those of everybody.
+    """
+    for row in events:
+        if row.get("event_type") == _ATTACK and by_rule in (None, row.get("rule_type")):
+            return str(row.get("reason") or _ATTACK)
+        if reason := row.get(_OFFENCE):
+            return str(reason)
+    return None

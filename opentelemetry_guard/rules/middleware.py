@@ -46,8 +46,6 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 RulesSource = Callable[[], "DynamicRules | None"]
 
-_ATTACK = "penetration_attempt"
-"""The type of the events whose request is an offence of its client, whoever reports them."""
 _POLICY_VIOLATION = 1008
 """The close code of a WebSocket that may not be; before the handshake is accepted, servers answer 403."""
 
@@ -201,14 +199,13 @@ class GuardRulesMiddleware:
 
     def _count_attack(self, enforced: _Enforced, scope: Scope, events: incident.Notes) -> None:
         """Count an offence where the request's events say that it was an attack; it never raises."""
-        attack = next((event for event in events if event.get("event_type") == _ATTACK), None)
-        if attack is None or enforced.compiled.expired():
+        reason = incident.offence(events)
+        if reason is None or enforced.compiled.expired():
             return
         try:
             request = self._read(enforced.compiled, scope)
             allowed = enforced.compiled.decide(request.address).rule == "ip_whitelist"
             if not allowed and request.path.rstrip("/") not in self._excluded:
-                reason = str(attack.get("reason") or _ATTACK)
                 self._offences.count(enforced.rules, request.address, request.client, request.path, reason)
         except Exception as error:  # noqa: BLE001  the client has its answer
             log_once(_logger, logging.ERROR, f"an offence could not be counted: {privacy.told(error)}", cause="offence")

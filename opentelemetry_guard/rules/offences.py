@@ -46,7 +46,7 @@ class Offences:
         if not threshold or not address:
             return
         duration = rules.auto_ban_duration or rules.ip_ban_duration
-        if duration > 0 and not self._is_spared(address) and self.bans.offend(client, threshold, duration):
+        if duration > 0 and not is_spared(address, self._trusted) and self.bans.offend(client, threshold, duration):
             self._emit(
                 event_type="ip_banned",
                 ip_address=address,
@@ -57,19 +57,25 @@ class Offences:
                 metadata={**identity(rules), "rule": "auto_ban_threshold", "duration": duration},
             )
 
-    def _is_spared(self, address: str) -> bool:
-        """Whether a client is never banned automatically, because everybody else may have its address."""
-        if not (is_private(address) or is_trusted(address, self._trusted)):
-            return False
-        log_once(
-            _logger,
-            logging.WARNING,
-            f"{address} offends against dynamic rules, and is not banned: loopback, private and trusted "
-            "addresses are never banned automatically. If it is a proxy, set OTEL_PYTHON_GUARD_TRUSTED_PROXIES, so "
-            "that the client behind it is known",
-            cause="an offender that is not banned",
-        )
-        return True
+
+def is_spared(address: str, trusted: tuple[Network, ...]) -> bool:
+    """Whether a client is never banned automatically, because everybody else may have its address; it is said once.
+
+    Args:
+        address: of the client.
+        trusted: addresses of proxies.
+    """
+    if not (is_private(address) or is_trusted(address, trusted)):
+        return False
+    log_once(
+        _logger,
+        logging.WARNING,
+        f"{address} would be banned for its offences, and is not: loopback, private and trusted addresses are never "
+        "banned automatically. If it is a proxy, set OTEL_PYTHON_GUARD_TRUSTED_PROXIES, so that the client behind it "
+        "is known",
+        cause="an offender that is not banned",
+    )
+    return True
 
 
 def ban_threshold(rules: DynamicRules) -> int:

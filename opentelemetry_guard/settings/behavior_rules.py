@@ -23,6 +23,9 @@ _SOURCES = 1_500
 
 _status = values.whole(400, 599)
 
+DETECTORS = ("failed_logins", "scanning", "enumeration", "request_rate", "error_ratio", "campaign")
+"""What each looks for is a rule below, of the same name."""
+
 Profile = Literal["relaxed", "balanced", "strict"]
 
 
@@ -188,11 +191,14 @@ class BehaviorRules:
         update: seconds after which an incident that goes on is told again, at the soonest; each further time after
             twice as long, up to the cool-down where that is longer.
         max_clients: addresses that are remembered; of user ids a quarter as many, and of suspects a sixteenth.
+        offences: detectors whose findings in an address are offences toward an automatic ban, where one is on: each
+            request that completes such a finding, whether it is told or folded. A flood from many addresses is none.
     """
 
     cooldown: float = rule(300.0, values.number(0, _DAY))
     update: float = rule(60.0, values.number(1, _DAY))
     max_clients: int = rule(100_000, values.whole(16, 10_000_000))
+    offences: tuple[str, ...] = entries(("failed_logins", "scanning", "campaign"), values.choice(*DETECTORS))
     failed_logins: FailedLogins | None = group(FailedLogins)
     scanning: Scanning | None = group(Scanning)
     enumeration: Enumeration | None = group(Enumeration)

@@ -20,6 +20,7 @@ import weakref
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from ...events import incident
 from ...events.enrichment import CORRELATION_KEY
 from ...settings.behavior_rules import BehaviorRules, Profile
 from ...settings.instrumentation import DEFAULT_IPV6_PREFIX
@@ -32,7 +33,7 @@ from .clients import HEAVY, Detectors, Touch
 from .incidents import Chapter, Incidents
 from .keys import address_key, fingerprint, has_objects, is_asset, is_ipv6, kind, mark, resource, user_key
 from .scanning import Alike
-from .sightings import CAMPAIGN, DISTRIBUTED, SUCCESS, Explanation, Finding, Sighting
+from .sightings import CAMPAIGN, CAMPAIGN_FLOOD, DISTRIBUTED, SUCCESS, Explanation, Finding, Sighting
 from .sliding import Clock, Windows
 from .usual import Usual
 
@@ -149,10 +150,16 @@ class BehaviorAnalyzer:
         # First the campaign, of which the address may be a part.
         if self.campaigns is not None:
             for finding in self._judge_application(self.campaigns, address, seen, number, answered):
+                self._note_offence(finding)
                 self._tell(told, finding, _Client(APPLICATION, None, "application"))
         for finding in findings:
+            self._note_offence(finding)
             noun = f"network (/{self._ipv6_prefix})" if is_ipv6(address) and self._ipv6_prefix < 128 else "address"
             self._tell(told, finding, _Client(address, None, noun))
+
+    def _note_offence(self, finding: Finding) -> None:
+        if finding.detector in self.rules.offences and finding.pattern != CAMPAIGN_FLOOD:
+            incident.note_offence(f"{finding.detector} {finding.pattern}".strip().replace("_", " "))
 
     def _judge_application(
         self, campaigns: CampaignDetector, address: bytes, seen: Sighting, number: int, answered: AnsweredRequest
