@@ -1,4 +1,4 @@
-"""Who this installation is: the id that the backend tells its agents apart by."""
+"""Who this process is to a backend: the id that it tells its agents apart by."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import logging
 import os
 from functools import cache
 from pathlib import Path
-from uuid import UUID, uuid4
+from uuid import UUID, uuid4, uuid5
+
+from opentelemetry.sdk.resources import SERVICE_INSTANCE_ID, SERVICE_NAME, OTELResourceDetector
 
 from ..queue.base import QueueUnavailable
 from ..queue.sqlite.path import default_queue_path
@@ -23,6 +25,27 @@ def state_directory() -> Path | None:
         return default_queue_path()
     except QueueUnavailable:
         return None
+
+
+def agent_id() -> str:
+    """Return the UUID of this process's agent: of the user's installation and the service that the process is of.
+
+    It is told before the first row, in the same way by all workers of the
+    service and at its next start: by what the environment says of
+    ``service.name`` and ``service.instance.id``, and where it names no
+    service by the directory that the process works in.
+    """
+    named = OTELResourceDetector().detect().attributes
+    service = named.get(SERVICE_NAME)
+    parts = (service, named.get(SERVICE_INSTANCE_ID, "")) if service else ("", _working_directory())
+    return str(uuid5(UUID(install_id(state_directory())), "\0".join(map(str, parts))))
+
+
+def _working_directory() -> str:
+    try:
+        return os.getcwd()
+    except OSError:  # it has been removed
+        return ""
 
 
 def install_id(directory: Path | None) -> str:

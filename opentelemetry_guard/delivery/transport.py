@@ -14,7 +14,7 @@ from ..settings.delivery import GuardConfig
 from ..version import __version__
 from .encoder import plain_body
 from .http import HTTP, Answer
-from .identity import install_id, state_directory
+from .identity import agent_id
 from .outcome import Outcome, RulesAnswer, Verdict, judge, judge_rules
 from .wire import Sending
 
@@ -59,11 +59,11 @@ class HTTPTransport:
 
         Args:
             config: the settings.
-            identify: returns the id of this installation; called once, at the first request. Default: the setting's,
-                else the one that is kept in the state directory.
+            identify: returns the UUID of this agent; called once, at the first request. Default: the setting's,
+                else `agent_id`.
         """
         self._config = config
-        self._identify = identify or (lambda: config.install_id or install_id(state_directory()))
+        self._identify = identify or (lambda: config.install_id or agent_id())
         self._made_headers: Mapping[str, str] | None = None
         self._http = HTTP(config, self._secrets)
 

@@ -181,7 +181,11 @@ class GuardConfig(DestinationSettings):
         None, values.readable_file, "PEM file with the client's private key, for mutual TLS"
     )
     install_id: str | None = setting(
-        None, values.uuid, "UUID of this installation", shown="made once and kept", agent="install_id"
+        None,
+        values.uuid,
+        "UUID of this agent",
+        shown="of the user's installation, which is kept, and the service",
+        agent="install_id",
     )
     signing_secret: str | None = setting(
         None,

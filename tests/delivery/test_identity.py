@@ -1,4 +1,4 @@
-"""The id of an installation."""
+"""Who an agent is: its installation, and the service."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from opentelemetry_guard.delivery.identity import FILE_NAME, install_id
+from opentelemetry_guard.delivery.identity import FILE_NAME, agent_id, install_id
 
 
 def test_it_is_a_uuid_that_lasts(tmp_path: Path) -> None:
@@ -54,3 +54,50 @@ def test_where_nothing_can_be_kept_the_id_is_a_passing_one(tmp_path: Path) -> No
     (tmp_path / "file").write_text("")
     assert UUID(install_id(tmp_path / "file" / "state"))
     assert install_id(None) == install_id(None)
+
+
+@pytest.fixture
+def unnamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.delenv("OTEL_SERVICE_NAME", raising=False)
+    monkeypatch.delenv("OTEL_RESOURCE_ATTRIBUTES", raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.usefixtures("unnamed")
+def test_each_service_of_a_user_is_an_agent_of_its_own_whatever_directory_it_runs_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_SERVICE_NAME", "shop")
+    shop = agent_id()
+    assert str(UUID(shop)) == shop
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert agent_id() == shop
+    monkeypatch.delenv("OTEL_SERVICE_NAME")
+    monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "service.name=shop")
+    assert agent_id() == shop
+    monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "service.name=shop,service.instance.id=2")
+    second = agent_id()
+    monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "service.name=blog")
+    assert len({shop, second, agent_id()}) == 3
+
+
+@pytest.mark.usefixtures("unnamed")
+def test_services_without_a_name_are_told_apart_by_their_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = agent_id()
+    assert agent_id() == here
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    there = agent_id()
+    (tmp_path / "elsewhere").rmdir()
+    assert len({here, there, agent_id()}) == 3
+
+
+@pytest.mark.usefixtures("unnamed")
+def test_the_same_service_of_another_user_is_another_agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = agent_id()
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "of another user"))
+    assert agent_id() != mine
