@@ -11,6 +11,7 @@ import typer
 
 from ..settings.shown import visible
 from ..version import __version__
+from .alerts import alerts_commands
 from .backend import backend_commands
 from .bans import ban, unban
 from .demo.tour import demo
@@ -100,6 +101,7 @@ app.add_typer(queue_commands, name="queue")
 backend_commands.command(
     epilog=examples("opentelemetry-guard backend ban 203.0.113.7", "opentelemetry-guard backend ban 2001:db8::/32")
 )(ban)
+backend_commands.add_typer(alerts_commands, name="alerts")
 backend_commands.command(epilog=examples("opentelemetry-guard backend unban 203.0.113.7"))(unban)
 app.add_typer(
     backend_commands,

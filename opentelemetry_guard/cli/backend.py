@@ -29,7 +29,7 @@ ENVIRONMENT_PREFIX = "OTEL_GUARD_BACKEND_"
 USUAL_PORT = 8317
 """Where it listens unless told otherwise."""
 
-_PACKAGES = frozenset({"fastapi", "starlette", "uvicorn", "jinja2", "google", "opentelemetry"})
+_PACKAGES = frozenset({"fastapi", "starlette", "uvicorn", "jinja2", "google", "opentelemetry", "tomli"})
 """What the extra ``backend`` brings."""
 
 backend_commands = typer.Typer(help="Run a Guard backend on this machine, and manage its API keys.")
@@ -150,7 +150,7 @@ def backend(
         from ..backend.storage.keys import ApiKeys
         from ..backend.storage.retention import Retention
     except ModuleNotFoundError as error:
-        _fail_without(error)
+        fail_without(error)
 
     try:
         settings = BackendSettings(
@@ -190,7 +190,8 @@ def _serve(
         thread.stop()
 
 
-def _fail_without(error: ModuleNotFoundError) -> NoReturn:
+def fail_without(error: ModuleNotFoundError) -> NoReturn:
+    """Say that a package of the extra ``backend`` is missing, and how to get it; raise `error` where it is none."""
     if error.name is None or error.name.partition(".")[0] not in _PACKAGES:
         raise error
     fail(f"The backend needs {error.name}: pip install 'opentelemetry-guard[backend]'")

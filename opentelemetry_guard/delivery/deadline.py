@@ -75,23 +75,27 @@ def connect(host: str, port: int, options: SocketOptions = ()) -> socket.socket:
     raise failure
 
 
-class _DeadlineReader(io.RawIOBase):
+class DeadlineReader(io.RawIOBase):
     """Reads from a socket, each time with what is left until the deadline as its timeout."""
 
     def __init__(self, sock: socket.socket) -> None:
+        """Read from `sock`."""
         super().__init__()
         self._sock = sock
         # The socket's own file keeps it open until the answer is read, also after http.client closed the socket.
         self._file = sock.makefile("rb", buffering=0)
 
     def readable(self) -> bool:
+        """Say yes."""
         return True
 
     def readinto(self, buffer: Any) -> int | None:
+        """Read what comes next."""
         self._sock.settimeout(remaining())
         return self._file.readinto(buffer)
 
     def close(self) -> None:
+        """Let go of the socket."""
         self._file.close()
         super().close()
 
@@ -107,7 +111,7 @@ class _DeadlineSocket:
 
     def makefile(self, mode: str = "r", *args: object, **kwargs: object) -> io.BufferedReader:
         # http.client reads answers through this file and through nothing else.
-        return io.BufferedReader(_DeadlineReader(self._sock))
+        return io.BufferedReader(DeadlineReader(self._sock))
 
     def sendall(self, data: Any) -> None:
         # Not the socket's own: that of a TLS socket gives each of its writes the whole timeout.

@@ -9,6 +9,7 @@ from datetime import datetime, timezone
 from typing import Literal
 
 from ..events.tally import SWITCHED_OFF
+from ..events.trouble import BREAKER_OPEN, DEAD_LETTERS
 from ..models import AgentState, AgentStatus
 from ..queue.base import DROPPED_PURGED, DROPPED_REJECTED, DROPPED_TIMESTAMP, KINDS
 from .breaker import BreakerState
@@ -150,7 +151,7 @@ def _problems(reading: Reading) -> Iterator[Problem]:
     if reading.refused_lately:
         yield (
             "degraded",
-            f"the backend has refused {reading.refused_lately} rows lately; they are dead letters, with its answer",
+            f"the backend has refused {reading.refused_lately} rows lately; {DEAD_LETTERS}, with its answer",
         )
     if reading.rejection is not None:
         yield "degraded", f"the backend does not keep all rows that it takes: {reading.rejection}"
@@ -194,7 +195,7 @@ _CALLS: Mapping[RouteName, str] = {
 
 def _what_fails(name: RouteName, route: RouteStats) -> str:
     if name in KINDS:
-        pace = "" if route.breaker is BreakerState.CLOSED else ", circuit breaker open"
+        pace = "" if route.breaker is BreakerState.CLOSED else f", {BREAKER_OPEN}"
         return f"{name} can't be delivered now and wait{pace}"
     return "status reports fail" if name == "status" else "the backend's rules can't be used, the last ones stay"
 

@@ -52,9 +52,11 @@ def answer(data: bytes = OK, keep: bool = True) -> Behaviour:
 
 
 @contextmanager
-def raw_server(behaviour: Behaviour, context: ssl.SSLContext | None = None) -> Iterator[RawServer]:
-    """Listen on a free loopback port; one thread a connection."""
-    listener = socket.create_server(("127.0.0.1", 0))
+def raw_server(
+    behaviour: Behaviour, context: ssl.SSLContext | None = None, *, port: int = 0, greets: bool = False
+) -> Iterator[RawServer]:
+    """Listen on a loopback port, 0 is a free one; one thread a connection. One that `greets` waits for no request."""
+    listener = socket.create_server(("127.0.0.1", port))
     server = RawServer(listener.getsockname()[1])
     threads: list[threading.Thread] = []
 
@@ -65,6 +67,9 @@ def raw_server(behaviour: Behaviour, context: ssl.SSLContext | None = None) -> I
                 with stream:
                     if isinstance(stream, ssl.SSLSocket):
                         server.peers.append(stream.getpeercert())
+                    if greets:
+                        behaviour(server, stream)
+                        return
                     while (request := _read(stream)) is not None:
                         server.requests.append(request)
                         if not behaviour(server, stream):
