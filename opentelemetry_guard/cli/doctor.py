@@ -55,6 +55,7 @@ def diagnose(send: bool = True) -> Iterator[Finding]:
         from .diagnosis.connection import check_connection, check_delivery
         from .diagnosis.durable import check_durable
         from .diagnosis.environment import check_environment, uses_guard
+        from .diagnosis.rules import check_rules
         from .diagnosis.store import check_store
         from .otlp import signals_in_use
     except ImportError as error:
@@ -74,6 +75,8 @@ def diagnose(send: bool = True) -> Iterator[Finding]:
     for finding in check_connection(config):
         clear = clear and (finding.level != "problem" or finding.subject == "clock")
         yield finding
+    if clear:
+        yield from check_rules(config)
     yield from check_store(config)
     if send and clear:
         yield from check_delivery(config)

@@ -137,6 +137,11 @@ class CompiledRules:
         self._unenforced = Unenforced(_logger, problems)
         self._countryless: Unenforced | None = None  # threads that race say the same
 
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What of the rules is not enforced, in sentences that name the field, the value and the remedy."""
+        return self._unenforced.problems
+
     def tell_missing_country(self) -> None:
         """Report once that somebody asks about addresses without their countries, which rules name."""
         if self._countryless is None:

@@ -21,12 +21,15 @@ from support.backend import RunningBackend, running_backend
 from support.commands import run, settings_of
 from support.redis import redis_server
 
-from opentelemetry_guard.cli.diagnosis import connection, environment, packages
+from opentelemetry_guard.cli.diagnosis import connection, environment, packages, rules
 from opentelemetry_guard.cli.diagnosis.config_file import read_config_file
 from opentelemetry_guard.cli.diagnosis.connection import check_connection
 from opentelemetry_guard.cli.diagnosis.packages import check_packages
+from opentelemetry_guard.cli.diagnosis.rules import check_rules
 from opentelemetry_guard.cli.diagnosis.store import check_store
 from opentelemetry_guard.cli.doctor import diagnose
+from opentelemetry_guard.decision import cloud
+from opentelemetry_guard.models import DynamicRules
 from opentelemetry_guard.settings.delivery import DestinationSettings, GuardConfig
 from opentelemetry_guard.settings.durable import DurableConfig
 
@@ -98,6 +101,35 @@ def test_an_extra_that_a_setting_needs_is_found(monkeypatch: pytest.MonkeyPatch)
     assert [(finding.level, finding.subject) for finding in found] == [
         ("warning", "OTEL_PYTHON_GUARD_RESOURCE_METRICS")
     ]
+
+
+def test_rules_that_need_a_package_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for missing in ("re2", "guard_core"):
+        monkeypatch.setitem(sys.modules, missing, None)
+    monkeypatch.setattr(cloud, "_is_installed", lambda: False)
+    monkeypatch.setattr(rules.importlib.util, "find_spec", lambda name: None)
+    with running_backend() as running:
+        config = GuardConfig.resolve(endpoint=running.url, api_key=running.api_key, project_id=running.project)
+        running.set_rules(DynamicRules(ip_blacklist=["192.0.2.7"], suspicious_patterns=["/admin"]))
+        assert [finding.level for finding in check_rules(config)] == ["ok"]
+        running.set_rules(DynamicRules(suspicious_patterns=["(a+)+$"], blocked_cloud_providers=["AWS"]))
+        found = {finding.remedy: finding.message for finding in check_rules(config)}
+    assert list(found) == [f"pip install 'opentelemetry-guard[{extra}]'" for extra in ("patterns", "fastapi-guard")]
+    assert "(a+)+$" in found["pip install 'opentelemetry-guard[patterns]'"]
+
+
+def test_rules_that_can_be_enforced_as_a_whole_are_well(tmp_path: Path) -> None:
+    with running_backend() as running:
+        running.set_rules(DynamicRules(ip_blacklist=["192.0.2.7"]))
+        code, findings = diagnosed(tmp_path, **settings_of(running))
+        assert (code, worst(findings)) == (0, [])
+        assert [found["message"] for found in findings if found["subject"] == "rules"] == [
+            "version 1 can be enforced as a whole"
+        ]
+        running.set_rules(DynamicRules(ip_blacklist=["nonsense"]))
+        (found,) = worst(diagnosed(tmp_path, "--no-send", **settings_of(running))[1])
+        assert (found["level"], found["subject"]) == ("warning", "rules")
+        assert "nonsense" in found["message"]
 
 
 def test_a_clients_key_without_its_certificate_is_found(tmp_path: Path, backend: RunningBackend) -> None:
