@@ -73,6 +73,12 @@ class GuardOptions(Group):
         shown="beside the queue",
         url=True,
     )
+    verify_crawlers: bool = setting(
+        False,
+        values.switch,
+        "ask name servers whether who calls itself a search engine is one, which may look for what isn't there: "
+        "[docs/detection.md](docs/detection.md#search-engines); extra `crawlers`",
+    )
     trusted_proxies: tuple[Network, ...] = setting(
         (), values.networks, "networks whose `X-Forwarded-For` names the client", shown="none"
     )

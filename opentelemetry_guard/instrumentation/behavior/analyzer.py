@@ -33,7 +33,7 @@ from .clients import HEAVY, Detectors, Touch
 from .incidents import Chapter, Incidents
 from .keys import address_key, fingerprint, has_objects, is_asset, is_ipv6, kind, mark, resource, user_key
 from .scanning import Alike
-from .sightings import CAMPAIGN, CAMPAIGN_FLOOD, DISTRIBUTED, SUCCESS, Explanation, Finding, Sighting
+from .sightings import CAMPAIGN, CAMPAIGN_FLOOD, DISTRIBUTED, FAILED_LOGINS, SUCCESS, Explanation, Finding, Sighting
 from .sliding import Clock, Windows
 from .usual import Usual
 
@@ -143,12 +143,14 @@ class BehaviorAnalyzer:
     def _judge_address(self, told: list[Told], answered: AnsweredRequest, address: bytes, seen: Sighting) -> None:
         findings, number = self._addresses.judge(address, seen, self.touch)
         is_found = number >= HEAVY and seen.status < 400 and not seen.named and has_objects(answered.route)
-        if is_found:
+        if is_found and not answered.crawler:
             thing = fingerprint(answered.path)
             if (finding := self._addresses.found(address, thing, self.touch)) is not None:
                 findings.append(finding)
+        if answered.crawler:  # it reads all that there is, and what was there once
+            findings = [finding for finding in findings if finding.detector == FAILED_LOGINS]
         # First the campaign, of which the address may be a part.
-        if self.campaigns is not None:
+        elif self.campaigns is not None:
             for finding in self._judge_application(self.campaigns, address, seen, number, answered):
                 self._note_offence(finding)
                 self._tell(told, finding, _Client(APPLICATION, None, "application"))

@@ -29,6 +29,7 @@ class AnsweredRequest(NamedTuple):
         query: as it was encoded on the wire.
         headers: names in lower case and values, as sent.
         body: what kind of body it has ("json" or "form") and the beginning of it, None where nobody has noted it.
+        crawler: whether the client is known to be the search engine that it says it is (`crawlers`).
     """
 
     address: str
@@ -46,6 +47,7 @@ class AnsweredRequest(NamedTuple):
     query: bytes = b""
     headers: Iterable[tuple[bytes, bytes]] = ()
     body: tuple[str, bytes] | None = None
+    crawler: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from ..patching import unexpected
 from .answers import NO_CREDENTIALS, AnsweredRequest, Finding
 from .bodies import noting
 from .bursts import NotFoundBursts
+from .crawlers import Crawlers
 from .findings import HttpJudge, failed_login
 from .folding import Client, Event, FoldedEvents
 from .following import FollowedRequest, Hearing, ReportedLogin, Scope, user_agent
@@ -61,6 +62,7 @@ class AnswerJudge:
         emitter: Emitter,
         analyzer: Analyzer | None = None,
         clock: Callable[[], float] = time.monotonic,
+        crawlers: Crawlers | None = None,
     ) -> None:
         """Prepare for judging.
 
@@ -69,6 +71,7 @@ class AnswerJudge:
             emitter: where events and metrics go.
             analyzer: sees every answered request; None where behaviour isn't analysed.
             clock: tells seconds that never go back.
+            crawlers: knows which clients are search engines; None where nobody is asked.
 
         Raises:
             ValueError: the rules of the options mean nothing.
@@ -78,6 +81,7 @@ class AnswerJudge:
         self._emitter = emitter
         self._analyzer = analyzer
         self._clock = clock
+        self._crawlers = crawlers
         self._judge = HttpJudge(self._rules) if options.http_events else None
         burst = self._rules.not_found_burst
         self._bursts = NotFoundBursts(burst, options.ipv6_prefix) if burst is not None and options.http_events else None
@@ -104,6 +108,8 @@ class AnswerJudge:
 
     def _derive(self, request: FollowedRequest, route: str | None) -> None:
         answered = self._answered(request, route)
+        if self._crawlers is not None and self._crawlers.vouches(answered.address, answered.user_agent):
+            answered = answered._replace(crawler=True)
         now = self._clock()
         finding = self._find(answered, now)
         if self._refusals is not None and answered.status_code < 400:
@@ -153,6 +159,8 @@ class AnswerJudge:
             return self._with_refusals(finding, answered)
         if finding is None and self._judge.asks_for_login(answered):
             return self._refused(answered, now)
+        if answered.crawler:
+            return finding  # it looks for what was there once
         if finding is None and self._signatures is not None and self._judge.is_nowhere(answered):
             finding = self._signatures.missing(answered, now)
         if finding is not None or self._bursts is None:

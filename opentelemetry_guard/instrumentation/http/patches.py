@@ -28,6 +28,7 @@ from ..behavior.store_place import place
 from ..patching import AnyFunction, Patches, unexpected
 from . import following as request_following
 from . import logins
+from .crawlers import Crawlers
 from .following import ASGIApp, Message, Receive, Scope, Send
 from .judging import Analyzer, AnswerJudge
 
@@ -115,7 +116,8 @@ def apply(module: Any, options: GuardOptions, emitter: Emitter | None) -> None:
         if _judge is None:
             emitter = emitter or emit._global_emitter
             _analyzer = _watching(options, emitter)
-            _judge = AnswerJudge(options, emitter, _analyzer)
+            crawlers = Crawlers() if options.verify_crawlers else None
+            _judge = AnswerJudge(options, emitter, _analyzer, crawlers=crawlers)
             request_following.observe(_judge)
             logins.receive(_judge.take_login)
             request_following.hear(_judge.hearing)
