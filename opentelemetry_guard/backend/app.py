@@ -23,6 +23,7 @@ from .dashboard.incident_pages import incidents_router
 from .dashboard.pages import STATIC_DIRECTORY, Pages, agents_router, overview_router, sign_in_router
 from .dashboard.rules_pages import rules_router
 from .dashboard.visitors import SignInNeeded, Visitors
+from .dashboard.zone_pages import zone_router
 from .feed import feed_router
 from .hosts import LoopbackHostsOnly
 from .ingest.connections import BodiesInTime
@@ -103,7 +104,7 @@ def create_app(store: Store, settings: BackendSettings) -> FastAPI:
     app.include_router(feed_router(pages.search, grants))
     app.include_router(local_router(store, visitors))
     app.include_router(sign_in_router(pages), include_in_schema=False)
-    for inside in (overview_router, events_router, incidents_router, agents_router, rules_router):
+    for inside in (overview_router, events_router, incidents_router, agents_router, rules_router, zone_router):
         app.include_router(inside(pages), include_in_schema=False, dependencies=[Depends(visitors.required_for_page)])
     app.mount("/static", StaticFiles(directory=STATIC_DIRECTORY), name="static")
     describe(app)

@@ -89,6 +89,7 @@ def test_a_ban_in_the_editor_refuses_the_requests_of_a_running_application(
             page.goto(f"{backend.url}/rules")
             page.get_by_label("Ban an address or range").fill("127.0.0.0/8")
             page.get_by_role("button", name="Ban now").click()
+            page.get_by_role("button", name="Yes, save it").click()
             page.get_by_text("Saved as version 1").wait_for()
             page.get_by_role("status").get_by_text("1 running installation asks for rules").wait_for()
             assert refused(http, address)
@@ -103,6 +104,7 @@ def test_nothing_is_promised_of_an_application_that_asks_for_no_rules(page: Page
             page.goto(f"{backend.url}/rules")
             page.get_by_label("Ban an address or range").fill("127.0.0.0/8")
             page.get_by_role("button", name="Ban now").click()
+            page.get_by_role("button", name="Yes, save it").click()
             page.get_by_role("status").get_by_text(
                 re.compile("None of this project.s applications asks for rules")
             ).wait_for()

@@ -88,6 +88,18 @@ def test_an_attack_is_found_acknowledged_banned_and_closed(
     context.close()
 
 
+def test_severities_are_words_that_stand_upright(backend: RunningBackend, page: Page) -> None:
+    send(backend, of("k"), of("m", event_type="rate_limited"))
+    page.goto(f"{backend.url}/incidents")
+    turned = page.locator(".incident-marks .state").evaluate_all(
+        "(marks) => marks.map((m) => getComputedStyle(m).transform)"
+    )
+    assert set(turned) == {"none"}
+    page.goto(f"{backend.url}/events?event_type=rate_limited")
+    mark = page.get_by_role("img", name="medium severity").evaluate("(mark) => getComputedStyle(mark).backgroundColor")
+    assert mark == page.get_by_role("img").first.evaluate("(mark) => getComputedStyle(mark).borderTopColor")
+
+
 def test_the_links_lead_to_its_events(backend: RunningBackend, page: Page) -> None:
     send(
         backend,

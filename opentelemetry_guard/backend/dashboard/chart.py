@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
 
+from ...events.names import name_of
+from ..clock import Clock
 from ..storage.overview import OTHERS, Overview
 
 WIDTH, HEIGHT = 1000.0, 200.0
 _LABELS = 5
+_DAY = 1440
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,7 @@ class Chart:
     middle: str
     ticks: Sequence[str]
     legend: Sequence[tuple[str, str, int]]
+    """Of each series its number, its type, and how many events it has."""
 
     @property
     def empty(self) -> bool:
@@ -52,8 +55,9 @@ class Chart:
         return not self.legend
 
 
-def chart_of(figures: Overview) -> Chart:
-    """Lay out the events per minute by type."""
+def chart_of(figures: Overview, clock: Clock) -> Chart:
+    """Lay out the events per minute by type, with times as `clock` writes them."""
+    with_day = figures.window.minutes > _DAY
     highest = max((sum(bar.rates.values()) for bar in figures.bars), default=0.0)
     top = nice_top(highest)
     series = {kind: "other" if kind == OTHERS else str(number) for number, (kind, _) in enumerate(figures.types)}
@@ -66,8 +70,8 @@ def chart_of(figures: Overview) -> Chart:
             if height:
                 level -= height
                 pieces.append(Piece(series[kind], round(level, 2), round(height, 2)))
-        time = time_text(bar.start, figures.window.minutes)
-        told = ", ".join(f"{kind} {number_text(bar.rates[kind])}" for kind in series if bar.rates.get(kind))
+        time = clock.short(bar.start, with_day)
+        told = ", ".join(f"{name_of(kind)} {number_text(bar.rates[kind])}" for kind in series if bar.rates.get(kind))
         columns.append(
             Column(
                 round(number * place, 2),
@@ -82,10 +86,7 @@ def chart_of(figures: Overview) -> Chart:
         round(place, 2),
         number_text(top),
         number_text(top / 2),
-        [
-            tick_text(figures.bars[round(number * len(columns) / _LABELS)].start, figures.window.minutes)
-            for number in range(_LABELS)
-        ],
+        [clock.tick(figures.bars[round(number * len(columns) / _LABELS)].start, with_day) for number in range(_LABELS)],
         [(series[kind], kind, count) for kind, count in figures.types],
     )
 
@@ -105,13 +106,3 @@ def number_text(number: float) -> str:
     if number >= 100 or number == int(number):
         return f"{number:,.0f}"
     return f"{number:.1f}" if number >= 1 else f"{number:.2f}"
-
-
-def time_text(moment: int, window_minutes: int) -> str:
-    """Write when a bar begins: with the day where the window has several."""
-    return datetime.fromtimestamp(moment, timezone.utc).strftime("%d %b %H:%M" if window_minutes > 1440 else "%H:%M")
-
-
-def tick_text(moment: int, window_minutes: int) -> str:
-    """Write a place on the time axis: short, since five of them fit on a phone."""
-    return datetime.fromtimestamp(moment, timezone.utc).strftime("%d %b" if window_minutes > 1440 else "%H:%M")

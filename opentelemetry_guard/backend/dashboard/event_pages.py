@@ -9,11 +9,13 @@ from datetime import datetime, timezone
 from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse, Response, StreamingResponse
 
-from ..filters import FILTERS, STRETCHES, read_filter
+from ...events.names import name_of
+from ..clock import Clock
+from ..filters import ANY_TIME, BETWEEN, FILTERS, STRETCHES, asked_for, read_filter
 from ..refusal import Refusal
-from ..storage.search import Cursor
+from ..storage.search import Cursor, EventFilter
 from .export import EXPORTS
-from .pages import Pages, address
+from .pages import Pages, address, clock_of
 from .views import event_detail, event_view
 
 PAGE_EVENTS = 50
@@ -46,7 +48,7 @@ def events_router(pages: Pages) -> APIRouter:
             known = 0
         wanted = read_filter(query, project, time.time())
         found = search.arrived(wanted, max(known, newest - _LIVE_REACH), PAGE_EVENTS)
-        lines = pages.fragment("rows.html", project, events=[event_view(one, link) for one in found])
+        lines = pages.fragment(request, "rows.html", project, events=[event_view(one, link) for one in found])
         return HTMLResponse(lines, headers={"X-Newest-Id": str(newest)})
 
     @router.get("/export")
@@ -80,9 +82,10 @@ def _list(pages: Pages, request: Request) -> Response:
     before = read_cursor(query)
     # Read before the page: an event that comes meanwhile is shown twice to the script, which knows it by its id.
     newest = search.newest_id()
-    page = search.page(read_filter(query, project, time.time()), before, PAGE_EVENTS)
-    filters = {name: query.get(name, "") for name in FILTERS}
-    asked = {"project": project, **{name: value for name, value in filters.items() if value}}
+    filters = asked_for(query)
+    wanted = read_filter(filters, project, time.time())
+    page = search.page(wanted, before, PAGE_EVENTS)
+    asked = {"project": project, **filters}
     return pages.page(
         request,
         "events.html",
@@ -93,15 +96,29 @@ def _list(pages: Pages, request: Request) -> Response:
         cut_short=page.cut_short,
         first_page=before is None,
         newest=newest,
-        filters=filters,
-        filtered=any(filters.values()),
+        filters={**dict.fromkeys(FILTERS, ""), **filters, **_shown_time(filters, wanted, clock_of(request))},
+        asked=asked,
+        filtered=bool(filters),
         query=address("", **asked),
-        event_types=[(kind, kind) for kind in search.event_types(project)],
+        event_types=[(kind, _labelled(kind)) for kind in search.event_types(project)],
         actions=[(action, action) for action in search.actions(project)],
         services=[(service, service) for service in search.services(project)],
         exports=[(name, written.label) for name, written in EXPORTS.items()],
-        stretches=[(name, label) for name, (label, _) in STRETCHES.items()],
+        stretches=[*((name, label) for name, (label, _) in STRETCHES.items()), (BETWEEN, "Between two times")],
     )
+
+
+def _shown_time(filters: Mapping[str, str], wanted: EventFilter, clock: Clock) -> dict[str, str]:
+    """Return what the form says of the time: beginning and end are in the visitor's zone."""
+    if not filters.keys() & {"since", "until"}:
+        return {"within": filters.get("within", ANY_TIME)}
+    times = {"since": wanted.since, "until": wanted.until}
+    return {"within": BETWEEN} | {name: "" if moment is None else clock.field(moment) for name, moment in times.items()}
+
+
+def _labelled(kind: str) -> str:
+    name = name_of(kind)
+    return kind if name == kind else f"{name} ({kind})"
 
 
 def read_id(text: str) -> int | None:

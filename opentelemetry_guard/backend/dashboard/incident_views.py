@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 
 from ...events.known import KNOWN, meaning_of
+from ...events.names import name_of
 from ..bans import read_network
 from ..storage.incident_search import band_of
 from ..storage.incidents import MOST_LISTED, Incident
-from .views import ago, day_and_time, duration, is_address, shortened
+from .views import ago, duration, is_address, shortened
 
 _WORDS = {
     "attack": "Attacks",
@@ -36,13 +37,15 @@ class IncidentView:
     """The band, a word."""
     score: int
     seen_ago: str
-    last: str
+    last: float
+    """In Unix seconds, as every time of these views."""
     lasted: str
     requests: int
     events: int
     stopped: int
     last_action: str
-    types: Sequence[str]
+    types: Sequence[tuple[str, str]]
+    """What people call them, and what they are."""
     targets: Sequence[str]
     more_targets: int
 
@@ -62,9 +65,9 @@ class IncidentDetail:
     """All of an incident; `within` are parameters of the events page for the time that it has lasted so far."""
 
     line: IncidentView
-    first: str
+    first: float
     correlation_key: str
-    state_since: str
+    state_since: float
     addresses: Sequence[ListedAddress]
     targets: Sequence[tuple[str, str]]
     """As it is shown, and as it is asked for."""
@@ -84,13 +87,13 @@ def incident_view(incident: Incident, now: float) -> IncidentView:
         severity=band_of(incident.severity),
         score=incident.threat_score,
         seen_ago=ago(now - incident.last_seen),
-        last=_utc(incident.last_seen),
+        last=incident.last_seen,
         lasted=duration(incident.last_seen - incident.first_seen),
         requests=incident.requests,
         events=incident.events,
         stopped=incident.stopped,
         last_action=shortened(incident.last_action),
-        types=[shortened(kind) for kind in incident.event_types],
+        types=[(shortened(name_of(kind)), shortened(kind)) for kind in incident.event_types],
         targets=[shortened(target) for target in incident.targets[-1:-4:-1]],
         more_targets=max(0, len(incident.targets) - 3),
     )
@@ -104,18 +107,14 @@ def _who(addresses: Sequence[str]) -> str:
     return f"{len(addresses)}{' or more' if len(addresses) == MOST_LISTED else ''} addresses"
 
 
-def _utc(moment: float) -> str:
-    return day_and_time(datetime.fromtimestamp(moment, timezone.utc))
-
-
 def incident_detail(incident: Incident, bans: Collection[str], now: float) -> IncidentDetail:
     """Return everything that is known of an incident at `now` (Unix seconds); `bans` are the project's."""
     banned = frozenset(bans)
     return IncidentDetail(
         line=incident_view(incident, now),
-        first=_utc(incident.first_seen),
+        first=incident.first_seen,
         correlation_key=shortened(incident.correlation_key),
-        state_since=_utc(incident.state_since),
+        state_since=incident.state_since,
         addresses=[_listed(address, banned) for address in reversed(incident.addresses)],
         targets=[(shortened(target), target) for target in reversed(incident.targets)],
         most_listed=MOST_LISTED,

@@ -8,6 +8,7 @@ escape everything. Nothing is loaded from anywhere else.
 from __future__ import annotations
 
 import re
+import shlex
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,8 +19,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.datastructures import QueryParams
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
+from ...events.names import name_of
 from ...version import __version__
 from ..askers import Askers
+from ..clock import UTC, Clock
 from ..refusal import Refusal
 from ..settings import DEFAULT_PROJECT, BackendSettings
 from ..storage.overview import WINDOWS, Window, overview
@@ -30,6 +33,9 @@ from .views import SHOWN_AGENTS, agent_view, duration, milliseconds, percent, vi
 from .visitors import FORM_TOKEN, Visitors
 
 _HERE = Path(__file__).parent
+
+ZONE_COOKIE = "guard_zone"
+"""The cookie that keeps the visitor's time zone, by its name."""
 
 STATIC_DIRECTORY = _HERE / "static"
 """The style sheet and the scripts."""
@@ -62,8 +68,10 @@ class Pages:
         self._templates.filters |= {
             "duration": duration,
             "milliseconds": milliseconds,
+            "name": name_of,
             "percent": percent,
             "rate": number_text,
+            "shell": shlex.quote,
             "visible": visible,
         }
         self._templates.globals |= {"form_token_field": FORM_TOKEN, "release": __version__}
@@ -86,10 +94,13 @@ class Pages:
             raise Refusal(404, "There is no such project: choose one from the list.")
         return asked
 
-    def fragment(self, template: str, project: str | None, /, **context: object) -> str:
+    def fragment(self, request: Request, template: str, project: str | None, /, **context: object) -> str:
         """Return a piece of a page of a project; of none where it is about nothing that is stored."""
         query = "" if project is None else address("", project=project)
-        return self._templates.get_template(template).render(project=project, project_query=query, **context)
+        clock = clock_of(request)
+        return self._templates.get_template(template).render(
+            project=project, project_query=query, clock=clock, own_address=_own_address(request), **context
+        )
 
     def page(
         self, request: Request, template: str, status: int = 200, /, project: str | None = None, **context: object
@@ -97,8 +108,10 @@ class Pages:
         """Return a whole page of a project."""
         session = self.visitors.session(request)
         text = self.fragment(
+            request,
             template,
             project,
+            here_address=_asked(request),
             projects=self.projects() if project is not None else [],
             form_token=self.visitors.form_token(session),
             signed_in=self.visitors.sign_in and session.signed_in,
@@ -114,6 +127,27 @@ class Pages:
         response = self.page(request, "error.html", status, detail=detail, status_code=status)
         response.headers.update(headers or {})
         return response
+
+
+def clock_of(request: Request) -> Clock:
+    """Return the clock of the time zone that the visitor has chosen."""
+    try:
+        return Clock(request.cookies.get(ZONE_COOKIE, UTC))
+    except ValueError:
+        # Chosen on another machine, or before its zones were updated.
+        return Clock()
+
+
+def _own_address(request: Request) -> str:
+    """Return this backend's address as the visitor has it, for a shell."""
+    return shlex.quote(f"{request.url.scheme}://{request.url.netloc}")
+
+
+def _asked(request: Request) -> str:
+    """Return the address of a page, to come back to; the first page after a form."""
+    if request.method != "GET":
+        return "/"
+    return request.url.path + (f"?{request.url.query}" if request.url.query else "")
 
 
 def sign_in_router(pages: Pages) -> APIRouter:
@@ -166,7 +200,7 @@ def overview_router(pages: Pages) -> APIRouter:
 
     def figures(request: Request) -> dict[str, object]:
         found = overview(pages.store.database, pages.project(request), _window(request.query_params), time.time())
-        return {"figures": found, "chart": chart_of(found)}
+        return {"figures": found, "chart": chart_of(found, clock_of(request))}
 
     @router.get("/")
     def show(request: Request) -> Response:
@@ -179,7 +213,7 @@ def overview_router(pages: Pages) -> APIRouter:
     @router.get("/overview/figures")
     def refresh(request: Request) -> Response:
         """Give the figures alone, for the page that shows them already."""
-        return HTMLResponse(pages.fragment("figures.html", pages.project(request), **figures(request)))
+        return HTMLResponse(pages.fragment(request, "figures.html", pages.project(request), **figures(request)))
 
     return router
 
@@ -220,6 +254,6 @@ def agents_router(pages: Pages) -> APIRouter:
     def refresh(request: Request) -> Response:
         """Give the list alone, for the page that shows it already."""
         project = pages.project(request)
-        return HTMLResponse(pages.fragment("agents_list.html", project, **agents(project)))
+        return HTMLResponse(pages.fragment(request, "agents_list.html", project, **agents(project)))
 
     return router

@@ -57,6 +57,28 @@ LISTS = (
 BOXES = ("emergency_mode", "emergency_whitelist_only")
 """Fields that are ticked or not."""
 
+GROUPS: Mapping[str, tuple[str, ...]] = {
+    "addresses": ("ip_blacklist", "ip_whitelist", "blocked_countries", "ip_ban_duration"),
+    "emergency": ("emergency_mode", "emergency_whitelist", "emergency_whitelist_only"),
+    "limits": ("global_rate_limit", "global_rate_window", "endpoint_rate_limits"),
+    "requests": ("blocked_user_agents", "suspicious_patterns"),
+    "version": ("message", "ttl"),
+}
+"""The form's parts, and the fields of each."""
+
+_ALWAYS_SET = frozenset({"ip_ban_duration", "ttl", "global_rate_window"})
+
+
+def entries(form: RulesForm, group: str) -> int:
+    """Count what a part of the form sets: lines of lists, numbers, boxes and texts."""
+    counted = 0
+    for name in GROUPS[group]:
+        if name in LISTS or name == "endpoint_rate_limits":
+            counted += sum(bool(line.strip()) for line in form[name].splitlines())
+        elif name not in _ALWAYS_SET:
+            counted += bool(form[name].strip())
+    return counted
+
 
 def form_of(rules: DynamicRules) -> RulesForm:
     """Write rules as the form shows them."""

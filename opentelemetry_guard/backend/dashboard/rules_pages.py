@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timezone
 
 from fastapi import APIRouter, Request
@@ -11,18 +12,48 @@ from fastapi.concurrency import run_in_threadpool
 from starlette.responses import RedirectResponse, Response
 
 from ...models import DynamicRules
-from ..bans import with_ban
+from ..bans import check_bans, with_ban
 from ..refusal import Refusal
 from ..storage.store import FIRST_TTL, RulesConflict, Store
 from .pages import Pages, address
-from .rules_form import RulesForm, changes_between, form_of, read_form
-from .views import ago, day_and_time
+from .risks import Risk, confirmed, own_addresses, risks_of
+from .rules_form import GROUPS, LISTS, RulesForm, changes_between, entries, form_of, read_form
+from .views import ago
+from .visitors import FORM_TOKEN
 
 _HISTORY = 20
 """Versions of the rules that are listed."""
 
+_CONFIRMED = "confirmed"
+"""The field that names what was asked about; `_AGAIN` leads back to the editor instead."""
+_AGAIN = "again"
 
-_Change = Callable[[Store, str, Mapping[str, str]], DynamicRules]
+
+_Change = Callable[[Store, str, "_Sent"], DynamicRules]
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """A form's fields, and the addresses that may be its sender's."""
+
+    fields: Mapping[str, str]
+    own: Sequence[str]
+
+    def check(self, older: DynamicRules, newer: DynamicRules) -> DynamicRules:
+        """Return `newer`, unless there is something to be asked about it; a ValueError tells that it can't be."""
+        check_bans(newer.ip_blacklist)
+        risks = risks_of(older, newer, self.own)
+        if not confirmed(risks, self.fields.get(_CONFIRMED, "")):
+            raise _ToConfirm(risks)
+        return newer
+
+
+class _ToConfirm(Exception):
+    """The change may be a slip: the visitor is to confirm it."""
+
+    def __init__(self, risks: Sequence[Risk]) -> None:
+        super().__init__("To be confirmed.")
+        self.risks = risks
 
 
 def rules_router(pages: Pages) -> APIRouter:
@@ -32,11 +63,16 @@ def rules_router(pages: Pages) -> APIRouter:
     async def changed(request: Request, change: _Change) -> Response:
         """Let `change` make a project's rules out of a form, and show the new version, or what is wrong."""
         fields = await pages.visitors.form(request)
+        sent = _Sent(fields, own_addresses(request))
 
         def work() -> Response:
             project = pages.project(request)
             try:
-                version = change(pages.store, project, fields).version
+                if _AGAIN in fields:
+                    raise _NotSaved({}, _written(fields), fields.get("address", ""), 200)
+                version = change(pages.store, project, sent).version
+            except _ToConfirm as question:
+                return _asked_again(pages, request, project, fields, question)
             except _NotSaved as mistake:
                 return _editor(pages, request, project, mistake)
             except ValueError as error:
@@ -68,31 +104,55 @@ def rules_router(pages: Pages) -> APIRouter:
     return router
 
 
-def _saved(store: Store, project: str, fields: Mapping[str, str]) -> DynamicRules:
-    form, base = RulesForm(fields), _version(fields)
-    read = read_form(form, store.rules(project))
+def _saved(store: Store, project: str, sent: _Sent) -> DynamicRules:
+    form, base, newest = RulesForm(sent.fields), _version(sent.fields), store.rules(project)
+    read = read_form(form, newest)
     if read.rules is None:
         raise _NotSaved(read.errors, form)
     try:
-        return store.set_rules(project, read.rules, replacing=base)
+        return store.set_rules(project, sent.check(newest, read.rules), replacing=base)
     except RulesConflict as late:
         told = f"Somebody saved version {late.newest} meanwhile. Look at it below, and save again to replace it."
         raise _NotSaved({"": told}, form, status=409) from None
 
 
-def _banned(store: Store, project: str, fields: Mapping[str, str]) -> DynamicRules:
-    ban = fields.get("address", "")
+def _banned(store: Store, project: str, sent: _Sent) -> DynamicRules:
+    ban = sent.fields.get("address", "")
     try:
-        return store.change_rules(project, lambda newest: with_ban(newest, ban))
+        return store.change_rules(project, lambda newest: sent.check(newest, with_ban(newest, ban)))
     except ValueError as error:
         raise _NotSaved({"ban": str(error)}, ban=ban) from None
 
 
-def _restored(store: Store, project: str, fields: Mapping[str, str]) -> DynamicRules:
-    earlier = store.rules_version(project, _version(fields))
+def _restored(store: Store, project: str, sent: _Sent) -> DynamicRules:
+    earlier = store.rules_version(project, _version(sent.fields))
     if earlier is None:
         raise Refusal(404, "There is no such version of the rules.")
-    return store.set_rules(project, earlier.model_copy(update={"timestamp": datetime.now(timezone.utc)}))
+    restored = earlier.model_copy(update={"timestamp": datetime.now(timezone.utc)})
+    return store.set_rules(project, sent.check(store.rules(project), restored))
+
+
+def _written(fields: Mapping[str, str]) -> RulesForm | None:
+    """Return what was written into the editor; None where the form was another one."""
+    return RulesForm(fields) if set(LISTS) & fields.keys() else None
+
+
+def _asked_again(
+    pages: Pages, request: Request, project: str, fields: Mapping[str, str], question: _ToConfirm
+) -> Response:
+    kept = {name: text for name, text in fields.items() if name not in (FORM_TOKEN, _CONFIRMED)}
+    return pages.page(
+        request,
+        "confirm.html",
+        here="rules",
+        project=project,
+        action=request.url.path,
+        kept=kept,
+        told=[risk.told for risk in question.risks],
+        confirmed_field=_CONFIRMED,
+        confirmed="\n".join(risk.key for risk in question.risks),
+        again_field=_AGAIN,
+    )
 
 
 class _NotSaved(Exception):
@@ -109,6 +169,7 @@ def _editor(pages: Pages, request: Request, project: str, mistake: _NotSaved | N
     current = pages.store.rules(project)
     history = pages.store.rules_history(project, _HISTORY + 1)
     before = [*history[1:], DynamicRules(ttl=FIRST_TTL)]
+    form = (mistake and mistake.form) or form_of(current)
     return pages.page(
         request,
         "rules.html",
@@ -117,13 +178,15 @@ def _editor(pages: Pages, request: Request, project: str, mistake: _NotSaved | N
         project=project,
         current=current,
         since=ago(time.time() - current.timestamp.timestamp()) if current.version else None,
-        form=(mistake and mistake.form) or form_of(current),
+        form=form,
+        groups={name: entries(form, name) for name in GROUPS},
+        faulty={name for name, fields in GROUPS.items() if mistake and mistake.errors.keys() & set(fields)},
         errors=mistake.errors if mistake else {},
         ban=mistake.ban if mistake else "",
         enforcement=pages.askers.enforcement(project, time.time()),
         saved=request.query_params.get("saved") == str(current.version),
         history=[
-            (rules.version, day_and_time(rules.timestamp), changes_between(older, rules))
+            (rules.version, rules.timestamp.timestamp(), changes_between(older, rules))
             for rules, older in list(zip(history, before, strict=False))[:_HISTORY]
         ],
     )

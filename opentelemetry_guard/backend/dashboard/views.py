@@ -6,7 +6,6 @@ import ipaddress
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from typing import Any
 
 import orjson
@@ -21,6 +20,7 @@ from ...events.enrichment import (
     THREAT_SCORE,
 )
 from ...events.known import meaning_of
+from ...events.names import name_of
 from ...models import AgentStatus
 from ..askers import Asker
 from ..settings import TraceLink
@@ -78,16 +78,21 @@ _METADATA_FACTS = (
     (CORRELATION_KEY, "Correlation key"),
 )
 _NOT_LISTED = {name for name, _ in _METADATA_FACTS} | {"trace_id", "span_id"}
-_COLUMNS = ("event_type", "ip_address", "method", "endpoint", "status_code", "action_taken", "reason")
+_COLUMNS = ("event_type", "ip_address", "method", "endpoint", "status_code", "action_taken", "reason", "country")
 _NOT_FURTHER = {name for name, _ in _FACTS} | {"timestamp", "metadata"}
 
 
 @dataclass(frozen=True, slots=True)
 class EventView:
-    """A line of the table: `time` in ISO 8601, and in `texts` the contract's fields by their names, cut short."""
+    """A line of the table: `time` in ISO 8601, and in `texts` the contract's fields by their names, cut short.
+
+    `name` is what people call the type; `moment` is the time in Unix seconds.
+    """
 
     id: int
     time: str
+    moment: float
+    name: str
     texts: Mapping[str, str]
     trace_url: str | None
     has_trace: bool
@@ -100,7 +105,8 @@ class EventDetail:
 
     line: EventView
     bannable: bool
-    received: str
+    received: float
+    """In Unix seconds."""
     batch_id: str
     facts: Sequence[tuple[str, str]]
     further: Sequence[tuple[str, str]]
@@ -139,6 +145,8 @@ def _line(found: FoundEvent, event: Mapping[str, Any], link: TraceLink | None) -
     return EventView(
         id=found.id,
         time=utc_text(found.occurred_at),
+        moment=found.occurred_at,
+        name=shortened(name_of(str(event.get("event_type")))),
         texts={name: shortened(event.get(name)) for name in _COLUMNS},
         trace_url=link.url(metadata.get("trace_id"), metadata.get("span_id")) if link else None,
         has_trace=bool(metadata.get("trace_id")),
@@ -164,7 +172,7 @@ def event_detail(found: FoundEvent, link: TraceLink | None) -> EventDetail:
     return EventDetail(
         line=_line(found, event, link),
         bannable=is_address(event.get("ip_address")),
-        received=utc_text(found.received_at),
+        received=found.received_at,
         batch_id=shortened(found.batch_id),
         facts=_listed(
             (label, values[name])
@@ -268,8 +276,3 @@ def percent(share: float | None) -> str:
     if share is None:
         return "–"  # noqa: RUF001 - as above
     return f"{share * 100:.1f} %" if 0 < share < 0.1 else f"{share * 100:.0f} %"
-
-
-def day_and_time(moment: datetime) -> str:
-    """Write a moment to the second in UTC."""
-    return moment.astimezone(timezone.utc).strftime("%Y-%m-%d %H:%M:%S")

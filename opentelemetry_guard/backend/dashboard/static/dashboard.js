@@ -83,7 +83,7 @@
         body.insertBefore(row, older ?? null);
       }
       while (body.rows.length > ROWS_SHOWN) body.lastElementChild.remove();
-      if (added) tell(find("arrivals"), `${added} new ${added === 1 ? "event" : "events"} at ${new Date().toISOString().slice(11, 19)}`);
+      if (added) tell(find("arrivals"), `${added} new ${added === 1 ? "event" : "events"} at ${new Date().toLocaleTimeString("en-GB", { timeZone: document.documentElement.dataset.zone })}`);
       if (body.rows.length) {
         body.closest("table").hidden = false;
         find("no-rows").hidden = true;
@@ -135,11 +135,55 @@
     fold();
   }
 
+  // The parts of the rules' form: closed ones are for a narrow screen.
+  function unfold(groups) {
+    const wide = matchMedia("(min-width: 46.01rem)");
+    const open = () => { if (wide.matches) for (const group of groups) group.open = true; };
+    wide.addEventListener("change", open);
+    open();
+  }
+
+  // Commands can be copied with one press; what can't be copied is marked, to be copied by hand. The list of agents
+  // is put in anew, so that the document listens and not each button.
+  function offerCopies() {
+    const show = (place) => { for (const button of place.querySelectorAll("[data-copy]")) button.hidden = false; };
+    show(document);
+    new MutationObserver((changes) => {
+      for (const { target } of changes) if (target.querySelectorAll) show(target);
+    }).observe(find("content"), { childList: true, subtree: true });
+    document.addEventListener("click", async (event) => {
+      const button = event.target.closest("[data-copy]");
+      if (!button) return;
+      const text = button.previousElementSibling;
+      getSelection().selectAllChildren(text);
+      let done = false;
+      try {
+        await navigator.clipboard.writeText(text.textContent);
+        done = true;
+      } catch { /* Plain HTTP from elsewhere has no clipboard, and a browser may refuse it. */ }
+      button.textContent = done ? "Copied" : "Marked";
+      tell(button.nextElementSibling, done ? "Copied." : "The command is marked: copy it with the keyboard.");
+    });
+  }
+
+  // The browser's own zone, where it is another one than that which times are written in.
+  function offerOwnZone(form) {
+    const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+    if (!zone || zone === document.documentElement.dataset.zone) return;
+    const button = form.querySelector("button");
+    button.value = zone;
+    button.textContent = `Use this browser’s: ${zone}`;
+    form.hidden = false;
+  }
+
   const rows = document.querySelector("[data-live-rows]");
   const whole = document.querySelector("[data-live]");
   if (rows) showNewRows(rows);
   if (whole) showAnew(whole);
   if (find("filtering")) foldFilters(find("filtering"));
+  unfold(document.querySelectorAll("[data-group]"));
+  if (find("own-zone")) offerOwnZone(find("own-zone"));
+  offerCopies();
   offerTheme(find("theme"));
   for (const select of document.querySelectorAll("select[data-submit]")) {
     select.nextElementSibling.hidden = true;
