@@ -28,12 +28,12 @@ setup: $(INSTALLED)  ## Set up the environment and git's hooks
 check: lint test  ## Check all that a change has to pass; .ci/run checks more
 
 .venv-demo/.installed: pyproject.toml setup.cfg
-	@echo "- setting up .venv-demo with what a user installs: opentelemetry-guard[auto,backend,cli]"
+	@echo "- setting up .venv-demo with what a user installs: opentelemetry-guard[auto,backend,cli,fastapi-guard]"
 	@$(PYTHON) -m venv .venv-demo
-	@.venv-demo/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[auto,backend,cli]'
+	@.venv-demo/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[auto,backend,cli,fastapi-guard]'
 	@touch $@
 
-demo: .venv-demo/.installed  ## Run a backend, two instrumented services, attacks and a ban; KEEP=1 leaves them running
+demo: .venv-demo/.installed  ## Run a backend, instrumented services, attacks and a ban; KEEP=1 leaves them running
 	@.venv-demo/bin/opentelemetry-guard demo $(if $(KEEP),--keep)
 
 test: $(INSTALLED)  ## Run the whole test suite

@@ -72,7 +72,7 @@ app.command(
     ),
 )(init)
 app.command(
-    short_help="Attack two services on this machine, ban an attacker, and show what arrives.",
+    short_help="Attack services on this machine, ban an attacker, and show what arrives.",
     epilog=examples("opentelemetry-guard demo", "opentelemetry-guard demo --keep"),
 )(demo)
 app.command(

@@ -32,14 +32,15 @@ def check_extras(purpose: str) -> None:
         ("jinja2", "backend"),
         ("opentelemetry.distro", "auto"),
     ):
-        if not _installed(package):
+        if not installed(package):
             fail(f"{purpose} needs {package}: pip install 'opentelemetry-guard[{extra}]'.")
 
 
-def _installed(package: str) -> bool:
+def installed(package: str) -> bool:
+    """Whether a package can be imported here."""
     try:
         return importlib.util.find_spec(package) is not None
-    except ModuleNotFoundError:  # the package above is missing
+    except (ModuleNotFoundError, ValueError):  # the package above is missing, or it is kept from being imported
         return False
 
 

@@ -1,1 +1,1 @@
-"""A demonstration on one machine: two services, a local Guard backend, traffic, a ban, and what arrives (`tour`)."""
+"""A demonstration on one machine: services, a local Guard backend, traffic, a ban, and what arrives (`tour`)."""

@@ -1,11 +1,11 @@
-"""The processes of the demonstration: two services, set up by environment variables alone, and a ban by the command."""
+"""The processes of the demonstration: services, set up by environment variables alone, and a ban by the command."""
 
 from __future__ import annotations
 
 import socket
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +27,9 @@ class Service:
 
 
 @contextmanager
-def service(name: str, directory: Path, backend: str, *options: str) -> Iterator[Service]:
+def service(
+    name: str, directory: Path, backend: str, *, options: Sequence[str] = (), server: Sequence[str] = ()
+) -> Iterator[Service]:
     """Run one of the applications of this package under ``opentelemetry-guard run`` while the block runs.
 
     Args:
@@ -35,6 +37,7 @@ def service(name: str, directory: Path, backend: str, *options: str) -> Iterator
         directory: where its state goes.
         backend: the backend's address.
         options: of ``run``.
+        server: options of uvicorn.
     """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -51,6 +54,7 @@ def service(name: str, directory: Path, backend: str, *options: str) -> Iterator
         **destination(backend, PROJECT),
     }
     uvicorn = ["uvicorn", f"opentelemetry_guard.cli.demo.{name}:app", "--port", str(port), "--log-level", "warning"]
+    uvicorn += server
     with child([str(BIN / "opentelemetry-guard"), "run", *options, "--", *uvicorn], bare(environment)) as process:
         _wait_for_port(name, port, process)
         yield Service(name, f"http://127.0.0.1:{port}", process)

@@ -20,6 +20,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
 from ... import GuardRulesMiddleware, emit_event, record_metric
+from .countries import country_of
 
 REQUESTS_PER_WINDOW = 20
 WINDOW_SECONDS = 1.0
@@ -30,9 +31,11 @@ _recent: dict[str, deque[float]] = {}
 
 
 def _event(request: Request, event_type: str, action: str, reason: str, status_code: int, **metadata: object) -> None:
+    address = request.client.host if request.client else ""
     emit_event(
         event_type=event_type,
-        ip_address=request.client.host if request.client else "",
+        ip_address=address,
+        country=country_of(address),
         user_agent=request.headers.get("user-agent"),
         action_taken=action,
         reason=reason,
@@ -93,4 +96,4 @@ def search(q: str = "") -> dict[str, str]:
 
 
 # Added last, so that it is outermost: whoever is banned gets no further.
-app.add_middleware(GuardRulesMiddleware)
+app.add_middleware(GuardRulesMiddleware, country_of=country_of)

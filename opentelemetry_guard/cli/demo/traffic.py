@@ -6,7 +6,7 @@ The addresses are those that are kept for documentation (RFC 5737, RFC 3849);
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ BURST = 30
 EXPECTED = {
     "shop": {"authentication_failed", "penetration_attempt", "rate_limited"},
     "accounts": {"authentication_failed", "penetration_attempt", "access_denied", "behavioral_violation"},
+    "gateway": {"penetration_attempt", "ip_blocked"},
 }
 """The types of events that have to come of it, by service."""
 
@@ -32,9 +33,10 @@ EXPECTED = {
 class Clients:
     """Sends requests in the names of others."""
 
-    def __init__(self, http: requests.Session, shop: str, accounts: str, say: Callable[[str], None]) -> None:
-        """Send to the addresses of the two services, and `say` what is done."""
-        self._http, self._shop, self._accounts, self._say = http, shop, accounts, say
+    def __init__(self, http: requests.Session, services: Mapping[str, str], say: Callable[[str], None]) -> None:
+        """Send to the addresses of the services, by name, and `say` what is done; ``gateway`` may be missing."""
+        self._http, self._say = http, say
+        self._shop, self._accounts, self._gateway = services["shop"], services["accounts"], services.get("gateway")
 
     def status(self, address: str, url: str) -> int:
         """Return the status of the answer that an address gets."""
@@ -50,7 +52,10 @@ class Clients:
         self._log_in(self._shop, 1)
         self._log_in(self._accounts, GUESSES)
         self._say(f"{INJECTOR} tries injections")
-        for url in (f"{self._shop}/search", f"{self._accounts}/profiles/ada"):
+        searches = [f"{self._shop}/search", f"{self._accounts}/profiles/ada"]
+        if self._gateway:
+            searches.append(f"{self._gateway}/catalogue")
+        for url in searches:
             self.status(INJECTOR, f"{url}?q=1%27%20UNION%20SELECT%20password%20FROM%20users")
         self._say(f"{SCANNER} looks for what is not linked")
         for number in range(PATHS):
@@ -59,6 +64,9 @@ class Clients:
         self._say(f"{HURRIED} asks too often")
         for number in range(BURST):
             self.status(HURRIED, f"{self._shop}/items/{number}")
+        if self._gateway:
+            self._say(f"{HURRIED} comes from a country that the gateway blocks")
+            self.status(HURRIED, f"{self._gateway}/catalogue")
 
     def _log_in(self, url: str, times: int) -> None:
         for number in range(times):
