@@ -13,14 +13,18 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, cast
+from urllib.parse import unquote, urlsplit
 
-from requests.adapters import HTTPAdapter
+from urllib3 import BaseHTTPResponse, PoolManager, ProxyManager
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
+from urllib3.util import make_headers
 from urllib3.util.connection import allowed_gai_family
+
+from .proxies import proxy_of
 
 _local = threading.local()
 
@@ -164,37 +168,61 @@ class _DeadlineHTTPSPool(HTTPSConnectionPool):
 _POOLS = {"http": _DeadlineHTTPPool, "https": _DeadlineHTTPSPool}
 
 
-def _close_at_once(manager: Any) -> None:
-    """Have a manager's `clear` close connections: by itself it leaves that to the collection of garbage."""
-    manager.pools.dispose_func = lambda pool: pool.close()
+class Connections:
+    """The connections of one thread, kept between requests, each of which ends at the deadline of `set_deadline`.
 
-
-class DeadlineAdapter(HTTPAdapter):
-    """Makes the requests of a `requests.Session` end at the deadline that `set_deadline` has set.
-
-    Whom TLS connections trust and what they show is the context's alone.
+    Proxies are the environment's, read at the first request to a host. Behind a SOCKS proxy only each single wait is
+    bounded. Whom TLS connections trust and what they show is the context's alone.
     """
 
     def __init__(self, context: ssl.SSLContext | None = None) -> None:
-        """Make an adapter that keeps one connection; `context` is for TLS, None where there is none."""
+        """Open nothing yet; `context` is for TLS, None where there is none."""
         self._context = context
-        super().__init__(pool_connections=1, pool_maxsize=1, max_retries=0)
+        self._managers: dict[tuple[str, str], PoolManager] = {}
 
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        """Make the pools, with connections that know the deadline."""
-        super().init_poolmanager(*args, ssl_context=self._context, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = _POOLS
-        _close_at_once(self.poolmanager)
+    def request(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> BaseHTTPResponse:
+        """Make one request and return the answer, whose body is yet to be read, and which is closed then.
 
-    def proxy_manager_for(self, proxy: str, **proxy_kwargs: Any) -> Any:
-        """Return the pools of a proxy; behind a SOCKS proxy only each single wait is bounded."""
-        if not proxy.lower().startswith("socks"):
-            proxy_kwargs["proxy_ssl_context"] = self._context
-        manager = super().proxy_manager_for(proxy, ssl_context=self._context, **proxy_kwargs)
-        if not proxy.lower().startswith("socks"):
+        No redirect is followed, and nothing is tried again. Of headers that differ in case alone the last one counts.
+        """
+        parts = urlsplit(url)
+        manager = self._managers.get((parts.scheme, parts.netloc))
+        if manager is None:
+            manager = self._managers[parts.scheme, parts.netloc] = self._manager(proxy_of(url))
+        return manager.urlopen(
+            method,
+            url,
+            body=body,
+            headers=dict({name.lower(): (name, value) for name, value in headers.items()}.values()),
+            redirect=False,
+            retries=False,
+            preload_content=False,
+            decode_content=False,
+            timeout=remaining(),
+        )
+
+    def close(self) -> None:
+        """Close them; a later request opens others."""
+        while self._managers:
+            self._managers.popitem()[1].clear()
+
+    def _manager(self, proxy: str | None) -> PoolManager:
+        options: dict[str, Any] = {"num_pools": 1, "maxsize": 1, "ssl_context": self._context}
+        manager: PoolManager
+        if proxy is None:
+            manager = PoolManager(**options)
+        else:
+            user = urlsplit(proxy)
+            name, password = unquote(user.username or ""), unquote(user.password or "")
+            if proxy.lower().startswith("socks"):
+                from urllib3.contrib.socks import SOCKSProxyManager  # needs PySocks, which nearly nobody has
+
+                manager = SOCKSProxyManager(proxy, username=name or None, password=password or None, **options)
+            else:
+                shown = make_headers(proxy_basic_auth=f"{name}:{password}") if name else None
+                manager = ProxyManager(proxy, proxy_headers=shown, proxy_ssl_context=self._context, **options)
+        if proxy is None or not proxy.lower().startswith("socks"):
             manager.pool_classes_by_scheme = _POOLS
-        _close_at_once(manager)
+        # Else `clear` would leave closing them to the collection of garbage.
+        manager.pools.dispose_func = lambda pool: pool.close()
         return manager
-
-    def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
-        """Add nothing to the context: `requests` would have it trust certifi's authorities too."""

@@ -9,14 +9,16 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
-import requests
+from urllib3 import BaseHTTPResponse
+from urllib3.exceptions import NewConnectionError
+from urllib3.exceptions import TimeoutError as WaitTimeoutError
 
 from ..events.header_text import repaired
 from ..settings.delivery import DestinationSettings
 from ..settings.shown import without
-from .deadline import DeadlineAdapter, remaining, set_deadline
+from .deadline import Connections, set_deadline
 from .outcome import Outcome, Verdict
 from .trust import tls_context
 from .workers import Workers
@@ -37,10 +39,10 @@ class Answer:
 
 
 class HTTP:
-    """Makes requests with `requests`, and never follows a redirect.
+    """Makes requests, and never follows a redirect.
 
     Each request is made on a thread that is left behind at its deadline.
-    Connections are kept alive between requests, per such thread: a session is
+    Connections are kept alive between requests, per such thread: they are
     not shared, because a shutdown may send while the sender's request is still
     under way.
     """
@@ -50,7 +52,7 @@ class HTTP:
         self._config = config
         self._secrets = secrets
         self._local = threading.local()
-        self._workers = Workers("OtelGuardRequest", partial(_close_session, self._local), config.requests_in_flight)
+        self._workers = Workers("OtelGuardRequest", partial(_disconnect, self._local), config.requests_in_flight)
 
     def close(self) -> None:
         """Close the connections that no call is using."""
@@ -85,18 +87,17 @@ class HTTP:
         """
         seconds = min(self._config.timeout, timeout)
         deadline = time.monotonic() + seconds
-        request = requests.Request(method, url, headers, data=body)
 
         def make() -> Answer:
             set_deadline(deadline - time.monotonic())
             keep_it = False
             try:
-                answer = self._answer(request, most)
+                answer = self._answer(method, url, headers, body, most)
                 keep_it = keep
             finally:
                 if not keep_it:
-                    # After a failure too: the next session reads certificates anew, which may have been renewed.
-                    _close_session(self._local)
+                    # After a failure too: the next connections read certificates anew, which may have been renewed.
+                    _disconnect(self._local)
             return answer
 
         try:
@@ -104,10 +105,15 @@ class HTTP:
         except Exception as error:  # noqa: BLE001  urllib3's and http.client's errors have no common base; none may pass
             return self.without_secrets(Outcome(Verdict.RETRY, reason=_describe(error), timed_out=_is_timeout(error)))
 
-    def _answer(self, request: requests.Request, most: int) -> Answer:
-        with ask(self._session(), request) as response:
-            body = _read(response.raw, response.headers.get("Content-Encoding", ""), most)
-            return Answer(response.status_code, {k.lower(): repaired(v) for k, v in response.headers.items()}, body)
+    def _answer(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, most: int) -> Answer:
+        response = self._connections().request(method, url, headers, body)
+        try:
+            content = read(response, most)
+        finally:
+            response.close()  # one that is not read to its end takes the connection with it
+        return Answer(
+            response.status, {name.lower(): repaired(value) for name, value in response.headers.items()}, content
+        )
 
     def quotable(self, answer: Answer) -> Answer:
         """Mask our secrets in an answer before any part of it is quoted: a cut could go through one."""
@@ -121,55 +127,36 @@ class HTTP:
         """Mask what must never be shown: a backend may quote the key that it refuses."""
         return replace(outcome, reason=without(self._secrets(), outcome.reason))
 
-    def _session(self) -> requests.Session:
-        session: requests.Session | None = getattr(self._local, "session", None)
-        if session is None or self._local.pid != os.getpid():
+    def _connections(self) -> Connections:
+        connections: Connections | None = getattr(self._local, "connections", None)
+        if connections is None or self._local.pid != os.getpid():
             # After a fork the connections are the parent's: two processes would write to one stream.
-            session = new_session(self._config)
-            self._local.session, self._local.pid = session, os.getpid()
-        return session
+            connections = connections_to(self._config)
+            self._local.connections, self._local.pid = connections, os.getpid()
+        return connections
 
 
-def _close_session(local: threading.local) -> None:
+def _disconnect(local: threading.local) -> None:
     """Close this thread's connections."""
-    session = getattr(local, "session", None)
-    if session is not None:
-        session.close()
-        del local.session
+    connections = getattr(local, "connections", None)
+    if connections is not None:
+        connections.close()
+        del local.connections
 
 
-def new_session(config: DestinationSettings) -> requests.Session:
-    """Return a session for the backend: it ends at the deadline of its thread, and takes nothing from ``~/.netrc``.
+def connections_to(config: DestinationSettings) -> Connections:
+    """Return connections to a backend, of which none is open yet.
 
     Raises:
         CertificateError: a certificate can't be used.
     """
-    session = requests.Session()
-    # Else requests looks into ~/.netrc and sends what it finds there as the Authorization header.
-    session.auth = _unchanged
-    session.mount("http://", DeadlineAdapter())
-    if config.endpoint.lower().startswith("https:"):
-        session.mount("https://", DeadlineAdapter(tls_context(config)))
-    return session
-
-
-def ask(session: requests.Session, request: requests.Request) -> requests.Response:
-    """Make one request and return the answer, whose body is yet to be read; proxies are the environment's.
-
-    Not the session's own way, which reads the body of a redirect whole, decompressed and without a bound.
-    """
-    return session.get_adapter(request.url).send(
-        session.prepare_request(request),
-        stream=True,
-        timeout=remaining(),
-        proxies=requests.utils.get_environ_proxies(request.url),
-    )
+    return Connections(tls_context(config) if config.endpoint.lower().startswith("https:") else None)
 
 
 _CHUNK = 64 * 1024
 
 
-def _read(raw: Any, encoding: str, most: int) -> bytes:
+def read(response: BaseHTTPResponse, most: int) -> bytes:
     """Read an answer, decompressed: `most` bytes of it at most, and at most `most` bytes from the network.
 
     Raises:
@@ -177,16 +164,16 @@ def _read(raw: Any, encoding: str, most: int) -> bytes:
         EOFError: it is compressed, and ends before its end.
         zlib.error: it is damaged.
     """
-    encoding = encoding.strip().lower()
+    encoding = response.headers.get("Content-Encoding", "").strip().lower()
     if encoding in ("", "identity"):
-        return b"".join(_pieces(raw, most))
+        return b"".join(_pieces(response, most))
     if encoding in ("gzip", "x-gzip"):
-        return b"".join(_gunzip(_pieces(raw, most), most))
+        return b"".join(_gunzip(_pieces(response, most), most))
     raise ValueError(f"the answer's Content-Encoding is {encoding[:40]!r}, only gzip was asked for")
 
 
-def _pieces(raw: Any, most: int) -> Iterator[bytes]:
-    while most > 0 and (data := raw.read(min(_CHUNK, most), decode_content=False)):
+def _pieces(response: BaseHTTPResponse, most: int) -> Iterator[bytes]:
+    while most > 0 and (data := response.read(min(_CHUNK, most), decode_content=False)):
         most -= len(data)
         yield data
 
@@ -208,13 +195,11 @@ def _gunzip(pieces: Iterator[bytes], most: int) -> Iterator[bytes]:
         raise EOFError("the answer's compressed body is cut short")
 
 
-def _unchanged(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    return request
-
-
 def _is_timeout(error: BaseException | None) -> bool:
     while error is not None:
-        if isinstance(error, (TimeoutError, requests.Timeout)) or "timed out" in str(error):
+        # urllib3 counts one that was refused among those that took too long.
+        waited = isinstance(error, WaitTimeoutError) and not isinstance(error, NewConnectionError)
+        if waited or isinstance(error, TimeoutError) or "timed out" in str(error):
             return True
         error = error.__cause__ or error.__context__
     return False

@@ -5,11 +5,8 @@ from __future__ import annotations
 import ssl
 import time
 
-import requests
-from requests.utils import get_environ_proxies
-
 from ...delivery.backoff import parse_retry_after
-from ...delivery.deadline import DeadlineAdapter, remaining, set_deadline
+from ...delivery.deadline import Connections, set_deadline
 from ...version import __version__
 from .channels import WebhookChannel
 from .notice import Notice, NotTaken
@@ -38,15 +35,13 @@ class Webhook:
             **signed_headers(key, notice.id, int(time.time()), body),
         }
         set_deadline(settings.timeout)
-        adapter = DeadlineAdapter(ssl.create_default_context(cafile=settings.ca_file))
-        request = requests.Request("POST", settings.url, headers, data=body).prepare()
+        connections = Connections(ssl.create_default_context(cafile=settings.ca_file))
         try:
-            # Not a session's way: that follows redirects, and reads ~/.netrc.
-            answer = adapter.send(request, stream=True, timeout=remaining(), proxies=get_environ_proxies(settings.url))
-            status, wait = answer.status_code, parse_retry_after(answer.headers.get("Retry-After"))
+            answer = connections.request("POST", settings.url, headers, body)
+            status, wait = answer.status, parse_retry_after(answer.headers.get("Retry-After"))
             answer.close()
         finally:
-            adapter.close()
+            connections.close()
         if not 200 <= status < 300:
             aside = ": redirects are not followed" if 300 <= status < 400 else ""
             raise NotTaken(f"the receiver answered {status}{aside}", wait or 0.0)

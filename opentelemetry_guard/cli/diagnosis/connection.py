@@ -11,11 +11,13 @@ from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
-import requests
+from urllib3 import BaseHTTPResponse
+from urllib3.exceptions import HTTPError, SSLError
 
 from ...delivery.deadline import connect, set_deadline
 from ...delivery.delivery import Delivery
-from ...delivery.http import ask, new_session
+from ...delivery.http import connections_to
+from ...delivery.proxies import proxy_of
 from ...delivery.trust import CertificateError
 from ...delivery.workers import Workers
 from ...events.codec import complete, to_row
@@ -42,7 +44,7 @@ def check_connection(config: GuardConfig) -> Iterator[Finding]:
     """Yield what there is to say about the way to the backend, as far as one gets on it."""
     parts = urlsplit(config.endpoint)
     host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
-    if requests.utils.get_environ_proxies(config.endpoint):
+    if proxy_of(config.endpoint) is not None:
         yield ok(ENDPOINT, f"{host} is reached through a proxy, whose variables are set")
     else:
         reached = _check_address(host, port)
@@ -77,23 +79,27 @@ def _check_answer(config: GuardConfig, host: str) -> Iterator[Finding]:
     headers = {**config.headers, "User-Agent": f"opentelemetry-guard/{__version__}", "X-API-Key": config.api_key or ""}
     if config.project_id:
         headers["X-Project-ID"] = config.project_id
-    request = requests.Request("GET", f"{config.endpoint}/api/v1/rules", headers)
 
-    def get() -> requests.Response:
+    def get() -> BaseHTTPResponse:
         set_deadline(_SECONDS)
-        with new_session(config) as session, ask(session, request) as response:
-            return response  # without its body: what the rules are does not matter here
+        connections = connections_to(config)
+        try:
+            response = connections.request("GET", f"{config.endpoint}/api/v1/rules", headers, None)
+            response.close()  # its body is not read: what the rules are does not matter here
+            return response
+        finally:
+            connections.close()
 
     began = time.time()
     try:
         answer = _WORKERS.call(get, _SECONDS)
-    except requests.exceptions.SSLError as error:
+    except SSLError as error:
         yield _judge_tls(error, host)
         return
     except CertificateError as error:
         yield problem("TLS", str(error), "mend that setting or variable, or unset it")
         return
-    except (requests.RequestException, OSError, ValueError) as error:  # a proxy's name may be none
+    except (HTTPError, OSError, ValueError) as error:  # a proxy's name may be none
         late = f"within {_SECONDS:.0f} seconds" if time.time() - began >= _SECONDS else f"({type(error).__name__})"
         yield problem(ENDPOINT, f"gives no answer {late}", f"check {ENDPOINT} and the backend's log")
         return
@@ -145,9 +151,9 @@ def _judge_clock(date: str | None, now: float) -> Iterator[Finding]:
         yield ok("clock", "agrees with the backend's")
 
 
-def _judge_key(answer: requests.Response, config: GuardConfig) -> Finding:
+def _judge_key(answer: BaseHTTPResponse, config: GuardConfig) -> Finding:
     key = PREFIX + "API_KEY"
-    status = answer.status_code
+    status = answer.status
     if not config.api_key:
         return problem(key, "is not set, so nothing is sent", f"set {key}")
     if status in (401, 403):
