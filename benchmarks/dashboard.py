@@ -49,6 +49,8 @@ PAGES = {
     "events of all filters together": (
         "/events?event_type=rate_limited&action=request_blocked&address=10.0.*&endpoint=/items/3*&within=7d"
     ),
+    "events of a user agent that none has": "/events?user_agent=none",
+    "events of a trace that none has": "/events?trace=4bf92f3577b34da6a3ce929d0e0e4736",
     "events of a type in an hour": "/events?event_type=ip_blocked&within=1h",
     "new events since the last look": "/events/rows?after=NEWEST",
     "one event": "/events/MIDDLE",

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from .clock import UTC, Clock
 from .refusal import Refusal
+from .storage.contents import Contents
 from .storage.search import EventFilter
 
 STRETCHES = {
@@ -19,7 +20,9 @@ STRETCHES = {
 
 TEXTS = ("event_type", "address", "endpoint", "action", "service")
 """Parameters that are compared as text."""
-FILTERS = (*TEXTS, "within", "since", "until", "zone")
+CONTENTS = ("user_agent", "trace", "correlation_key")
+"""Parameters that are compared with what only the rows say."""
+FILTERS = (*TEXTS, *CONTENTS, "within", "since", "until", "zone")
 
 BETWEEN = "between"
 """What the form's one choice of a time says instead of a stretch: from `since` to `until`."""
@@ -46,6 +49,11 @@ def read_filter(query: Mapping[str, str], project: str, now: float) -> EventFilt
         since = max(now - STRETCHES[within][1], since if since is not None else 0.0)
     text = {name: query.get(name, "").strip()[:_LONGEST] for name in TEXTS}
     return EventFilter(project, **text, since=since, until=until)
+
+
+def read_contents(query: Mapping[str, str]) -> Contents:
+    """Read off the parameters of a URL what only the rows of events say."""
+    return Contents(**{name: query.get(name, "").strip()[:_LONGEST] for name in CONTENTS})
 
 
 def asked_for(query: Mapping[str, str]) -> dict[str, str]:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from datetime import datetime, timezone
+from itertools import islice
 
 from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse, Response, StreamingResponse
 
 from ...events.names import name_of
 from ..clock import Clock
-from ..filters import ANY_TIME, BETWEEN, FILTERS, STRETCHES, asked_for, read_filter
+from ..filters import ANY_TIME, BETWEEN, CONTENTS, FILTERS, STRETCHES, asked_for, read_contents, read_filter
 from ..refusal import Refusal
-from ..storage.search import Cursor, EventFilter
+from ..storage.contents import READ_ROWS, page_of
+from ..storage.search import COMPARED_ROWS, Cursor, EventFilter
 from .export import EXPORTS
 from .pages import Pages, address, clock_of
 from .views import event_detail, event_view
@@ -47,8 +49,12 @@ def events_router(pages: Pages) -> APIRouter:
             # The newest rows were deleted, or the file is another one: begin with what there is.
             known = 0
         wanted = read_filter(query, project, time.time())
-        found = search.arrived(wanted, max(known, newest - _LIVE_REACH), PAGE_EVENTS)
-        lines = pages.fragment(request, "rows.html", project, events=[event_view(one, link) for one in found])
+        contents = read_contents(query)
+        most = _LIVE_REACH if contents else PAGE_EVENTS
+        found = contents.among(search.arrived(wanted, max(known, newest - _LIVE_REACH), most))
+        lines = pages.fragment(
+            request, "rows.html", project, events=[event_view(one, link) for one in islice(found, PAGE_EVENTS)]
+        )
         return HTMLResponse(lines, headers={"X-Newest-Id": str(newest)})
 
     @router.get("/export")
@@ -61,7 +67,9 @@ def events_router(pages: Pages) -> APIRouter:
         name = f"events-{datetime.now(timezone.utc):%Y%m%d-%H%M%S}.{written.suffix}"
         headers = {"Content-Disposition": f'attachment; filename="{name}"'}
         return StreamingResponse(
-            written.pieces(search.everything(wanted)), media_type=written.media_type, headers=headers
+            written.pieces(read_contents(request.query_params).among(search.everything(wanted))),
+            media_type=written.media_type,
+            headers=headers,
         )
 
     @router.get("/{event_id}")
@@ -84,7 +92,7 @@ def _list(pages: Pages, request: Request) -> Response:
     newest = search.newest_id()
     filters = asked_for(query)
     wanted = read_filter(filters, project, time.time())
-    page = search.page(wanted, before, PAGE_EVENTS)
+    page = page_of(search, wanted, read_contents(filters), before, PAGE_EVENTS)
     asked = {"project": project, **filters}
     return pages.page(
         request,
@@ -94,6 +102,8 @@ def _list(pages: Pages, request: Request) -> Response:
         events=[event_view(found, pages.settings.trace_link) for found in page.events],
         older=None if page.older is None else address("", **asked, before=str(page.older)),
         cut_short=page.cut_short,
+        read_rows=READ_ROWS,
+        looked_at=READ_ROWS if filters.keys() & set(CONTENTS) else COMPARED_ROWS,
         first_page=before is None,
         newest=newest,
         filters={**dict.fromkeys(FILTERS, ""), **filters, **_shown_time(filters, wanted, clock_of(request))},

@@ -67,6 +67,8 @@ class IncidentDetail:
     line: IncidentView
     first: float
     correlation_key: str
+    asked_key: str
+    """The key as it is asked for: what is shown may be cut short."""
     state_since: float
     addresses: Sequence[ListedAddress]
     targets: Sequence[tuple[str, str]]
@@ -114,6 +116,7 @@ def incident_detail(incident: Incident, bans: Collection[str], now: float) -> In
         line=incident_view(incident, now),
         first=incident.first_seen,
         correlation_key=shortened(incident.correlation_key),
+        asked_key=incident.correlation_key,
         state_since=incident.state_since,
         addresses=[_listed(address, banned) for address in reversed(incident.addresses)],
         targets=[(shortened(target), target) for target in reversed(incident.targets)],

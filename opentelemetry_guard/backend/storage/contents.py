@@ -1,0 +1,80 @@
+"""Finding events by what only their rows say: the trace, the client's user agent, the correlation key.
+
+No index holds these: rows are read, newest first, along the index that the
+other filters choose, and compared one by one. So a look reads a bounded number
+of rows; where these hold too little for a page, the answer says how far it
+looked and goes on from there. A filter by time, address or type makes it short.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import orjson
+
+from ...events.enrichment import CORRELATION_KEY
+from .search import Cursor, EventFilter, EventSearch, FoundEvent, Page
+
+READ_ROWS = 20_000
+"""Rows that are read for one page."""
+
+_AT_A_TIME = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What rows have to say; an empty text asks nothing.
+
+    A `user_agent` is found within the client's, whatever the case; `trace` is a trace id or its beginning; a
+    `correlation_key` is compared as a whole.
+    """
+
+    user_agent: str = ""
+    trace: str = ""
+    correlation_key: str = ""
+
+    def __bool__(self) -> bool:
+        """Whether anything is asked."""
+        return bool(self.user_agent or self.trace or self.correlation_key)
+
+    def matches(self, row: str) -> bool:
+        """Whether the JSON of an event says all of it."""
+        # What JSON writes as it is can be looked for before the row is read, which takes twenty times as long.
+        if self.trace and self.trace.isalnum() and self.trace.isascii() and self.trace.lower() not in row.lower():
+            return False
+        if self.correlation_key.isalnum() and self.correlation_key.isascii() and self.correlation_key not in row:
+            return False
+        event = orjson.loads(row)
+        metadata = event.get("metadata")
+        if not isinstance(metadata, dict):
+            metadata = {}
+        return (
+            self.user_agent.lower() in str(event.get("user_agent") or "").lower()
+            and str(metadata.get("trace_id") or "").lower().startswith(self.trace.lower())
+            and (not self.correlation_key or metadata.get(CORRELATION_KEY) == self.correlation_key)
+        )
+
+    def among(self, events: Iterable[FoundEvent]) -> Iterator[FoundEvent]:
+        """Give those of `events` that say all of it."""
+        return (event for event in events if self.matches(event.row)) if self else iter(events)
+
+
+def page_of(search: EventSearch, wanted: EventFilter, contents: Contents, before: Cursor | None, limit: int) -> Page:
+    """Return the `limit` newest events that match and come after the place `before`, as `EventSearch.page`."""
+    if not contents:
+        return search.page(wanted, before, limit)
+    found: list[FoundEvent] = []
+    place, read = before, 0
+    while read < READ_ROWS:
+        page = search.page(wanted, place, _AT_A_TIME)
+        found += contents.among(page.events)
+        if len(found) > limit:
+            return Page(found[:limit], found[limit - 1].cursor)
+        if page.older is None:
+            return Page(found, None)
+        if page.cut_short:
+            # The other filters have met a bound of their own.
+            return Page(found, page.older, cut_short=True)
+        place, read = page.older, read + len(page.events)
+    return Page(found, place, cut_short=True)

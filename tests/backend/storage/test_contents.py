@@ -1,0 +1,105 @@
+"""What only the rows say is found wherever it lies, each event once, and a look reads a bounded number of rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import datetime, timedelta, timezone
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from opentelemetry_guard.backend.storage import contents as contents_module
+from opentelemetry_guard.backend.storage.contents import Contents, page_of
+from opentelemetry_guard.backend.storage.search import Cursor, EventFilter, EventSearch
+from opentelemetry_guard.backend.storage.store import Store
+from opentelemetry_guard.events.enrichment import CORRELATION_KEY
+from opentelemetry_guard.models import SecurityEvent
+
+BEGIN = datetime(2026, 1, 1, tzinfo=timezone.utc)
+AGENTS = ("Mozilla/5.0", "sqlmap/1.9", None)
+
+
+def made(number: int) -> SecurityEvent:
+    metadata = {"trace_id": f"{number % 5:032x}", CORRELATION_KEY: f"key{number % 4}"} if number % 3 else {}
+    return SecurityEvent(
+        event_type="rate_limited" if number % 2 else "ip_blocked",
+        timestamp=BEGIN + timedelta(seconds=number),
+        reason=str(number),
+        user_agent=AGENTS[number % 3],
+        metadata=metadata,
+    )
+
+
+@pytest.fixture(scope="module")
+def search(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EventSearch]:
+    with closing(Store(tmp_path_factory.mktemp("contents") / "backend.db")) as store:
+        store.add("p", "b", [made(number) for number in range(300)], [], BEGIN.timestamp() + 1000)
+        yield EventSearch(store.database)
+
+
+def all_pages(search: EventSearch, wanted: EventFilter, asked: Contents, limit: int) -> list[str]:
+    found: list[str] = []
+    before: Cursor | None = None
+    while True:
+        page = page_of(search, wanted, asked, before, limit)
+        assert len(page.events) <= limit
+        found += [event.row for event in page.events]
+        if page.older is None:
+            return found
+        before = page.older
+
+
+@pytest.mark.parametrize("limits", [(20_000, 2_000), (20, 7), (1, 1)])
+@pytest.mark.parametrize(
+    ("asked", "wanted"),
+    [
+        (Contents(user_agent="SQLMAP"), lambda n: n % 3 == 1),
+        (Contents(trace=f"{2:032X}"), lambda n: n % 3 and n % 5 == 2),
+        (Contents(trace="0" * 31), lambda n: n % 3),
+        (Contents(correlation_key="key3"), lambda n: n % 3 and n % 4 == 3),
+        (Contents("sqlmap", f"{1:032x}", "key1"), lambda n: n % 3 == 1 and n % 5 == 1 and n % 4 == 1),
+        (Contents(correlation_key="key"), lambda n: False),
+        (Contents(), lambda n: True),
+    ],
+)
+def test_every_event_that_says_it_is_found_once_in_order(
+    search: EventSearch,
+    monkeypatch: pytest.MonkeyPatch,
+    asked: Contents,
+    wanted: object,
+    limits: tuple[int, int],
+) -> None:
+    monkeypatch.setattr(contents_module, "READ_ROWS", limits[0])
+    monkeypatch.setattr(contents_module, "_AT_A_TIME", limits[1])
+    assert callable(wanted)
+    for kind in ("", "rate_limited"):
+        rows = all_pages(search, EventFilter("p", event_type=kind), asked, 10)
+        numbers = [int(SecurityEvent.model_validate_json(row).reason or "") for row in rows]
+        assert numbers == [n for n in reversed(range(300)) if wanted(n) and (n % 2 or not kind)]
+
+
+def test_a_look_that_finds_too_little_says_that_it_was_cut_short(
+    search: EventSearch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contents_module, "READ_ROWS", 100)
+    monkeypatch.setattr(contents_module, "_AT_A_TIME", 50)
+    page = page_of(search, EventFilter("p"), Contents(user_agent="none of them"), None, 10)
+    assert (page.events, page.cut_short) == ([], True)
+    assert page.older is not None
+    assert page.older.occurred_at == BEGIN.timestamp() + 200
+
+
+TEXT = st.text(max_size=8)
+
+
+@given(TEXT, TEXT, TEXT, TEXT)
+def test_looking_into_the_text_first_changes_nothing(agent: str, trace: str, key: str, wanted: str) -> None:
+    event = SecurityEvent(
+        event_type="e", user_agent=agent, metadata={"trace_id": trace, CORRELATION_KEY: key, "other": wanted}
+    )
+    row = event.model_dump_json()
+    assert Contents(user_agent=wanted).matches(row) == (wanted.lower() in agent.lower())
+    assert Contents(trace=wanted).matches(row) == trace.lower().startswith(wanted.lower())
+    assert Contents(correlation_key=wanted).matches(row) == (not wanted or key == wanted)
