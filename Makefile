@@ -11,7 +11,7 @@ COUNTED := $(addprefix tests/,agent decision events exporters instrumentation pr
 	$(addprefix tests/durable/test_,answers.py delivery.py posting.py requests.py) tests/test_emit.py tests/test_models.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check demo test coverage test-guard faults fuzz lint format docs tables wheel release audit test-versions test-lowest bench bench-parts bench-gate detection simulate redis-fleet screenshots clean
+.PHONY: help setup check demo test coverage test-guard faults fuzz lint format docs tables wheel release audit test-versions test-lowest bench bench-parts bench-gate detection simulate redis-fleet rules-stream screenshots clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -118,6 +118,9 @@ simulate: $(INSTALLED)  ## Simulate the recovery of a fleet of 10,000 agents; ta
 
 redis-fleet: $(INSTALLED)  ## Drain 1,000,000 events with 50 processes on one Redis; ON=cluster or sentinel with a fail-over
 	$(BIN)/python -m benchmarks.redis_fleet --on $(or $(ON),single)
+
+rules-stream: $(INSTALLED)  ## Measure how soon a ban reaches 200 connected processes, and what a connection costs the backend
+	$(BIN)/python -m benchmarks.rules_stream --processes $(or $(PROCESSES),200)
 
 screenshots: $(INSTALLED)  ## Write pictures of the dashboard to docs/images; needs Chromium
 	$(BIN)/python tests/dashboard/screenshots.py

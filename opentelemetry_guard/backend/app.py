@@ -35,6 +35,7 @@ from .ingest.intake import Intake
 from .ingest.otlp import media_of
 from .ingest.otlp import status as otlp_status
 from .ingest.otlp_routes import otlp_router
+from .ingest.streams import Streams
 from .local import local_router
 from .openapi import describe
 from .refusal import Refusal
@@ -99,7 +100,8 @@ def create_app(store: Store, settings: BackendSettings) -> FastAPI:
     desk, intake, askers = Desk(grants, settings), Intake(store, settings.window_seconds), Askers()
     pages = Pages(store, settings, visitors, askers)
     app.include_router(contract_router(store, settings, grants, desk, intake))
-    app.include_router(handout_router(store, grants, askers))
+    app.state.streams = streams = Streams(store)
+    app.include_router(handout_router(store, settings, grants, askers, streams))
     app.include_router(otlp_router(desk, intake))
     app.include_router(feed_router(pages.search, grants))
     app.include_router(local_router(store, visitors))

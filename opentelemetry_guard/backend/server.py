@@ -59,11 +59,18 @@ def url_of(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def serve(app: ASGIApp, listener: socket.socket, on_listening: Callable[[], None], verbose: bool = False) -> None:
+def serve(
+    app: ASGIApp,
+    listener: socket.socket,
+    on_listening: Callable[[], None],
+    verbose: bool = False,
+    on_ending: Callable[[], None] | None = None,
+) -> None:
     """Serve `app` until SIGTERM or SIGINT, then finish what is under way and raise SystemExit(0).
 
-    `on_listening` is called once, when connections are accepted. To be called
-    on the main thread. `verbose` logs every request.
+    `on_listening` is called once, when connections are accepted, and
+    `on_ending` on the event loop when the end begins: for what would not end
+    by itself. To be called on the main thread. `verbose` logs every request.
     """
     # Uvicorn restores these handlers at its end and raises the signal again: the process then leaves with 0.
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -79,7 +86,7 @@ def serve(app: ASGIApp, listener: socket.socket, on_listening: Callable[[], None
         proxy_headers=False,
         timeout_graceful_shutdown=_GRACE_SECONDS,
     )
-    _Server(config, on_listening).run(sockets=[listener])
+    _Server(config, on_listening, on_ending).run(sockets=[listener])
 
 
 class _CutOffQuietly:
@@ -97,13 +104,20 @@ class _CutOffQuietly:
 
 
 class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, on_listening: Callable[[], None]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, on_listening: Callable[[], None], on_ending: Callable[[], None] | None
+    ) -> None:
         super().__init__(config)
-        self._on_listening = on_listening
+        self._on_listening, self._on_ending = on_listening, on_ending
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
         self._on_listening()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if self._on_ending is not None:
+            self._on_ending()
+        await super().shutdown(sockets=sockets)
 
 
 def end_with_standard_input() -> None:

@@ -17,7 +17,7 @@ from .output import AsJson, examples, fail, print_columns, print_json
 if TYPE_CHECKING:
     import socket
 
-    from starlette.types import ASGIApp
+    from fastapi import FastAPI
 
     from ..backend.storage.keys import KeyRecord, StoredKeys
     from ..backend.storage.retention import Retention
@@ -177,7 +177,7 @@ def backend(
 
 
 def _serve(
-    app: ASGIApp, store: Store, listener: socket.socket, retention: Retention, told: Sequence[str], verbose: bool
+    app: FastAPI, store: Store, listener: socket.socket, retention: Retention, told: Sequence[str], verbose: bool
 ) -> None:
     from ..backend.server import serve, url_of
     from ..backend.storage.retention import RetentionThread
@@ -185,7 +185,7 @@ def _serve(
     lines = [f"listening on {url_of(listener)}", f"storing in {store.path}", *told]
     thread = RetentionThread(store.database, retention)
     try:
-        serve(app, listener, lambda: typer.echo("\n".join(lines)), verbose)
+        serve(app, listener, lambda: typer.echo("\n".join(lines)), verbose, app.state.streams.end)
     finally:
         thread.stop()
 

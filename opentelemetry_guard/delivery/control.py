@@ -1,6 +1,6 @@
-"""The threads for calls that carry no rows: one a process for status reports, and one for rules.
+"""The threads for calls that carry no rows: one a process for status reports, and two for rules.
 
-Each is apart from the other and from the sender, so that a slow answer to one
+Each is apart from the others and from the sender, so that a slow answer to one
 call never delays an event, nor a report the rules. A thread sleeps until its
 next call is due, and ends when nobody has calls to make.
 """
@@ -132,7 +132,9 @@ REPORTS = Control("OtelGuardReports")
 """Runs the status reports of this process."""
 RULES = Control("OtelGuardRules")
 """Runs this process's questions for dynamic rules."""
+RULES_STREAM = Control("OtelGuardRulesStream")
+"""Waits on the connection on which the backend tells of changed rules."""
 
 if hasattr(os, "register_at_fork"):
-    for control in (REPORTS, RULES):
+    for control in (REPORTS, RULES, RULES_STREAM):
         os.register_at_fork(after_in_child=control.after_fork_in_child)

@@ -20,6 +20,7 @@ from ..settings.delivery import DestinationSettings
 from ..settings.shown import without
 from .deadline import Connections, set_deadline
 from .outcome import Outcome, Verdict
+from .streaming import EventStream
 from .trust import tls_context
 from .workers import Workers
 
@@ -103,6 +104,24 @@ class HTTP:
         try:
             return self._workers.call(make, seconds, keep_thread)
         except Exception as error:  # noqa: BLE001  urllib3's and http.client's errors have no common base; none may pass
+            return self.without_secrets(Outcome(Verdict.RETRY, reason=_describe(error), timed_out=_is_timeout(error)))
+
+    def stream(self, url: str, headers: Mapping[str, str], most: int) -> EventStream | Outcome:
+        """Ask for server-sent events on the calling thread; where there is no answer, say why.
+
+        Args:
+            url: the whole address.
+            headers: of the request.
+            most: bytes of a line at most.
+        """
+        set_deadline(self._config.timeout)
+        connections = None
+        try:
+            connections = connections_to(self._config)
+            return EventStream(connections, connections.request("GET", url, headers, None), most)
+        except Exception as error:  # noqa: BLE001  as in `request`
+            if connections is not None:
+                connections.close()
             return self.without_secrets(Outcome(Verdict.RETRY, reason=_describe(error), timed_out=_is_timeout(error)))
 
     def _answer(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, most: int) -> Answer:

@@ -10,6 +10,7 @@ from enum import Enum
 
 import orjson
 
+from ..decision.signing import Proof
 from .backoff import parse_retry_after
 
 MAX_REASON = 500
@@ -119,12 +120,14 @@ class RulesAnswer:
     """What a request for dynamic rules brought.
 
     `document` is the rules' JSON as the backend sent it, None where nothing
-    has changed or there are no rules; `etag` names that version of it.
+    has changed or there are no rules; `etag` names that version of it, and
+    `proof` is its signature, as yet unchecked: None where it has none.
     """
 
     outcome: Outcome
     document: bytes | None = None
     etag: str | None = None
+    proof: Proof | None = None
 
 
 def judge_rules(status: int, headers: Mapping[str, str], body: bytes) -> RulesAnswer:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
+from ..decision.signing import NONCE_HEADER, SIGNATURE_HEADER, Proof, context_of, new_nonce
 from ..queue.base import Batch, Kind
 from ..settings.delivery import GuardConfig
 from ..version import __version__
@@ -16,6 +17,7 @@ from .encoder import plain_body
 from .http import HTTP, Answer
 from .identity import agent_id
 from .outcome import Outcome, RulesAnswer, Verdict, judge, judge_rules
+from .streaming import MEDIA_TYPE, EventStream
 from .wire import Sending
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ MAX_RULES = 32 * 1024 * 1024
 _PATHS: Mapping[Kind, str] = {"events": "/api/v1/events", "metrics": "/api/v1/metrics"}
 _ENCRYPTED_PATH = "/api/v1/events/encrypted"
 _RULES_PATH = "/api/v1/rules"
+_RULES_STREAM_PATH = "/api/v1/rules/stream"
 _STATUS_PATH = "/api/v1/status"
 
 _NO_KEY = Outcome(Verdict.MISCONFIGURED, reason="there is no API key yet")
@@ -105,7 +108,8 @@ class HTTPTransport:
         """GET the dynamic rules, unless they are still those of `etag`; errors are outcomes as `send` has them."""
         if not self._config.api_key:
             return RulesAnswer(_NO_KEY)
-        headers = {name: value for name, value in self._headers.items() if name != "Content-Type"}
+        nonce = new_nonce() if self._config.signing_secret else None
+        headers = self._question(nonce)
         if etag:
             headers["If-None-Match"] = etag
         url = self._config.endpoint + _RULES_PATH
@@ -118,7 +122,39 @@ class HTTPTransport:
         safe = self._http.quotable(answer)
         told = judge_rules(safe.status, safe.headers, safe.body)
         document = None if told.document is None else answer.body
-        return replace(told, outcome=self._http.without_secrets(told.outcome), document=document)
+        proof = self.proof(nonce, 0, answer.headers.get(SIGNATURE_HEADER.lower()))
+        return replace(told, outcome=self._http.without_secrets(told.outcome), document=document, proof=proof)
+
+    def stream_rules(self, etag: str | None, nonce: str) -> EventStream | Outcome:
+        """Ask on the calling thread to be told of rules as they change; errors are outcomes as `send` has them.
+
+        Args:
+            etag: what came with the rules that are known, None for the first.
+            nonce: what signatures are to be made for.
+        """
+        if not self._config.api_key:
+            return _NO_KEY
+        headers = {**self._question(nonce if self._config.signing_secret else None), "Accept": MEDIA_TYPE}
+        headers["Accept-Encoding"] = "identity"
+        if etag:
+            headers["Last-Event-ID"] = etag
+        return self._http.stream(self._config.endpoint + _RULES_STREAM_PATH, headers, MAX_RULES)
+
+    def proof(self, nonce: str | None, number: int, signature: str | None) -> Proof | None:
+        """Return what says that a document is genuine, as far as it is signed.
+
+        Args:
+            nonce: of the question; None where no signature was asked for.
+            number: of the document among those of the answer; 0 where it is the only one.
+            signature: as the answer has it.
+        """
+        if nonce is None or signature is None:
+            return None
+        return Proof(context_of(self._config.api_key or "", nonce, number), signature)
+
+    def _question(self, nonce: str | None) -> dict[str, str]:
+        headers = {name: value for name, value in self._headers.items() if name != "Content-Type"}
+        return headers if nonce is None else {**headers, NONCE_HEADER: nonce}
 
     def send_status(self, status: AgentStatus, timeout: float = math.inf) -> Outcome:
         """POST a status; errors are outcomes as `send` has them."""

@@ -60,11 +60,12 @@ def _shared() -> RulesClient:
         if _client is None:
             # Imported here: who only reads `current` in a process without rules pays for no HTTP client.
             from ..delivery import registry
+            from ..delivery.control import RULES_STREAM
             from ..settings import late
             from .backend import link, state_directory
             from .client import RulesClient
 
-            _client = RulesClient(link, state_directory)
+            _client = RulesClient(link, state_directory, stream_control=RULES_STREAM)
             late.subscribe(_client.settings_changed)
             registry.watch(_client.settings_changed)
         return _client

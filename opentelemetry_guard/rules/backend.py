@@ -10,12 +10,12 @@ from ..delivery.carrier import breaker_policy
 from ..delivery.identity import state_directory
 from ..delivery.outcome import Outcome
 from ..delivery.route import Route, RouteName
-from ..delivery.transport import HTTPTransport
+from ..delivery.transport import HTTPTransport, Transport
 from ..queue.base import Batch
 from ..settings.delivery import GuardConfig
 from ..settings.once import log_once
 from ..settings.setting import SettingError
-from .client import Link
+from .link import Link, Trust
 
 __all__ = ["link", "state_directory"]
 
@@ -40,7 +40,7 @@ def link() -> Link | None:
         deliveries = registry.everyone()
         delivery = deliveries[0] if len(deliveries) == 1 else None
     if delivery is not None and delivery.can_call:
-        return Link(delivery.config.destination, delivery.transport, delivery.route("rules"))
+        return _joined(delivery.config, delivery.transport, delivery.route("rules"))
     return _link_of(config) if config.api_key else None
 
 
@@ -54,5 +54,13 @@ def _link_of(config: GuardConfig) -> Link:
         def observe(route: RouteName, seconds: float, outcome: Outcome, batch: Batch | None) -> None:
             tell(Call(destination, route, outcome, seconds, batch))
 
-        _own = config, Link(destination, transport, Route("rules", breaker_policy(config), observe))
+        _own = config, _joined(config, transport, Route("rules", breaker_policy(config), observe))
     return _own[1]
+
+
+def _joined(config: GuardConfig, transport: Transport, route: Route) -> Link:
+    if not isinstance(transport, HTTPTransport):
+        # The user's own: what it brings is as good as the user's code.
+        return Link(config.destination, transport, route)
+    trust = Trust(config.signing_secret, config.signed_rules_only)
+    return Link(config.destination, transport, route, trust, transport if config.rules_stream else None)

@@ -11,21 +11,21 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import orjson
 from opentelemetry.instrumentation.utils import suppress_instrumentation
-from pydantic import ValidationError
 
 from .. import privacy
+from ..decision.signing import Proof
 from ..delivery.control import RULES, Control
-from ..delivery.outcome import RulesAnswer, Verdict
-from ..delivery.route import Route
-from ..delivery.transport import Transport
+from ..delivery.outcome import Verdict
 from ..models import DynamicRules
 from .kept import KeptRules, read_rules, write_rules
+from .known import Known, read_document
+from .link import Link, LinkSource
+from .stream import RulesStream
 
 _logger = logging.getLogger(__name__)
 
@@ -36,6 +36,8 @@ Asking is cheap: an answer that nothing has changed (304) has no body.
 """
 LONGEST_INTERVAL = 300.0
 """Seconds between two polls where the backend's `ttl` is longer, and no subscriber says an interval."""
+STREAMED_INTERVAL = 300.0
+"""Seconds between two polls while a stream would tell of changes at once; they find what it may have missed."""
 MIN_INTERVAL = 1.0
 """Seconds between two polls at least."""
 RETRY_INTERVAL = 15.0
@@ -49,33 +51,6 @@ Callback = Callable[[DynamicRules | None, DynamicRules], None]
 """Takes the rules that were in force for this subscriber before, None for none, and those that are now."""
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
-    """Where the rules of `destination` (a hash) come from: a transport, and the route that paces the calls."""
-
-    destination: str
-    transport: Transport
-    route: Route
-
-
-@dataclass(frozen=True, slots=True)
-class _Known:
-    """Rules that were taken over; `content` is the document apart from its timestamp."""
-
-    rules: DynamicRules
-    content: Mapping[str, object]
-    etag: str | None
-
-    def expired(self, now: float) -> bool:
-        """Whether the document says that it is no longer valid at `now` (Unix seconds)."""
-        return self.expires_at <= now
-
-    @property
-    def expires_at(self) -> float:
-        """Unix seconds, infinite where the document names no end."""
-        return float("inf") if self.rules.expires_at is None else self.rules.expires_at.timestamp()
-
-
 @dataclass(eq=False, slots=True)
 class _Subscriber:
     """Somebody who enforces rules, and those that it was told last."""
@@ -86,21 +61,25 @@ class _Subscriber:
 
 
 class RulesClient:
-    """Polls one destination's rules.
+    """Polls one destination's rules, and listens for them where the backend tells of changes (`RulesStream`).
 
     `_lock` guards `_subscribers` and the times. `_polling` is held for a
-    whole poll, so that there is one at a time, and `_telling` while
-    subscribers are told, so that each sees every change in order; requests
-    are made and callbacks run outside of `_lock`.
-    `_known` is replaced as a whole and read without a lock.
+    whole poll, so that there is one at a time, `_taking` while what is known
+    changes, and `_telling` while subscribers are told, so that each sees every
+    change in order; requests are made and callbacks run outside of `_lock` and
+    of `_taking`. `_known` is replaced as a whole and read without a lock.
+
+    Attributes:
+        refused: documents that were forged, older, or unsigned where a signature is asked for.
     """
 
     def __init__(
         self,
-        link: Callable[[], Link | None],
+        link: LinkSource,
         directory: Callable[[], Path | None],
         *,
         control: Control = RULES,
+        stream_control: Control | None = None,
         now: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
         uniform: Callable[[float, float], float] = random.uniform,
@@ -111,6 +90,7 @@ class RulesClient:
             link: returns where rules come from now, None while there is nobody to ask.
             directory: returns the private state directory, None where there is none.
             control: whose thread polls while there are subscribers.
+            stream_control: whose thread listens meanwhile; without one nobody listens.
             now: Unix seconds, for `expires_at`.
             monotonic: seconds, for the times of polls.
             uniform: the source of jitter.
@@ -118,11 +98,16 @@ class RulesClient:
         self._link = link
         self._directory = directory
         self._control = control
+        self._stream_control = stream_control
+        self._stream = RulesStream(self, monotonic=monotonic, uniform=uniform)
+        self._unkept: KeptRules | None = None  # taken over, and not kept yet
+        self._heard = 0  # documents that came on the stream
+        self.refused = 0
         self._now = now
         self._monotonic = monotonic
         self._uniform = uniform
         self._subscribers: list[_Subscriber] = []
-        self._known: _Known | None = None
+        self._known: Known | None = None
         self._destination: str | None = None
         self._changes = 0  # how often the settings have changed
         self._next_poll = 0.0
@@ -133,6 +118,7 @@ class RulesClient:
     def _reset_locks(self) -> None:
         self._lock = threading.Lock()
         self._polling = threading.Lock()
+        self._taking = threading.Lock()
         self._telling = threading.Lock()
 
     def current(self) -> DynamicRules | None:
@@ -163,16 +149,28 @@ class RulesClient:
             self.due_at = 0.0
         self._control.add(self)
         self._control.wake()
+        self._listen(True)
 
         def unsubscribe() -> None:
             with self._lock:
                 if subscriber in self._subscribers:
                     self._subscribers.remove(subscriber)
-                self.starts_in_child = alone = bool(self._subscribers)
-            if not alone:
+                self.starts_in_child = goes_on = bool(self._subscribers)
+            if not goes_on:
                 self._control.remove(self)
+                self._listen(False)
 
         return unsubscribe
+
+    def _listen(self, wanted: bool) -> None:
+        if self._stream_control is None:
+            return
+        self._stream.starts_in_child = wanted
+        if wanted:
+            self._stream.hurry()
+            self._stream_control.add(self._stream)
+        else:
+            self._stream_control.remove(self._stream)
 
     def settings_changed(self) -> None:
         """Poll soon: there may be another destination, or a key where there was none."""
@@ -180,6 +178,9 @@ class RulesClient:
             self._changes += 1
             self._next_poll = self.due_at = 0.0
         self._control.wake()
+        if self._stream_control is not None:
+            self._stream.hurry()
+            self._stream_control.wake()
 
     def refresh(self, timeout: float) -> DynamicRules | None:
         """Poll now, for at most `timeout` seconds, and return the rules that are in force then."""
@@ -218,6 +219,7 @@ class RulesClient:
         """Ask once, and say when to ask again. The caller holds `_polling`."""
         changes = self._changes
         next_poll = self._ask(timeout)
+        self._keep()
         with self._lock:
             self._next_poll = next_poll if changes == self._changes else 0.0
 
@@ -227,14 +229,18 @@ class RulesClient:
         if link is None:
             # Nobody to ask until settings change.
             return float("inf")
-        self._settle_on(link.destination)
-        known = self._known
+        etag, heard = self.known_tag(link), self._heard
         link.route.begin(time.monotonic())
-        answer = link.transport.fetch_rules(known.etag if known else None, min(timeout, CALL_SECONDS))
+        answer = link.transport.fetch_rules(etag, min(timeout, CALL_SECONDS))
         link.route.settle(answer.outcome, time.monotonic())
         failed = answer.outcome.verdict is not Verdict.ACCEPTED
-        if not failed:
-            self._take(link, answer)
+        if not failed and answer.document is None:
+            link.route.complaint = None
+        elif not failed and answer.document is not None:
+            with self._taking:
+                # What the stream has brought since the question was asked is later than the answer.
+                if heard == self._heard and link.destination == self._destination:
+                    self._take(link, answer.document, answer.etag, answer.proof)
         elif answer.outcome.status == 200 or answer.outcome.verdict in (Verdict.REFUSED, Verdict.TOO_LARGE):
             # It has answered, with something that is of no use; whatever else failed, the route says.
             self._complain(link, answer.outcome.text)
@@ -246,6 +252,8 @@ class RulesClient:
         if failed:
             ready_in = link.route.ready_at(time.monotonic()) - time.monotonic()
             return self._monotonic() + max(ready_in, self._uniform(0.5, 1.0) * min(interval, RETRY_INTERVAL))
+        if self._stream.is_live(link.destination):
+            interval = max(interval, STREAMED_INTERVAL)
         # A part of it is jitter, so that a fleet that was started together doesn't ask together.
         return self._monotonic() + self._uniform(0.8, 1.0) * interval
 
@@ -272,43 +280,96 @@ class RulesClient:
     def _load(self) -> None:
         """Take up what an earlier process has kept."""
         link = self._link()
-        # A poll that is under way does it itself, and may take long.
-        if link is not None and self._polling.acquire(blocking=False):
-            try:
-                self._settle_on(link.destination)
-            finally:
-                self._polling.release()
+        if link is not None:
+            self.known_tag(link)
 
-    def _settle_on(self, destination: str) -> None:
-        """Begin with what was kept for `destination` if it is another than before. The caller holds `_polling`."""
-        if destination == self._destination:
+    def known_tag(self, link: Link) -> str | None:
+        """Return the ETag of the rules that are known of a link's destination, after taking up what was kept of it."""
+        with self._taking:
+            self._settle_on(link)
+            return None if self._known is None else self._known.etag
+
+    def _settle_on(self, link: Link) -> None:
+        """Begin with what was kept for a destination if it is another than before. The caller holds `_taking`."""
+        if link.destination == self._destination:
             return
-        self._destination = destination
-        kept = read_rules(self._directory(), destination)
+        self._destination, self._unkept = link.destination, None
+        kept = read_rules(self._directory(), link.destination)
         try:
-            self._known = None if kept is None else _read(kept.document, kept.etag)
+            self._known = None if kept is None else self._read(link, kept, signed_before=False)
         except ValueError as error:
             _logger.warning("the dynamic rules of the last run can't be used, going on without them: %s", error)
             self._known = None
 
-    def _take(self, link: Link, answer: RulesAnswer) -> None:
-        """Take over what the backend serves, whatever its version says: it may have gone back to an older one."""
-        if answer.document is None:
-            link.route.complaint = None
-            return
+    def wanted(self) -> Link | None:
+        """Return where rules are to be heard from, None while nobody wants them (`stream.Listener`)."""
+        return self._link() if self.starts_in_child else None
+
+    def hear(self, link: Link, document: bytes, tag: str, proof: Proof | None) -> bool:
+        """Take over what the backend tells, and tell the subscribers; return whether it can be used."""
+        with self._taking:
+            if link.destination != self._destination:
+                return True  # the settings have changed since, which ends the connection
+            self._heard += 1
+            taken = self._take(link, document, tag or None, proof)
+        if taken:
+            self._tell()
+            self._keep()
+            with self._lock:
+                # They may expire sooner; and polls find less from now on.
+                self._next_poll = self._monotonic() + self._uniform(0.8, 1.0) * STREAMED_INTERVAL
+                self.due_at = 0.0
+            self._control.wake()
+        return taken
+
+    def lost(self) -> None:
+        """Poll as usual again: the stream has ended (`stream.Listener`)."""
+        interval = self._interval()
+        with self._lock:
+            soon = self._monotonic() + self._uniform(0.0, 1.0) * interval
+            self._next_poll = min(self._next_poll, soon)
+            self.due_at = 0.0
+        self._control.wake()
+
+    def _take(self, link: Link, document: bytes, etag: str | None, proof: Proof | None) -> bool:
+        """Take over what the backend serves, whatever its version says: it may have gone back to an older one.
+
+        The caller holds `_taking`. It returns whether the document can be used.
+        """
+        before, kept = self._known, KeptRules(document, etag, proof)
         try:
-            known = _read(answer.document, answer.etag)
+            known = self._read(link, kept, signed_before=before is not None and before.proof is not None)
         except ValueError as error:
             self._complain(link, str(error))
-            return
+            return False
         link.route.complaint = None
-        before = self._known
         if before is not None and before.content == known.content:
             # The same rules, only dated anew: the subscribers keep what they were told.
-            known = _Known(before.rules, before.content, known.etag)
+            known = replace(known, rules=before.rules, content=before.content)
         self._known = known
         if known != before:
-            write_rules(self._directory(), link.destination, KeptRules(answer.document, answer.etag))
+            self._unkept = kept
+        return True
+
+    def _keep(self) -> None:
+        """Keep what was taken over for the next start; after the subscribers were told, who wait for nothing else."""
+        with self._taking:
+            kept, self._unkept = self._unkept, None
+            if kept is not None and self._destination is not None:
+                write_rules(self._directory(), self._destination, kept)
+
+    def _read(self, link: Link, found: KeptRules, *, signed_before: bool) -> Known:
+        """Check that a document is to be trusted, and read it.
+
+        Raises:
+            ValueError: it is not, or can't be used.
+        """
+        proof = found.proof if link.trust.secret is not None else None
+        objection = link.trust.objection(found.document, proof, signed_before)
+        if objection is not None:
+            self.refused += 1
+            raise ValueError(f"{objection} ({self.refused} refused so far)")
+        return read_document(found.document, found.etag, proof)
 
     def _complain(self, link: Link, why: str) -> None:
         if link.route.complaint is None:
@@ -329,21 +390,3 @@ class RulesClient:
                     subscriber.callback(old, DynamicRules() if rules is None else rules)
                 except Exception as error:  # noqa: BLE001  it is the application's code
                     _logger.error("a callback for dynamic rules failed: %s", privacy.told(error))
-
-
-def _read(document: bytes, etag: str | None) -> _Known:
-    """Validate a rules document.
-
-    Raises:
-        ValueError: it is not JSON, or not what the contract calls DynamicRules; the text names the first field.
-    """
-    content = orjson.loads(document)
-    if not isinstance(content, dict):
-        raise ValueError(f"it must be a JSON object, not {type(content).__name__}")
-    try:
-        rules = DynamicRules.model_validate(content)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        field_name = ".".join(str(part) for part in first["loc"])
-        raise ValueError(f"{field_name}: {first['msg']} ({error.error_count()} in all)"[:300]) from None
-    return _Known(rules, {name: value for name, value in content.items() if name != "timestamp"}, etag)

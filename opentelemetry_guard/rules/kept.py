@@ -6,11 +6,11 @@ import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 from uuid import uuid4
 
 import orjson
 
+from ..decision.signing import Proof
 from ..queue.base import QueueUnavailable
 from ..queue.sqlite.private_file import prepare_directory, restrict_files
 
@@ -22,10 +22,11 @@ MAX_BYTES = 64 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class KeptRules:
-    """A rules document as the backend sent it, with the ``ETag`` that came with it."""
+    """A rules document as the backend sent it, with the ``ETag`` and the signature that came with it."""
 
     document: bytes
     etag: str | None
+    proof: Proof | None = None
 
 
 def write_rules(directory: Path | None, destination: str, kept: KeptRules) -> None:
@@ -44,7 +45,8 @@ def write_rules(directory: Path | None, destination: str, kept: KeptRules) -> No
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
             with os.fdopen(descriptor, "wb") as file:
-                file.write(orjson.dumps({"etag": kept.etag, "document": orjson.Fragment(kept.document)}))
+                # As text: what is signed is these bytes, and not what they mean.
+                file.write(orjson.dumps({"etag": kept.etag, "document": kept.document.decode(), "proof": kept.proof}))
             os.replace(draft, directory / _name(destination))
         finally:
             draft.unlink(missing_ok=True)
@@ -65,9 +67,14 @@ def read_rules(directory: Path | None, destination: str) -> KeptRules | None:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
         with os.fdopen(descriptor, "rb") as file:
             found = orjson.loads(file.read(MAX_BYTES))
-        etag = found["etag"]
-        return KeptRules(orjson.dumps(found["document"]), cast("str | None", etag) if isinstance(etag, str) else None)
-    except (OSError, ValueError, KeyError, TypeError, QueueUnavailable) as error:
+        document, etag, proof = found["document"], found["etag"], found.get("proof")
+        return KeptRules(
+            # Earlier releases have kept the object.
+            document.encode() if isinstance(document, str) else orjson.dumps(document),
+            etag if isinstance(etag, str) else None,
+            None if proof is None else Proof(str(proof["context"]), str(proof["signature"])),
+        )
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, QueueUnavailable) as error:
         _logger.warning("the dynamic rules of the last run can't be read, going on without them: %s", error)
         return None
 

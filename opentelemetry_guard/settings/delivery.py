@@ -244,6 +244,16 @@ class GuardConfig(DestinationSettings):
         "seconds between two status reports; 0 sends none",
         agent="status_interval",
     )
+    rules_stream: bool = setting(
+        True,
+        values.switch,
+        "keep a connection open on which the backend tells of changed rules at once, where it can; `false` only polls",
+    )
+    signed_rules_only: bool = setting(
+        False,
+        values.switch,
+        "with a signing secret: refuse unsigned rules from the first, and not only once the backend has signed some",
+    )
     shutdown_timeout: float = setting(
         5.0, values.seconds(0, 3600, or_zero="at once"), "seconds that all shutdowns together may take"
     )

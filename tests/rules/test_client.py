@@ -24,7 +24,8 @@ from opentelemetry_guard.delivery.route import Route
 from opentelemetry_guard.delivery.transport import Transport
 from opentelemetry_guard.models import AgentStatus, DynamicRules
 from opentelemetry_guard.queue.base import Batch
-from opentelemetry_guard.rules.client import DEFAULT_INTERVAL, Link, RulesClient
+from opentelemetry_guard.rules.client import DEFAULT_INTERVAL, RulesClient
+from opentelemetry_guard.rules.link import Link
 from opentelemetry_guard.settings import late
 
 START = 1_800_000_000.0

@@ -45,6 +45,8 @@ VALID: dict[str, tuple[str, object]] = {
     "breaker_recovery": ("0.5", 0.5),
     "breaker_max_recovery": ("20", 20.0),
     "fleet_size": ("5000", 5000),
+    "rules_stream": ("false", False),
+    "signed_rules_only": ("true", True),
     "shutdown_timeout": ("0", 0.0),
     "status_interval": ("60", 60.0),
     "enable_events": ("False", False),

@@ -25,6 +25,7 @@ API_KEY = "server-test-key"
 PATHS = ("/api/v1/events", "/api/v1/metrics")
 STATUS_PATH = "/api/v1/status"
 RULES_PATH = "/api/v1/rules"
+STREAM_PATH = "/api/v1/rules/stream"
 WAIT_SECONDS = 20.0
 """When a wait is given up as failed."""
 
@@ -223,7 +224,9 @@ class GuardServer:
         return self._keep(self._statuses, answer, path, headers, body, document)
 
     def receive_question(self, path: str, headers: Mapping[str, str]) -> Answer:
-        """Judge one question for rules and return the answer to it."""
+        """Judge one question for rules and return the answer to it; a stream of them is not offered."""
+        if path == STREAM_PATH:
+            return Answer(404, b'{"detail": "no stream"}')
         if path != RULES_PATH:
             self.violations.append(f"{path}: no such path")
         with self._changed:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from typing import Protocol
 
 import h11
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -29,6 +30,22 @@ MOST_CONNECTIONS = 400
 
 MOST_OF_ONE_CLIENT = 200
 """Connections at once of one IPv4 address or one IPv6 network of 64 bits."""
+
+
+STREAMED, CONNECTION = "opentelemetry_guard.streamed", "connection"
+"""The extension of an ASGI scope, and where in it the request's `StreamedConnection` is."""
+
+
+class StreamedConnection(Protocol):
+    """A connection whose answer doesn't end."""
+
+    def becomes_stream(self) -> None:
+        """Count it no more: those who answer so count for themselves."""
+        ...
+
+    def cut_off(self) -> None:
+        """Close it at once, whatever is still to be sent."""
+        ...
 
 
 class Doorkeeper:
@@ -90,11 +107,23 @@ class PatientProtocol(H11Protocol):
 
     def handle_events(self) -> None:
         """Take what has come; the time for a head runs from its first byte to its last."""
+        former = self.scope
         super().handle_events()
+        if self.scope is not former:
+            # The application begins after this.
+            self.scope["extensions"] = {**(self.scope.get("extensions") or {}), STREAMED: {CONNECTION: self}}
         if self.conn.their_state is not h11.IDLE:
             self._stop_timer()
         elif self.conn.trailing_data[0] and self._head_timer is None:
             self._start_timer()
+
+    def becomes_stream(self) -> None:
+        """Count it no more (`StreamedConnection`)."""
+        self.doorkeeper.leave(self)
+
+    def cut_off(self) -> None:
+        """Close it at once (`StreamedConnection`)."""
+        self.transport.abort()
 
     def _start_timer(self) -> None:
         self._head_timer = self.loop.call_later(self.head_seconds, self.transport.abort)

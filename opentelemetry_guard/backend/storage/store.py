@@ -8,7 +8,7 @@ over a killed process and over a power cut (WAL with synchronous=FULL).
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -161,6 +161,11 @@ class Store:
         """Return the project's newest rules; version 0 and the Unix epoch when none were ever set."""
         with self.database.reading() as connection:
             return _newest_rules(connection, project_id)
+
+    def rules_marks(self, project_ids: Iterable[str]) -> dict[str, object]:
+        """Return for each project what changes whenever its rules do; a look into an index for each of them."""
+        newest = "SELECT MAX(version) FROM rules WHERE project_id = ?"
+        return {project_id: self.database.read(newest, (project_id,))[0][0] for project_id in project_ids}
 
     def rules_history(self, project_id: str, limit: int) -> list[DynamicRules]:
         """Return the project's latest versions of the rules, newest first."""
