@@ -104,7 +104,7 @@ def create_app(store: Store, settings: BackendSettings) -> FastAPI:
     app.include_router(handout_router(store, settings, grants, askers, streams))
     app.include_router(otlp_router(desk, intake))
     app.include_router(feed_router(pages.search, grants))
-    app.include_router(local_router(store, visitors))
+    app.include_router(local_router(store, visitors, askers))
     app.include_router(sign_in_router(pages), include_in_schema=False)
     for inside in (overview_router, events_router, incidents_router, agents_router, rules_router, zone_router):
         app.include_router(inside(pages), include_in_schema=False, dependencies=[Depends(visitors.required_for_page)])

@@ -49,6 +49,17 @@ class Enforcement:
     asking: int
     within: int
 
+    @property
+    def sentence(self) -> str:
+        """What to tell somebody who changes the rules."""
+        if not self.asking:
+            return (
+                "None of this project's applications asks for rules, so nothing is enforced: add GuardRulesMiddleware, "
+                "fastapi-guard, or OTEL_PYTHON_GUARD_ENFORCE_RULES=true."
+            )
+        who = "1 running application asks" if self.asking == 1 else f"{self.asking} running applications ask"
+        return f"{who} for rules: a change is in force there within {self.within} s."
+
 
 class Askers:
     """The installations that asked for rules, by project and install id. Safe to use from any thread."""

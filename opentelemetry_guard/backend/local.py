@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Annotated, Literal
@@ -11,6 +12,7 @@ from fastapi import APIRouter, Depends, Query
 from pydantic import BeforeValidator
 from starlette.responses import Response
 
+from .askers import Askers
 from .dashboard.visitors import Visitors
 from .openapi import answers
 from .storage.incident_search import IncidentSearch
@@ -28,7 +30,7 @@ Limit = Annotated[int, Query(ge=1, le=10_000), BeforeValidator(in_digits)]
 After = Annotated[int | None, Query(ge=0, le=2**63 - 1), BeforeValidator(in_digits)]
 
 
-def local_router(store: Store, visitors: Visitors) -> APIRouter:
+def local_router(store: Store, visitors: Visitors, askers: Askers) -> APIRouter:
     """Return the routes that need no key: they are for whoever may see the dashboard."""
     router = APIRouter(dependencies=[Depends(visitors.required_for_data)], responses=answers(401, 403, 422, 503))
 
@@ -46,6 +48,11 @@ def local_router(store: Store, visitors: Visitors) -> APIRouter:
     def agents() -> Response:
         """List the installations that reported a status."""
         return _listed("agents", store.agents(), "status", "status")
+
+    @router.get("/local/enforcement")
+    def enforcement(project: str = "default") -> Response:
+        """Say how many installations ask for a project's rules, and the seconds within which all have asked again."""
+        return _json(asdict(askers.enforcement(project, time.time())))
 
     @router.get("/local/incidents")
     def incidents(limit: Limit = 100, state: Literal["open", "acknowledged", "closed"] | None = None) -> Response:

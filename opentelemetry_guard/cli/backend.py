@@ -13,6 +13,7 @@ import typer
 
 from ..settings.state import state_directory
 from .output import AsJson, examples, fail, print_columns, print_json
+from .running import noted
 
 if TYPE_CHECKING:
     import socket
@@ -185,7 +186,8 @@ def _serve(
     lines = [f"listening on {url_of(listener)}", f"storing in {store.path}", *told]
     thread = RetentionThread(store.database, retention)
     try:
-        serve(app, listener, lambda: typer.echo("\n".join(lines)), verbose, app.state.streams.end)
+        with noted(store.path, url_of(listener)):
+            serve(app, listener, lambda: typer.echo("\n".join(lines)), verbose, app.state.streams.end)
     finally:
         thread.stop()
 

@@ -10,6 +10,7 @@ import typer
 
 from .backend import Database, Project, opened
 from .output import fail
+from .running import enforcement_of
 
 if TYPE_CHECKING:
     from ..models import DynamicRules
@@ -49,5 +50,10 @@ def _change(project: str, db: Database, change: Callable[[DynamicRules], Dynamic
             rules = store.change_rules(project, change)
         except ValueError as error:
             fail(str(error))
+        enforcement = enforcement_of(store.path, project)
     banned = len(rules.ip_blacklist)
     typer.echo(f"Version {rules.version} of the rules of the project {project}: {banned} banned.")
+    if enforcement is not None:
+        typer.echo(enforcement.sentence)
+    else:
+        typer.echo("How many applications enforce them is told by a backend of this database, on its page Rules.")

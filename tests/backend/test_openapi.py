@@ -30,6 +30,7 @@ OPERATIONS = [
     ("GET", "/api/v1/status"),
     ("POST", "/v1/logs"),
     ("POST", "/v1/traces"),
+    ("GET", "/local/enforcement"),
     ("GET", "/local/events"),
     ("GET", "/local/feed"),
     ("GET", "/local/incidents"),

@@ -207,11 +207,29 @@ def test_a_ban_and_its_end_are_versions_of_the_rules(tmp_path: Path) -> None:
         banned = run(
             tmp_path, "backend", "ban", "203.0.113.7", "2001:db8::/32", "--project", "shop", "--db", str(database)
         )
-        assert banned.stdout == "Version 1 of the rules of the project shop: 2 banned.\n"
-        answer = backend.http.get(f"{backend.url}/api/v1/rules", headers=backend.headers).json()
+        first, *said = banned.stdout.splitlines()
+        assert first == "Version 1 of the rules of the project shop: 2 banned."
+        assert [line.partition(", so")[0] for line in said] == ["None of this project's applications asks for rules"]
+        asks = {**backend.headers, "X-Agent-Install-Id": "ac1f84cb-0000-4000-8000-000000000000"}
+        answer = backend.http.get(f"{backend.url}/api/v1/rules", headers=asks).json()
         assert answer["ip_blacklist"] == ["203.0.113.7", "2001:db8::/32"]
         lifted = run(tmp_path, "backend", "unban", "203.0.113.7", "--project", "shop", "--db", str(database))
-        assert lifted.stdout == "Version 2 of the rules of the project shop: 1 banned.\n"
+        assert lifted.stdout.splitlines() == [
+            "Version 2 of the rules of the project shop: 1 banned.",
+            "1 running application asks for rules: a change is in force there within 5 s.",
+        ]
+    later = run(tmp_path, "backend", "ban", "203.0.113.8", "--project", "shop", "--db", str(database))
+    assert later.stdout.splitlines() == [
+        "Version 3 of the rules of the project shop: 2 banned.",
+        "How many applications enforce them is told by a backend of this database, on its page Rules.",
+    ]
+
+
+def test_who_enforces_rules_is_told_nobody_without_the_password(tmp_path: Path) -> None:
+    with running_backend(db=tmp_path / "backend.db", password="a long one") as backend:
+        assert backend.http.get(f"{backend.url}/local/enforcement").status_code == 401
+        banned = run(tmp_path, "backend", "ban", "203.0.113.7", "--db", str(tmp_path / "backend.db"))
+    assert banned.stdout.endswith("on its page Rules.\n")
 
 
 @pytest.mark.parametrize(

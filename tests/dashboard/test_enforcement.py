@@ -91,7 +91,7 @@ def test_a_ban_in_the_editor_refuses_the_requests_of_a_running_application(
             page.get_by_role("button", name="Ban now").click()
             page.get_by_role("button", name="Yes, save it").click()
             page.get_by_text("Saved as version 1").wait_for()
-            page.get_by_role("status").get_by_text("1 running installation asks for rules").wait_for()
+            page.get_by_role("status").get_by_text("1 running application asks for rules").wait_for()
             assert refused(http, address)
 
 
