@@ -59,8 +59,8 @@ class OpenIncidents:
         self._clock = clock
         self._date = date
         self._begun = clock()
-        self._current: dict[tuple[str, str], tuple[float, int]] = {}  # when it was seen last, and the day it began
-        self._former: dict[tuple[str, str], tuple[float, int]] = {}
+        self._current: dict[tuple[str, str], tuple[float, str]] = {}  # when it was seen last, and the incident's key
+        self._former: dict[tuple[str, str], tuple[float, str]] = {}
 
     def key(self, client: str, event_type: str) -> str:
         """Return the key of the incident that an event of now belongs to, "" where there is no client.
@@ -76,12 +76,12 @@ class OpenIncidents:
         if now - self._begun >= QUIET_SECONDS:
             self._former, self._begun = current, now
             current = self._current = {}
-        seen, day = current.get(which) or self._former.get(which) or (-math.inf, 0)
+        seen, key = current.get(which) or self._former.get(which) or (-math.inf, "")
         if now - seen >= QUIET_SECONDS:
-            day = int(self._date() // QUIET_SECONDS)
+            key = _key(client, behavior, int(self._date() // QUIET_SECONDS))
         if which in current or len(current) < MAX_CLIENTS:
-            current[which] = (now, day)
-        return _key(client, behavior, day)
+            current[which] = (now, key)
+        return key
 
 
 _open = OpenIncidents()  # of this process; replaced as a whole

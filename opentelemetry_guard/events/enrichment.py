@@ -34,6 +34,8 @@ RESOURCE_KEYS: Mapping[str, str] = {
 }
 """Attributes of a Resource, and the key of the metadata that each goes into; of two with one key the first counts."""
 
+_OURS = frozenset({THREAT_SCORE, CORRELATION_KEY, RECENT_EVENT_COUNT})
+
 WINDOW = 300.0
 """Seconds for which a client's events are counted."""
 MAX_CLIENTS = 4096
@@ -112,16 +114,17 @@ def enrich(row: dict[str, JSON], *, hashed: bool) -> None:
     event_type, address, given = str(row["event_type"]), row.get("ip_address"), row.get("metadata")
     metadata = given.copy() if isinstance(given, dict) else {}
     recent = 1
-    if hashed and CORRELATION_KEY in metadata:
+    is_new = _OURS.isdisjoint(metadata)  # as of nearly all events
+    if hashed and not is_new and CORRELATION_KEY in metadata:
         del metadata[CORRELATION_KEY]
     if isinstance(address, str) and address:
         client = subscriber(address)
         recent = _recent.count(client)
-        if RECENT_EVENT_COUNT not in metadata:
+        if is_new or RECENT_EVENT_COUNT not in metadata:
             metadata[RECENT_EVENT_COUNT] = recent
-        if CORRELATION_KEY not in metadata and (key := incident_key(client, event_type)):
+        if (is_new or CORRELATION_KEY not in metadata) and (key := incident_key(client, event_type)):
             metadata[CORRELATION_KEY] = key
-    if THREAT_SCORE not in metadata:
+    if is_new or THREAT_SCORE not in metadata:
         metadata[THREAT_SCORE] = threat_score(event_type, str(row.get("action_taken", "")), recent)
     row["metadata"] = metadata
 

@@ -128,13 +128,15 @@ class EventAttributes(BoundedAttributes):
             "_json": json,
             "_exact_time": exact_time,
             # Where an event names a trace by itself, the record's must not be put beside it.
-            "_carried": None if has_trace(row) else row["idempotency_key"],
+            "_carried": None if has_trace(row) else str(row["idempotency_key"]),
         }
 
     def carried(self, trace_id: int, span_id: int) -> EncodedRow | None:
         """Return the event's whole row, None where the attributes may say something else by now."""
-        key = self._carried
-        return None if key is None else EncodedRow(str(key), with_trace(self._json, trace_id, span_id))
+        key: str | None = self._carried
+        if key is None:
+            return None
+        return EncodedRow(key, with_trace(self._json, trace_id, span_id) if trace_id else self._json)
 
     def __getattr__(self, name: str) -> Any:
         state = vars(self)

@@ -31,7 +31,7 @@ def rows_of_records(records: Sequence[ReadableLogRecord]) -> list[codec.Row | co
             continue
         try:
             attributes = log.attributes
-            if isinstance(attributes, EventAttributes) and (carried := attributes.carried(log.trace_id, log.span_id)):
+            if type(attributes) is EventAttributes and (carried := attributes.carried(log.trace_id, log.span_id)):
                 rows.append(origin_of(record.resource).put_into_encoded(carried))
                 continue
             row = _row_of_record(record)

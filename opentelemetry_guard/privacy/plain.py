@@ -77,18 +77,16 @@ def _finder() -> Callable[[str], object]:
     return match
 
 
+_MARKS, _TOKEN, _CARD, _BEGINNING = (re.compile(sign).search for sign in _SIGNS)
+_BEARER, _BASIC, _DIGEST, _XOX, _DENTIFIED = _WORDS
+
+
 def _find(text: str) -> object:
-    for search in _SEARCHES:
-        if search(text):
-            return True
+    # Written out: a loop over them takes half as long again.
+    if _MARKS(text) or _TOKEN(text) or _CARD(text) or _BEGINNING(text):
+        return True
     lower = text.lower()
-    for word in _WORDS:  # noqa: SIM110  a generator costs half as much again
-        if word in lower:
-            return True
-    return False
-
-
-_SEARCHES = [re.compile(sign).search for sign in _SIGNS]
+    return _BEARER in lower or _BASIC in lower or _DIGEST in lower or _XOX in lower or _DENTIFIED in lower
 
 
 def _is_dated(key: object, time: object) -> bool:
@@ -170,12 +168,17 @@ class Plain:
 
     def _unknown(self, texts: list[object], metadata: dict[str, object]) -> list[tuple[str, str]] | None:
         """Return the texts that have to be looked at, with their names; None where something is no JSON, or nested."""
-        bare, found = self._bare, []
-        for name, value in zip(_TEXTS, texts):  # noqa: B905  they are as many
+        bare, clean, found = self._bare, self._clean, []
+        agent, reason, country, pattern = texts
+        if type(reason) is not str:
+            return None
+        if reason not in bare and reason not in self._clean_reasons:
+            found.append(("reason", reason))
+        for name, value in (("user_agent", agent), ("country", country), ("pattern_matched", pattern)):
             if type(value) is str:
-                if value not in bare and value not in (self._clean_reasons if name == "reason" else self._clean):
+                if value not in bare and value not in clean:
                     found.append((name, value))
-            elif value is not None or name == "reason":
+            elif value is not None:
                 return None
         for name, value in metadata.items():
             kind = type(value)
@@ -191,6 +194,11 @@ class Plain:
 
     def _searched(self, path: str, found: list[tuple[str, str]], known: Verdict) -> Verdict:
         """Judge a path and texts by what signs are in them, and where there are some by cleaning them."""
+        if len(found) == 1 and not path:
+            text = found[0][1]
+            if text.isascii() and "\n" not in text and len(text) < self._limit and not self._signs(f"\n{text}"):
+                self._remember(text, self._bare)
+                return known
         lines = "".join((path, *[f"\n{text}" for _, text in found]))
         if not lines.isascii() or lines.count("\n") != len(found) or len(lines) > self._limit:
             return Verdict.UNCERTAIN
