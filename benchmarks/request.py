@@ -186,9 +186,7 @@ def observed(
             app.middleware_stack = app.build_middleware_stack()
             app.middleware_stack.app = Wrapped(app.middleware_stack.app)  # type: ignore[attr-defined]
         return Variant(name, served, tracers.force_flush)
-    GuardInstrumentor().instrument(
-        tracer_provider=tracers, meter_provider=meters, logger_provider=logs, behavior_url="memory://", **options
-    )
+    GuardInstrumentor().instrument(tracer_provider=tracers, meter_provider=meters, logger_provider=logs, **options)
     FastAPIInstrumentor.instrument_app(app, tracer_provider=tracers, meter_provider=meters)
     client = Client(unseen=False)
     for _ in range(2):

@@ -45,7 +45,7 @@ def client_address(scope: Mapping[str, object], trusted: tuple[Network, ...] = (
         scope: the ASGI scope of the request.
         trusted: the networks of the proxies that may name a client.
     """
-    peer = _peer(scope)
+    peer = peer_address(scope)
     if not trusted:
         _say_ignored(peer, scope)
     if not trusted or not (address := parse_address(peer)) or not _is_trusted(address, trusted):
@@ -81,7 +81,8 @@ def is_trusted(address: str, trusted: tuple[Network, ...]) -> bool:
     return parsed is not None and _is_trusted(parsed, trusted)
 
 
-def _peer(scope: Mapping[str, object]) -> str:
+def peer_address(scope: Mapping[str, object]) -> str:
+    """Return the address of the connection's peer as the server writes it, "" where it has none."""
     client = scope.get("client")
     # A Unix socket's peer has no address; servers tell that as None, as an empty name or as a path.
     return str(client[0]) if isinstance(client, (tuple, list)) and client and client[0] else ""

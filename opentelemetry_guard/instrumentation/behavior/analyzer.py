@@ -18,6 +18,7 @@ import os
 import threading
 import weakref
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from ...events import incident
@@ -25,7 +26,7 @@ from ...events.enrichment import CORRELATION_KEY
 from ...settings.behavior_rules import BehaviorRules, Profile
 from ...settings.instrumentation import DEFAULT_IPV6_PREFIX
 from ...settings.login_rules import Logins
-from ..http.answers import AnsweredRequest
+from ..http.answers import AnsweredRequest, Telling
 from ..http.logins import LoginJudge
 from ..http.reports import FOLDED
 from .campaigns import APPLICATION, CampaignDetector, Learned
@@ -85,6 +86,9 @@ class BehaviorAnalyzer:
         self._addresses = Detectors(self.rules, self._clock, self.rules.max_clients, of_users=False)
         self._users = Detectors(self.rules, self._clock, users, of_users=True)
         self.campaigns = CampaignDetector(self.rules.campaign, self._clock) if self.rules.campaign else None
+        self._minutes = () if self.campaigns is None else (self.campaigns.minutes,)
+        # Requests of an address in a window below which nothing but numbers is looked at.
+        self._fewest = HEAVY if self.campaigns is None else min(HEAVY, self.campaigns.rule.busy)
         self._alike = Alike(self.rules.scanning, self._clock) if self.rules.scanning else None
         incidents = max(self.rules.max_clients // _INCIDENT_SHARE, 16)
         self._incidents = Incidents(self.rules.cooldown, self.rules.update, self._clock, incidents)
@@ -120,7 +124,10 @@ class BehaviorAnalyzer:
             answered: the request.
             now: seconds of any clock; one that is set back or makes no sense stands still for that request.
         """
-        told = self.told(answered, now)
+        return self.tell(self.told(answered, now), answered)
+
+    def tell(self, told: Sequence[Told], answered: AnsweredRequest) -> Sequence[dict[str, object]]:
+        """Return the fields of the events that are to be told with a request."""
         return [one.fields(answered, self.rules.cooldown) for one in told] if told else ()
 
     def told(self, answered: AnsweredRequest, now: float) -> list[Told]:
@@ -134,24 +141,97 @@ class BehaviorAnalyzer:
             if seen.place and seen.address is not None and self._alike is not None:
                 seen = seen._replace(alike=self._alike.add(seen.place, seen.address))
             if address is not None:
-                self._judge_address(told, answered, address, seen)
+                findings, number = self._addresses.judge(address, seen, self.touch)
+                self._judge_address(
+                    told, address, seen, findings, number, answered.route, answered.path, crawler=answered.crawler
+                )
             if user is not None:
                 for finding in self._users.judge(user, seen, self.touch)[0]:
                     self._tell(told, finding, _Client(user, address, "user"))
         return told
 
-    def _judge_address(self, told: list[Told], answered: AnsweredRequest, address: bytes, seen: Sighting) -> None:
-        findings, number = self._addresses.judge(address, seen, self.touch)
-        is_found = number >= HEAVY and seen.status < 400 and not seen.named and has_objects(answered.route)
-        if is_found and not answered.crawler:
-            thing = fingerprint(answered.path)
+    def passed(
+        self,
+        address: str,
+        user_id: str | None,
+        agent: int,
+        status: int,
+        route: str | None,
+        path: str,
+        now: float,
+    ) -> Telling | None:
+        """Count a request that was answered with less than 400 and is no login (`is_login`), as `observe` does.
+
+        Args:
+            address: of the client.
+            user_id: of the application's user.
+            agent: the fingerprint of the user agent.
+            status: of the answer.
+            route: the template of the route that has answered.
+            path: as sent, without the query.
+            now: seconds of any clock, as in `observe`.
+
+        Returns:
+            What tells the fields of the events that it completes; None for nearly all requests.
+        """
+        told = self.counted(address, user_id, agent, status, route, path, now)
+        return partial(self.tell, told) if told else None
+
+    def counted(
+        self, address: str, user_id: str | None, agent: int, status: int, route: str | None, path: str, now: float
+    ) -> Sequence[Told]:
+        """Do what `told` does, with what `passed` is given."""
+        key = address_key(address, self._ipv6_prefix)
+        user, head = None, agent
+        if user_id is not None:
+            user = user_key(user_id)
+            head = mark(user)
+        told: Sequence[Told] = ()
+        touch = self.touch
+        with self.lock:
+            self._clock.advance(now)
+            if key is not None:
+                findings, number = self._addresses.passed(key, status, head, user is not None, touch)
+                if findings or number >= self._fewest:
+                    told = []
+                    seen = Sighting(status, head, user is not None)
+                    self._judge_address(told, key, seen, [*findings], number, route, path, crawler=False)
+                elif self.campaigns is not None:
+                    self.campaigns.count()
+                    if touch is not None:
+                        touch(self._minutes, APPLICATION)
+            if user is not None:
+                for finding in self._users.passed(user, status, head, True, touch)[0]:
+                    told = [*told]
+                    self._tell(told, finding, _Client(user, key, "user"))
+        return told
+
+    def is_login(self, method: str, route: str | None, path: str) -> bool:
+        """Whether a request's name says that it is a login."""
+        return self._logins.is_login(method, route, path)
+
+    def _judge_address(
+        self,
+        told: list[Told],
+        address: bytes,
+        seen: Sighting,
+        findings: list[Finding],
+        number: int,
+        route: str | None,
+        path: str,
+        *,
+        crawler: bool,
+    ) -> None:
+        is_found = number >= HEAVY and seen.status < 400 and not seen.named and has_objects(route)
+        if is_found and not crawler:
+            thing = fingerprint(path)
             if (finding := self._addresses.found(address, thing, self.touch)) is not None:
                 findings.append(finding)
-        if answered.crawler:  # it reads all that there is, and what was there once
+        if crawler:  # it reads all that there is, and what was there once
             findings = [finding for finding in findings if finding.detector == FAILED_LOGINS]
         # First the campaign, of which the address may be a part.
         elif self.campaigns is not None:
-            for finding in self._judge_application(self.campaigns, address, seen, number, answered):
+            for finding in self._judge_application(self.campaigns, address, seen, number, path):
                 self._note_offence(finding)
                 self._tell(told, finding, _Client(APPLICATION, None, "application"))
         for finding in findings:
@@ -164,14 +244,14 @@ class BehaviorAnalyzer:
             incident.note_offence(f"{finding.detector} {finding.pattern}".strip().replace("_", " "))
 
     def _judge_application(
-        self, campaigns: CampaignDetector, address: bytes, seen: Sighting, number: int, answered: AnsweredRequest
+        self, campaigns: CampaignDetector, address: bytes, seen: Sighting, number: int, path: str
     ) -> list[Finding]:
         campaigns.count()
         found: list[Finding | None] = []
         rule = campaigns.rule
         if seen.is_login:
             found.append(campaigns.login(mark(address), seen))
-        if seen.status == 404 and not seen.thing and not is_asset(answered.path):
+        if seen.status == 404 and not seen.thing and not is_asset(path):
             found.append(campaigns.missing(mark(address), seen))
         if number >= rule.busy and seen.status < 400:
             found.append(campaigns.busy(mark(address)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from ...settings.behavior_rules import BehaviorRules
 from .logins import AttemptDetector, LoginDetector
@@ -18,6 +18,7 @@ HEAVY = 40
 """Requests of a client in a window from which on the objects that it finds are told apart."""
 _SHARED_EVERY = 8
 """Requests of a client after which other processes are told how many there are."""
+_NOTHING: Sequence[Finding] = ()
 
 
 class Detectors:
@@ -77,13 +78,45 @@ class Detectors:
                 _touched(touch, self._objects, key)
         return findings, self._judge_numbers(key, seen, findings, touch)
 
+    def passed(
+        self, key: bytes, status: int, head: int, named: bool, touch: Touch | None
+    ) -> tuple[Sequence[Finding], int]:
+        """Do what `judge` does of a request that went well and was no login, of which only numbers are counted.
+
+        Args:
+            key: of the client.
+            status: of the answer, below 400.
+            head: a hash of who is behind an address: the user id, else the user agent.
+            named: whether the application has named the user.
+            touch: notes what has changed.
+
+        Returns:
+            What `judge` does.
+        """
+        attempts, objects = self._attempts, self._objects
+        rates, errors = self.rates, self._errors
+        if (
+            (attempts is not None and key in attempts.suspects)
+            or (objects is not None and key in objects.suspects)
+            or rates is None
+            or errors is None
+        ):
+            return self.judge(key, Sighting(status, head, named), touch)
+        row = self._table.row(key)
+        number = rates.count(row, head, named)
+        finding = rates.judge(row)
+        errors.passed(row)
+        if touch is not None and number % _SHARED_EVERY == 0:
+            touch((rates.windows,), key)
+        return _NOTHING if finding is None else (finding,), number
+
     def _judge_numbers(self, key: bytes, seen: Sighting, findings: list[Finding], touch: Touch | None) -> int:
         if self.rates is None and self._errors is None:
             return 0
         row = self._table.row(key)
         number = 0
         if self.rates is not None:
-            number = self.rates.count(row, seen)
+            number = self.rates.count(row, seen.head, seen.named)
             _note(findings, self.rates.judge(row))
             if touch is not None and number % _SHARED_EVERY == 0:
                 touch((self.rates.windows,), key)

@@ -33,15 +33,23 @@ class RateDetector:
         self.application = Usual()
         self.application_learned = 0
 
-    def count(self, row: int, seen: Sighting) -> int:
-        """Count a request; return how many there are in the current bucket."""
+    def count(self, row: int, head: int, named: bool) -> int:
+        """Count a request; return how many there are in the current bucket.
+
+        Args:
+            row: of the client.
+            head: a hash of who is behind an address.
+            named: whether that is a user id.
+        """
         if self.windows.are_over(row):
             self._learn(row)
             self.windows.turn(row)
-        self._requests.current[row] += 1
+        requests = self._requests
+        number = requests.current[row] + 1
+        requests.current[row] = number
         if self._shared:
-            (self._users if seen.named else self._heads).add(row, seen.head)
-        return self._requests.completed(row)
+            (self._users if named else self._heads).add(row, head)
+        return number + requests.others[row]
 
     def judge(self, row: int) -> Finding | None:
         """Say whether the client is conspicuous, after `count`."""
@@ -138,6 +146,16 @@ class ErrorDetector:
         if self._errors.at_most(row) < self._least_errors:
             return None
         return self._compared(row)
+
+    def passed(self, row: int) -> None:
+        """Count a request that went well, which makes nobody conspicuous."""
+        if self.windows.are_over(row):
+            self.windows.turn(row)
+        everyone = self._all
+        if self.all_windows.are_over(everyone):
+            self.all_windows.turn(everyone)
+        self._requests.current[row] += 1
+        self._all_requests.current[everyone] += 1
 
     def _is_repeat(self, row: int, seen: Sighting) -> bool:
         if self._place[row] != seen.place:

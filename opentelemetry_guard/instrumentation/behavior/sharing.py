@@ -17,6 +17,7 @@ import time
 import weakref
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from typing import NamedTuple
 
@@ -28,7 +29,7 @@ from opentelemetry.instrumentation.utils import suppress_instrumentation
 from ...events.enrichment import CORRELATION_KEY
 from ...process import end as process_end
 from ...settings.once import log_once
-from ..http.answers import AnsweredRequest
+from ..http.answers import AnsweredRequest, Telling
 from .analyzer import BehaviorAnalyzer, Told
 from .sliding import Tally, Windows
 from .store_place import open_store
@@ -119,7 +120,30 @@ class Sharing:
         """Count a request; return what is to be told at once, which is nothing while there is a store to ask."""
         if self._thread is None:
             self._start()
-        told = self.analyzer.told(answered, now)
+        return self.tell(self.analyzer.told(answered, now), answered)
+
+    def passed(
+        self,
+        address: str,
+        user_id: str | None,
+        agent: int,
+        status: int,
+        route: str | None,
+        path: str,
+        now: float,
+    ) -> Telling | None:
+        """Count a request that went well, as `BehaviorAnalyzer.passed` does, and tell of it as `observe`."""
+        if self._thread is None:
+            self._start()
+        told = self.analyzer.counted(address, user_id, agent, status, route, path, now)
+        return partial(self.tell, told) if told else None
+
+    def is_login(self, method: str, route: str | None, path: str) -> bool:
+        """Whether a request's name says that it is a login."""
+        return self.analyzer.is_login(method, route, path)
+
+    def tell(self, told: Sequence[Told], answered: AnsweredRequest) -> Sequence[Mapping[str, object]]:
+        """Return the fields of the events that are to be told at once with a request."""
         if not told:
             return ()
         fields = [one.fields(answered, self.analyzer.rules.cooldown) for one in told]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 NO_CREDENTIALS = ("", 0)
 """The credentials of a request that was not refused for them."""
@@ -48,6 +48,10 @@ class AnsweredRequest(NamedTuple):
     headers: Iterable[tuple[bytes, bytes]] = ()
     body: tuple[str, bytes] | None = None
     crawler: bool = False
+
+
+Telling: TypeAlias = "Callable[[AnsweredRequest], Sequence[Mapping[str, object]]]"
+"""Returns the fields of the events that a request makes, given all that is known of it."""
 
 
 @dataclass(frozen=True, slots=True)

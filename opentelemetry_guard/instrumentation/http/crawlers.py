@@ -139,6 +139,10 @@ class Crawlers:
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
 
+    def is_named(self, user_agent: str) -> bool:
+        """Whether a client calls itself a crawler."""
+        return self._named(user_agent[:_LONGEST_AGENT]) is not None
+
     def vouches(self, address: str, user_agent: str) -> bool:
         """Whether a client is known to be the crawler that it calls itself; who isn't known yet is looked up."""
         if (crawler := self._named(user_agent[:_LONGEST_AGENT])) is None:

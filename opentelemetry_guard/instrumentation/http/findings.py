@@ -34,6 +34,7 @@ _OVERLONG = {"%c0%ae": ".", "%e0%80%ae": ".", "%c0%af": "/", "%e0%80%af": "/", "
 """Encodings of ASCII that UTF-8 forbids and careless decoders accept."""
 
 _LONGEST_HOST = 255
+_LONGEST_AGENT = 512
 _PORT = re.compile(r":\d+$")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _BROKEN_ESCAPE = re.compile(r"%(?![0-9a-fA-F]{2})")
@@ -68,6 +69,18 @@ class HttpJudge:
             or (self._status(answered) if answered.login is None else None)
             or self._scanner(answered)
         )
+
+    def is_plain(self, method: str, path: str) -> bool:
+        """Whether an answer below 400 to a request with this method and path means nothing, but for its headers."""
+        return (
+            method not in self._rules.methods
+            and not self._hosts
+            and not (self._rules.path_traversal and may_climb(path))
+        )
+
+    def is_scanner(self, user_agent: str) -> bool:
+        """Whether a client that calls itself so is a scanner."""
+        return bool(user_agent) and self._scanner_agent(user_agent[:_LONGEST_AGENT]) is not None
 
     def is_unexpected_not_found(self, answered: AnsweredRequest) -> bool:
         """Whether an answer is a 404 that may belong to a burst."""
@@ -138,7 +151,8 @@ class HttpJudge:
         return Finding(event_type, "statuses", _REASONS.get(status, f"the answer was {status}"), {"status": status})
 
     def _scanner(self, answered: AnsweredRequest) -> Finding | None:
-        if not answered.user_agent or (matched := self._scanner_agent(answered.user_agent[:512])) is None:
+        agent = answered.user_agent[:_LONGEST_AGENT]
+        if not agent or (matched := self._scanner_agent(agent)) is None:
             return None
         return Finding(
             "suspicious_request", "scanner_user_agents", "the client calls itself a scanner", {"matched": matched}
@@ -160,12 +174,17 @@ def climbs(path: str, raw_path: str = "") -> bool:
         path: decoded once, as servers do.
         raw_path: as it was on the wire, for encodings that decoding has destroyed.
     """
-    if ".." not in path and "%" not in path and "\ufffd" not in path:
+    if not may_climb(path):
         return False
     lowered = raw_path.lower() or path.lower()
     for encoded, meant in _OVERLONG.items():
         lowered = lowered.replace(encoded, meant)
     return any(map(_has_dots, _decodings(path))) or any(map(_has_dots, _decodings(lowered)))
+
+
+def may_climb(path: str) -> bool:
+    """Whether a path, decoded once, has anything of which a segment ``..`` may be made."""
+    return ".." in path or "%" in path or "\ufffd" in path
 
 
 def is_malformed(path: str, raw_path: str, badly_encoded_too: bool) -> bool:

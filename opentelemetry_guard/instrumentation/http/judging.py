@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from inspect import isawaitable
 from typing import Protocol
 
 from opentelemetry import context, trace
@@ -16,27 +15,26 @@ from opentelemetry._logs import SeverityNumber
 from ...decision.addresses import subscriber
 from ...emit import Emitter, severity_of
 from ...events import incident
-from ...events.client_address import client_address
+from ...events.client_address import client_address, peer_address
 from ...settings.http_rules import HttpRules
 from ...settings.instrumentation import GuardOptions
 from ...utils import get_current_timestamp
 from ..patching import unexpected
-from .answers import NO_CREDENTIALS, AnsweredRequest, Finding
+from .answers import NO_CREDENTIALS, AnsweredRequest, Finding, Telling
 from .bodies import noting
 from .bursts import NotFoundBursts
 from .crawlers import Crawlers
 from .findings import HttpJudge, failed_login
 from .folding import Client, Event, FoldedEvents
-from .following import FollowedRequest, Hearing, ReportedLogin, Scope, user_agent
+from .following import FollowedRequest, Hearing, ReportedLogin, user_agent
+from .glance import Glance
 from .logins import Refusals, credentials, told
 from .reports import is_noise
 from .signatures import RULE as SIGNATURES
 from .signatures import SignatureJudge
+from .users import user_of
 
 _logger = logging.getLogger(__name__)
-
-USER_ATTRIBUTES = ("enduser.id", "user.id")
-"""Span attributes in which an application says who its user is; the second is the semantic conventions' newer name."""
 
 _SCAN = "scan"
 _SCANS = frozenset({"scanner_paths", "malformed", "scanner_user_agents", "not_found_burst", "methods", "hosts"})
@@ -51,6 +49,21 @@ class Analyzer(Protocol):
 
     def observe(self, answered: AnsweredRequest, now: float) -> Sequence[Mapping[str, object]]:
         """Take one request and return the fields of the events that it makes."""
+
+    def is_login(self, method: str, route: str | None, path: str) -> bool:
+        """Whether a request's name says that it is a login."""
+
+    def passed(
+        self,
+        address: str,
+        user_id: str | None,
+        agent: int,
+        status: int,
+        route: str | None,
+        path: str,
+        now: float,
+    ) -> Telling | None:
+        """Take one request that was answered with less than 400 and is no login; None where it makes no event."""
 
 
 class AnswerJudge:
@@ -94,6 +107,8 @@ class AnswerJudge:
             self.hearing = partial(noting, signatures.body_bytes)
         self._ipv6_prefix = options.ipv6_prefix
         self._folded = FoldedEvents(self._rules.folding) if self._rules.folding is not None else None
+        self._glance = Glance(self._judge, self._signatures, crawlers)
+        self._judged_statuses = frozenset(self._rules.statuses)
         self._refusals = Refusals(logins, options.ipv6_prefix) if logins is not None and options.http_events else None
 
     def __call__(self, request: FollowedRequest) -> None:
@@ -101,10 +116,44 @@ class AnswerJudge:
         route = request.route
         if self._judge is not None or self._analyzer is not None:
             try:
-                self._derive(request, route)
+                if not self._passed(request, route):
+                    self._derive(request, route)
             except Exception as error:  # noqa: BLE001  what is measured doesn't depend on what is derived
                 unexpected(_logger, "no event could be derived from an answer", error)
         self._measure(request, route)
+
+    def _passed(self, request: FollowedRequest, route: str | None) -> bool:
+        """Count a request that means nothing by itself, as nearly all of them; False where it has to be judged."""
+        status = request.status_code or 0
+        if (
+            status >= 400
+            or request.events
+            or request.login is not None
+            or request.body is not None
+            or status in self._judged_statuses
+        ):
+            return False
+        scope, path, method, analyzer = request.scope, request.path, request.method, self._analyzer
+        looked = self._glance.headers(scope.get("headers") or ())
+        if looked is None or not self._glance.is_plain(
+            method, path, scope.get("raw_path"), scope.get("query_string") or b""
+        ):
+            return False
+        agent, is_forwarded = looked
+        address = peer_address(scope)
+        if is_forwarded or ":" in address:
+            address = client_address(scope, self._trusted)
+        if analyzer is not None and analyzer.is_login(method, route, path):
+            return False
+        if self._refusals is not None:
+            self._refusals.pass_by(address)
+        if analyzer is not None:
+            telling = analyzer.passed(address, user_of(request), agent, status, route, path, self._clock())
+            if telling is not None:
+                answered = self._answered(request, route)
+                for fields in telling(answered):
+                    self._emit(request, answered, fields)
+        return True
 
     def _derive(self, request: FollowedRequest, route: str | None) -> None:
         answered = self._answered(request, route)
@@ -129,7 +178,7 @@ class AnswerJudge:
         # By position, which takes a third of the time: the order is that of the fields.
         return AnsweredRequest(
             (login and login.address) or client_address(scope, self._trusted),
-            (login and login.user) or _user(request),
+            (login and login.user) or user_of(request),
             request.method,
             request.path,
             route,
@@ -292,57 +341,3 @@ def _incidents(events: Iterable[Mapping[str, object]]) -> Iterable[Mapping[str, 
 
 def _action(row: Mapping[str, object]) -> str:
     return str(row.get("action_taken", ""))
-
-
-def _user(request: FollowedRequest) -> str | None:
-    """Return whom the application has recognised: on its span, or in the scope as Starlette's authentication does."""
-    current = trace.get_current_span()
-    for span in (request.server_span, current) if current is not request.server_span else (current,):
-        if (user := _span_user(span)) is not None:
-            return user
-    return _scope_user(request.scope)
-
-
-def _span_user(span: trace.Span) -> str | None:
-    try:
-        # The SDK's attributes take a lock for each look, and a name that they lack costs them an exception.
-        held = span._attributes._dict  # type: ignore[attr-defined]
-    except Exception:  # noqa: BLE001  as in `_said`
-        held = None
-    if not isinstance(held, dict):
-        held = _said(span, "attributes")  # a span that isn't recorded has none
-    if isinstance(held, Mapping):
-        for name in USER_ATTRIBUTES:
-            if (value := held.get(name)) is not None:
-                return _text(value)
-    return None
-
-
-def _scope_user(scope: Scope) -> str | None:
-    user = scope.get("user")
-    if user is None or _said(user, "is_authenticated") is not True:
-        return None
-    identity = _said(user, "identity")
-    if identity is None or callable(identity) or isawaitable(identity):
-        identity = _said(user, "display_name")  # Starlette's SimpleUser has a name only
-        return identity if isinstance(identity, str) else None
-    return _text(identity)
-
-
-def _said(owner: object, name: str) -> object:
-    """Return what an application's object says of itself, None where it doesn't or can't.
-
-    It may be of any class: a user that lacks the property, has it from Starlette's `BaseUser`, which raises, or asks a
-    database session that is closed.
-    """
-    try:
-        return getattr(owner, name, None)
-    except Exception:  # noqa: BLE001  one that can't say is the same as one that doesn't
-        return None
-
-
-def _text(identity: object) -> str | None:
-    try:
-        return str(identity)
-    except Exception:  # noqa: BLE001  as in `_said`
-        return None

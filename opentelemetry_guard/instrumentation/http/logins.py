@@ -63,16 +63,21 @@ class LoginJudge:
             return Login(True, not answered.login)
         rules = self._rules
         status = answered.status_code
-        if rules is None or self._is_name is None or (status >= 400 and status not in rules.statuses):
+        if rules is None or (status >= 400 and status not in rules.statuses):
             return _NONE
-        if answered.method in rules.methods:
-            about = answered.route if answered.route and has_own_part(answered.route) else answered.path
-            if self._is_name(about[-_LONGEST_NAME:]):
-                return _FAILED if status >= 400 else _WENT_WELL
+        if self.is_login(answered.method, answered.route, answered.path):
+            return _FAILED if status >= 400 else _WENT_WELL
         if status < 400:
             return _NONE
         # The first round of Basic has no credentials, and the password of every other one was wrong.
         return Login(False, status == 401 and answered.credentials[0] == BASIC)
+
+    def is_login(self, method: str, route: str | None, path: str) -> bool:
+        """Whether a request's method and name say that it is a login."""
+        if self._rules is None or self._is_name is None or method not in self._rules.methods:
+            return False
+        about = route if route and has_own_part(route) else path
+        return self._is_name(about[-_LONGEST_NAME:])
 
 
 class Refusals:

@@ -36,6 +36,7 @@ class SignatureJudge:
             ipv6_prefix: bits of an IPv6 address that tell one client from another.
         """
         self._inspector = Inspector(given.categories, given.headers)
+        self.headers = tuple(name.encode("latin-1") for name in given.headers)
         self._together = Together(given.together, given.seconds, given.clients)
         self._ipv6_prefix = ipv6_prefix
         # Endings of what the application has served; only set, and only so many, so that no lock is needed.
@@ -50,6 +51,22 @@ class SignatureJudge:
         if match is None and answered.body is not None:
             match = self._in_body(answered.body)
         return None if match is None else _finding(match.signature, match.place, _quoted(match))
+
+    def is_plain(self, path: str, raw_path: bytes | None, query: bytes) -> bool:
+        """Whether a request that went well has nothing in its path and query; what was served is noted, as in `judge`.
+
+        Args:
+            path: decoded once.
+            raw_path: as it was on the wire, None or empty where the server doesn't tell.
+            query: as it was on the wire.
+        """
+        if "." in path:
+            self._note_served(path)
+        return self._inspector.is_plain(raw_path or path.encode("utf-8", "replace"), query)
+
+    def is_plain_header(self, name: bytes, value: bytes) -> bool:
+        """Whether a header has nothing in it that is looked for."""
+        return self._inspector.inspect(b"", b"", ((name, value),)) is None
 
     def missing(self, answered: AnsweredRequest, now: float) -> Finding | None:
         """Return what it means that somebody asks for something that isn't there."""

@@ -31,7 +31,7 @@ from opentelemetry_guard.agent.held import Held
 from opentelemetry_guard.instrumentation import http as fastapi_apps
 from opentelemetry_guard.instrumentation.http import following as request_following
 from opentelemetry_guard.instrumentation.http import patches as application_patches
-from opentelemetry_guard.instrumentation.http.findings import AnsweredRequest
+from opentelemetry_guard.instrumentation.http.answers import AnsweredRequest, Telling
 from opentelemetry_guard.instrumentation.http.judging import AnswerJudge
 from opentelemetry_guard.settings.instrumentation import GuardOptions
 
@@ -513,6 +513,12 @@ class Analyzer:
     def observe(self, answered: AnsweredRequest, now: float) -> list[dict[str, object]]:
         self.seen.append(answered)
         return [{"event_type": "behavioral_violation", "metadata": {"count": len(self.seen)}}]
+
+    def is_login(self, *named: object) -> bool:
+        return False
+
+    def passed(self, *counted: object) -> Telling:
+        return lambda answered: self.observe(answered, 0.0)
 
 
 @pytest.fixture
