@@ -196,11 +196,9 @@ def observed(
     changed = {place: value for place, value in after.items() if place in before and before[place] is not value}
     processors = tracers._active_span_processor._span_processors
     changed.update({(processor, "on_end"): processor.on_end for processor in processors})
+    changed.update({(processor, "active"): mask for processor in processors if hasattr(processor, "active")})
     GuardInstrumentor().uninstrument()
     http_metrics._listening = ()  # of this variant alone
-    for processor in processors:
-        if hasattr(processor, "active"):
-            processor.active = mask
     return Variant(name, app, tracers.force_flush, changed)
 
 

@@ -43,6 +43,7 @@ _VALUE_OF = {**VALUE_OF, **{label.title(): value.title() for label, value in VAL
 _ANNOUNCED = frozenset(_VALUE_OF.values())
 _SMALLEST_CARD, _LARGEST_CARD = 10**13, 10**16
 """Integers of 14 to 16 digits are looked at; longer ones are identifiers far more often than cards."""
+_NUMBERS = (int, float, bool)
 _MOST_ADDRESSES = 32
 """Addresses of one event that are looked for in its texts; where it names more, all IP addresses in them are hashed."""
 
@@ -164,7 +165,7 @@ class Privacy:
                 if harmless is not None and value in harmless and (hashing is None or hashing(value) == value):
                     continue
                 clean = self._value(value, self._kind_with(value, self._known(name).kind, name), 0, hashing)
-            elif isinstance(value, (tuple, list, Mapping)):
+            elif type(value) not in _NUMBERS and isinstance(value, (tuple, list, Mapping)):
                 clean = self._attribute(value, self._known(name).kind, hashing)
             else:
                 continue

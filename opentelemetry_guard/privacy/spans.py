@@ -63,12 +63,12 @@ class SpanPrivacy(SpanProcessor):
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Mask what a server's span starts with, so that other processors don't see it either."""
-        if self.active and span.kind is SpanKind.SERVER and _is_concerned(span):
+        if self.active and span.kind is SpanKind.SERVER:
             _survive(span)
 
     def _on_ending(self, span: Span) -> None:
         # What `on_end` would mask would come too late for the processors before this one.
-        if self.active and _is_concerned(span):
+        if self.active and (span.kind is SpanKind.SERVER or (_is_part(span) and not _is_plain_part(span))):
             _survive(span)
 
 
@@ -98,11 +98,23 @@ def uninstall() -> None:
         processor.active = False
 
 
-def _is_concerned(span: ReadableSpan) -> bool:
-    if span.kind is SpanKind.SERVER:
-        return True
+def _is_part(span: ReadableSpan) -> bool:
+    """Whether a span that is no server's tells of a part of its request."""
     scope = span.instrumentation_scope
     return scope is not None and scope.name in _SCOPES
+
+
+def _is_plain_part(span: Span) -> bool:
+    """Whether there is nothing in such a span that could be a secret, as in those of a request's ASGI messages."""
+    try:
+        if span._events or span._status.description or not cleaners()[0].is_known_path(span._name):
+            return False
+        for name in span._attributes._dict:  # type: ignore[union-attr]
+            if name not in _HARMLESS:
+                return False
+    except Exception:  # noqa: BLE001  another release of the SDK holds them differently, of which `_survive` knows
+        return False
+    return True
 
 
 def _mask(span: Span) -> None:
@@ -110,8 +122,7 @@ def _mask(span: Span) -> None:
     # another release of the SDK holds them differently.
     clean, traces = cleaners()
     held: dict[str, AnyValue] = span._attributes._dict  # type: ignore[union-attr]
-    if not held.keys() <= _HARMLESS:
-        _mask_attributes(clean, held)
+    _mask_attributes(clean, held)
     if not clean.is_known_path(span._name) and (name := clean.path(span._name)) != span._name:
         span._name = name
     description = span._status.description

@@ -22,7 +22,7 @@ from ...events import incident
 from ...events.header_text import header_text
 from ..patching import unexpected
 from .reports import Report, fold
-from .routes import Route
+from .routes import begun
 
 _logger = logging.getLogger(__name__)
 
@@ -61,12 +61,33 @@ class FollowedRequest:
         status_code: of the answer, None before it begins; 101 for an accepted handshake, 403 for a refused one.
         duration: seconds until the answer began.
         guarded: whether a guard is in the request's way.
-        measured_by_http: whether an HTTP instrumentation measures the request.
         server_span: the span that was current when the following began.
         events: the rows of the security events that the request has produced so far.
         login: what the application has said of a login, None where it has said nothing.
         body: the kind and the beginning of the body, None where nobody notes it (`bodies`).
     """
+
+    __slots__ = (
+        "__weakref__",
+        "_answered",
+        "_app",
+        "_began",
+        "_held",
+        "_is_measured",
+        "_measures_itself",
+        "_route",
+        "_settled",
+        "body",
+        "duration",
+        "events",
+        "guarded",
+        "login",
+        "method",
+        "path",
+        "scope",
+        "server_span",
+        "status_code",
+    )
 
     def __init__(self, scope: Scope, events: incident.Notes, *, guarded: bool, measured: bool) -> None:
         self.scope = scope
@@ -76,13 +97,16 @@ class FollowedRequest:
         self.duration = 0.0
         self.guarded = guarded
         self.server_span = trace.get_current_span()
-        self.measured_by_http = measured or _is_measured(scope, self.server_span)
+        # Asked for with few requests, by what the scope says now.
+        self._is_measured: bool | None = measured or None
+        self._app = scope.get("app")
+        self._measures_itself = scope.get("fastapi.telemetry") is not None
         self.events = events
         self.login: ReportedLogin | None = None
         self.body: tuple[str, bytes] | None = None
-        self._route = Route(scope)
+        self._route = begun(scope)
         self._began = time.perf_counter()
-        self._held: list[_Held] = []
+        self._held: list[_Held] | None = None
         self._answered = False
         self._settled: tuple[str | None] | None = None
 
@@ -97,21 +121,40 @@ class FollowedRequest:
             self._settled = (None if is_nowhere else self._route.template(),)
         return self._settled[0]
 
+    @property
+    def measured_by_http(self) -> bool:
+        """Whether an HTTP instrumentation measures the request."""
+        if self._is_measured is None:
+            self._is_measured = _is_measured(self._app, self.server_span, self._measures_itself)
+        return self._is_measured
+
     def ends(self) -> None:
         """Leave the scope, which would keep this alive, and this the scope, until the garbage collector comes."""
         if self._settled is not None:
             self.scope[_SCOPE_KEY] = self._settled
 
-    def enters(self, scope: Scope) -> None:
-        """Learn of an application on the request's way; the first one has the whole route."""
+    def enters(self, scope: Scope, *, measured: bool) -> None:
+        """Learn of an application on the request's way; the first one has the whole route.
+
+        Args:
+            scope: as it is there.
+            measured: whether it is known that an HTTP instrumentation in it measures the request.
+        """
         self._route.enters(scope)
+        # A guard that is served around the application is asked before the HTTP instrumentation is.
+        if not self.measured_by_http:
+            itself = scope.get("fastapi.telemetry") is not None
+            self._is_measured = measured or _is_measured(scope.get("app"), trace.get_current_span(), itself)
 
     def report(self, report: Report, emit: Emit = emit_event) -> None:
         """Take a report; it is emitted when the answer begins, in the trace context of this moment."""
-        if self._answered or len(self._held) >= MAX_REPORTS:
+        held = self._held
+        if self._answered or (held is not None and len(held) >= MAX_REPORTS):
             emit(self._completed(report))
-        else:
-            self._held.append((report, context.get_current(), emit))
+            return
+        if held is None:
+            held = self._held = []
+        held.append((report, context.get_current(), emit))
 
     def answer(self, status_code: int | None) -> None:
         """Emit what was held, once for each incident, and tell the observers; it never raises.
@@ -134,8 +177,8 @@ class FollowedRequest:
                     unexpected(_logger, "an answer could not be judged", error)
 
     def _tell_held(self) -> None:
-        held, self._held = self._held, []
-        for report, seen_in, emit in _told_once(held):
+        held, self._held = self._held, None
+        for report, seen_in, emit in _told_once(held or ()):
             token = context.attach(seen_in)
             try:
                 emit(self._completed(report))
@@ -254,9 +297,7 @@ async def follow(
         outer = _current.get()
         if outer is not None:
             outer.guarded |= guarded
-            outer.enters(scope)
-            # A guard that is served around the application is asked before the HTTP instrumentation is.
-            outer.measured_by_http |= measured or _is_measured(scope, trace.get_current_span())
+            outer.enters(scope, measured=measured)
         await app(scope, receive, send)
         return
     events, events_token = incident.begin_of(scope)  # who is around us may count them, too
@@ -289,20 +330,26 @@ async def detached(work: Callable[[], Awaitable[object]]) -> None:
         context.detach(token)
 
 
-def _is_measured(scope: Scope, span: trace.Span) -> bool:
-    """Whether an HTTP instrumentation measures this request: it has marked the request or opened a server span."""
+def _is_measured(app: object, span: trace.Span, itself: bool) -> bool:
+    """Whether an HTTP instrumentation measures a request: it has marked the application, or opened a server span.
+
+    Args:
+        app: that the request has reached.
+        span: that was current then.
+        itself: whether FastAPI's own telemetry is at work.
+    """
     try:
-        return _shows_measurement(scope, span)
+        return _shows_measurement(app, span, itself)
     except Exception as error:  # noqa: BLE001  applications and spans are of anybody's classes
         what = "whether an HTTP instrumentation measures a request could not be told"
         unexpected(_logger, what, error, logging.DEBUG)
         return False
 
 
-def _shows_measurement(scope: Scope, span: trace.Span) -> bool:
-    if getattr(scope.get("app"), "_is_instrumented_by_opentelemetry", False):
+def _shows_measurement(app: object, span: trace.Span, itself: bool) -> bool:
+    if getattr(app, "_is_instrumented_by_opentelemetry", False):
         return True
-    if scope.get("fastapi.telemetry") is not None and _measures(scope.get("app")):
+    if itself and _measures(app):
         return True
     kind = getattr(span, "kind", None)
     if kind is None:

@@ -20,6 +20,7 @@ from ... import semconv
 from ...events import http_metrics
 from ..patching import AnyFunction, Patches, unexpected
 from . import following as request_following
+from . import routes
 from .following import Receive, Scope, Send
 from .routes import Route
 
@@ -27,9 +28,6 @@ _logger = logging.getLogger(__name__)
 
 _LISTENED = "_opentelemetry_guard_listened"
 """Attribute of a middleware whose instruments are heard."""
-
-_KEY = "opentelemetry_guard.measured"
-"""Key of a request's scope: whether a middleware around this one notes what is measured."""
 
 _INSTRUMENTS = (
     "duration_histogram_old",
@@ -119,25 +117,24 @@ def _listened(call: AnyFunction) -> AnyFunction:
         if scope["type"] != "http" or not http_metrics.is_heard():
             await call(self, scope, receive, send)
             return
-        _survive(_listen, self)
-        if _KEY in scope:
+        if not getattr(self, _LISTENED, False):
+            _survive(_listen, self)
+        if routes.is_begun(scope):
             await call(self, scope, receive, send)
             return
-        scope[_KEY] = True
-        route, measured = Route(scope), _Measured()
+        route, measured = routes.begin(scope), _Measured()
         token = _current.set(measured)
         try:
             await call(self, scope, receive, send)
         finally:
             _current.reset(token)
+            routes.end(scope)
             _survive(_tell, scope, route, measured)
 
     return __call__
 
 
 def _listen(middleware: Any) -> None:
-    if getattr(middleware, _LISTENED, False):
-        return
     setattr(middleware, _LISTENED, True)
     for name in _INSTRUMENTS:
         instrument = getattr(middleware, name, None)
@@ -151,10 +148,14 @@ def _tell(scope: Scope, route: Route, measured: _Measured) -> None:
         return
     followed = request_following.route_of(scope)
     template = route.template() if followed is None else followed[0]
+    known: Mapping[str, AttributeValue] | None = None
     for name, (unit, amount, attributes) in measured.items():
-        kept = tuple([(key, attributes[key]) for key in _KEPT if key in attributes])
-        if template is not None:
-            kept += ((semconv.HTTP_ROUTE if name in _STABLE_INSTRUMENTS else semconv.OLD_HTTP_TARGET, template),)
+        # The instruments of one convention are given the same attributes.
+        if attributes is not known:
+            known = attributes
+            kept = tuple([(key, attributes[key]) for key in _KEPT if key in attributes])
+            if template is not None:
+                kept += ((semconv.HTTP_ROUTE if name in _STABLE_INSTRUMENTS else semconv.OLD_HTTP_TARGET, template),)
         http_metrics.record(name, unit, amount, kept)
 
 

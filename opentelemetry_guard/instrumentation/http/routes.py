@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, MutableMapping
 from typing import Any
 
 from ..patching import unexpected
@@ -19,6 +19,10 @@ Scope = Mapping[str, Any]
 
 _MOUNTED = "/{path}"
 """How the template of a mount ends."""
+
+
+_SCOPE_KEY = "opentelemetry_guard.route"
+"""Key of a request's scope: its `Route`, None when the request has ended."""
 
 
 class Route:
@@ -33,6 +37,16 @@ class Route:
         # A mount moves these on.
         self._path = scope.get("path", "")
         self._root_path = scope.get("root_path", "")
+
+    def is_of(self, scope: Scope) -> bool:
+        """Whether a scope says what it did here: whoever is between may have copied it, or led the request on."""
+        return (
+            scope is self._scope
+            and self._app is not None
+            and self._app is scope.get("app")
+            and self._path == scope.get("path")
+            and self._root_path == scope.get("root_path")
+        )
 
     def enters(self, scope: Scope) -> None:
         """Learn of the application that the request enters, unless it is inside of one already."""
@@ -75,6 +89,28 @@ class Route:
             "path_params": {},
         }
         return _match(getattr(app, "routes", ()), scope)
+
+
+def begin(scope: MutableMapping[str, Any]) -> Route:
+    """Note in a request's scope what is known of its route before anybody has answered, and return it."""
+    route = scope[_SCOPE_KEY] = Route(scope)
+    return route
+
+
+def begun(scope: Scope) -> Route:
+    """Return what was noted of a request where that is still so, else what is known of its route now."""
+    noted: Route | None = scope.get(_SCOPE_KEY)
+    return noted if noted is not None and noted.is_of(scope) else Route(scope)
+
+
+def end(scope: MutableMapping[str, Any]) -> None:
+    """Leave a request's scope, which would keep the note alive, and this the scope, until the collector comes."""
+    scope[_SCOPE_KEY] = None
+
+
+def is_begun(scope: Scope) -> bool:
+    """Whether a request's route was noted, by whoever is around."""
+    return _SCOPE_KEY in scope
 
 
 def _router(scope: Scope) -> Any:
