@@ -22,7 +22,9 @@ TEXTS = ("event_type", "address", "endpoint", "action", "service")
 """Parameters that are compared as text."""
 CONTENTS = ("user_agent", "trace", "correlation_key")
 """Parameters that are compared with what only the rows say."""
-FILTERS = (*TEXTS, *CONTENTS, "within", "since", "until", "zone")
+TIMES = ("within", "since", "until", "zone")
+"""Parameters that say when."""
+FILTERS = (*TEXTS, *CONTENTS, *TIMES)
 
 BETWEEN = "between"
 """What the form's one choice of a time says instead of a stretch: from `since` to `until`."""

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 
 from ...events.names import name_of
 from ..clock import Clock
+from ..storage.histogram import Histogram
 from ..storage.overview import OTHERS, Overview
 
 WIDTH, HEIGHT = 1000.0, 200.0
 _LABELS = 5
 _DAY = 1440
+_IN_UTC = Clock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,13 +27,18 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A bar: where its place begins, its pieces from the bottom up, and what it says in words."""
+    """A bar: where its place begins, its pieces from the bottom up, and what it says in words.
+
+    `since` and `until` are its time as the events page is asked for it.
+    """
 
     x: float
     pieces: Sequence[Piece]
     title: str
     time: str
     values: Sequence[str]
+    since: str
+    until: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +86,7 @@ def chart_of(figures: Overview, clock: Clock) -> Chart:
                 f"{time}: {told or 'nothing'}",
                 time,
                 [number_text(bar.rates.get(kind, 0.0)) for kind in series],
+                *_asked(bar.start, figures.window.bar_minutes * 60),
             )
         )
     return Chart(
@@ -89,6 +97,34 @@ def chart_of(figures: Overview, clock: Clock) -> Chart:
         [clock.tick(figures.bars[round(number * len(columns) / _LABELS)].start, with_day) for number in range(_LABELS)],
         [(series[kind], kind, count) for kind, count in figures.types],
     )
+
+
+def histogram_of(counted: Histogram, clock: Clock) -> Chart:
+    """Lay out how many events there were in each stretch of time."""
+    top = nice_top(max(count for _, count in counted.bars))
+    place = WIDTH / len(counted.bars)
+    with_day = counted.seconds * len(counted.bars) > _DAY * 60
+    columns = []
+    for number, (start, count) in enumerate(counted.bars):
+        height = count / top * HEIGHT
+        pieces = [Piece("0", round(HEIGHT - height, 2), round(height, 2))] if count else []
+        time, told = clock.short(start, with_day), f"{count:,}"
+        asked = _asked(start, counted.seconds)
+        columns.append(Column(round(number * place, 2), pieces, f"{time}: {told}", time, [told], *asked))
+    ticks = min(_LABELS, len(columns))
+    return Chart(
+        columns,
+        round(place, 2),
+        number_text(top),
+        number_text(top / 2),
+        [clock.tick(counted.bars[number * len(columns) // ticks][0], with_day) for number in range(ticks)],
+        [("0", "Events", counted.events)],
+    )
+
+
+def _asked(start: int, seconds: int) -> tuple[str, str]:
+    """Return the beginning and the end of a bar as parameters, in UTC."""
+    return _IN_UTC.field(start), _IN_UTC.field(start + seconds)
 
 
 def nice_top(highest: float) -> float:

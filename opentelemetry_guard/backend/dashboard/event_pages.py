@@ -12,13 +12,15 @@ from starlette.responses import HTMLResponse, Response, StreamingResponse
 
 from ...events.names import name_of
 from ..clock import Clock
-from ..filters import ANY_TIME, BETWEEN, CONTENTS, FILTERS, STRETCHES, asked_for, read_contents, read_filter
+from ..filters import ANY_TIME, BETWEEN, CONTENTS, FILTERS, STRETCHES, TIMES, asked_for, read_contents, read_filter
 from ..refusal import Refusal
 from ..storage.contents import READ_ROWS, page_of
+from ..storage.histogram import histogram
 from ..storage.search import COMPARED_ROWS, Cursor, EventFilter
+from .chart import histogram_of
 from .export import EXPORTS
 from .pages import Pages, address, clock_of
-from .views import event_detail, event_view
+from .views import duration, event_detail, event_view
 
 PAGE_EVENTS = 50
 """Lines of the table of events."""
@@ -106,6 +108,7 @@ def _list(pages: Pages, request: Request) -> Response:
         looked_at=READ_ROWS if filters.keys() & set(CONTENTS) else COMPARED_ROWS,
         first_page=before is None,
         newest=newest,
+        **_over_time(pages, request, wanted, asked),
         filters={**dict.fromkeys(FILTERS, ""), **filters, **_shown_time(filters, wanted, clock_of(request))},
         asked=asked,
         filtered=bool(filters),
@@ -116,6 +119,24 @@ def _list(pages: Pages, request: Request) -> Response:
         exports=[(name, written.label) for name, written in EXPORTS.items()],
         stretches=[*((name, label) for name, (label, _) in STRETCHES.items()), (BETWEEN, "Between two times")],
     )
+
+
+def _over_time(pages: Pages, request: Request, wanted: EventFilter, asked: Mapping[str, str]) -> dict[str, object]:
+    """Return the histogram over the list; none where rows would have to be read for it."""
+    counted = None
+    if not asked.keys() & set(CONTENTS):
+        counted = histogram(pages.store.database, wanted, time.time())
+    if counted is None:
+        return {"chart": None}
+    clock = clock_of(request)
+    begin, end = counted.bars[0][0], counted.bars[-1][0] + counted.seconds
+    return {
+        "chart": histogram_of(counted, clock),
+        "counted": counted.events,
+        "chart_cut_short": counted.cut_short,
+        "chart_says": f"{clock.short(begin, True)} to {clock.short(end, True)}, by {duration(counted.seconds)}",
+        "narrowed": address("", **{name: text for name, text in asked.items() if name not in TIMES}),
+    }
 
 
 def _shown_time(filters: Mapping[str, str], wanted: EventFilter, clock: Clock) -> dict[str, str]:

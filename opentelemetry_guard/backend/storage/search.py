@@ -204,6 +204,20 @@ class EventSearch:
             return Page(events, None)
         return Page(events, Cursor(*last[0]), cut_short=True)
 
+    def moments(self, wanted: EventFilter) -> tuple[list[float], bool]:
+        """Return when what matches occurred (Unix seconds), among the rows that are compared for one page.
+
+        With it comes whether there are more of these.
+        """
+        index, walk, rest = _plan(wanted, None)
+        found = self._database.read(
+            f"SELECT occurred_at, {rest if rest.conditions else 'TRUE'} FROM (SELECT occurred_at, event_type, action,"  # noqa: S608
+            f" address, endpoint, service FROM events INDEXED BY {index} WHERE {walk}"
+            f" ORDER BY occurred_at DESC, id DESC LIMIT {COMPARED_ROWS})",
+            (*rest.parameters, *walk.parameters),
+        )
+        return [moment for moment, matches in found if matches], len(found) == COMPARED_ROWS
+
     def arrived(self, wanted: EventFilter, after: int, limit: int) -> list[FoundEvent]:
         """Return up to `limit` of the events that match and were stored after the one with the id `after`."""
         new = _stored_after(wanted, after)

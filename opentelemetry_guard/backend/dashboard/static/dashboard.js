@@ -96,7 +96,7 @@
     keepFresh(async () => {
       const fresh = piece(await (await ask(place.dataset.live)).text());
       const selection = document.getSelection();
-      if (place.contains(document.activeElement) || (selection.toString() && place.contains(selection.anchorNode))) return;
+      if (place.contains(document.activeElement) || place.querySelector(".selection") || (selection.toString() && place.contains(selection.anchorNode))) return;
       for (const known of place.querySelectorAll("details[data-keep]")) {
         fresh.querySelector(`details[data-keep="${CSS.escape(known.dataset.keep)}"]`)?.toggleAttribute("open", known.open);
       }
@@ -143,14 +143,58 @@
     open();
   }
 
-  // Commands can be copied with one press; what can't be copied is marked, to be copied by hand. The list of agents
-  // is put in anew, so that the document listens and not each button.
-  function offerCopies() {
-    const show = (place) => { for (const button of place.querySelectorAll("[data-copy]")) button.hidden = false; };
+  // What is of use with a script alone; some of it comes with figures that are put in later.
+  function showScripted() {
+    const show = (place) => { for (const one of place.querySelectorAll("[data-scripted]")) one.hidden = false; };
     show(document);
     new MutationObserver((changes) => {
       for (const { target } of changes) if (target.querySelectorAll) show(target);
     }).observe(find("content"), { childList: true, subtree: true });
+  }
+
+  // A time is chosen by dragging over a chart, or one bar by a press. What is put in anew needs no listener of its own.
+  function offerRanges() {
+    let drag = null;
+    const barAt = ({ svg, bars }, x) => {
+      const box = svg.getBoundingClientRect();
+      return Math.max(0, Math.min(bars.length - 1, Math.floor(((x - box.left) / box.width) * bars.length)));
+    };
+    const end = () => { drag?.mark.remove(); drag = null; };
+    const reach = (x) => {
+      drag.to = barAt(drag, x);
+      const [first, last] = [Math.min(drag.from, drag.to), Math.max(drag.from, drag.to)];
+      const width = 1000 / drag.bars.length;
+      drag.mark.setAttribute("x", first * width);
+      drag.mark.setAttribute("width", (last - first + 1) * width);
+      return [drag.bars[first], drag.bars[last]];
+    };
+    document.addEventListener("pointerdown", (event) => {
+      const svg = event.target.closest("svg[data-range]");
+      if (!svg || event.button !== 0) return;
+      const mark = document.createElementNS("http://www.w3.org/2000/svg", "rect");
+      mark.setAttribute("class", "selection");
+      mark.setAttribute("height", "200");
+      drag = { svg, mark, bars: [...svg.querySelectorAll("[data-since]")] };
+      drag.from = barAt(drag, event.clientX);
+      svg.append(mark);
+      svg.setPointerCapture(event.pointerId);
+      reach(event.clientX);
+    });
+    document.addEventListener("pointermove", (event) => { if (drag) reach(event.clientX); });
+    document.addEventListener("pointerup", (event) => {
+      if (!drag) return;
+      const [first, last] = reach(event.clientX);
+      const address = `${drag.svg.dataset.range}&since=${first.dataset.since}&until=${last.dataset.until}`;
+      end();
+      location.assign(address);
+    });
+    document.addEventListener("pointercancel", end);
+    document.addEventListener("keydown", (event) => { if (event.key === "Escape") end(); });
+  }
+
+  // Commands can be copied with one press; what can't be copied is marked, to be copied by hand. The list of agents
+  // is put in anew, so that the document listens and not each button.
+  function offerCopies() {
     document.addEventListener("click", async (event) => {
       const button = event.target.closest("[data-copy]");
       if (!button) return;
@@ -183,6 +227,8 @@
   if (find("filtering")) foldFilters(find("filtering"));
   unfold(document.querySelectorAll("[data-group]"));
   if (find("own-zone")) offerOwnZone(find("own-zone"));
+  showScripted();
+  offerRanges();
   offerCopies();
   offerTheme(find("theme"));
   for (const select of document.querySelectorAll("select[data-submit]")) {
