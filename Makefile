@@ -11,7 +11,7 @@ COUNTED := $(addprefix tests/,agent decision events exporters instrumentation pr
 	$(addprefix tests/durable/test_,answers.py delivery.py posting.py requests.py) tests/test_emit.py tests/test_models.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check demo test coverage test-guard faults fuzz lint format docs tables wheel release audit test-versions test-lowest bench bench-parts bench-gate detection simulate redis-fleet rules-stream screenshots clean
+.PHONY: help setup check demo test coverage test-guard faults fuzz lint format docs tables wheel release audit test-versions test-extras test-lowest bench bench-parts bench-gate detection simulate redis-fleet rules-stream screenshots clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -91,6 +91,9 @@ audit: $(INSTALLED)  ## Look for known vulnerabilities of all that is installed;
 
 test-versions: $(INSTALLED)  ## Test with each CPython, redis-py and Redis server that the machine has
 	$(BIN)/nox --sessions python redis_client redis_server
+
+test-extras: $(INSTALLED)  ## Install the wheel alone and with each extra alone, and import what it is for
+	ALL_EXTRAS=1 $(BIN)/python -m pytest tests/installed/test_extras.py $(PYTEST_ARGS)
 
 test-lowest: ## Run the test suite with the lowest supported releases
 	$(PYTHON) -m venv .venv-lowest

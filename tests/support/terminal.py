@@ -88,7 +88,7 @@ def newcomer(directory: Path, *install: str) -> Iterator[Terminal]:
 
     What else is installed comes from the index that pip uses on this machine; where none answers, the test is skipped.
     """
-    _ask_index(directory)
+    ask_index(directory)
     terminal = Terminal(directory, built(directory))
     # The settings of pip, and what it has fetched before, are in the home of the machine's user.
     home = {"HOME": str(Path.home())}
@@ -99,7 +99,7 @@ def newcomer(directory: Path, *install: str) -> Iterator[Terminal]:
         shutil.rmtree(directory / ".venv", ignore_errors=True)
 
 
-def _ask_index(directory: Path) -> None:
+def ask_index(directory: Path) -> None:
     """Skip where the index does not answer for a package that everybody needs."""
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--retries", "0", "orjson"]
     try:
