@@ -21,6 +21,7 @@ from .events import events
 from .init import init
 from .output import examples
 from .queue import queue_commands
+from .rules import rules_commands
 from .run import run
 
 NAME = "opentelemetry-guard"
@@ -98,6 +99,7 @@ app.command(
     ),
 )(events)
 app.add_typer(queue_commands, name="queue")
+app.add_typer(rules_commands, name="rules")
 backend_commands.command(
     epilog=examples("opentelemetry-guard backend ban 203.0.113.7", "opentelemetry-guard backend ban 2001:db8::/32")
 )(ban)

@@ -55,3 +55,9 @@ class Logins:
     share: float = rule(0.2, values.number(0, 1))
     seconds: float = rule(300.0, values.number(1, 86_400))
     clients: int = rule(4096, values.whole(1, 1_000_000))
+
+    def is_name(self, about: str) -> bool:
+        """Whether a route or a path is named like a login."""
+        segments = [segment for segment in about.lower().split("/") if segment and not segment.startswith("{")]
+        name = segments[-1] if segments else ""
+        return name in self.names or any(map(name.__contains__, self.words))

@@ -14,7 +14,9 @@ from starlette.responses import RedirectResponse, Response
 from ...models import DynamicRules
 from ..bans import check_bans, with_ban
 from ..refusal import Refusal
+from ..storage.search import EventFilter
 from ..storage.store import FIRST_TTL, RulesConflict, Store
+from ..study import Study, study
 from .pages import Pages, address
 from .risks import Risk, confirmed, own_addresses, risks_of
 from .rules_form import GROUPS, LISTS, RulesForm, changes_between, entries, form_of, read_form
@@ -23,6 +25,9 @@ from .visitors import FORM_TOKEN
 
 _HISTORY = 20
 """Versions of the rules that are listed."""
+
+STUDY_DAYS, STUDY_EVENTS, STUDY_SECONDS = 7, 20_000, 3.0
+"""What a preview looks at: events of so many days, so many of them at most, for so long at most."""
 
 _CONFIRMED = "confirmed"
 """The field that names what was asked about; `_AGAIN` leads back to the editor instead."""
@@ -91,6 +96,12 @@ def rules_router(pages: Pages) -> APIRouter:
         """Make what the form says the newest version."""
         return await changed(request, _saved)
 
+    @router.post("/study")
+    async def preview(request: Request) -> Response:
+        """Say whom what the form says would have blocked, and save nothing."""
+        form = RulesForm(await pages.visitors.form(request))
+        return await run_in_threadpool(_studied, pages, request, form)
+
     @router.post("/ban")
     async def ban(request: Request) -> Response:
         """Ban one more address or range."""
@@ -114,6 +125,17 @@ def _saved(store: Store, project: str, sent: _Sent) -> DynamicRules:
     except RulesConflict as late:
         told = f"Somebody saved version {late.newest} meanwhile. Look at it below, and save again to replace it."
         raise _NotSaved({"": told}, form, status=409) from None
+
+
+def _studied(pages: Pages, request: Request, form: RulesForm) -> Response:
+    project = pages.project(request)
+    newest = pages.store.rules(project)
+    read = read_form(form, newest)
+    if read.rules is None:
+        return _editor(pages, request, project, _NotSaved(read.errors, form))
+    wanted = EventFilter(project, since=time.time() - STUDY_DAYS * 86_400)
+    found = study(pages.search.everything(wanted), newest, read.rules, most=STUDY_EVENTS, seconds=STUDY_SECONDS)
+    return _editor(pages, request, project, _NotSaved({}, form, status=200), found)
 
 
 def _banned(store: Store, project: str, sent: _Sent) -> DynamicRules:
@@ -165,7 +187,9 @@ class _NotSaved(Exception):
         self.errors, self.form, self.ban, self.status = errors, form, ban, status
 
 
-def _editor(pages: Pages, request: Request, project: str, mistake: _NotSaved | None = None) -> Response:
+def _editor(
+    pages: Pages, request: Request, project: str, mistake: _NotSaved | None = None, found: Study | None = None
+) -> Response:
     current = pages.store.rules(project)
     history = pages.store.rules_history(project, _HISTORY + 1)
     before = [*history[1:], DynamicRules(ttl=FIRST_TTL)]
@@ -183,6 +207,8 @@ def _editor(pages: Pages, request: Request, project: str, mistake: _NotSaved | N
         faulty={name for name, fields in GROUPS.items() if mistake and mistake.errors.keys() & set(fields)},
         errors=mistake.errors if mistake else {},
         ban=mistake.ban if mistake else "",
+        study=found,
+        study_days=STUDY_DAYS,
         enforcement=pages.askers.enforcement(project, time.time()),
         saved=request.query_params.get("saved") == str(current.version),
         history=[

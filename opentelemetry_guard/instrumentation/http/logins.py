@@ -55,7 +55,7 @@ class LoginJudge:
     def __init__(self, rules: Logins | None) -> None:
         self._rules = rules
         # Names are a route's, or what clients like, so that they are remembered up to a bound.
-        self._is_name = functools.lru_cache(maxsize=1024)(functools.partial(_is_name, rules)) if rules else None
+        self._is_name = functools.lru_cache(maxsize=1024)(rules.is_name) if rules else None
 
     def judge(self, answered: AnsweredRequest) -> Login:
         """Return what an answered request says of logins. What the application reports wins."""
@@ -215,9 +215,3 @@ def receive(receiver: Receiver | None) -> None:
 def _peer(scope: Scope) -> str:
     client = scope.get("client")
     return str(client[0]) if client else ""
-
-
-def _is_name(rules: Logins, about: str) -> bool:
-    segments = [segment for segment in about.lower().split("/") if segment and not segment.startswith("{")]
-    name = segments[-1] if segments else ""
-    return name in rules.names or any(map(name.__contains__, rules.words))
