@@ -60,6 +60,8 @@ def configure(**settings: Any) -> None:
 
         trace.set_tracer_provider(TracerProvider())  # and whatever else the application sets up
         opentelemetry_guard.configure(api_key="...", project_id="shop", trusted_proxies=["10.0.0.0/8"])
+
+    .. versionadded:: 1.0
     """
     of_instrumentation = {*GuardOptions.settings(), *PrivacySettings.settings()}
     of_exporters = GuardConfig.settings()

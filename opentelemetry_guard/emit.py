@@ -96,6 +96,8 @@ class Emitter:
     The global providers are looked up at every call, so an emitter may be
     made before OpenTelemetry is configured; what it makes of a provider
     (logger, tracer, instruments) is kept until the provider changes.
+
+    .. versionadded:: 1.0
     """
 
     def __init__(
@@ -355,6 +357,8 @@ def emit_event(event: SecurityEvent | Mapping[str, object] | None = None, /, **f
 
     It never raises and never waits for I/O. Values that JSON does not know are
     converted; an event without an `event_type` is dropped and counted.
+
+    .. versionadded:: 1.0
     """
     _global_emitter.emit_event(event, **fields)
 
@@ -375,5 +379,7 @@ def record_metric(metric: SecurityMetric | Mapping[str, object] | None = None, /
 
     It never raises; a value that is not finite, a negative one of a type that
     adds up and an unknown type are dropped and counted.
+
+    .. versionadded:: 1.0
     """
     _global_emitter.record_metric(metric, **fields)

@@ -26,6 +26,8 @@ class GuardAgent:
     (`stop`, `close`, `flush_buffer`, and `get_dynamic_rules` while no rules
     are known) does so in a thread. Any thread and any event loop may call any
     method; sending can't be cancelled half-way.
+
+    .. versionadded:: 1.0
     """
 
     def __init__(self, config: AgentConfig) -> None:

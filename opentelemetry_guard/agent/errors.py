@@ -20,11 +20,17 @@ SEND, STATUS, RULES, EMISSION = "transport_send", "status", "rules", "emission"
 
 
 class GuardAgentError(Exception):
-    """The base of the agent's own errors."""
+    """The base of the agent's own errors.
+
+    .. versionadded:: 1.0
+    """
 
 
 class BufferFullError(GuardAgentError):
-    """There is no room for an event, and `buffer_overflow_policy` is ``raise``."""
+    """There is no room for an event, and `buffer_overflow_policy` is ``raise``.
+
+    .. versionadded:: 1.0
+    """
 
 
 class DeliveryError(GuardAgentError):

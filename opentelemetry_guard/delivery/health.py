@@ -43,12 +43,17 @@ def delivery_stats() -> list[DeliveryStats]:
     """Return one reading of every delivery of this process: ledger, depth, routes; none where no exporter has one.
 
     An exporter of one's own has the same in `exporter.delivery`, but is a user of the delivery until its shutdown.
+
+    .. versionadded:: 1.0
     """
     return [delivery.stats() for delivery in registry.everyone()]
 
 
 def health_check() -> bool:
-    """Whether no delivery of this process has failed (`AgentStatus.status`), and none is switched off by mistake."""
+    """Whether no delivery of this process has failed (`AgentStatus.status`), and none is switched off by mistake.
+
+    .. versionadded:: 1.0
+    """
     return not any(status.status == "failed" for status in statuses())
 
 
@@ -60,6 +65,8 @@ def healthz() -> dict[str, Any]:
 
     Raises:
         HTTPException: with status 503 and the same as its detail, while a delivery has failed.
+
+    .. versionadded:: 1.0
     """
     found = statuses()
     worst = max((status.status for status in found), key=_ORDER.index, default="healthy")

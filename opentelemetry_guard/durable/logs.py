@@ -14,7 +14,10 @@ from .connection import DurableExporter
 
 
 class DurableLogExporter(DurableExporter, LogRecordExporter):
-    """Delivers log records to an OTLP/HTTP receiver as `DurableSpanExporter` does spans."""
+    """Delivers log records to an OTLP/HTTP receiver as `DurableSpanExporter` does spans.
+
+    .. versionadded:: 1.0
+    """
 
     _kind = "logs"
 

@@ -34,6 +34,8 @@ class DurableMetricExporter(DurableExporter, MetricExporter):
     """Delivers metrics to an OTLP/HTTP receiver as `DurableSpanExporter` does spans.
 
     Of a cumulative series only the newest point is sent after an outage, unless `keep_all_points` says otherwise.
+
+    .. versionadded:: 1.0
     """
 
     _kind = "points"

@@ -13,7 +13,10 @@ from .connection import DurableExporter
 
 
 class DurableSpanExporter(DurableExporter, SpanExporter):
-    """Delivers spans to an OTLP/HTTP receiver, by way of a queue that survives outages and the end of the process."""
+    """Delivers spans to an OTLP/HTTP receiver, by way of a queue that survives outages and the end of the process.
+
+    .. versionadded:: 1.0
+    """
 
     _kind = "spans"
 

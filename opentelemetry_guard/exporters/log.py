@@ -21,6 +21,8 @@ class GuardLogExporter(GuardExporter, LogRecordExporter, EventExporter):
 
     With ``SimpleLogRecordProcessor(GuardLogExporter())`` every event is in
     the queue before `emit_event` returns.
+
+    .. versionadded:: 1.0
     """
 
     def __init__(self, *, queue: DeliveryQueue | None = None, **settings: object) -> None:

@@ -29,6 +29,8 @@ class GuardMetricExporter(GuardExporter, MetricExporter):
     The SDK aggregates; what is sent is one row per series and interval.
     Deltas and exponential histograms are asked for, so that intervals add up
     and quantiles are right.
+
+    .. versionadded:: 1.0
     """
 
     def __init__(

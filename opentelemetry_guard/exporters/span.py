@@ -25,6 +25,8 @@ class GuardSpanExporter(GuardExporter, SpanExporter, EventExporter):
     a log record carries as well are left to `GuardLogExporter` where one
     shares the delivery. A sampler keeps unsampled traces away from every
     span exporter, so events of such traces need `GuardLogExporter`.
+
+    .. versionadded:: 1.0
     """
 
     reads_events_alone = True

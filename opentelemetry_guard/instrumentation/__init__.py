@@ -65,6 +65,8 @@ class GuardInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # the base is 
     `logger_provider` and `meter_provider` in the place of the global ones. A
     keyword wins over its variable ``OTEL_PYTHON_GUARD_<NAME>``. A second
     `instrument` changes nothing.
+
+    .. versionadded:: 1.0
     """
 
     def instrumentation_dependencies(self) -> Collection[str]:

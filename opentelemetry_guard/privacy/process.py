@@ -25,6 +25,8 @@ def configure(**keywords: object) -> None:
     Raises:
         ValueError: a setting has a value that it can't have; the settings stay as they were.
         TypeError: there is no such setting.
+
+    .. versionadded:: 1.0
     """
     global _keywords, _current
     with _lock:

@@ -168,6 +168,8 @@ def flush(timeout: float | None = None) -> bool:
 
     Returns:
         Whether nothing is left to send.
+
+    .. versionadded:: 1.0
     """
     deadline = time.monotonic() + (_seconds() if timeout is None else timeout)
     _at_stage(Stage.EMISSION, deadline)

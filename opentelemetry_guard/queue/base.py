@@ -160,6 +160,8 @@ class DeliveryQueue(Protocol):
     transaction. A method that moves a batch which this owner no longer holds
     (its lease ran out and somebody else
     claimed it) changes nothing and returns False.
+
+    .. versionadded:: 1.0
     """
 
     def append(self, batch: Batch) -> None:
@@ -288,6 +290,8 @@ class QueueOptions:
     `max_dead_letter_bytes` those of dead letters; `lease_seconds` is longer
     than a request's total timeout; `kinds` are those of its rows, in the
     order in which they are sent.
+
+    .. versionadded:: 1.0
     """
 
     destination: str

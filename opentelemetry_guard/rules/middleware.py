@@ -131,6 +131,8 @@ class GuardRulesMiddleware:
 
     Raises:
         ValueError: `interval`, `trusted_proxies`, `ipv6_prefix` or `exclude_paths` can't be used.
+
+    .. versionadded:: 1.0
     """
 
     def __init__(

@@ -19,6 +19,8 @@ class Captured:
     Attributes:
         events: the events, masked as they would be sent, with the ids of the span that was current.
         metrics: the measurements, one for each `record_metric`.
+
+    .. versionadded:: 1.0
     """
 
     def __init__(self) -> None:
@@ -82,6 +84,8 @@ def capture_events() -> Iterator[Captured]:
         ...     emit_event(event_type="coupon_guessed", ip_address="192.0.2.7")
         >>> captured.events[0].ip_address
         '192.0.2.7'
+
+    .. versionadded:: 1.0
     """
     captured = Captured()
     diverted.begin(captured)

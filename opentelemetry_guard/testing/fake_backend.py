@@ -50,6 +50,8 @@ class FakeBackend:
             exporter = GuardLogExporter(endpoint=backend.url, api_key=backend.api_key)
             ...
             assert backend.wait_for_events(1)[0].event_type == "ip_blocked"
+
+    .. versionadded:: 1.0
     """
 
     api_key = API_KEY

@@ -178,6 +178,8 @@ def report_login(*, success: bool, user: str | None = None, address: str | None 
             known = await check(form.name, form.password)
             report_login(success=known, user=form.name)
             return {"ok": known}
+
+    .. versionadded:: 1.0
     """
     said = ReportedLogin(bool(success), None if user is None else str(user)[:LONGEST_USER], address)
     request = request_following.current()

@@ -27,4 +27,7 @@ __all__ = ["QueueConformance", "make_batch"]
 
 
 class QueueConformance(HandingOut, Places, Owners):
-    """What a delivery queue does. Override `make_queue`, and `make_sibling` where several owners share a store."""
+    """What a delivery queue does. Override `make_queue`, and `make_sibling` where several owners share a store.
+
+    .. versionadded:: 1.0
+    """
