@@ -24,9 +24,8 @@ from opentelemetry.metrics import Counter, Histogram, Meter, MeterProvider, get_
 
 from . import privacy, semconv
 from .events import codec, counts, diverted, incident, record, signatures
-from .events.attributes import to_attributes
 from .events.enrichment import enrich
-from .events.jsonsafe import JSON, describe, safe_text
+from .events.jsonsafe import describe, safe_text
 from .events.known import meaning_of
 from .events.tally import EMISSION_ERROR, INVALID, NO_PIPELINE, TALLY
 from .instruments import INSTRUMENTS
@@ -226,14 +225,14 @@ class Emitter:
 
     def _record_on_span(self, row: codec.Row, nanoseconds: int | None, span: trace.Span, logged: bool | None) -> bool:
         if span.is_recording():
-            _add_to_span(span, row, nanoseconds, bool(logged))
+            record.add_to_span(span, row, nanoseconds, logged=bool(logged))
             return True
         if logged:
             return False
         tracer = trace.get_tracer(semconv.SCOPE_NAME, __version__, self._tracer_provider)
         with tracer.start_as_current_span(semconv.SECURITY_EVENT) as own:
             if own.is_recording():
-                _add_to_span(own, row, nanoseconds, logged=False)
+                record.add_to_span(own, row, nanoseconds, logged=False)
                 return True
         return False
 
@@ -328,14 +327,6 @@ def _metric_attributes(fields: Mapping[str, object]) -> dict[str, str]:
         for key, value in clean.tags({describe(key): describe(value) for key, value in tags.items()}).items():
             attributes[semconv.GUARD_TAG_PREFIX + key] = str(value)
     return attributes
-
-
-def _add_to_span(span: trace.Span, row: dict[str, JSON], nanoseconds: int | None, logged: bool) -> None:
-    span.add_event(
-        semconv.SECURITY_EVENT,
-        to_attributes(row, exact_time=nanoseconds is not None, logged=logged),
-        timestamp=nanoseconds,
-    )
 
 
 _global_emitter = Emitter()

@@ -1,6 +1,6 @@
-"""A log record that carries its event's JSON: the row is put together once, and read again by nobody who needn't.
+"""Log records and span events that carry their event's JSON: put together once, and read by nobody who needn't.
 
-The JSON travels within the record's attributes, which are made of it when
+The JSON travels within their attributes, which are made of it when
 somebody looks at them: another exporter, a processor. So is the sentence that is the
 record's body. Our own exporter takes the JSON itself, as long as nobody can
 have changed an attribute since.
@@ -21,7 +21,7 @@ from opentelemetry.util.types import AnyValue
 
 from .. import semconv
 from .attributes import length_of_text, to_attributes
-from .codec import EncodedRow, Row, has_trace, with_trace
+from .codec import EncodedRow, Row, encoded, has_trace, with_trace
 from .sentence import sentence
 
 if TYPE_CHECKING:
@@ -112,7 +112,17 @@ class EventAttributes(BoundedAttributes):
     asked for first, by whatever name the SDK calls it, brings all of it.
     """
 
-    def __init__(self, row: Row, json: bytes, exact_time: bool, maxlen: int | None, max_value_len: int | None) -> None:
+    def __init__(
+        self,
+        row: Row,
+        json: bytes,
+        exact_time: bool,
+        maxlen: int | None,
+        max_value_len: int | None,
+        *,
+        of_span: bool = False,
+        logged: bool = False,
+    ) -> None:
         """Carry a row.
 
         Args:
@@ -121,12 +131,16 @@ class EventAttributes(BoundedAttributes):
             exact_time: whether the record's timestamp says the event's time.
             maxlen: the most attributes that there may be.
             max_value_len: characters of a text at most.
+            of_span: whether they are those of a span event, which nobody changes.
+            logged: whether a log record carries the event of a span, too.
         """
         self.__dict__ = {
             "maxlen": maxlen,
             "max_value_len": max_value_len,
             "_json": json,
             "_exact_time": exact_time,
+            "_of_span": of_span,
+            "logged": logged,
             # Where an event names a trace by itself, the record's must not be put beside it.
             "_carried": None if has_trace(row) else str(row["idempotency_key"]),
         }
@@ -142,12 +156,12 @@ class EventAttributes(BoundedAttributes):
         state = vars(self)
         if "_json" not in state or name.startswith("__"):
             raise AttributeError(name)
-        attributes = to_attributes(orjson.loads(self._json), exact_time=self._exact_time)
+        attributes = to_attributes(orjson.loads(self._json), exact_time=self._exact_time, logged=self.logged)
         if self.max_value_len is not None and (cut := _cut(attributes, self.max_value_len)):
             attributes = {semconv.GUARD_TRUNCATED: cut, **attributes}
         if any(isinstance(value, (dict, list)) for value in attributes.values()):
             self._carried = None  # what is within can be changed without our noticing
-        made = BoundedAttributes(self.maxlen, attributes, immutable=False, max_value_len=self.max_value_len)
+        made = BoundedAttributes(self.maxlen, attributes, immutable=self._of_span, max_value_len=self.max_value_len)
         for kept, value in vars(made).items():
             state.setdefault(kept, value)  # of two threads that look first, both get the same
         return state[name]
@@ -164,6 +178,32 @@ class EventAttributes(BoundedAttributes):
 def _cut(attributes: Mapping[str, AnyValue], limit: int) -> dict[str, AnyValue]:
     lengths = {name: length_of_text(value) for name, value in attributes.items()}
     return {name: length for name, length in lengths.items() if length > limit}
+
+
+def add_to_span(span: Span, row: Row, nanoseconds: int | None, *, logged: bool) -> None:
+    """Add an event to a span: the SDK's gets attributes that are made at the first look, any other plain ones.
+
+    Args:
+        span: one that records.
+        row: the event.
+        nanoseconds: its time, None where OTLP has no number for it.
+        logged: whether a log record carries the same event.
+    """
+    exact_time = nanoseconds is not None
+    if type(span).__module__ == "opentelemetry.sdk.trace":
+        # The SDK has no other way to add an event whose attributes are made already.
+        limits: Any = getattr(span, "_limits", None)
+        add = getattr(span, "_add_event", None)
+        if add is not None and hasattr(limits, "max_event_attributes") and hasattr(limits, "max_attribute_length"):
+            from opentelemetry.sdk.trace import Event  # here: it is loaded already where its span is
+
+            most, longest = limits.max_event_attributes, limits.max_attribute_length
+            attributes = EventAttributes(row, encoded(row), exact_time, most, longest, of_span=True, logged=logged)
+            add(Event(semconv.SECURITY_EVENT, attributes, nanoseconds))
+            return
+    span.add_event(
+        semconv.SECURITY_EVENT, to_attributes(row, exact_time=exact_time, logged=logged), timestamp=nanoseconds
+    )
 
 
 def emitter_to(logger: Logger) -> Emit:

@@ -43,7 +43,9 @@ def rows_of_records(records: Sequence[ReadableLogRecord]) -> list[codec.Row | co
     return rows
 
 
-def rows_of_spans(spans: Sequence[ReadableSpan], *, include_logged: bool, include_guard_core: bool) -> list[codec.Row]:
+def rows_of_spans(
+    spans: Sequence[ReadableSpan], *, include_logged: bool, include_guard_core: bool
+) -> list[codec.Row | codec.EncodedRow]:
     """Return the rows of the security events that spans carry; spans without one are left alone.
 
     Args:
@@ -52,7 +54,7 @@ def rows_of_spans(spans: Sequence[ReadableSpan], *, include_logged: bool, includ
             records hands its rows to the same delivery.
         include_guard_core: whether to read guard-core's own ``guard.event.*`` spans.
     """
-    rows: list[codec.Row] = []
+    rows: list[codec.Row | codec.EncodedRow] = []
     for span in spans:
         if bears_nothing(span):
             continue
@@ -60,28 +62,44 @@ def rows_of_spans(spans: Sequence[ReadableSpan], *, include_logged: bool, includ
         trace_id, span_id = (context.trace_id, context.span_id) if context is not None else (0, 0)
         for read in _readers(span, include_logged, include_guard_core):
             try:
-                row = read()
-                if row is not None:
+                row = read(trace_id, span_id)
+                if isinstance(row, codec.EncodedRow):
+                    rows.append(origin_of(span.resource).put_into_encoded(row))
+                elif row is not None:
                     rows.append(origin_of(span.resource).put_into(codec.complete(row, trace_id, span_id)))
             except Exception as error:  # noqa: BLE001  a stranger's event must cost nothing but itself
                 _refuse(error)
     return rows
 
 
-def _readers(
-    span: ReadableSpan, include_logged: bool, include_guard_core: bool
-) -> Iterator[Callable[[], codec.Row | None]]:
-    """Yield one function for each security event of a span, which reads its row; None where it may not be sent."""
+_Reader = Callable[[int, int], "codec.Row | codec.EncodedRow | None"]
+
+
+def _readers(span: ReadableSpan, include_logged: bool, include_guard_core: bool) -> Iterator[_Reader]:
+    """Yield one function for each security event of a span, which reads its row; None where it may not be sent.
+
+    It is given the ids of the trace and of the span.
+    """
     for event in span.events:
         if event.name != semconv.SECURITY_EVENT:
             continue
-        attributes = event.attributes or {}
+        attributes = event.attributes
+        if type(attributes) is EventAttributes:
+            if include_logged or not attributes.logged:
+                yield partial(_carried_by_span_event, event, attributes)
+            continue
         if not include_logged and not attributes:
             continue  # a count limit of 0 took everything, the mark too; the log record has the whole event
-        if include_logged or not attributes.get(semconv.GUARD_LOGGED):
+        if include_logged or not (attributes or {}).get(semconv.GUARD_LOGGED):
             yield partial(_row_of_span_event, event)
     if include_guard_core and _is_guard_core(span):
         yield partial(_row_of_guard_core, span)
+
+
+def _carried_by_span_event(
+    event: Event, attributes: EventAttributes, trace_id: int, span_id: int
+) -> codec.Row | codec.EncodedRow | None:
+    return attributes.carried(trace_id, span_id) or _row_of_span_event(event, trace_id, span_id)
 
 
 def _row_of_record(record: ReadableLogRecord) -> codec.Row | None:
@@ -93,7 +111,7 @@ def _row_of_record(record: ReadableLogRecord) -> codec.Row | None:
     return _cleaned(row, is_ours=scope is not None and scope.name == semconv.SCOPE_NAME)
 
 
-def _row_of_span_event(event: Event) -> codec.Row | None:
+def _row_of_span_event(event: Event, trace_id: int, span_id: int) -> codec.Row | None:
     attributes: Mapping[str, object] = event.attributes or {}
     row = from_attributes(attributes, event.timestamp, event.dropped_attributes)
     # Nothing tells for sure who made it: a key is what `Emitter` gives.
@@ -137,7 +155,7 @@ _GUARD_CORE_FIELDS: Mapping[str, str] = {
 }
 
 
-def _row_of_guard_core(span: ReadableSpan) -> codec.Row | None:
+def _row_of_guard_core(span: ReadableSpan, trace_id: int, span_id: int) -> codec.Row | None:
     """Read one of guard-core's event spans; its enrichment attributes go into the metadata under their own names."""
     fields: dict[str, object] = {
         "event_type": span.name.removeprefix(semconv.GUARD_CORE_SPAN_PREFIX),

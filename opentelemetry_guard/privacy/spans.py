@@ -130,7 +130,7 @@ def _mask(span: Span) -> None:
         span._status = Status(span._status.status_code, masked)
     if span._events:
         for event in span._events:
-            if event.attributes and event.name != semconv.SECURITY_EVENT:
+            if event.name != semconv.SECURITY_EVENT and event.attributes:
                 _mask_attributes(traces, event.attributes._dict, quoting=True)  # type: ignore[attr-defined]
 
 

@@ -14,6 +14,9 @@ from hypothesis import strategies as st
 from opentelemetry._logs import SeverityNumber
 from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.sdk._logs import LoggerProvider, LogRecordLimits, LogRecordProcessor, ReadWriteLogRecord
+from opentelemetry.sdk.trace import Span, SpanLimits, TracerProvider
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import INVALID_SPAN_CONTEXT, NonRecordingSpan
 from support.pipeline import pipeline
 from support.strategies import any_events
 
@@ -21,7 +24,7 @@ from opentelemetry_guard import Emitter, SecurityEvent
 from opentelemetry_guard.events import codec
 from opentelemetry_guard.events import record as record_module
 from opentelemetry_guard.events.attributes import to_attributes
-from opentelemetry_guard.events.record import EventAttributes, EventRecord, Unsaid, emitter_to
+from opentelemetry_guard.events.record import EventAttributes, EventRecord, Unsaid, add_to_span, emitter_to
 
 EVENT = {"event_type": "ip_blocked", "ip_address": "192.0.2.1", "metadata": {"score": 7}}
 
@@ -219,6 +222,52 @@ def test_a_record_is_what_its_class_makes_of_the_same_values() -> None:
     assert quick["observed_timestamp"] <= usual["observed_timestamp"]
     assert {**quick, "observed_timestamp": 0} == {**usual, "observed_timestamp": 0}
     assert quick["trace_id"] == span.get_span_context().trace_id != 0
+
+
+@given(any_events, st.integers(0, 30) | st.none(), st.integers(0, 30) | st.none(), st.booleans())
+def test_a_span_event_has_the_attributes_that_the_sdk_would_make(
+    event: SecurityEvent, most: int | None, longest: int | None, logged: bool
+) -> None:
+    limits = SpanLimits(max_event_attributes=most, max_attribute_length=longest)
+    row, nanoseconds = codec.to_row(event)
+    span = TracerProvider(span_limits=limits, shutdown_on_exit=False).get_tracer("test").start_span("request")
+    assert isinstance(span, Span)
+    add_to_span(span, row, nanoseconds, logged=logged)
+    span.add_event("guard.security_event", to_attributes(row, exact_time=nanoseconds is not None, logged=logged))
+    quick, usual = span.events
+    told = dict(quick.attributes or {})
+    told.pop("guard.truncated", None)
+    assert told.items() <= dict(usual.attributes or {}).items()
+    if "guard.truncated" not in (quick.attributes or {}):
+        assert told == dict(usual.attributes or {})
+    assert (quick.name, type(quick)) == (usual.name, type(usual))
+    assert nanoseconds is None or quick.timestamp == nanoseconds
+    with pytest.raises(TypeError):
+        quick.attributes["more"] = 1  # type: ignore[index]
+
+
+def test_the_attributes_of_a_span_event_are_made_when_somebody_looks() -> None:
+    kept = InMemorySpanExporter()
+    with pipeline(spans=[kept]) as made, made.tracer.start_as_current_span("request"):
+        made.emitter.emit_event(EVENT)
+    ((event,),) = (span.events for span in kept.get_finished_spans())
+    attributes = event.attributes
+    assert isinstance(attributes, EventAttributes)
+    assert "_dict" not in vars(attributes)
+    assert attributes["client.address"] == "192.0.2.1"
+
+
+def test_a_span_that_is_not_the_sdks_gets_plain_attributes() -> None:
+    class Wrapper(NonRecordingSpan):
+        added: Any = None
+
+        def add_event(self, name: str, attributes: Any = None, timestamp: int | None = None) -> None:
+            self.added = (name, attributes, timestamp)
+
+    span = Wrapper(INVALID_SPAN_CONTEXT)
+    row, nanoseconds = codec.to_row(EVENT)
+    add_to_span(span, row, nanoseconds, logged=False)
+    assert span.added == ("guard.security_event", to_attributes(row), nanoseconds)
 
 
 def unsaid(cleaned: Any = str.upper) -> EventRecord:

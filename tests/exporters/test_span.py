@@ -17,12 +17,15 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, TraceFlags
 from support.guard_server import GuardServer, guard_server, same
 from support.pipeline import Pipeline, pipeline
-from support.rows import without_enrichment
+from support.rows import decoded, without_enrichment
 from support.strategies import events
 
 from opentelemetry_guard import GuardLogExporter, GuardSpanExporter, SecurityEvent
 from opentelemetry_guard.events import capture
+from opentelemetry_guard.events.attributes import to_attributes
+from opentelemetry_guard.events.codec import to_row
 from opentelemetry_guard.events.tally import INVALID, TALLY
+from opentelemetry_guard.exporters.event_rows import rows_of_spans
 
 EVENT = {"event_type": "ip_blocked", "ip_address": "192.0.2.1"}
 
@@ -111,19 +114,27 @@ def test_a_length_limit_of_the_environment_costs_no_event(monkeypatch: pytest.Mo
         assert {event["event_type"][:8] for event in own.wait_for_events(2)} == {"ip_block"}
 
 
-def test_an_attribute_count_limit_costs_no_event() -> None:
+def test_an_attribute_count_limit_costs_an_event_nothing() -> None:
     limits = SpanLimits(max_event_attributes=3)
     key = str(uuid4())
     with guard_server() as own, pipeline(spans=[GuardSpanExporter(**own.settings)], span_limits=limits) as made:
         with made.tracer.start_as_current_span("GET /"):
             made.emitter.emit_event(EVENT, metadata={"k": 1}, idempotency_key=key, action_taken="blocked")
         (event,) = own.wait_for_events(1)
-    assert (event["event_type"], event["idempotency_key"], event["action_taken"], event["ip_address"]) == (
-        "ip_blocked",
-        key,
-        "blocked",
-        "",
-    )
+    assert (event["event_type"], event["idempotency_key"]) == ("ip_blocked", key)
+    assert (event["action_taken"], event["ip_address"], event["metadata"]["k"]) == ("blocked", "192.0.2.1", 1)
+
+
+@pytest.mark.parametrize("logged", [False, True])
+def test_an_event_whose_attributes_somebody_has_made_anew_is_read_from_them(logged: bool) -> None:
+    """As by a processor that makes spans of its own."""
+    kept = InMemorySpanExporter()
+    limits = SpanLimits(max_event_attributes=5)
+    with pipeline(spans=[kept], span_limits=limits) as made, made.tracer.start_as_current_span("GET /") as span:
+        row, nanoseconds = to_row({**EVENT, "action_taken": "blocked"})
+        span.add_event("guard.security_event", to_attributes(row, logged=logged), timestamp=nanoseconds)
+    rows = decoded(rows_of_spans(kept.get_finished_spans(), include_logged=False, include_guard_core=False))
+    assert [row["action_taken"] for row in rows] == ([] if logged else ["blocked"])
 
 
 def test_an_event_that_goes_through_both_signals_is_delivered_once() -> None:
