@@ -40,6 +40,7 @@ from .local import local_router
 from .openapi import describe
 from .refusal import Refusal
 from .settings import BackendSettings
+from .storage.keys import StoredKeys
 from .storage.store import Store
 
 logger = logging.getLogger(__name__)
@@ -95,7 +96,7 @@ def create_app(store: Store, settings: BackendSettings) -> FastAPI:
     """Return the application that receives into `store` and reads back from it. Closing the store is the caller's."""
     # The documentation pages of FastAPI load their scripts from elsewhere.
     app = FastAPI(title="Guard backend", version=__version__, docs_url=None, redoc_url=None)
-    visitors = Visitors(settings.password)
+    visitors = Visitors(settings.password, StoredKeys(store.database))
     grants = Grants(store, settings)
     desk, intake, askers = Desk(grants, settings), Intake(store, settings.window_seconds), Askers()
     pages = Pages(store, settings, visitors, askers)

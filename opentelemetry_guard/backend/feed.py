@@ -52,7 +52,7 @@ def feed_router(search: EventSearch, grants: Grants) -> APIRouter:
         if unknown := sorted(request.query_params.keys() - _PARAMETERS):
             # A filter with a slip in its name would show everything.
             raise Refusal(422, f"{unknown[0]!r} is no parameter; allowed are {', '.join(sorted(_PARAMETERS))}.")
-        wanted = read_filter(request.query_params, await grants.project_of(request), time.time())
+        wanted = read_filter(request.query_params, await grants.project_of(request, looking=True), time.time())
         told = await run_in_threadpool(page, wanted, read_contents(request.query_params), after, last)
         return Response(orjson.dumps(told), media_type="application/json")
 

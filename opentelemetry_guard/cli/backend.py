@@ -220,10 +220,10 @@ def opened(db: Path | None) -> Iterator[Store]:
 
 def _told_of_keys(store: Store, url: str, project: str) -> list[str]:
     """Say what a sender needs. A project without a valid key gets one, which is shown this once and kept hashed."""
-    from ..backend.storage.keys import StoredKeys
+    from ..backend.storage.keys import SENDER, StoredKeys
 
     keys = StoredKeys(store.database)
-    known = [record for record in keys.records(project) if record.revoked_at is None]
+    known = [record for record in keys.records(project) if record.revoked_at is None and record.role == SENDER]
     if known:
         shown = f"<the key {known[-1].id} of {_day(known[-1].created_at)}>"
         another = shlex.join(
@@ -252,7 +252,10 @@ def _opened_keys(db: Path | None) -> Iterator[StoredKeys]:
 
 @keys_commands.command(
     "create",
-    epilog=examples('opentelemetry-guard backend keys create --project shop --label "shop, production"'),
+    epilog=examples(
+        'opentelemetry-guard backend keys create --project shop --label "shop, production"',
+        "opentelemetry-guard backend keys create --project shop --role viewer",
+    ),
 )
 def create_key(
     project: Annotated[str, typer.Option(help="The project that the key is for.")],
@@ -261,17 +264,26 @@ def create_key(
         int | None,
         typer.Option(min=1, help="Requests a minute that the key may send.", show_default="the backend's setting"),
     ] = None,
+    role: Annotated[
+        str, typer.Option(help="sender, for an application, or viewer, who may look at the dashboard alone.")
+    ] = "sender",
     db: Database = None,
     as_json: AsJson = False,
 ) -> None:
     """Make a key for a project. It is shown once; a backend that runs takes it at once."""
     with _opened_keys(db) as keys:
         try:
-            record, key = keys.create(project, label, rate_limit)
+            record, key = keys.create(project, label, rate_limit, role)
         except ValueError as error:
             fail(str(error))
     if as_json:
         print_json({**_as_json(record), "key": key})
+        return
+    if role == "viewer":
+        typer.echo(
+            f"Key {record.id} shows the project {project}, and changes nothing. It is shown only now; sign in with it\n"
+            f"instead of the password, where the backend has one:\n  {key}"
+        )
         return
     typer.echo(
         f"Key {record.id} of the project {project}. It is shown only now:\n"
@@ -302,6 +314,7 @@ def list_keys(
         (
             str(record.id),
             record.project_id,
+            record.role,
             _day(record.created_at),
             str(record.per_minute or "default"),
             "valid" if record.revoked_at is None else f"revoked {_day(record.revoked_at)}",
@@ -309,7 +322,7 @@ def list_keys(
         )
         for record in records
     ]
-    print_columns(("id", "project", "created", "requests/min", "state", "label"), rows)
+    print_columns(("id", "project", "role", "created", "requests/min", "state", "label"), rows)
 
 
 @keys_commands.command(
@@ -332,6 +345,7 @@ def _as_json(record: KeyRecord) -> dict[str, object]:
     return {
         "id": record.id,
         "project": record.project_id,
+        "role": record.role,
         "label": record.label,
         "created_at": _day(record.created_at),
         "revoked_at": None if record.revoked_at is None else _day(record.revoked_at),

@@ -79,3 +79,18 @@ def test_an_empty_project_is_one_line(tmp_path: Path) -> None:
     refused = run(tmp_path / "backend.db", "create", "--project", "")
     assert refused.returncode == 1
     assert refused.stderr == "Error: A project id is empty: give it at least one character.\n"
+
+
+def test_a_viewers_key_is_made_and_listed_as_one(tmp_path: Path) -> None:
+    db = tmp_path / "backend.db"
+    made = run(db, "create", "--project", "shop", "--role", "viewer")
+    assert made.returncode == 0, made.stderr
+    assert "OTEL_EXPORTER_GUARD_API_KEY" not in made.stdout
+    assert "sign in with it" in made.stdout
+    listed = json.loads(run(db, "list", "--json").stdout)
+    assert [(one["project"], one["role"]) for one in listed] == [("shop", "viewer")]
+    wrong = run(db, "create", "--project", "shop", "--role", "admin")
+    assert (wrong.returncode, wrong.stderr.strip()) == (
+        1,
+        "Error: A key has one of the roles sender, viewer, not admin.",
+    )

@@ -76,8 +76,11 @@ class Pages:
         }
         self._templates.globals |= {"form_token_field": FORM_TOKEN, "release": __version__}
 
-    def projects(self) -> list[str]:
-        """Return the projects that can be looked at."""
+    def projects(self, request: Request) -> list[str]:
+        """Return the projects that the visitor can look at."""
+        viewed = self.visitors.viewed(request)
+        if viewed is not None:
+            return [viewed]
         return sorted({*self.search.projects(), *self.settings.keys.project_ids}) or [DEFAULT_PROJECT]
 
     def project(self, request: Request) -> str:
@@ -86,7 +89,7 @@ class Pages:
         Raises:
             Refusal: 404 for one that doesn't exist.
         """
-        projects, asked = self.projects(), request.query_params.get("project")
+        projects, asked = self.projects(request), request.query_params.get("project")
         if asked is None:
             configured = sorted({*self.settings.keys.project_ids, self.settings.project} & set(projects))
             return (configured or projects)[0]
@@ -112,7 +115,8 @@ class Pages:
             template,
             project,
             here_address=_asked(request),
-            projects=self.projects() if project is not None else [],
+            projects=self.projects(request) if project is not None else [],
+            may_change=self.visitors.viewed(request) is None,
             form_token=self.visitors.form_token(session),
             signed_in=self.visitors.sign_in and session.signed_in,
             **context,
@@ -164,7 +168,7 @@ def sign_in_router(pages: Pages) -> APIRouter:
     @router.post("/login")
     async def sign_in(request: Request) -> Response:
         """Let in who knows the password."""
-        fields = await visitors.form(request)
+        fields = await visitors.form(request, of_viewers=True)
         following = own_path(fields.get("next"))
         if visitors.may_see(request):
             return RedirectResponse(following, 303)
@@ -181,7 +185,7 @@ def sign_in_router(pages: Pages) -> APIRouter:
     @router.post("/logout")
     async def sign_out(request: Request) -> Response:
         """Forget the visitor."""
-        await visitors.form(request)
+        await visitors.form(request, of_viewers=True)
         response = RedirectResponse("/login" if visitors.sign_in else "/", 303)
         visitors.sign_out(request, response)
         return response

@@ -48,11 +48,15 @@ class Password:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A visitor: an unguessable `id`, whether the password was given, and until when (Unix seconds)."""
+    """A visitor: an unguessable `id`, whether they signed in, and until when (Unix seconds).
+
+    `viewer` is the number of the viewer's key that they signed in with; 0 where it was the password.
+    """
 
     id: str
     signed_in: bool
     expires_at: int
+    viewer: int = 0
 
 
 class Sessions:
@@ -65,9 +69,9 @@ class Sessions:
         # be read without a lock; only who has signed in adds to it.
         self._ended: dict[str, int] = {}
 
-    def start(self, signed_in: bool) -> Session:
+    def start(self, signed_in: bool, viewer: int = 0) -> Session:
         """Return a new session."""
-        return Session(secrets.token_urlsafe(18), signed_in, int(time.time()) + SESSION_SECONDS)
+        return Session(secrets.token_urlsafe(18), signed_in, int(time.time()) + SESSION_SECONDS, viewer)
 
     def end(self, session: Session) -> None:
         """Let a login hold no longer, whoever has a copy of its cookie."""
@@ -78,7 +82,7 @@ class Sessions:
 
     def cookie(self, session: Session) -> str:
         """Return the session as the value of a cookie."""
-        stated = f"{session.id}.{int(session.signed_in)}.{session.expires_at}"
+        stated = f"{session.id}.{int(session.signed_in)}.{session.expires_at}.{session.viewer}"
         return f"{stated}.{self._sign('session', stated)}"
 
     def read(self, cookie: str) -> Session | None:
@@ -86,8 +90,8 @@ class Sessions:
         stated, _, signature = cookie.rpartition(".")
         if not hmac.compare_digest(self._sign("session", stated).encode(), signature.encode("utf-8", "replace")):
             return None
-        identity, signed_in, expires_at = stated.split(".")
-        session = Session(identity, signed_in == "1", int(expires_at))
+        identity, signed_in, expires_at, viewer = stated.split(".")
+        session = Session(identity, signed_in == "1", int(expires_at), int(viewer))
         return session if session.expires_at > time.time() and session.id not in self._ended else None
 
     def form_token(self, session: Session) -> str:

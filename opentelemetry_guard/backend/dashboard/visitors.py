@@ -1,8 +1,10 @@
 """Who may look at the dashboard, and change the rules with it.
 
 Without a password everybody who reaches the backend may: it listens on
-loopback then. With one, a visitor signs in, and is known by a cookie. Either
-way a form is taken only from the page that the backend itself has shown.
+loopback then. With one, a visitor signs in, and is known by a cookie. Who has
+a viewer's key instead of the password sees its project alone and changes
+nothing. Either way a form is taken only from the page that the backend itself
+has shown.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from starlette.responses import Response
 from ...decision.addresses import subscriber
 from ..ingest.rate import RateLimiter
 from ..refusal import Refusal
+from ..storage.keys import KEY_BEGINNING, VIEWER, StoredKeys
 from .sessions import SESSION_SECONDS, Password, Session, Sessions
 
 FORM_TOKEN = "form_token"  # noqa: S105 - a field's name
@@ -51,9 +54,9 @@ class SignInNeeded(Exception):
 class Visitors:
     """Tells visitors apart, and lets in those who know the password."""
 
-    def __init__(self, password: Password | None) -> None:
-        """Ask for `password`; None lets everybody in."""
-        self._password = password
+    def __init__(self, password: Password | None, keys: StoredKeys | None = None) -> None:
+        """Ask for `password`; None lets everybody in. Viewers have one of `keys`."""
+        self._password, self._keys = password, keys
         self._sessions = Sessions()
         self._tries = RateLimiter()
         # Used on the event loop alone: hashing takes a processor and 16 MiB, which senders want too.
@@ -79,10 +82,24 @@ class Visitors:
         session = self._known(request)
         return self._password is None or (session is not None and session.signed_in)
 
+    def viewed(self, request: HTTPConnection) -> str | None:
+        """Return the only project that the visitor sees, "" for none; None for who sees all of them, and may change."""
+        if self._password is None:
+            return None
+        session = self._known(request)
+        if session is None or not session.signed_in:
+            return ""
+        # Asked for anew at each request: a revoked key shows nothing.
+        return (self._project_of(session.viewer) or "") if session.viewer else None
+
     def required_for_data(self, request: Request) -> None:
-        """Refuse with 401 who may not see what is stored; a dependency of routes that programs ask."""
+        """Refuse with 401 or 403 who may not see all that is stored; a dependency of routes that programs ask."""
         if not self.may_see(request):
             raise Refusal(401, "Sign in first: this backend has a dashboard password.")
+        if self.viewed(request) is not None:
+            raise Refusal(
+                403, "A viewer's key shows the pages of its project alone; /local/feed takes it as X-API-Key."
+            )
 
     def required_for_page(self, request: Request) -> None:
         """Send who may not see what is stored to the page that asks for the password.
@@ -132,15 +149,15 @@ class Visitors:
         # Nothing is counted for all addresses together: whoever guesses from many would lock the owner out.
         wait = self._tries.wait(subscriber(address), TRIES_PER_MINUTE)
         if not wait:
-            if await self._is_password(offered):
-                return self._sessions.start(signed_in=True)
-            raise Refusal(401, "This is not the password.")
+            if session := await self._opened(offered):
+                return session
+            raise Refusal(401, "This is not the password, nor a viewer's key that is valid.")
         if self._late < MOST_LATE:
             self._late += 1
             try:
                 async with self._one_late_try:
-                    if await self._is_password(offered):
-                        return self._sessions.start(signed_in=True)
+                    if session := await self._opened(offered):
+                        return session
                     await asyncio.sleep(LATE_TRY_SECONDS)
             finally:
                 self._late -= 1
@@ -149,26 +166,41 @@ class Visitors:
             await asyncio.sleep(LATE_TRY_SECONDS)
         raise Refusal(429, f"Too many tries: wait {wait} seconds.", {"Retry-After": str(wait)})
 
-    async def _is_password(self, offered: str) -> bool:
+    async def _opened(self, offered: str) -> Session | None:
+        """Return the session that a password or a viewer's key opens."""
+        if self._keys is not None and offered.startswith(KEY_BEGINNING):
+            grant = await run_in_threadpool(self._keys.grant, offered)
+            if grant is not None and grant.role == VIEWER and grant.key_id:
+                return self._sessions.start(signed_in=True, viewer=grant.key_id)
         async with self._checks:
-            return self._password is None or await run_in_threadpool(self._password.matches, offered)
+            if self._password is None or await run_in_threadpool(self._password.matches, offered):
+                return self._sessions.start(signed_in=True)
+        return None
 
-    async def form(self, request: Request) -> Mapping[str, str]:
-        """Read a form that this backend's own page sends.
+    async def form(self, request: Request, *, of_viewers: bool = False) -> Mapping[str, str]:
+        """Read a form that this backend's own page sends; a viewer's only where it is one `of_viewers`.
 
         Raises:
-            Refusal: 403 when it comes from elsewhere, 413 or 422 when it is no form of ours.
+            Refusal: 403 when it comes from elsewhere, or from a viewer; 413 or 422 when it is no form of ours.
         """
         _check_origin(request)
         fields = await _fields(request)
         session = self._known(request)
         if session is None or not self._sessions.is_form_token(session, fields.get(FORM_TOKEN, "")):
             raise Refusal(403, "This form is not valid any more: load the page again, and send it once more.")
+        if not of_viewers and await run_in_threadpool(self.viewed, request) is not None:
+            raise Refusal(403, "You look with a viewer's key: it may see everything here, and change nothing.")
         return fields
 
     def _known(self, request: HTTPConnection) -> Session | None:
         cookie = request.cookies.get(_cookie_name(request))
-        return self._sessions.read(cookie) if cookie else None
+        session = self._sessions.read(cookie) if cookie else None
+        if session is None or not session.viewer or self._project_of(session.viewer) is not None:
+            return session
+        return None
+
+    def _project_of(self, viewer: int) -> str | None:
+        return None if self._keys is None else self._keys.viewed(viewer)
 
 
 def _cookie_name(request: HTTPConnection) -> str:

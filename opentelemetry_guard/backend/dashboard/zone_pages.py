@@ -30,7 +30,7 @@ def zone_router(pages: Pages) -> APIRouter:
     @router.post("")
     async def choose(request: Request) -> Response:
         """Keep the choice, and go back to the page that it was made on."""
-        fields = await pages.visitors.form(request)
+        fields = await pages.visitors.form(request, of_viewers=True)
         try:
             clock = Clock(fields.get("zone", ""))
         except ValueError:

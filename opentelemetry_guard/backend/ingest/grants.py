@@ -10,7 +10,7 @@ from fastapi.concurrency import run_in_threadpool
 from ...decision.addresses import subscriber
 from ..refusal import Refusal
 from ..settings import BackendSettings
-from ..storage.keys import StoredKeys
+from ..storage.keys import VIEWER, StoredKeys
 from ..storage.store import Store
 from .rate import RateLimiter
 
@@ -25,11 +25,11 @@ class Grants:
         # Of each their own, so that a flood of addresses makes no key's count forgotten.
         self._addresses, self._keys, self._projects = RateLimiter(), RateLimiter(), RateLimiter()
 
-    async def project_of(self, request: Request, *, bearer: bool = False) -> str:
+    async def project_of(self, request: Request, *, bearer: bool = False, looking: bool = False) -> str:
         """Return the project that the request's key is for: 401, 403 or 429 when it is not to be used now.
 
-        With `bearer` the key may come as ``Authorization: Bearer`` instead. The address is that of the connection:
-        `X-Forwarded-For` is not read.
+        A viewer's key is good for requests that are `looking` alone. With `bearer` the key may come as
+        ``Authorization: Bearer`` instead. The address is that of the connection: `X-Forwarded-For` is not read.
         """
         address = subscriber(request.client.host) if request.client else ""
         _hold(self._addresses, address, self._settings.rate_of_address, "This address")
@@ -45,6 +45,8 @@ class Grants:
             raise Refusal(401, "X-API-Key is not a key of this backend.")
         if request.headers.get("x-project-id", grant.project_id) != grant.project_id:
             raise wrong_project("X-Project-ID")
+        if grant.role == VIEWER and not looking:
+            raise Refusal(403, "This is a viewer's key: it shows the dashboard, and is not for sending or enforcing.")
         per_minute = self._settings.requests_per_minute if grant.per_minute is None else grant.per_minute
         _hold(self._keys, grant.digest, per_minute, "This key")
         _hold(self._projects, grant.project_id, self._settings.rate_of_project, "This project")

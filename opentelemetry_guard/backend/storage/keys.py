@@ -17,19 +17,34 @@ from dataclasses import dataclass, field
 
 from .database import Database
 
+KEY_BEGINNING = "guard_"
+"""How the keys begin that are made here."""
+
+SENDER = "sender"
+"""The role of a key that applications send with, and ask for rules."""
+VIEWER = "viewer"
+"""The role of a key that somebody looks at a project with; it changes nothing."""
+ROLES = (SENDER, VIEWER)
+"""What a key may be for."""
+
 
 def generate_key() -> str:
     """Return a new API key of 256 random bits that is safe in URLs and shells."""
-    return "guard_" + secrets.token_urlsafe(32)
+    return KEY_BEGINNING + secrets.token_urlsafe(32)
 
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What a key allows: to send to one project, `per_minute` requests (None: what the backend's setting says)."""
+    """What a key allows in one project: `per_minute` requests (None: what the backend's setting says) of its `role`.
+
+    `key_id` is its number in the database; None where it has none.
+    """
 
     project_id: str
     digest: bytes = field(repr=False)
     per_minute: int | None = None
+    role: str = SENDER
+    key_id: int | None = None
 
 
 class ApiKeys:
@@ -77,6 +92,7 @@ class KeyRecord:
     created_at: float
     revoked_at: float | None
     per_minute: int | None
+    role: str
 
 
 class StoredKeys:
@@ -86,12 +102,16 @@ class StoredKeys:
         """Keep the keys in `database`."""
         self._database = database
 
-    def create(self, project_id: str, label: str = "", per_minute: int | None = None) -> tuple[KeyRecord, str]:
+    def create(
+        self, project_id: str, label: str = "", per_minute: int | None = None, role: str = SENDER
+    ) -> tuple[KeyRecord, str]:
         """Make a key for a project; the key is in the answer, and nowhere else.
 
         Raises:
-            ValueError: the project id is empty, or `per_minute` is not positive.
+            ValueError: the project id is empty, `per_minute` is not positive, or `role` is none of `ROLES`.
         """
+        if role not in ROLES:
+            raise ValueError(f"A key has one of the roles {', '.join(ROLES)}, not {role}.")
         if not project_id:
             raise ValueError("A project id is empty: give it at least one character.")
         if per_minute is not None and per_minute < 1:
@@ -99,27 +119,35 @@ class StoredKeys:
         key, now = generate_key(), time.time()
         with self._database.writing() as connection:
             created = connection.execute(
-                "INSERT INTO api_keys (project_id, label, digest, created_at, per_minute) VALUES (?, ?, ?, ?, ?)",
-                (project_id, label, _digest(key), now, per_minute),
+                "INSERT INTO api_keys (project_id, label, digest, created_at, per_minute, role)"
+                " VALUES (?, ?, ?, ?, ?, ?)",
+                (project_id, label, _digest(key), now, per_minute, role),
             )
-        return KeyRecord(int(created.lastrowid or 0), project_id, label, now, None, per_minute), key
+        return KeyRecord(int(created.lastrowid or 0), project_id, label, now, None, per_minute, role), key
 
     def grant(self, key: str) -> Grant | None:
         """Return what `key` allows; None when it is unknown or revoked."""
         digest = _digest(key)
         # Looking a hash up tells nothing about the key: its bytes can't be chosen one by one.
         found = self._database.read(
-            "SELECT project_id, per_minute FROM api_keys WHERE digest = ? AND revoked_at IS NULL", (digest,)
+            "SELECT project_id, per_minute, role, id FROM api_keys WHERE digest = ? AND revoked_at IS NULL", (digest,)
         )
         if not found:
             return None
-        project_id, per_minute = found[0]
-        return Grant(project_id, digest, per_minute)
+        project_id, *others = found[0]
+        return Grant(project_id, digest, *others)
+
+    def viewed(self, key_id: int) -> str | None:
+        """Return the project that a viewer's key shows; None when there is no such key, or it is revoked."""
+        found = self._database.read(
+            "SELECT project_id FROM api_keys WHERE id = ? AND role = ? AND revoked_at IS NULL", (key_id, VIEWER)
+        )
+        return str(found[0][0]) if found else None
 
     def records(self, project_id: str | None = None) -> list[KeyRecord]:
         """Return the keys of one project, or of all, oldest first."""
         found = self._database.read(
-            "SELECT id, project_id, label, created_at, revoked_at, per_minute FROM api_keys"
+            "SELECT id, project_id, label, created_at, revoked_at, per_minute, role FROM api_keys"
             " WHERE ? IS NULL OR project_id = ? ORDER BY id",
             (project_id, project_id),
         )

@@ -9,7 +9,7 @@ from .incidents import COLUMNS, add_incidents
 from .incidents import TABLE as INCIDENTS
 from .rollups import MAX_TEXT, add_event_rollups, add_metric_rollups, event_facts, metric_facts
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 """Written to the file's `user_version`."""
 
 
@@ -97,7 +97,8 @@ _TABLES = (
         digest BLOB NOT NULL UNIQUE,
         created_at REAL NOT NULL,
         revoked_at REAL,
-        per_minute INTEGER
+        per_minute INTEGER,
+        role TEXT NOT NULL DEFAULT 'sender'
     )""",
     # How many rows there are of each kind: counting a million of them takes the better part of a second.
     """CREATE TABLE stored_rows (
@@ -154,6 +155,9 @@ def prepare(connection: sqlite3.Connection, version: int) -> None:
     """Bring a file of `version` (0: a new one) to `SCHEMA_VERSION`, within the transaction that is under way."""
     if version == SCHEMA_VERSION:
         return
+    if version > 1:
+        # Every key was for sending.
+        connection.execute("ALTER TABLE api_keys ADD COLUMN role TEXT NOT NULL DEFAULT 'sender'")
     if version == 4:
         _let_incidents_end(connection)
     elif version in (2, 3):
@@ -161,7 +165,7 @@ def prepare(connection: sqlite3.Connection, version: int) -> None:
             _add_services(connection)
         for statement in INCIDENTS:
             connection.execute(statement)
-    else:
+    elif version < 2:
         if version == 1:
             _set_aside_version_1(connection)
         for statement in _TABLES:

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from opentelemetry_guard.backend.bans import with_ban
 from opentelemetry_guard.backend.storage.incident_search import IncidentSearch
+from opentelemetry_guard.backend.storage.keys import SENDER, StoredKeys
 from opentelemetry_guard.backend.storage.overview import WINDOWS, overview
 from opentelemetry_guard.backend.storage.search import EventFilter, EventSearch
 from opentelemetry_guard.backend.storage.store import SCHEMA_VERSION, Store, StoreError, Summary
@@ -206,6 +207,7 @@ def test_a_file_of_version_2_gets_the_services_that_its_events_name(tmp_path: Pa
         old.execute("CREATE INDEX events_by_address ON events (project_id, address)")
         old.execute("CREATE INDEX events_by_endpoint ON events (project_id, endpoint)")
         old.execute("DROP TABLE incidents")
+        old.execute("ALTER TABLE api_keys DROP COLUMN role")
         old.execute("PRAGMA user_version = 2")
     for _ in range(2):
         with closing(Store(path)) as store:
@@ -224,6 +226,7 @@ def test_a_file_of_version_3_gets_the_incidents_of_the_events_in_it(tmp_path: Pa
         (counted,) = IncidentSearch(store.database).latest("", 10)
     with closing(sqlite3.connect(path)) as old, old:
         old.execute("DROP TABLE incidents")
+        old.execute("ALTER TABLE api_keys DROP COLUMN role")
         old.execute("PRAGMA user_version = 3")
     for _ in range(2):
         with closing(Store(path)) as store:
@@ -254,11 +257,25 @@ def test_the_incidents_of_a_file_of_version_4_go_on_or_end(tmp_path: Path) -> No
         old.execute(f"INSERT INTO incidents SELECT {columns} FROM later")
         old.execute("DROP TABLE later")
         old.execute("CREATE INDEX incidents_by_activity ON incidents (project_id, last_seen, id, state, severity)")
+        old.execute("ALTER TABLE api_keys DROP COLUMN role")
         old.execute("PRAGMA user_version = 4")
     with closing(Store(path)) as store:
         assert IncidentSearch(store.database).latest("", 10) == [counted]
         store.add("p", "c", [of_one(90)], [], 2e9)
         assert [one.events for one in IncidentSearch(store.database).latest("", 10)] == [1, 1]
+
+
+def test_the_keys_of_a_file_of_version_5_are_for_sending(tmp_path: Path) -> None:
+    path = tmp_path / "old.db"
+    with closing(Store(path)) as store:
+        _, key = StoredKeys(store.database).create("p")
+    with closing(sqlite3.connect(path)) as old, old:
+        old.execute("ALTER TABLE api_keys DROP COLUMN role")
+        old.execute("PRAGMA user_version = 5")
+    with closing(Store(path)) as store:
+        grant = StoredKeys(store.database).grant(key)
+        assert grant is not None
+        assert grant.role == SENDER
 
 
 def test_a_file_that_is_no_database_is_refused_by_name(tmp_path: Path) -> None:
