@@ -6,12 +6,14 @@ INSTALLED := $(VENV)/.installed
 PYTEST_ARGS ?=
 # Most tests wait for processes, so more of them than there are cores run at a time; a file's tests stay together.
 PARALLEL := --numprocesses 3 --dist loadfile
+# What users install, besides frameworks of their own.
+EXTRAS := auto,backend,cli,declarative,durable,encryption,patterns,resources
 # Rooms whose tests run in their own process and within seconds; what starts processes is not counted, and a tracer slows it.
 COUNTED := $(addprefix tests/,agent decision events exporters instrumentation privacy rules settings siem testing) \
 	$(addprefix tests/durable/test_,answers.py delivery.py posting.py requests.py) tests/test_emit.py tests/test_models.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check demo test coverage test-guard faults fuzz lint format docs tables wheel release audit test-versions test-extras test-lowest bench bench-parts bench-gate detection simulate redis-fleet rules-stream screenshots clean
+.PHONY: help setup check demo test coverage test-guard faults fuzz lint format docs tables wheel licences audit release test-versions test-extras test-lowest bench bench-parts bench-gate detection simulate redis-fleet rules-stream screenshots clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -77,17 +79,19 @@ wheel: $(INSTALLED)  ## Build the wheel, list what is in it, install it into an 
 	.venv-wheel/bin/python -m pip install --quiet dist/*.whl
 	cd / && $(CURDIR)/.venv-wheel/bin/python -c "import opentelemetry_guard; print(opentelemetry_guard.__version__)"
 
-release: wheel  ## Build wheel, sdist and a bill of materials, check them, and the licences of all that is installed with them
+licences: wheel  ## Check the licences of all that is installed with the wheel and its extras
+	$(BIN)/python -m pip install --quiet 'pip-audit >= 2.8' 'pip-licenses >= 5'
+	.venv-wheel/bin/python -m pip install --quiet "$$(echo dist/*.whl)[$(EXTRAS)]"
+	$(BIN)/pip-licenses --python .venv-wheel/bin/python --partial-match --allow-only "$$(paste -sd ';' tests/licences.txt)"
+
+audit: licences  ## Look for known vulnerabilities of the same packages; asks the index
+	$(BIN)/python tests/support/audit.py .venv-wheel/lib/python3*/site-packages
+
+release: licences  ## Build wheel, sdist and a bill of materials, and check them
 	$(BIN)/python -m pip install --quiet --editable '.[release]'
 	$(BIN)/python -m build --sdist --outdir dist .
 	$(BIN)/twine check --strict dist/*
-	.venv-wheel/bin/python -m pip install --quiet "$$(echo dist/*.whl)[auto,backend,cli,durable,encryption,patterns,resources]"
-	$(BIN)/pip-licenses --python .venv-wheel/bin/python --partial-match --allow-only "$$(paste -sd ';' tests/licences.txt)"
 	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --mc-type library --output-reproducible --output-file dist/opentelemetry-guard.cdx.json .venv-wheel
-
-audit: $(INSTALLED)  ## Look for known vulnerabilities of all that is installed; asks the index
-	$(BIN)/python -m pip install --quiet --editable '.[release]'
-	$(BIN)/pip-audit --skip-editable --local
 
 test-versions: $(INSTALLED)  ## Test with each CPython, redis-py and Redis server that the machine has
 	$(BIN)/nox --sessions python redis_client redis_server
