@@ -21,7 +21,7 @@ def judged(report: Mapping[str, Any]) -> tuple[str, list[str]]:
     packages = report["dependencies"]
     asked = [package for package in packages if "vulns" in package]
     found = [
-        f"{package['name']} {package['version']}: {problem['id']}, mended in {', '.join(problem['fix_versions']) or '-'}"
+        f"{package['name']} {package['version']}: {problem['id']}, mended in {', '.join(problem['fix_versions'])}"
         for package in asked
         for problem in package["vulns"]
     ]
