@@ -351,7 +351,8 @@ def emit_event(event: SecurityEvent | Mapping[str, object] | None = None, /, **f
 
     .. versionadded:: 1.0
     """
-    _global_emitter.emit_event(event, **fields)
+    # As `Emitter.emit_event` does, which would have to be handed the fields once more.
+    interruption.emit("events", _global_emitter._emit_event, event, fields)
 
 
 @signatures.records

@@ -37,12 +37,15 @@ DEFAULTS: Mapping[str, JSON] = {
 
 
 class EncodedRow:
-    """An event as the backend reads it, encoded: its idempotency key, and the JSON of the whole row."""
+    """An event as the backend reads it, encoded: its idempotency key, and the JSON of the whole row.
 
-    __slots__ = ("json", "key")
+    `names_origin` says that the metadata name a service or a deployment by themselves (`origin.names_origin`).
+    """
 
-    def __init__(self, key: str, json: bytes) -> None:
-        self.key, self.json = key, json
+    __slots__ = ("json", "key", "names_origin")
+
+    def __init__(self, key: str, json: bytes, names_origin: bool) -> None:
+        self.key, self.json, self.names_origin = key, json, names_origin
 
     def decoded(self) -> Row:
         """Return the row."""

@@ -28,8 +28,7 @@ _IN_STATUS = {
     SERVICE_INSTANCE_ID: "instance",
     DEPLOYMENT_ENVIRONMENT: "environment",
 }
-_SERVICE, _DEPLOYMENT = b"guard.service.", b"guard.deployment."
-"""What all keys of the values begin with: two looks at each event instead of one for each key."""
+_KEYS = frozenset(RESOURCE_KEYS.values())
 _GUARD_CORES = "guard-core"
 """The same of guard-core, whose other names stay."""
 
@@ -68,9 +67,15 @@ class Origin:
         """Return the same of a row that is encoded."""
         if not self.members:
             return row
-        if _SERVICE in row.json or _DEPLOYMENT in row.json:
+        if row.names_origin:
             return self.put_into(row.decoded())
-        return EncodedRow(row.key, with_members(row.json, self.members))
+        return EncodedRow(row.key, with_members(row.json, self.members), True)
+
+
+def names_origin(row: Row) -> bool:
+    """Whether an event's metadata name a service or a deployment by themselves, which the Resource must not replace."""
+    metadata = row.get("metadata")
+    return isinstance(metadata, dict) and not _KEYS.isdisjoint(metadata)
 
 
 _latest: Origin | None = None  # a process has one Resource, as a rule; replaced as a whole

@@ -22,6 +22,7 @@ from opentelemetry.util.types import AnyValue
 from .. import semconv
 from .attributes import length_of_text, to_attributes
 from .codec import EncodedRow, Row, encoded, has_trace, with_trace
+from .origin import names_origin
 from .sentence import sentence
 
 if TYPE_CHECKING:
@@ -143,6 +144,7 @@ class EventAttributes(BoundedAttributes):
             "logged": logged,
             # Where an event names a trace by itself, the record's must not be put beside it.
             "_carried": None if has_trace(row) else str(row["idempotency_key"]),
+            "_names_origin": names_origin(row),
         }
 
     def carried(self, trace_id: int, span_id: int) -> EncodedRow | None:
@@ -150,7 +152,9 @@ class EventAttributes(BoundedAttributes):
         key: str | None = self._carried
         if key is None:
             return None
-        return EncodedRow(key, with_trace(self._json, trace_id, span_id) if trace_id else self._json)
+        return EncodedRow(
+            key, with_trace(self._json, trace_id, span_id) if trace_id else self._json, self._names_origin
+        )
 
     def __getattr__(self, name: str) -> Any:
         state = vars(self)

@@ -14,7 +14,7 @@ from ..events import codec
 from ..events.attributes import from_attributes, from_record
 from ..events.bearing import bears_nothing
 from ..events.enrichment import enrich
-from ..events.origin import origin_of
+from ..events.origin import Origin, origin_of
 from ..events.record import EventAttributes
 from ..events.tally import INVALID, TALLY
 from ..settings.once import log_once
@@ -25,19 +25,22 @@ _logger = logging.getLogger(__name__)
 def rows_of_records(records: Sequence[ReadableLogRecord]) -> list[codec.Row | codec.EncodedRow]:
     """Return the rows of the log records that carry a security event; all other records are left alone."""
     rows: list[codec.Row | codec.EncodedRow] = []
+    origin: Origin | None = None  # of the batch's one resource, as a rule
     for record in records:
         log = record.log_record
         if log.event_name != semconv.SECURITY_EVENT:
             continue
         try:
-            attributes = log.attributes
+            attributes, resource = log.attributes, record.resource
+            if origin is None or origin.resource is not resource:
+                origin = origin_of(resource)
             if type(attributes) is EventAttributes and (carried := attributes.carried(log.trace_id, log.span_id)):
-                rows.append(origin_of(record.resource).put_into_encoded(carried))
+                rows.append(origin.put_into_encoded(carried) if origin.members else carried)
                 continue
             row = _row_of_record(record)
             if row is not None:
                 whole = codec.complete(row, log.trace_id or 0, log.span_id or 0)
-                rows.append(origin_of(record.resource).put_into(whole))
+                rows.append(origin.put_into(whole))
         except Exception as error:  # noqa: BLE001  a stranger's record must cost nothing but itself
             _refuse(error)
     return rows

@@ -25,7 +25,8 @@ from support.strategies import events
 from opentelemetry_guard import Emitter, SecurityEvent
 from opentelemetry_guard.delivery import registry
 from opentelemetry_guard.events import codec
-from opentelemetry_guard.events.origin import origin_of
+from opentelemetry_guard.events.enrichment import RESOURCE_KEYS
+from opentelemetry_guard.events.origin import names_origin, origin_of
 from opentelemetry_guard.exporters.event_rows import rows_of_records
 from opentelemetry_guard.exporters.log import GuardLogExporter
 from opentelemetry_guard.exporters.metric import GuardMetricExporter
@@ -112,11 +113,17 @@ def test_what_guard_core_has_written_stays_unless_it_is_its_default(written: str
         assert [service_of(event) for event in server.events] == [{**TOLD, "guard.service.name": told}]
 
 
-@given(events, st.dictionaries(st.sampled_from(["service.name", "service.version", "service.instance.id"]), st.text()))
-def test_an_encoded_row_and_a_plain_one_say_the_same(event: SecurityEvent, attributes: dict[str, str]) -> None:
+@given(
+    events,
+    st.dictionaries(st.sampled_from(["service.name", "service.version", "service.instance.id"]), st.text()),
+    st.dictionaries(st.sampled_from(sorted(RESOURCE_KEYS.values())), st.text() | st.just("guard-core"), max_size=2),
+)
+def test_an_encoded_row_and_a_plain_one_say_the_same(
+    event: SecurityEvent, attributes: dict[str, str], named: dict[str, str]
+) -> None:
     origin = origin_of(Resource(attributes))
-    row, _ = codec.to_row(event)
-    encoded = codec.EncodedRow(str(row["idempotency_key"]), codec.encoded(row))
+    row, _ = codec.to_row(event.model_copy(update={"metadata": {**event.metadata, **named}}))
+    encoded = codec.EncodedRow(str(row["idempotency_key"]), codec.encoded(row), names_origin(row))
     assert decoded([origin.put_into_encoded(encoded)]) == [origin.put_into(codec.complete(row))]
 
 
