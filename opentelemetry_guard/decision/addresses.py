@@ -106,6 +106,14 @@ class AddressList:
         index = bisect_right(self._starts, number) - 1
         return self._entries[index] if index >= 0 and number <= self._lasts[index] else None
 
+    def touches(self, entry: str) -> bool:
+        """Tell whether an address or network has any address in common with the list; nothing else has."""
+        span = _span(entry)
+        if span is None:
+            return False
+        index = bisect_right(self._starts, span[1]) - 1
+        return index >= 0 and self._lasts[index] >= span[0]
+
 
 def _ascending(numbers: Iterable[int]) -> Iterator[int]:
     """Sort in small portions: one long sort would hold the interpreter's lock, and with it every event loop."""
@@ -153,11 +161,12 @@ def _span_by_mask(text: str) -> tuple[int, int] | None:
     return int(network.network_address), int(network.broadcast_address)
 
 
-_NOT_PUBLIC = AddressList(
+PRIVATE = AddressList(
     """
     127.0.0.0/8 ::1 10.0.0.0/8 172.16.0.0/12 192.168.0.0/16 100.64.0.0/10 169.254.0.0/16 fc00::/7 fe80::/10
     """.split()  # noqa: SIM905  networks read better than a column of strings
 )
+"""Loopback, link-local, and private or shared networks (RFC 1918, 4193, 6598)."""
 
 
 def is_private(address: str) -> bool:
@@ -166,4 +175,4 @@ def is_private(address: str) -> bool:
     Such a client is a proxy, a neighbour or a health probe. Networks for documentation count as public.
     """
     number = number_of(address)
-    return number is not None and _NOT_PUBLIC.find(number) is not None
+    return number is not None and PRIVATE.find(number) is not None
