@@ -150,4 +150,4 @@ def test_the_dashboard_knows_who_listens() -> None:
             while b": here" not in known.readline():
                 pass
             page = backend.http.get(f"{backend.url}/rules", timeout=WATCHDOG).text
-    assert "1 running installation asks for rules: a change is in force there within 1 s" in page
+    assert "1 running application asks for rules: a change is in force there within 1 s" in page
