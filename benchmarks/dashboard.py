@@ -19,9 +19,9 @@ from fastapi.testclient import TestClient
 
 from opentelemetry_guard.backend.app import create_app
 from opentelemetry_guard.backend.settings import BackendSettings
-from opentelemetry_guard.backend.storage.incidents import add_incidents
+from opentelemetry_guard.backend.storage.arriving import Batch, NewEvent, add_events
 from opentelemetry_guard.backend.storage.keys import ApiKeys
-from opentelemetry_guard.backend.storage.rollups import EventFacts, add_event_rollups
+from opentelemetry_guard.backend.storage.rollups import EventFacts
 from opentelemetry_guard.backend.storage.store import Store
 from opentelemetry_guard.events.correlation import correlation_key
 
@@ -71,27 +71,13 @@ def fill(store: Store, count: int) -> None:
     for start in range(0, count, _CHUNK):
         numbers = range(start, min(start + _CHUNK, count))
         facts = [_facts(number, now - DAYS * 86_400 * (1 - number / count)) for number in numbers]
+        offered = [
+            NewEvent(UUID(int=number).bytes, fact, _row(number, fact))
+            for number, fact in zip(numbers, facts, strict=True)
+        ]
+        batch = Batch("bench", f"b{start}", facts[-1].occurred_at)
         with store.database.writing() as connection:
-            connection.executemany(
-                "INSERT INTO events (project_id, idempotency_key, batch_id, received_at, occurred_at, event_type,"
-                " action, address, endpoint, row) VALUES ('bench', ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    (
-                        str(UUID(int=number)),
-                        f"b{number // 100}",
-                        fact.occurred_at,
-                        fact.occurred_at,
-                        fact.event_type,
-                        fact.action,
-                        fact.address,
-                        fact.endpoint,
-                        _row(number, fact),
-                    )
-                    for number, fact in zip(numbers, facts, strict=True)
-                ),
-            )
-            add_event_rollups(connection, "bench", facts)
-            add_incidents(connection, "bench", enumerate(facts, start + 1))
+            add_events(store.database, connection, batch, offered)
 
 
 def _facts(number: int, moment: float) -> EventFacts:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sqlite3
 from collections.abc import Mapping
 from functools import partial
 
@@ -40,6 +39,7 @@ from .local import local_router
 from .openapi import describe
 from .refusal import Refusal
 from .settings import BackendSettings
+from .storage.database import DATABASE_ERRORS, reason_of
 from .storage.keys import StoredKeys
 from .storage.store import Store
 
@@ -140,14 +140,15 @@ def create_app(store: Store, settings: BackendSettings) -> FastAPI:
     def sender_gone(_: Request, __: ClientDisconnect) -> Response:
         return Response(status_code=400)
 
-    @app.exception_handler(sqlite3.OperationalError)
-    def store_unavailable(request: Request, error: sqlite3.OperationalError) -> Response:
-        logger.error("The database %s failed: %s. Senders keep their rows and try again.", store.path, error)
+    def store_unavailable(request: Request, error: Exception) -> Response:
+        logger.error("The database %s failed: %s. Senders keep their rows and try again.", store.name, reason_of(error))
         if request.url.path.startswith(_FOR_PROGRAMS):
             return refuse(request, 503, "The backend cannot store now.")
         # The usual page would ask the database again.
         return PlainTextResponse("The database cannot be read now: see the backend's log.\n", 503, {"Retry-After": "1"})
 
+    for failure in DATABASE_ERRORS:
+        app.add_exception_handler(failure, store_unavailable)
     return app
 
 

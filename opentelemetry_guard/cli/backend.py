@@ -30,7 +30,9 @@ ENVIRONMENT_PREFIX = "OTEL_GUARD_BACKEND_"
 USUAL_PORT = 8317
 """Where it listens unless told otherwise."""
 
-_PACKAGES = frozenset({"fastapi", "starlette", "uvicorn", "jinja2", "google", "opentelemetry", "tomli"})
+_PACKAGES = frozenset(
+    {"alembic", "fastapi", "google", "jinja2", "opentelemetry", "sqlalchemy", "starlette", "tomli", "uvicorn"}
+)
 """What the extra ``backend`` brings."""
 
 backend_commands = typer.Typer(help="Run a Guard backend on this machine, and manage its API keys.")
@@ -183,7 +185,7 @@ def _serve(
     from ..backend.server import serve, url_of
     from ..backend.storage.retention import RetentionThread
 
-    lines = [f"listening on {url_of(listener)}", f"storing in {store.path}", *told]
+    lines = [f"listening on {url_of(listener)}", f"storing in {store.name}", *told]
     thread = RetentionThread(store.database, retention)
     try:
         with noted(store.path, url_of(listener)):
@@ -227,7 +229,7 @@ def _told_of_keys(store: Store, url: str, project: str) -> list[str]:
     if known:
         shown = f"<the key {known[-1].id} of {_day(known[-1].created_at)}>"
         another = shlex.join(
-            ["opentelemetry-guard", "backend", "keys", "create", "--project", project, "--db", str(store.path)]
+            ["opentelemetry-guard", "backend", "keys", "create", "--project", project, "--db", str(store.name)]
         )
         told = f"The project {project} has a key already, which is not known any more; for another one: {another}"
     else:

@@ -17,8 +17,14 @@ _SECONDS = 3.0
 
 
 @contextmanager
-def noted(database: Path, url: str) -> Iterator[None]:
-    """Keep a backend's address in a file beside its database while the block runs; one that can't be kept is not."""
+def noted(database: Path | None, url: str) -> Iterator[None]:
+    """Keep a backend's address in a file beside its database while the block runs; one that can't be kept is not.
+
+    A database that is no file (None) is another machine's as well: nothing is kept.
+    """
+    if database is None:
+        yield
+        return
     path = Path(f"{database}{_SUFFIX}")
     with suppress(OSError):
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
@@ -32,11 +38,13 @@ def noted(database: Path, url: str) -> Iterator[None]:
                 path.unlink()
 
 
-def enforcement_of(database: Path, project: str) -> Enforcement | None:
+def enforcement_of(database: Path | None, project: str) -> Enforcement | None:
     """Ask the backend of a database who enforces a project's rules.
 
     None where no backend of it runs on this machine, or one that tells only who has its password.
     """
+    if database is None:
+        return None
     import requests  # here, since most commands need no request
 
     from ..backend.askers import Enforcement

@@ -1,130 +1,130 @@
-"""The file behind the store: who may write when, who may read meanwhile, and which version it has.
+"""The database behind the store: who may write when, who may read meanwhile, and which statements there are for it.
 
-There is one writing connection and a few reading ones. WAL lets a reader see
-the last commit while the writer is at work, so neither waits for the other.
+One transaction writes at a time, in all processes together: what it reads stays true until its end, ids are in the
+order in which they can be seen, and no two wait for each other. Readers see the last commit, and wait for nobody.
 """
 
 from __future__ import annotations
 
-import os
-import queue
-import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
-from .schema import SCHEMA_VERSION, prepare
+from sqlalchemy import URL, Connection, Engine, Executable, Table
+from sqlalchemy.exc import DBAPIError, TimeoutError
 
-_BUSY_SECONDS = 5.0
-"""How long a statement waits for another process that writes to the same file."""
+from .legacy import UnknownVersion
+from .migrating import bring_up_to_date
+from .results import AnyRow
+from .sqlite import SqliteFile
 
 _READERS = 4
 """Reading connections: so many pages can be under way before one waits."""
 
-_CACHE_KIBIBYTES = 16 * 1024
-"""Memory of one connection for pages: the inner ones of the indexes of a large file."""
-
-_CHECKPOINT_PAGES = 8_000
-"""Pages (32 MiB) that the log may have before they go to the file: rows come in any order of the indexes, so that
-batch after batch changes the same pages, and each of them is written there once."""
+DATABASE_ERRORS = (DBAPIError, TimeoutError)
+"""What a statement raises that can't be run now: the database is gone, full, locked or damaged."""
 
 
 class StoreError(Exception):
-    """The database file cannot be opened or is of another version; the text names it and the remedy."""
+    """The database cannot be opened or is of another version; the text names it and the remedy."""
+
+
+def reason_of(error: Exception) -> str:
+    """Return what the database itself said, without the statement and its parameters."""
+    return str(error.orig if isinstance(error, DBAPIError) else error).strip()
+
+
+class Kind(Protocol):
+    """What is particular to a kind of databases."""
+
+    @property
+    def name(self) -> str:
+        """The database, as it may be shown."""
+
+    @property
+    def path(self) -> Path | None:
+        """The file; None where there is none."""
+
+    @property
+    def in_days(self) -> bool:
+        """Whether rows are kept by the day on which they came, so that a day can be dropped."""
+
+    def engine(self, connections: int) -> Engine:
+        """Return an engine of so many connections at most, each of which commits every statement."""
+
+    def begin(self, connection: Connection) -> None:
+        """Begin a transaction that nobody else writes during."""
+
+    def make_room(self, connection: Connection, day: int) -> None:
+        """See to it that rows which come on `day` can be stored."""
+
+    def insert(self, connection: Connection, table: Table, rows: Sequence[Mapping[str, object]]) -> None:
+        """Insert many rows."""
 
 
 class Database:
-    """One SQLite file. Every method is safe to call from any thread."""
+    """One SQLite file, or one PostgreSQL database. Every method is safe to call from any thread."""
 
-    def __init__(self, path: Path) -> None:
-        """Open the database at `path` and bring it to this release's version; a new file is its owner's alone.
+    def __init__(self, where: Path | URL) -> None:
+        """Open the database `where`, and bring it to this release's version; a new file is its owner's alone.
 
         Raises:
-            StoreError: the file cannot be opened, is no database, or is of a version this release doesn't know.
+            StoreError: it cannot be opened, is no database, or is of a version this release doesn't know.
         """
-        self.path = path
-        # Who holds the lock is the only one to touch the writer.
+        self.kind = _kind_of(where)
+        # Who holds the lock is the only one of this process to write: others would wait for it on a connection.
         self._write_lock = threading.Lock()
-        # Whoever took a reader out of the queue is the only one to touch it, until it is put back.
-        self._readers = queue.LifoQueue[sqlite3.Connection](_READERS)
-        with ExitStack() as opened:
-            try:
-                _create_private(path)
-                self._writer = opened.enter_context(closing(_open(path)))
-                self._bring_up_to_date()
-                for _ in range(_READERS):
-                    self._readers.put(opened.enter_context(closing(_open(path))))
-            except (OSError, sqlite3.Error) as error:
-                raise StoreError(
-                    f"The database {path} cannot be opened: {error}. "
-                    "Name a file of this backend's, or a new one, in a directory that can be written."
-                ) from error
-            opened.pop_all()  # they stay open
-
-    def _bring_up_to_date(self) -> None:
-        version = _version(self._writer)
-        if version > SCHEMA_VERSION:
+        try:
+            self._writer, self._readers = self.kind.engine(1), self.kind.engine(_READERS)
+            with self.writing() as connection:
+                bring_up_to_date(connection)
+        except UnknownVersion as error:
+            self.close()
+            raise StoreError(f"The database {self.name} {error}: use another one, or a later release.") from error
+        except (OSError, RuntimeError, *DATABASE_ERRORS) as error:
             raise StoreError(
-                f"The database {self.path} has version {version}, this release reads versions up to {SCHEMA_VERSION}: "
-                "use another file."
-            )
-        with self.writing() as connection:
-            # Read again: another process may have done it while this one waited for its turn.
-            prepare(connection, _version(connection))
+                f"The database {self.name} cannot be opened: {reason_of(error)}. "
+                "Name one of this backend's, or a new one, that can be written."
+            ) from error
+
+    @property
+    def name(self) -> str:
+        """The file or URL, without a password."""
+        return self.kind.name
 
     @contextmanager
-    def writing(self) -> Iterator[sqlite3.Connection]:
-        """Give the writing connection inside a transaction that ends with the block; when it has, it is on the disk."""
-        with self._write_lock:
-            self._writer.execute("BEGIN IMMEDIATE")
+    def writing(self) -> Iterator[Connection]:
+        """Give a connection inside the one writing transaction, which ends with the block; then it is on the disk."""
+        with self._write_lock, self._writer.connect() as connection:
             try:
-                yield self._writer
-                self._writer.execute("COMMIT")
+                self.kind.begin(connection)
+                yield connection
+                connection.commit()
             except BaseException:
-                # A full disk makes SQLite roll back by itself; there is nothing left to roll back then.
-                if self._writer.in_transaction:
-                    self._writer.execute("ROLLBACK")
+                connection.rollback()
                 raise
 
     @contextmanager
-    def reading(self) -> Iterator[sqlite3.Connection]:
+    def reading(self) -> Iterator[Connection]:
         """Give a reading connection for the block."""
-        connection = self._readers.get()
-        try:
+        with self._readers.connect() as connection:
             yield connection
-        finally:
-            self._readers.put(connection)
 
-    def read(self, query: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
-        """Return all rows of one query; the columns' types are those of the schema."""
-        with self.reading() as connection, closing(connection.execute(query, parameters)) as cursor:
-            return cursor.fetchall()
+    def read(self, statement: Executable) -> Sequence[AnyRow]:
+        """Return all rows of one statement; the columns' types are those of the tables."""
+        with self.reading() as connection:
+            return connection.execute(statement).all()
 
     def close(self) -> None:
-        """Close the file once everybody is done with it; nothing can be read or stored afterwards."""
+        """Close all connections that nobody uses; to be called when everybody is done."""
         with self._write_lock:
-            for connection in [self._writer, *(self._readers.get() for _ in range(_READERS))]:
-                connection.close()
+            self._writer.dispose()
+            self._readers.dispose()
 
 
-def _version(connection: sqlite3.Connection) -> int:
-    with closing(connection.execute("PRAGMA user_version")) as cursor:
-        return int(cursor.fetchone()[0])
-
-
-def _create_private(path: Path) -> None:
-    """Create a missing file with mode 0600: SQLite would give it the mode of the umask."""
-    # A file that exists is not opened: closing it again would drop the locks of this process's other connections.
-    with suppress(FileExistsError):
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-
-
-def _open(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")
-    connection.execute(f"PRAGMA cache_size = {-_CACHE_KIBIBYTES}")
-    connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
-    return connection
+def _kind_of(where: Path | URL) -> Kind:
+    if isinstance(where, Path):
+        return SqliteFile(where)
+    raise StoreError("only files")

@@ -12,8 +12,11 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from sqlalchemy import case, cast, func, select, true
+
 from .database import Database
 from .search import EventFilter, EventSearch
+from .tables import event_minutes
 
 MOST_BARS = 60
 """Stretches of time at most."""
@@ -72,27 +75,33 @@ def bar_seconds(span: float) -> int:
 
 def _kept(database: Database, project_id: str) -> tuple[float, float] | None:
     """Return when the first minute with events begins, and when the last one ends."""
-    found = database.read(
-        "SELECT (SELECT MIN(minute) FROM event_minutes WHERE project_id = ?),"
-        " (SELECT MAX(minute) FROM event_minutes WHERE project_id = ?)",
-        (project_id, project_id),
+    # Two questions, each of which is a step in the index; of both in one, every row would be looked at.
+    ends = (
+        select(edge(event_minutes.c.minute)).where(event_minutes.c.project_id == project_id).scalar_subquery()
+        for edge in (func.min, func.max)
     )
-    first, last = found[0]
+    first, last = database.read(select(*ends))[0]
     return None if first is None else (max(first * 60.0, 0.0), last * 60.0 + 60.0)
 
 
 def _added_up(
     database: Database, wanted: EventFilter, seconds: int, since: float, until: float
 ) -> tuple[Counter[int], bool]:
-    found = database.read(
-        "SELECT minute / ?, SUM(CASE WHEN ? IN ('', event_type) THEN events ELSE 0 END), COUNT(*) FROM"
-        " (SELECT minute, events, event_type FROM event_minutes"
-        " WHERE project_id = ? AND minute >= ? AND minute < ? ORDER BY minute DESC LIMIT ?) GROUP BY 1",
-        (
-            *(seconds // 60, wanted.event_type, wanted.project_id),
-            *(math.floor(since / 60), math.ceil(until / 60), _MOST_COUNTS),
-        ),
+    newest = (
+        select(event_minutes.c.minute, event_minutes.c.events, event_minutes.c.event_type)
+        .where(
+            event_minutes.c.project_id == wanted.project_id,
+            event_minutes.c.minute >= math.floor(since / 60),
+            event_minutes.c.minute < math.ceil(until / 60),
+        )
+        .order_by(event_minutes.c.minute.desc())
+        .limit(_MOST_COUNTS)
+        .subquery()
     )
+    bar = newest.c.minute // (seconds // 60)
+    asked = newest.c.event_type == wanted.event_type if wanted.event_type else true()
+    counted = cast(func.sum(case((asked, newest.c.events), else_=0)), newest.c.events.type)
+    found = database.read(select(bar, counted, func.count()).group_by(bar))
     return Counter({bar: events for bar, events, _ in found}), sum(rows for *_, rows in found) >= _MOST_COUNTS
 
 

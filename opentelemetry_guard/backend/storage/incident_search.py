@@ -5,15 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from sqlalchemy import ColumnElement, select, tuple_, update
+
 from .database import Database
 from .incidents import COLUMNS, Incident, incident_of
 from .search import Cursor
+from .tables import incidents
 
 BANDS: Mapping[str, tuple[int, int]] = {"high": (7, 10), "medium": (4, 6), "low": (0, 3)}
 """Words for severities, and the lowest and highest of each; CEF divides its ten likewise."""
 
 _ALL_SEVERITIES = (0, 10)
 _AT_THE_TOP = (1e12, 0)
+_NEWEST_FIRST = (incidents.c.last_seen.desc(), incidents.c.id.desc())
+
+
+def _in_state(state: str) -> list[ColumnElement[bool]]:
+    return [incidents.c.state == state] if state else []
 
 
 def band_of(severity: int) -> str:
@@ -42,31 +50,34 @@ class IncidentSearch:
         An empty `state` or `severity` (a name of `BANDS`) filters nothing.
         """
         place = _AT_THE_TOP if before is None else (before.occurred_at, before.id)
-        found = self._database.read(
-            f"SELECT {COLUMNS} FROM incidents WHERE id IN (SELECT id FROM incidents INDEXED BY incidents_by_activity"  # noqa: S608
-            " WHERE project_id = ? AND (last_seen, id) < (?, ?) AND (? = '' OR state = ?) AND severity BETWEEN ? AND ?"
-            " ORDER BY last_seen DESC, id DESC LIMIT ?) ORDER BY last_seen DESC, id DESC",
-            (project_id, *place, state, state, *BANDS.get(severity, _ALL_SEVERITIES), limit + 1),
+        walked = (
+            select(incidents.c.id)
+            .with_hint(incidents, "INDEXED BY incidents_by_activity", "sqlite")
+            .where(
+                incidents.c.project_id == project_id,
+                tuple_(incidents.c.last_seen, incidents.c.id) < place,
+                incidents.c.severity.between(*BANDS.get(severity, _ALL_SEVERITIES)),
+                *_in_state(state),
+            )
+            .order_by(*_NEWEST_FIRST)
+            .limit(limit + 1)
         )
-        incidents = [incident_of(columns) for columns in found]
-        if len(incidents) <= limit:
-            return IncidentPage(incidents, None)
-        last = incidents[limit - 1]
-        return IncidentPage(incidents[:limit], Cursor(last.last_seen, last.id))
+        found = self._database.read(select(*COLUMNS).where(incidents.c.id.in_(walked)).order_by(*_NEWEST_FIRST))
+        page = [incident_of(columns) for columns in found]
+        if len(page) <= limit:
+            return IncidentPage(page, None)
+        last = page[limit - 1]
+        return IncidentPage(page[:limit], Cursor(last.last_seen, last.id))
 
     def latest(self, state: str, limit: int) -> list[Incident]:
         """Return the `limit` incidents of all projects with the newest activity, that first; "" is every state."""
-        found = self._database.read(
-            f"SELECT {COLUMNS} FROM incidents WHERE ? = '' OR state = ? ORDER BY last_seen DESC, id DESC LIMIT ?",  # noqa: S608
-            (state, state, limit),
-        )
+        found = self._database.read(select(*COLUMNS).where(*_in_state(state)).order_by(*_NEWEST_FIRST).limit(limit))
         return [incident_of(columns) for columns in found]
 
     def one(self, project_id: str, incident_id: int) -> Incident | None:
         """Return the incident with the id `incident_id`; None when the project has none."""
         found = self._database.read(
-            f"SELECT {COLUMNS} FROM incidents WHERE id = ? AND project_id = ?",  # noqa: S608
-            (incident_id, project_id),
+            select(*COLUMNS).where(incidents.c.id == incident_id, incidents.c.project_id == project_id)
         )
         return incident_of(found[0]) if found else None
 
@@ -74,7 +85,8 @@ class IncidentSearch:
         """Give an incident another of `incidents.STATES` at `now` (Unix seconds); False when the project has none."""
         with self._database.writing() as connection:
             changed = connection.execute(
-                "UPDATE incidents SET state = ?, state_since = ? WHERE id = ? AND project_id = ?",
-                (state, now, incident_id, project_id),
+                update(incidents)
+                .where(incidents.c.id == incident_id, incidents.c.project_id == project_id)
+                .values(state=state, state_since=now)
             )
             return changed.rowcount == 1

@@ -9,15 +9,18 @@ same, as guard-core's are. It is deleted with the last of its events.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import orjson
+from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy.dialects.postgresql import Insert, insert
 
 from ...events.correlation import QUIET_SECONDS
 from ...events.known import TEST_EVENT, meaning_of
 from .rollups import EventFacts
+from .tables import incidents
 
 OPEN = "open"
 ACKNOWLEDGED = "acknowledged"
@@ -31,42 +34,13 @@ MOST_LISTED = 20
 MOST_EVENTS = 25
 """Events whose ids it remembers: those stored last."""
 
-TABLE = (
-    # Lists are JSON: they are only ever read with their incident. `over` is 0 for the incident to which events of a key
-    # are added, and the id of each that is over.
-    """CREATE TABLE incidents (
-        id INTEGER PRIMARY KEY AUTOINCREMENT,
-        project_id TEXT NOT NULL,
-        correlation_key TEXT NOT NULL,
-        first_seen REAL NOT NULL,
-        last_seen REAL NOT NULL,
-        events INTEGER NOT NULL,
-        requests INTEGER NOT NULL,
-        stopped INTEGER NOT NULL,
-        severity INTEGER NOT NULL,
-        threat_score INTEGER NOT NULL,
-        last_action TEXT NOT NULL,
-        event_types TEXT NOT NULL,
-        addresses TEXT NOT NULL,
-        targets TEXT NOT NULL,
-        latest TEXT NOT NULL,
-        last_event INTEGER NOT NULL,
-        state TEXT NOT NULL,
-        state_since REAL NOT NULL,
-        over INTEGER NOT NULL DEFAULT 0,
-        UNIQUE (project_id, correlation_key, over)
-    )""",
-    # Holds what the list is filtered by, so that no row is fetched for comparing.
-    "CREATE INDEX incidents_by_activity ON incidents (project_id, last_seen, id, state, severity)",
-)
-
 _LISTS = ("event_types", "addresses", "targets", "latest")
 _WRITTEN = (
     *("project_id", "correlation_key", "first_seen", "last_seen", "events", "requests", "stopped", "severity"),
     *("threat_score", "last_action", *_LISTS, "state", "state_since"),
 )
 
-COLUMNS = ", ".join((*_WRITTEN, "id"))
+COLUMNS = tuple(incidents.c[name] for name in (*_WRITTEN, "id"))
 """The columns that `incident_of` reads, in its order."""
 
 _KEYS_PER_QUERY = 500
@@ -138,11 +112,11 @@ def incident_of(columns: Sequence[object]) -> Incident:
     first = _WRITTEN.index(_LISTS[0])
     after = first + len(_LISTS)
     lists = [orjson.loads(str(text)) for text in columns[first:after]]
-    values = [*columns[:first], *lists, *columns[after:]]
+    values: list[Any] = [*columns[:first], *lists, *columns[after:]]
     return Incident(*values)
 
 
-def add_incidents(connection: sqlite3.Connection, project_id: str, events: Iterable[tuple[int, EventFacts]]) -> None:
+def add_incidents(connection: Connection, project_id: str, events: Iterable[tuple[int, EventFacts]]) -> None:
     """Add events that were stored in the transaction under way, each with its id, to the incidents that they are of.
 
     An event without a correlation key is of none, nor is a test event. One that occurred before the incident of its key
@@ -151,49 +125,55 @@ def add_incidents(connection: sqlite3.Connection, project_id: str, events: Itera
     of_some = [(number, event) for number, event in events if event.correlation_key and event.event_type != TEST_EVENT]
     if not of_some:
         return
-    incidents = _known(connection, project_id, list({event.correlation_key for _, event in of_some}))
+    known = _known(connection, project_id, list({event.correlation_key for _, event in of_some}))
     for number, event in of_some:
-        incident = incidents.get(event.correlation_key)
+        incident = known.get(event.correlation_key)
         if incident is not None and event.occurred_at - incident.last_seen >= QUIET_SECONDS:
             _end(connection, incident)
             incident = None
         if incident is None:
-            incident = incidents[event.correlation_key] = Incident(
+            incident = known[event.correlation_key] = Incident(
                 project_id, event.correlation_key, event.occurred_at, event.occurred_at, state_since=event.occurred_at
             )
         incident.add(number, event)
-    connection.executemany(_WRITE, [_columns_of(incident) for incident in incidents.values()])
+    connection.execute(_WRITE, [_columns_of(incident) for incident in known.values()])
 
 
-_WRITE = (
-    f"INSERT INTO incidents ({', '.join(_WRITTEN)}, last_event) VALUES ({', '.join('?' * len(_WRITTEN))}, ?)"  # noqa: S608
-    " ON CONFLICT (project_id, correlation_key, over) DO UPDATE SET "
-    + ", ".join(f"{name} = excluded.{name}" for name in (*_WRITTEN[2:], "last_event"))
-)
-
-
-def _end(connection: sqlite3.Connection, incident: Incident) -> None:
-    connection.execute(_WRITE, _columns_of(incident))
-    connection.execute(
-        "UPDATE incidents SET over = id WHERE project_id = ? AND correlation_key = ? AND over = 0",
-        (incident.project_id, incident.correlation_key),
+def _writing() -> Insert:
+    offered = insert(incidents)
+    replaced = (*_WRITTEN[2:], "last_event")
+    return offered.on_conflict_do_update(
+        index_elements=["project_id", "correlation_key", "over"],
+        set_={name: offered.excluded[name] for name in replaced},
     )
 
 
-def _columns_of(incident: Incident) -> tuple[object, ...]:
-    values = ((name, getattr(incident, name)) for name in _WRITTEN)
-    told = (orjson.dumps(value).decode() if name in _LISTS else value for name, value in values)
-    return (*told, incident.latest[-1])
+_WRITE = _writing()
+
+_GOES_ON = (
+    incidents.c.project_id == bindparam("of_project"),
+    incidents.c.correlation_key.in_(bindparam("keys", expanding=True)),
+    incidents.c.over == 0,
+)
+_KNOWN = select(*COLUMNS).where(*_GOES_ON)
+_END = update(incidents).where(*_GOES_ON).values(over=incidents.c.id)
 
 
-def _known(connection: sqlite3.Connection, project_id: str, keys: Sequence[str]) -> dict[str, Incident]:
+def _end(connection: Connection, incident: Incident) -> None:
+    connection.execute(_WRITE, [_columns_of(incident)])
+    connection.execute(_END, {"of_project": incident.project_id, "keys": [incident.correlation_key]})
+
+
+def _columns_of(incident: Incident) -> dict[str, object]:
+    values = {name: getattr(incident, name) for name in _WRITTEN}
+    lists = {name: orjson.dumps(values[name]).decode() for name in _LISTS}
+    return {**values, **lists, "last_event": incident.latest[-1], "over": 0}
+
+
+def _known(connection: Connection, project_id: str, keys: Sequence[str]) -> dict[str, Incident]:
     known: dict[str, Incident] = {}
     for start in range(0, len(keys), _KEYS_PER_QUERY):
         some = keys[start : start + _KEYS_PER_QUERY]
-        found = connection.execute(
-            f"SELECT {COLUMNS} FROM incidents"  # noqa: S608 - names of this module
-            f" WHERE project_id = ? AND over = 0 AND correlation_key IN ({', '.join('?' * len(some))})",
-            [project_id, *some],
-        )
+        found = connection.execute(_KNOWN, {"of_project": project_id, "keys": some})
         known.update((one.correlation_key, one) for one in map(incident_of, found))
     return known

@@ -13,9 +13,12 @@ import hmac
 import secrets
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+
+from sqlalchemy import insert, select, update
 
 from .database import Database
+from .tables import api_keys
 
 KEY_BEGINNING = "guard_"
 """How the keys begin that are made here."""
@@ -118,19 +121,21 @@ class StoredKeys:
             raise ValueError(f"The limit of requests a minute is {per_minute}: it must be at least 1.")
         key, now = generate_key(), time.time()
         with self._database.writing() as connection:
-            created = connection.execute(
-                "INSERT INTO api_keys (project_id, label, digest, created_at, per_minute, role)"
-                " VALUES (?, ?, ?, ?, ?, ?)",
-                (project_id, label, _digest(key), now, per_minute, role),
-            )
-        return KeyRecord(int(created.lastrowid or 0), project_id, label, now, None, per_minute, role), key
+            columns = {
+                **{"project_id": project_id, "label": label, "digest": _digest(key)},
+                **{"created_at": now, "per_minute": per_minute, "role": role},
+            }
+            number = connection.scalars(insert(api_keys).values(columns).returning(api_keys.c.id)).one()
+        return KeyRecord(number, project_id, label, now, None, per_minute, role), key
 
     def grant(self, key: str) -> Grant | None:
         """Return what `key` allows; None when it is unknown or revoked."""
         digest = _digest(key)
         # Looking a hash up tells nothing about the key: its bytes can't be chosen one by one.
         found = self._database.read(
-            "SELECT project_id, per_minute, role, id FROM api_keys WHERE digest = ? AND revoked_at IS NULL", (digest,)
+            select(*(api_keys.c[name] for name in ("project_id", "per_minute", "role", "id"))).where(
+                api_keys.c.digest == digest, api_keys.c.revoked_at.is_(None)
+            )
         )
         if not found:
             return None
@@ -140,24 +145,26 @@ class StoredKeys:
     def viewed(self, key_id: int) -> str | None:
         """Return the project that a viewer's key shows; None when there is no such key, or it is revoked."""
         found = self._database.read(
-            "SELECT project_id FROM api_keys WHERE id = ? AND role = ? AND revoked_at IS NULL", (key_id, VIEWER)
+            select(api_keys.c.project_id).where(
+                api_keys.c.id == key_id, api_keys.c.role == VIEWER, api_keys.c.revoked_at.is_(None)
+            )
         )
         return str(found[0][0]) if found else None
 
     def records(self, project_id: str | None = None) -> list[KeyRecord]:
         """Return the keys of one project, or of all, oldest first."""
-        found = self._database.read(
-            "SELECT id, project_id, label, created_at, revoked_at, per_minute, role FROM api_keys"
-            " WHERE ? IS NULL OR project_id = ? ORDER BY id",
-            (project_id, project_id),
-        )
-        return [KeyRecord(*values) for values in found]
+        chosen = select(*(api_keys.c[field.name] for field in fields(KeyRecord))).order_by(api_keys.c.id)
+        if project_id is not None:
+            chosen = chosen.where(api_keys.c.project_id == project_id)
+        return [KeyRecord(*values) for values in self._database.read(chosen)]
 
     def revoke(self, key_id: int) -> bool:
         """Take a key back from now on; False when there is no such key, or it is revoked already."""
         with self._database.writing() as connection:
             revoked = connection.execute(
-                "UPDATE api_keys SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL", (time.time(), key_id)
+                update(api_keys)
+                .where(api_keys.c.id == key_id, api_keys.c.revoked_at.is_(None))
+                .values(revoked_at=time.time())
             )
         return revoked.rowcount == 1
 

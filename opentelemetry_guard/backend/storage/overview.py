@@ -7,8 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sqlalchemy import ColumnElement, Table, bindparam, cast, func, select
+
 from .database import Database
+from .results import AnyRow
 from .rollups import quantile
+from .tables import event_minutes, event_tops, latency_minutes, metric_minutes
 
 QUANTILES = (0.5, 0.95, 0.99)
 """Response-time quantiles that are shown."""
@@ -112,20 +116,28 @@ def overview(database: Database, project_id: str, window: Window, now: float) ->
     last = int(now // 60)
     # The bars begin at whole multiples, so that they don't change under the reader's eyes.
     first = (last // window.bar_minutes + 1) * window.bar_minutes - window.minutes
+    bar, place = event_minutes.c.minute // window.bar_minutes * window.bar_minutes, (project_id, first, last)
     counted = database.read(
-        "SELECT minute / ? * ?, event_type, SUM(events), SUM(blocked) FROM event_minutes"
-        " WHERE project_id = ? AND minute BETWEEN ? AND ? GROUP BY 1, 2",
-        (window.bar_minutes, window.bar_minutes, project_id, first, last),
+        select(bar, event_minutes.c.event_type, _sum(event_minutes.c.events), _sum(event_minutes.c.blocked))
+        .where(*_within(event_minutes, *place))
+        .group_by(bar, event_minutes.c.event_type)
     )
     totals: Counter[str] = Counter()
     for _, kind, events, _ in counted:
         totals[kind] += events
     types = _series(totals)
-    within = "WHERE project_id = ? AND minute BETWEEN ? AND ? GROUP BY 1"
-    place = (project_id, first, last)
-    reported = database.read(f"SELECT metric_type, SUM(total), SUM(weight) FROM metric_minutes {within}", place)  # noqa: S608
+    reported = database.read(
+        select(metric_minutes.c.metric_type, _sum(metric_minutes.c.total), _sum(metric_minutes.c.weight))
+        .where(*_within(metric_minutes, *place))
+        .group_by(metric_minutes.c.metric_type)
+    )
     metrics = {kind: (total, weight) for kind, total, weight in reported}
-    latencies = dict(database.read(f"SELECT bucket, SUM(requests) FROM latency_minutes {within}", place))  # noqa: S608
+    buckets = database.read(
+        select(latency_minutes.c.bucket, _sum(latency_minutes.c.requests))
+        .where(*_within(latency_minutes, *place))
+        .group_by(latency_minutes.c.bucket)
+    )
+    latencies: dict[int, float] = dict(buckets)
     hostile = _hostile(database, project_id, last)
     return Overview(
         window=window,
@@ -144,6 +156,15 @@ def overview(database: Database, project_id: str, window: Window, now: float) ->
     )
 
 
+def _sum(column: ColumnElement[Any]) -> ColumnElement[Any]:
+    """Add a column up; PostgreSQL makes a decimal of whole numbers otherwise."""
+    return cast(func.sum(column), column.type)
+
+
+def _within(table: Table, project_id: str, first: int, last: int) -> tuple[ColumnElement[bool], ...]:
+    return table.c.project_id == project_id, table.c.minute.between(first, last)
+
+
 def _series(totals: Counter[str]) -> list[tuple[str, int]]:
     """Return the commonest types with their counts, and the others as one."""
     ordered = sorted(totals.items(), key=lambda item: (-item[1], item[0]))
@@ -152,7 +173,7 @@ def _series(totals: Counter[str]) -> list[tuple[str, int]]:
     return [*ordered[: SERIES - 1], (OTHERS, sum(count for _, count in ordered[SERIES - 1 :]))]
 
 
-def _bars(counted: Sequence[tuple[Any, ...]], named: set[str], window: Window, first: int, last: int) -> list[Bar]:
+def _bars(counted: Sequence[AnyRow], named: set[str], window: Window, first: int, last: int) -> list[Bar]:
     rates: defaultdict[int, Counter[str]] = defaultdict(Counter)
     for minute, kind, events, _ in counted:
         rates[minute][kind if kind in named else OTHERS] += events
@@ -163,11 +184,11 @@ def _bars(counted: Sequence[tuple[Any, ...]], named: set[str], window: Window, f
 
 
 def _hostile(database: Database, project_id: str, last: int) -> float:
-    kinds = sorted(_HOSTILE_TYPES)
     found = database.read(
-        "SELECT COALESCE(SUM(events), 0) FROM event_minutes WHERE project_id = ? AND minute > ? AND minute <= ?"  # noqa: S608
-        f" AND event_type IN ({', '.join('?' * len(kinds))})",
-        (project_id, last - _THREAT_MINUTES, last, *kinds),
+        select(func.coalesce(_sum(event_minutes.c.events), 0)).where(
+            *_within(event_minutes, project_id, last - _THREAT_MINUTES + 1, last),
+            event_minutes.c.event_type.in_(sorted(_HOSTILE_TYPES)),
+        )
     )
     return int(found[0][0]) / _THREAT_MINUTES
 
@@ -186,30 +207,28 @@ def _top(
     is not among the first of the sum, but for flat distributions.
     """
     spans = range(first * 60 // seconds, last * 60 // seconds + 1)
+    place = {"of_project": project_id, "of_dimension": dimension, "of_length": seconds}
     candidates: Counter[str] = Counter()
     with database.reading() as connection:
         for span in spans:
-            candidates.update(
-                dict(
-                    connection.execute(
-                        "SELECT value, events FROM event_tops INDEXED BY event_tops_by_events"
-                        " WHERE project_id = ? AND dimension = ? AND seconds = ? AND span = ?"
-                        " ORDER BY events DESC LIMIT ?",
-                        (project_id, dimension, seconds, span, _CANDIDATES_PER_SPAN),
-                    )
-                )
-            )
+            candidates.update(dict(connection.execute(_TOP_OF_SPAN, {**place, "of_span": span}).all()))
         leading = [value for value, _ in candidates.most_common(TOP * 4)]
         # One seek for each pair: a range over the spans would walk over every value of theirs.
         exact: Counter[str] = Counter()
         for span in spans:
-            exact.update(
-                dict(
-                    connection.execute(
-                        "SELECT value, events FROM event_tops WHERE project_id = ? AND dimension = ? AND seconds = ?"  # noqa: S608
-                        f" AND span = ? AND value IN ({', '.join('?' * len(leading))})",
-                        (project_id, dimension, seconds, span, *leading),
-                    )
-                )
-            )
+            exact.update(dict(connection.execute(_OF_VALUES, {**place, "of_span": span, "values": leading}).all()))
     return sorted(exact.items(), key=lambda item: (-item[1], item[0]))[:TOP]
+
+
+_OF_SPAN = select(event_tops.c.value, event_tops.c.events).where(
+    event_tops.c.project_id == bindparam("of_project"),
+    event_tops.c.dimension == bindparam("of_dimension"),
+    event_tops.c.seconds == bindparam("of_length"),
+    event_tops.c.span == bindparam("of_span"),
+)
+_TOP_OF_SPAN = (
+    _OF_SPAN.with_hint(event_tops, "INDEXED BY event_tops_by_events", "sqlite")
+    .order_by(event_tops.c.events.desc())
+    .limit(_CANDIDATES_PER_SPAN)
+)
+_OF_VALUES = _OF_SPAN.where(event_tops.c.value.in_(bindparam("values", expanding=True)))

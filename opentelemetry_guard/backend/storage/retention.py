@@ -3,25 +3,42 @@
 from __future__ import annotations
 
 import logging
-import sqlite3
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .database import Database
+from sqlalchemy import ColumnElement, Connection, Table, bindparam, delete, func, select, tuple_, update
+
+from .database import DATABASE_ERRORS, Database, reason_of
 from .overview import WINDOWS
 from .rollups import SPAN_SECONDS
+from .tables import (
+    DAY_SECONDS,
+    day_of,
+    event_keys,
+    event_minutes,
+    event_tops,
+    events,
+    incidents,
+    latency_minutes,
+    metric_batches,
+    metric_minutes,
+    metrics,
+    stored_rows,
+)
 
 logger = logging.getLogger(__name__)
 
-_DAY = 86_400.0
 _ROWS_AT_A_TIME = 2_000
 """Rows of one transaction: a sender waits no longer than that many deletions take."""
 
 _INTERVAL_SECONDS = 60.0
 
-_SHOWN_SECONDS = max(window.minutes for window in WINDOWS) * 60.0 + _DAY
+_BEYOND_IDS = 2**62
+
+_SHOWN_SECONDS = max(window.minutes for window in WINDOWS) * 60.0 + DAY_SECONDS
 """What the overview can look back on, and a day more."""
 
 
@@ -42,57 +59,89 @@ def apply_retention(database: Database, retention: Retention, now: float, stoppe
 
     As soon as `stopped` says so, the rest is left for another time.
     """
-    cutoff = None if retention.days is None else now - retention.days * _DAY
+    cutoff = None if retention.days is None else now - retention.days * DAY_SECONDS
     deleted = 0
-    for table in ("events", "metrics"):
+    for table, kind in ((events, events.c.event_type), (metrics, metrics.c.metric_type)):
         if cutoff is not None:
-            deleted += _delete(database, table, "received_at < ?", cutoff, stopped)
+            deleted += _delete(database, table, kind, table.c.received_at < cutoff, stopped)
         if retention.rows is not None:
-            surplus = _count(database, table) - retention.rows
+            surplus = _amount(database, table) - retention.rows
             if surplus > 0:
-                found = database.read(f"SELECT id FROM {table} ORDER BY id LIMIT 1 OFFSET ?", (surplus - 1,))  # noqa: S608
-                deleted += _delete(database, table, "id <= ?", found[0][0], stopped)
-    if cutoff is not None:
-        # By these ids batches of metrics are known that come again.
-        _forget(database, "metric_batches", "received_at < ?", cutoff)
+                last = database.read(select(table.c.id).order_by(table.c.id).offset(surplus - 1).limit(1))[0][0]
+                deleted += _delete(database, table, kind, table.c.id <= last, stopped)
+    _forget_keys(database, cutoff, stopped)
     # The ids grow in the order of arrival, in which events are deleted: an incident goes with the last of its events.
-    _forget(database, "incidents", "last_event < (SELECT COALESCE(MIN(id), ?) FROM events)", 2.0**62)
+    oldest = select(func.coalesce(func.min(events.c.id), _BEYOND_IDS)).scalar_subquery()
+    _forget(database, incidents, incidents.c.last_event < oldest)
     # Figures that are older than the longest window are of no use to anybody.
     shown = now - _SHOWN_SECONDS
     _forget_figures(database, shown if cutoff is None else max(shown, cutoff))
     return deleted
 
 
-def _count(database: Database, table: str) -> int:
-    return int(database.read("SELECT COALESCE(SUM(amount), 0) FROM stored_rows WHERE content = ?", (table,))[0][0])
+def _amount(database: Database, table: Table) -> int:
+    counted = select(func.coalesce(func.sum(stored_rows.c.amount), 0)).where(stored_rows.c.content == table.name)
+    return int(database.read(counted)[0][0])
 
 
-def _delete(database: Database, table: str, condition: str, bound: float, stopped: Callable[[], bool]) -> int:
+def _delete(
+    database: Database,
+    table: Table,
+    kind: ColumnElement[str],
+    condition: ColumnElement[bool],
+    stopped: Callable[[], bool],
+) -> int:
     total = 0
+    some = select(table.c.id).where(condition).limit(_ROWS_AT_A_TIME)
     while not stopped():
         with database.writing() as connection:
             gone = connection.execute(
-                f"DELETE FROM {table} WHERE id IN (SELECT id FROM {table} WHERE {condition} LIMIT {_ROWS_AT_A_TIME})",  # noqa: S608
-                (bound,),
-            ).rowcount
-        total += gone
-        if gone < _ROWS_AT_A_TIME:
+                delete(table).where(table.c.id.in_(some)).returning(kind, table.c.received_at)
+            ).all()
+            _uncount(connection, table, Counter((day_of(received_at), name) for name, received_at in gone))
+        total += len(gone)
+        if len(gone) < _ROWS_AT_A_TIME:
             break
     return total
+
+
+def _uncount(connection: Connection, table: Table, gone: Counter[tuple[int, str]]) -> None:
+    of_kind = (
+        stored_rows.c.content == table.name,
+        stored_rows.c.day == bindparam("of_day"),
+        stored_rows.c.kind == bindparam("of_kind"),
+    )
+    fewer = update(stored_rows).where(*of_kind).values(amount=stored_rows.c.amount - bindparam("fewer"))
+    if gone:
+        changes = [{"of_day": day, "of_kind": kind, "fewer": amount} for (day, kind), amount in gone.items()]
+        connection.execute(fewer, changes)
+        connection.execute(delete(stored_rows).where(stored_rows.c.amount <= 0))
+
+
+def _forget_keys(database: Database, cutoff: float | None, stopped: Callable[[], bool]) -> None:
+    """Delete what rows that come again were known by, of days of which no row is left."""
+    oldest = database.read(select(func.min(stored_rows.c.day)).where(stored_rows.c.content == events.name))[0][0]
+    if oldest is not None:
+        some = select(event_keys.c.project_id, event_keys.c.key).where(event_keys.c.day < oldest)
+        chosen = tuple_(event_keys.c.project_id, event_keys.c.key).in_(some.limit(_ROWS_AT_A_TIME))
+        while not stopped() and _forget(database, event_keys, chosen) == _ROWS_AT_A_TIME:
+            pass
+    if cutoff is not None:
+        _forget(database, metric_batches, metric_batches.c.received_at < cutoff)
 
 
 def _forget_figures(database: Database, cutoff: float) -> None:
     """Delete rollups from before `cutoff` (Unix seconds)."""
     minute = int(cutoff // 60)
-    for table in ("event_minutes", "metric_minutes", "latency_minutes"):
-        _forget(database, table, "minute < ?", minute)
+    for table in (event_minutes, metric_minutes, latency_minutes):
+        _forget(database, table, table.c.minute < minute)
     for seconds in SPAN_SECONDS:
-        _forget(database, "event_tops", f"seconds = {seconds} AND span < ?", int(cutoff // seconds))
+        _forget(database, event_tops, event_tops.c.seconds == seconds, event_tops.c.span < int(cutoff // seconds))
 
 
-def _forget(database: Database, table: str, condition: str, bound: float) -> None:
+def _forget(database: Database, table: Table, *conditions: ColumnElement[bool]) -> int:
     with database.writing() as connection:
-        connection.execute(f"DELETE FROM {table} WHERE {condition}", (bound,))  # noqa: S608
+        return connection.execute(delete(table).where(*conditions)).rowcount
 
 
 class RetentionThread:
@@ -111,9 +160,11 @@ class RetentionThread:
         while True:
             try:
                 deleted = apply_retention(self._database, self._retention, time.time(), self._stop.is_set)
-            except sqlite3.OperationalError as error:
+            except DATABASE_ERRORS as error:
                 logger.error(
-                    "Old rows of %s could not be deleted: %s. Next try in a minute.", self._database.path, error
+                    "Old rows of %s could not be deleted: %s. Next try in a minute.",
+                    self._database.name,
+                    reason_of(error),
                 )
             else:
                 if deleted:

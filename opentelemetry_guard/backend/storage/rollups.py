@@ -8,7 +8,6 @@ function here but the two that write is pure.
 from __future__ import annotations
 
 import math
-import sqlite3
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -16,9 +15,12 @@ from datetime import datetime, timezone
 from typing import Any
 
 import orjson
+from sqlalchemy import Connection, Table, case
+from sqlalchemy.dialects.postgresql import Insert, insert
 
 from ...events.enrichment import CORRELATION_KEY, SERVICE_NAME, THREAT_SCORE
 from ...events.known import TEST_EVENT, is_blocking
+from .tables import event_minutes, event_tops, latency_minutes, metric_minutes
 
 SPAN_SECONDS = (600, 3600)
 """Addresses and endpoints are counted for spans of these lengths: by the minute there would be as many counts as rows.
@@ -174,7 +176,35 @@ def quantile(buckets: Mapping[int, float], q: float) -> float | None:
     return None
 
 
-def add_event_rollups(connection: sqlite3.Connection, project_id: str, events: Iterable[EventFacts]) -> None:
+def _adding(table: Table, *counts: str) -> Insert:
+    """Return the statement that adds rows to those of the same key: `counts` are their columns that are added up."""
+    offered = insert(table)
+    return offered.on_conflict_do_update(
+        index_elements=table.primary_key, set_={name: table.c[name] + offered.excluded[name] for name in counts}
+    )
+
+
+def _adding_figures() -> Insert:
+    """Return the statement that adds metrics of a minute; the largest of them is kept."""
+    offered = insert(metric_minutes)
+    kept, added = metric_minutes.c, offered.excluded
+    return offered.on_conflict_do_update(
+        index_elements=metric_minutes.primary_key,
+        set_={
+            "total": kept.total + added.total,
+            "weight": kept.weight + added.weight,
+            "largest": case((kept.largest > added.largest, kept.largest), else_=added.largest),
+        },
+    )
+
+
+_ADD_EVENT_MINUTES = _adding(event_minutes, "events", "blocked")
+_ADD_EVENT_TOPS = _adding(event_tops, "events")
+_ADD_METRIC_MINUTES = _adding_figures()
+_ADD_LATENCIES = _adding(latency_minutes, "requests")
+
+
+def add_event_rollups(connection: Connection, project_id: str, events: Iterable[EventFacts]) -> None:
     """Count events that were stored in the transaction under way; a test event is kept and not counted."""
     minutes: Counter[tuple[int, str]] = Counter()
     blocked: Counter[tuple[int, str]] = Counter()
@@ -189,19 +219,23 @@ def add_event_rollups(connection: sqlite3.Connection, project_id: str, events: I
             if value:
                 for seconds in SPAN_SECONDS:
                     tops[dimension, seconds, int(event.occurred_at // seconds), value] += 1
-    connection.executemany(
-        "INSERT INTO event_minutes (project_id, minute, event_type, events, blocked) VALUES (?, ?, ?, ?, ?)"
-        " ON CONFLICT DO UPDATE SET events = events + excluded.events, blocked = blocked + excluded.blocked",
-        [(project_id, *key, count, blocked[key]) for key, count in minutes.items()],
+    if not minutes:
+        return
+    place = {"project_id": project_id}
+    connection.execute(
+        _ADD_EVENT_MINUTES,
+        [
+            {**place, "minute": key[0], "event_type": key[1], "events": count, "blocked": blocked[key]}
+            for key, count in minutes.items()
+        ],
     )
-    connection.executemany(
-        "INSERT INTO event_tops (project_id, dimension, seconds, span, value, events) VALUES (?, ?, ?, ?, ?, ?)"
-        " ON CONFLICT DO UPDATE SET events = events + excluded.events",
-        [(project_id, *key, count) for key, count in tops.items()],
-    )
+    if tops:
+        names = ("dimension", "seconds", "span", "value")
+        counts = [{**place, **dict(zip(names, key, strict=True)), "events": count} for key, count in tops.items()]
+        connection.execute(_ADD_EVENT_TOPS, counts)
 
 
-def add_metric_rollups(connection: sqlite3.Connection, project_id: str, metrics: Iterable[MetricFacts]) -> None:
+def add_metric_rollups(connection: Connection, project_id: str, metrics: Iterable[MetricFacts]) -> None:
     """Add metrics that were stored in the transaction under way."""
     minutes: dict[tuple[int, str], list[float]] = {}
     latencies: defaultdict[tuple[int, int], float] = defaultdict(float)
@@ -214,18 +248,23 @@ def add_metric_rollups(connection: sqlite3.Connection, project_id: str, metrics:
         if metric.metric_type == "response_time":
             for share, value in metric.quantiles:
                 latencies[minute, latency_bucket(value)] += share * metric.weight
-    connection.executemany(
-        "INSERT INTO metric_minutes (project_id, minute, metric_type, total, weight, largest)"
-        " VALUES (?, ?, ?, ?, ?, ?)"
-        " ON CONFLICT DO UPDATE SET total = total + excluded.total, weight = weight + excluded.weight,"
-        " largest = MAX(largest, excluded.largest)",
-        [(project_id, *key, *_storable(cell)) for key, cell in minutes.items()],
+    place = {"project_id": project_id}
+    figures = ("total", "weight", "largest")
+    connection.execute(
+        _ADD_METRIC_MINUTES,
+        [
+            {**place, "minute": key[0], "metric_type": key[1], **dict(zip(figures, _storable(cell), strict=True))}
+            for key, cell in minutes.items()
+        ],
     )
-    connection.executemany(
-        "INSERT INTO latency_minutes (project_id, minute, bucket, requests) VALUES (?, ?, ?, ?)"
-        " ON CONFLICT DO UPDATE SET requests = requests + excluded.requests",
-        [(project_id, *key, requests) for key, requests in latencies.items()],
-    )
+    if latencies:
+        connection.execute(
+            _ADD_LATENCIES,
+            [
+                {**place, "minute": minute, "bucket": bucket, "requests": requests}
+                for (minute, bucket), requests in latencies.items()
+            ],
+        )
 
 
 def _storable(cell: list[float]) -> list[float]:

@@ -10,10 +10,27 @@ too little for a page, the answer says how far it looked and goes on from there.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
 
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Executable,
+    FromClause,
+    Subquery,
+    and_,
+    func,
+    select,
+    true,
+    tuple_,
+)
+
+from .arriving import last_id
 from .database import Database
+from .results import AnySelect
+from .tables import SEARCHED, agents, api_keys, events, metric_batches, rules
 
 _LONG_AGO = -1e12
 _FAR_AHEAD = 1e12
@@ -23,16 +40,8 @@ COMPARED_ROWS = 50_000
 
 _MAX_CHOICES = 200
 
-# The most selective first: an index is walked for the first one that is set.
-_INDEXES = {
-    "address": "events_by_address",
-    "endpoint": "events_by_endpoint",
-    "event_type": "events_by_type",
-    "action": "events_by_action",
-    "service": "events_by_service",
-}
-_HOLD_ALL_COLUMNS = frozenset({"events_by_address", "events_by_endpoint"})
-"""Indexes that are good for several filters: with another one, each row would have to be fetched for comparing."""
+_HOLD_ALL_COLUMNS = frozenset({"address", "endpoint"})
+"""Columns whose indexes are good for several filters: with another one, each row would have to be fetched."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +102,7 @@ class FoundEvent:
         return Cursor(self.occurred_at, self.id)
 
 
-_FOUND = "id, batch_id, received_at, occurred_at, row"
+_FOUND = tuple(events.c[field.name] for field in fields(FoundEvent))
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,67 +117,94 @@ class Page:
     cut_short: bool = False
 
 
-@dataclass(slots=True)
-class _Where:
-    """Conditions that all hold, with their parameters. All names in them are this module's."""
-
-    conditions: list[str] = field(default_factory=list)
-    parameters: list[object] = field(default_factory=list)
-
-    def add(self, condition: str, *parameters: object) -> None:
-        self.conditions.append(condition)
-        self.parameters += parameters
-
-    def equals(self, column: str, text: str) -> None:
-        if _is_beginning(column, text):
-            self.add(f"SUBSTR({column}, 1, ?) = ?", len(text) - 1, text[:-1])
-        else:
-            self.add(f"{column} = ?", text)
-
-    def __str__(self) -> str:
-        return " AND ".join(self.conditions)
-
-
 def _asked(wanted: EventFilter) -> dict[str, str]:
     """Return the texts that are filtered by, by column."""
-    texts = {column: str(getattr(wanted, column)) for column in _INDEXES}
+    texts = {column: str(getattr(wanted, column)) for column in SEARCHED}
     return {column: text for column, text in texts.items() if text}
 
 
 def _is_beginning(column: str, text: str) -> bool:
-    return text.endswith("*") and column.lstrip("+") in ("address", "endpoint")
+    return text.endswith("*") and column in ("address", "endpoint")
 
 
-def _plan(wanted: EventFilter, before: Cursor | None) -> tuple[str, _Where, _Where]:
-    """Choose the index to walk, newest first; return the conditions of the walk, and those that are compared on it."""
+def _matches(column: ColumnElement[str], name: str, text: str) -> ColumnElement[bool]:
+    if _is_beginning(name, text):
+        return func.substr(column, 1, len(text) - 1) == text[:-1]
+    return column == text
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """Which rows are walked, newest first, and what they are compared with on the way."""
+
+    walk: AnySelect
+    compared: Mapping[str, str]
+
+    def rows(self, limit: int) -> AnySelect:
+        """Return the statement that gives the first `limit` events that match."""
+        if not self.compared:
+            return self._whole(self.walk.limit(limit).subquery(), limit)
+        walked = self.walk.limit(COMPARED_ROWS).subquery()
+        return self._whole(
+            select(walked).where(*self._matching(walked)).order_by(*_newest_first(walked)).limit(limit).subquery(),
+            limit,
+        )
+
+    def _matching(self, walked: Subquery) -> list[ColumnElement[bool]]:
+        return [_matches(walked.c[name], name, text) for name, text in self.compared.items()]
+
+    def _whole(self, chosen: Subquery, limit: int) -> AnySelect:
+        return select(*_FOUND).where(events.c.id.in_(select(chosen.c.id))).order_by(*_newest_first(events)).limit(limit)
+
+    def moments(self) -> AnySelect:
+        """Return the statement that gives when each row that is compared occurred, and whether it matches."""
+        walked = self.walk.limit(COMPARED_ROWS).subquery()
+        return select(walked.c.occurred_at, and_(true(), *self._matching(walked)))
+
+    def last_compared(self) -> AnySelect:
+        """Return the statement that gives the place at which comparing ends."""
+        walked = self.walk.limit(1).offset(COMPARED_ROWS - 1).subquery()
+        return select(walked.c.occurred_at, walked.c.id)
+
+
+def _newest_first(rows: FromClause) -> tuple[ColumnElement[Any], ...]:
+    return rows.c.occurred_at.desc(), rows.c.id.desc()
+
+
+_WALKED = select(*(events.c[name] for name in ("id", "occurred_at", *SEARCHED))).order_by(*_newest_first(events))
+
+
+def _plan(wanted: EventFilter, before: Cursor | None) -> _Plan:
+    """Choose the index to walk, and what is compared on it."""
     asked = _asked(wanted)
     first = next((column for column, text in asked.items() if not _is_beginning(column, text)), None)
-    index = _INDEXES[first] if first else "events_by_time"
-    if len(asked) > 1 and index not in _HOLD_ALL_COLUMNS:
-        first, index = None, "events_by_time"
-    walk, rest = _Where(), _Where()
-    walk.add("project_id = ?", wanted.project_id)
-    for column, text in asked.items():
-        (walk if column == first else rest).equals(column, text)
+    if len(asked) > 1 and first not in _HOLD_ALL_COLUMNS:
+        first = None
     since = _LONG_AGO if wanted.since is None else wanted.since
     until = (_FAR_AHEAD if wanted.until is None else wanted.until, 0)
     # One bound at each end: of two, SQLite would walk down from either, and compare the other row by row.
     place = until if before is None else min(until, (before.occurred_at, before.id))
-    walk.add("occurred_at >= ? AND (occurred_at, id) < (?, ?)", since, *place)
-    return index, walk, rest
+    walk = _WALKED.with_hint(events, f"INDEXED BY events_by_{first or 'time'}", "sqlite").where(
+        events.c.project_id == wanted.project_id,
+        events.c.occurred_at >= since,
+        tuple_(events.c.occurred_at, events.c.id) < place,
+    )
+    if first is not None:
+        walk = walk.where(events.c[first] == asked[first])
+    return _Plan(walk, {column: text for column, text in asked.items() if column != first})
 
 
-def _stored_after(wanted: EventFilter, after: int) -> _Where:
-    """Return the conditions of a walk over what was stored after the event with the id `after`."""
-    new = _Where()
-    new.add("project_id = ? AND id > ?", wanted.project_id, after)
-    for column, text in _asked(wanted).items():
-        # The plus sign keeps the walk on the ids: few rows are new.
-        new.equals(f"+{column}", text)
-    for sign, moment in ((">=", wanted.since), ("<", wanted.until)):
-        if moment is not None:
-            new.add(f"+occurred_at {sign} ?", moment)
-    return new
+def _stored_after(wanted: EventFilter, after: int) -> AnySelect:
+    """Return a walk over what matches and was stored after the event with the id `after`: few rows are new."""
+    chosen = (
+        select(*_FOUND)
+        .with_hint(events, "NOT INDEXED", "sqlite")
+        .where(events.c.project_id == wanted.project_id, events.c.id > after)
+        .where(*(_matches(events.c[column], column, text) for column, text in _asked(wanted).items()))
+    )
+    if wanted.since is not None:
+        chosen = chosen.where(events.c.occurred_at >= wanted.since)
+    return chosen if wanted.until is None else chosen.where(events.c.occurred_at < wanted.until)
 
 
 class EventSearch:
@@ -180,52 +216,28 @@ class EventSearch:
 
     def page(self, wanted: EventFilter, before: Cursor | None, limit: int) -> Page:
         """Return the `limit` newest events that match and come after the place `before` in the list."""
-        index, walk, rest = _plan(wanted, before)
-        order = "ORDER BY occurred_at DESC, id DESC"
-        inner = (
-            f"SELECT id, occurred_at, event_type, action, address, endpoint, service FROM events INDEXED BY {index}"  # noqa: S608
-            f" WHERE {walk} {order}"
-        )
-        compared = f" LIMIT {COMPARED_ROWS}) WHERE {rest} {order} LIMIT ?" if rest.conditions else " LIMIT ?)"
-        found = self._database.read(
-            f"SELECT {_FOUND} FROM events WHERE id IN (SELECT id FROM ({inner}{compared}) {order}",  # noqa: S608
-            (*walk.parameters, *rest.parameters, limit + 1),
-        )
-        events = [FoundEvent(*values) for values in found]
-        if len(events) > limit:
-            return Page(events[:limit], events[limit - 1].cursor)
-        if not rest.conditions:
-            return Page(events, None)
-        last = self._database.read(
-            f"SELECT occurred_at, id FROM ({inner} LIMIT 1 OFFSET {COMPARED_ROWS - 1})",  # noqa: S608
-            walk.parameters,
-        )
+        plan = _plan(wanted, before)
+        found = self._found(plan.rows(limit + 1))
+        if len(found) > limit:
+            return Page(found[:limit], found[limit - 1].cursor)
+        if not plan.compared:
+            return Page(found, None)
+        last = self._database.read(plan.last_compared())
         if not last:
-            return Page(events, None)
-        return Page(events, Cursor(*last[0]), cut_short=True)
+            return Page(found, None)
+        return Page(found, Cursor(*last[0]), cut_short=True)
 
     def moments(self, wanted: EventFilter) -> tuple[list[float], bool]:
         """Return when what matches occurred (Unix seconds), among the rows that are compared for one page.
 
         With it comes whether there are more of these.
         """
-        index, walk, rest = _plan(wanted, None)
-        found = self._database.read(
-            f"SELECT occurred_at, {rest if rest.conditions else 'TRUE'} FROM (SELECT occurred_at, event_type, action,"  # noqa: S608
-            f" address, endpoint, service FROM events INDEXED BY {index} WHERE {walk}"
-            f" ORDER BY occurred_at DESC, id DESC LIMIT {COMPARED_ROWS})",
-            (*rest.parameters, *walk.parameters),
-        )
+        found = self._database.read(_plan(wanted, None).moments())
         return [moment for moment, matches in found if matches], len(found) == COMPARED_ROWS
 
     def arrived(self, wanted: EventFilter, after: int, limit: int) -> list[FoundEvent]:
         """Return up to `limit` of the events that match and were stored after the one with the id `after`."""
-        new = _stored_after(wanted, after)
-        found = self._database.read(
-            f"SELECT {_FOUND} FROM events NOT INDEXED WHERE {new} ORDER BY id DESC LIMIT ?",  # noqa: S608
-            [*new.parameters, limit],
-        )
-        return [FoundEvent(*values) for values in found]
+        return self._found(_stored_after(wanted, after).order_by(events.c.id.desc()).limit(limit))
 
     def following(self, wanted: EventFilter, after: int, limit: int) -> tuple[list[FoundEvent], int, bool]:
         """Return up to `limit` events that match and follow the one with the id `after`, in the order of arrival.
@@ -234,31 +246,28 @@ class EventSearch:
         """
         newest = self.newest_id()
         if newest < after:
-            # The newest rows were deleted, or the file is another one.
+            # The database is another one.
             return [], newest, False
         reached = min(newest, after + COMPARED_ROWS)
-        new = _stored_after(wanted, after)
-        new.add("id <= ?", reached)
-        found = self._database.read(
-            f"SELECT {_FOUND} FROM events NOT INDEXED WHERE {new} ORDER BY id LIMIT ?",  # noqa: S608
-            [*new.parameters, limit],
+        found = self._found(
+            _stored_after(wanted, after).where(events.c.id <= reached).order_by(events.c.id).limit(limit)
         )
-        events = [FoundEvent(*values) for values in found]
-        if len(events) == limit:
-            reached = events[-1].id
-        return events, reached, reached < newest
+        if len(found) == limit:
+            reached = found[-1].id
+        return found, reached, reached < newest
 
     def newest_id(self) -> int:
-        """Return the id of the event that was stored last, 0 when there is none."""
-        return int(self._database.read("SELECT COALESCE(MAX(id), 0) FROM events")[0][0])
+        """Return the id of the event that was stored last, 0 when there was none."""
+        with self._database.reading() as connection:
+            return last_id(connection, events)
 
     def one(self, project_id: str, event_id: int) -> FoundEvent | None:
         """Return the event with the id `event_id`; None when the project has none."""
-        found = self._database.read(
-            f"SELECT {_FOUND} FROM events WHERE id = ? AND project_id = ?",  # noqa: S608
-            (event_id, project_id),
-        )
-        return FoundEvent(*found[0]) if found else None
+        found = self._found(select(*_FOUND).where(events.c.id == event_id, events.c.project_id == project_id))
+        return found[0] if found else None
+
+    def _found(self, statement: Executable) -> list[FoundEvent]:
+        return [FoundEvent(*values) for values in self._database.read(statement)]
 
     def everything(self, wanted: EventFilter, rows_at_a_time: int = 500) -> Iterator[FoundEvent]:
         """Give every event that matches, newest first, reading some rows at a time."""
@@ -270,39 +279,34 @@ class EventSearch:
 
     def event_types(self, project_id: str) -> list[str]:
         """Return the project's event types in alphabetical order."""
-        return self._distinct("event_type", "events_by_type", project_id)
+        return self._choices("event_type", project_id)
 
     def actions(self, project_id: str) -> list[str]:
         """Return the project's actions in alphabetical order."""
-        return self._distinct("action", "events_by_action", project_id)
+        return self._choices("action", project_id)
 
     def services(self, project_id: str) -> list[str]:
         """Return the project's services in alphabetical order."""
-        return self._distinct("service", "events_by_service", project_id)
+        return self._choices("service", project_id)
 
-    def _distinct(self, column: str, index: str, project_id: str) -> list[str]:
-        # One step in the index for each value; DISTINCT would walk over every row.
-        following = f"SELECT MIN({column}) FROM events INDEXED BY {index} WHERE project_id = ? AND {column} > "  # noqa: S608
-        found = self._database.read(
-            f"WITH RECURSIVE choices (value) AS ({following} '' UNION ALL"  # noqa: S608
-            f" SELECT ({following} choices.value) FROM choices WHERE choices.value IS NOT NULL)"
-            f" SELECT value FROM choices WHERE value IS NOT NULL LIMIT {_MAX_CHOICES}",
-            (project_id, project_id),
-        )
+    def _choices(self, column: str, project_id: str) -> list[str]:
+        of_project = (events.c.project_id == project_id, events.c[column] > "")
+        found = self._database.read(_distinct(events.c[column], f"events_by_{column}", *of_project).limit(_MAX_CHOICES))
         return [value for (value,) in found]
 
     def projects(self) -> list[str]:
         """Return the projects that have rows, agents, rules or keys, in alphabetical order."""
-        with_events = (
-            "WITH RECURSIVE named (id) AS (SELECT MIN(project_id) FROM events UNION ALL"
-            " SELECT (SELECT MIN(project_id) FROM events WHERE project_id > named.id) FROM named"
-            " WHERE named.id IS NOT NULL) SELECT id FROM named WHERE id IS NOT NULL"
-        )
-        with_metrics = with_events.replace("events", "metric_batches")
-        others = "SELECT project_id FROM {} GROUP BY project_id"
-        found = {
-            project_id
-            for query in (with_events, with_metrics, *map(others.format, ("agents", "rules", "api_keys")))
-            for (project_id,) in self._database.read(query)
-        }
-        return sorted(found)
+        stepped = (_distinct(events.c.project_id, "events_by_time"), _distinct(metric_batches.c.project_id))
+        others = (select(table.c.project_id).distinct() for table in (agents, rules, api_keys))
+        return sorted({project_id for query in (*stepped, *others) for (project_id,) in self._database.read(query)})
+
+
+def _distinct(column: Column[Any], index: str | None = None, *conditions: ColumnElement[bool]) -> AnySelect:
+    """Return the statement that gives a column's values, one step in its index each: DISTINCT would walk every row."""
+    least = select(func.min(column).label("value")).where(*conditions)
+    if index is not None:
+        least = least.with_hint(column.table, f"INDEXED BY {index}", "sqlite")
+    steps = least.cte("steps", recursive=True)
+    following = select(least.where(column > steps.c.value).scalar_subquery()).where(steps.c.value.is_not(None))
+    steps = steps.union_all(following)
+    return select(steps.c.value).where(steps.c.value.is_not(None))

@@ -9,6 +9,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 from support.backend import running_backend
 from support.sending import batch, event, post
 
@@ -53,7 +54,7 @@ def test_the_oldest_rows_beyond_the_number_are_deleted(store: Store) -> None:
 
 def test_figures_that_no_page_shows_any_more_are_deleted_where_only_the_number_is_bounded(store: Store) -> None:
     apply_retention(store.database, Retention(rows=100), NOW)
-    minutes = store.database.read("SELECT DISTINCT minute * 60 FROM event_minutes ORDER BY 1")
+    minutes = store.database.read(text("SELECT DISTINCT minute * 60 FROM event_minutes ORDER BY 1"))
     assert [(NOW - float(str(moment))) / DAY for (moment,) in minutes] == [8, 7, 2, 1]
 
 

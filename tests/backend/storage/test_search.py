@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sqlalchemy import Connection
 
 from opentelemetry_guard.backend.storage import search as search_module
 from opentelemetry_guard.backend.storage.search import Cursor, EventFilter, EventSearch
@@ -119,6 +121,12 @@ def test_a_page_that_compares_too_many_rows_says_so_and_goes_on(store: Store, mo
     assert len(list(search.everything(wanted))) == 1
 
 
+def sqlite_of(connection: Connection) -> sqlite3.Connection:
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, sqlite3.Connection)
+    return driver
+
+
 def steps(store: Store, wanted: EventFilter, before: Cursor | None) -> int:
     """Count the steps of SQLite that one page takes."""
     taken = 0
@@ -130,10 +138,10 @@ def steps(store: Store, wanted: EventFilter, before: Cursor | None) -> int:
 
     # The connection that was put back last is the next one to be used.
     with store.database.reading() as connection:
-        connection.set_progress_handler(count, 1)
+        sqlite_of(connection).set_progress_handler(count, 1)
     EventSearch(store.database).page(wanted, before, 10)
     with store.database.reading() as connection:
-        connection.set_progress_handler(None, 1)
+        sqlite_of(connection).set_progress_handler(None, 1)
     return taken
 
 

@@ -1,0 +1,1 @@
+"""One file for each step from a release's tables to the next ones."""
