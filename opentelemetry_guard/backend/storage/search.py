@@ -145,10 +145,8 @@ class _Plan:
         if not self.compared:
             return self._whole(self.walk.limit(limit).subquery(), limit)
         walked = self.walk.limit(COMPARED_ROWS).subquery()
-        return self._whole(
-            select(walked).where(*self._matching(walked)).order_by(*_newest_first(walked)).limit(limit).subquery(),
-            limit,
-        )
+        matching = select(walked.c.id).where(*self._matching(walked)).order_by(*_newest_first(walked))
+        return self._whole(matching.limit(limit).subquery(), limit)
 
     def _matching(self, walked: Subquery) -> list[ColumnElement[bool]]:
         return [_matches(walked.c[name], name, text) for name, text in self.compared.items()]

@@ -122,6 +122,7 @@ def test_a_change_by_another_process_and_of_another_project(store: Store) -> Non
     async def seen() -> None:
         caller = Caller(Streams(store))
         await caller.next()
+        assert store.path is not None
         with closing(Store(store.path)) as other:
             ban(other, project="elsewhere")
             ban(other, "192.0.2.9")
