@@ -26,7 +26,6 @@ from .calls import Call, tell
 from .carrier import Carrier
 from .control import REPORTS
 from .encoder import Encoder
-from .event_log import event_log
 from .outcome import Outcome, Verdict
 from .reporter import StatusReporter
 from .route import RouteName
@@ -37,6 +36,7 @@ from .wire import GUARD
 
 if TYPE_CHECKING:
     from ..models import AgentStatus
+    from .event_log import EventLog
     from .status import Trends
 
 PROBE_SECONDS = 5.0
@@ -205,7 +205,7 @@ class Delivery(Carrier[GuardConfig]):
             return
         if kind == "events":
             rows = self._unseen(rows)
-            if (file := event_log(self.config)) is not None:
+            if (file := self._event_log()) is not None:
                 file.write(rows)
         if not (self.config.enable_events if kind == "events" else self.config.enable_metrics):
             TALLY.drop(kind, SWITCHED_OFF, len(rows))
@@ -213,6 +213,14 @@ class Delivery(Carrier[GuardConfig]):
         self.write_ahead(self._encoder.encode(kind, rows))
         if rows and not self.closed:
             REPORTS.ensure()
+
+    def _event_log(self) -> EventLog | None:
+        if self.config.event_log is None:
+            return None
+        # Imported here: nearly nobody has one.
+        from .event_log import event_log
+
+        return event_log(self.config)
 
     def _close_others(self, deadline: float) -> None:
         if self._reporter is not None:
@@ -225,7 +233,7 @@ class Delivery(Carrier[GuardConfig]):
 
         A store that can't be read now is left out, and `unreadable` says why.
         """
-        file = event_log(self.config)
+        file = self._event_log()
         return replace(super().stats(), event_log=None if file is None else file.stats)
 
     def status(self) -> AgentStatus:
