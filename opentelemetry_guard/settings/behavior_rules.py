@@ -38,6 +38,7 @@ class FailedLogins:
         failures: of one address, or against one user id.
         slow_window: seconds of a second, longer look.
         slow_failures: in that one; never less than `failures`.
+        day_failures: in a day; the limit for one account that NIST SP 800-63B sets.
         per_success: failures that an address is allowed more for each login from it that went well in the longer
             window: where many people are behind one, some mistype.
         users: distinct user ids that failed from one address: credential stuffing.
@@ -50,6 +51,7 @@ class FailedLogins:
     failures: int = rule(10, values.whole(1, _MANY))
     slow_window: float = rule(3600.0, values.number(1, _DAY))
     slow_failures: int = rule(30, values.whole(1, _MANY))
+    day_failures: int = rule(100, values.whole(1, _MANY))
     per_success: float = rule(0.25, values.number(0, _MANY))
     users: int = rule(8, values.whole(1, _DISTINCT))
     addresses: int = rule(5, values.whole(1, _DISTINCT))
@@ -66,6 +68,8 @@ class Scanning:
         paths: distinct ones. Numbers, hashes and long titles in a path are left out before.
         slow_window: seconds of a second, longer look.
         slow_paths: in that one; never less than `paths`.
+        per_request: paths that are allowed more for each of the client's other requests, up to as many again: a page
+            has dead links.
         statuses: what means that a path doesn't exist, or is closed.
         alike: addresses that fail on the same path within the longer window, from which on it is a mistake of the
             application's, and nobody's scan or error.
@@ -75,31 +79,46 @@ class Scanning:
     paths: int = rule(20, values.whole(1, _DISTINCT))
     slow_window: float = rule(3600.0, values.number(1, _DAY))
     slow_paths: int = rule(40, values.whole(1, _DISTINCT))
+    per_request: float = rule(0.05, values.number(0, 1))
     statuses: tuple[int, ...] = entries((404, 403), _status)
     alike: int = rule(8, values.whole(2, 64))
 
 
 @dataclass(frozen=True, slots=True)
 class Enumeration:
-    """Distinct objects of a route that one client asked for, one after the other.
+    """What one client tries, one after the other: objects of a route, keys, values that an application refuses.
 
     Attributes:
         window: seconds.
+        statuses: what means that an object is missing, or is somebody else's.
         objects: distinct ones that are missing.
-        share: of such answers among the client's latest requests, about 32.
+        share: of such answers among the client's latest requests, about 128.
         slow_window: seconds of a second, longer look.
         slow_objects: missing ones in that one; never less than `objects`.
-        slow_share: of such answers among the client's latest requests, for the longer look.
+        slow_share: of such answers among the client's latest requests, for the longer looks.
+        day_objects: missing ones in a day.
         found: distinct ones that are there, in the shorter window, for a client whom the application doesn't name.
+        once: of what it looks at there, the share that it hasn't looked at before: people come back to some.
+        refused: requests other than GET and HEAD in the shorter window that an application refuses; no logins.
+        refusals: the statuses of that.
+        keys: different tokens and API keys in the shorter window that 401 and 403 answers have refused.
+        refused_share: of refusals among the client's latest requests, for both.
     """
 
     window: float = rule(300.0, values.number(1, _DAY))
+    statuses: tuple[int, ...] = entries((404, 403, 410), _status)
     objects: int = rule(60, values.whole(1, _SOURCES))
     share: float = rule(0.25, values.number(0, 1))
     slow_window: float = rule(3600.0, values.number(1, _DAY))
     slow_objects: int = rule(100, values.whole(1, _SOURCES))
     slow_share: float = rule(0.5, values.number(0, 1))
+    day_objects: int = rule(200, values.whole(1, _SOURCES))
     found: int = rule(400, values.whole(1, _SOURCES))
+    once: float = rule(0.8, values.number(0, 1))
+    refused: int = rule(60, values.whole(1, _MANY))
+    refusals: tuple[int, ...] = entries((400, 404, 409, 410, 422), _status)
+    keys: int = rule(10, values.whole(1, _DISTINCT))
+    refused_share: float = rule(0.6, values.number(0, 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,23 +177,32 @@ class Campaign:
     """What many addresses do to the application at the same time, each of them too little to be conspicuous.
 
     Attributes:
-        window: seconds, for failed logins and missing paths.
-        sources: distinct addresses that take part, below which it is no campaign.
+        window: seconds, for failed logins, missing paths and missing objects.
+        sources: distinct addresses that take part, below which it is no campaign. Those that fail to log in and come
+            in within the window don't.
         failures: failed logins of all of them.
-        usual_share: of failures per login that goes well, until the application's own is known.
+        slow_window: seconds of a second, longer look at failed logins.
+        slow_failures: in that one.
+        slow_times: the least multiple of what is usual, in that one.
+        usual_share: of such failures per login that goes well, until the application's own is known.
         paths: distinct missing paths of all of them.
+        objects: distinct missing objects of those for whom most is missing.
         busy: requests of one address in a minute from which on it is busy, for a flood of many.
         requests: of the whole application in a minute, below which it is no flood.
         times: the least multiple of what is usual.
         score: the least distance from what is usual, in deviations.
-        warm_up: windows that a usual number rests on, before which no missing path and no flood is conspicuous.
+        warm_up: windows that a usual number rests on, before which nothing but failed logins is conspicuous.
     """
 
     window: float = rule(300.0, values.number(1, _DAY))
     sources: int = rule(20, values.whole(2, _SOURCES))
     failures: int = rule(20, values.whole(1, _MANY))
-    usual_share: float = rule(0.15, values.number(0, _MANY))
+    slow_window: float = rule(3600.0, values.number(1, _DAY))
+    slow_failures: int = rule(60, values.whole(1, _MANY))
+    slow_times: float = rule(2.0, values.number(1, _MANY))
+    usual_share: float = rule(0.1, values.number(0, _MANY))
     paths: int = rule(30, values.whole(1, _SOURCES))
+    objects: int = rule(60, values.whole(1, _SOURCES))
     busy: int = rule(30, values.whole(2, _MANY))
     requests: int = rule(1200, values.whole(1, _MANY))
     times: float = rule(3.0, values.number(1, _MANY))
@@ -223,21 +251,37 @@ class BehaviorRules:
 PROFILES: Mapping[Profile, Mapping[str, object]] = MappingProxyType(
     {
         "relaxed": {
-            "failed_logins": {"failures": 20, "slow_failures": 60, "users": 16, "addresses": 10, "attempts": 80},
+            "failed_logins": {
+                **{"failures": 20, "slow_failures": 60, "day_failures": 200},
+                **{"users": 16, "addresses": 10, "attempts": 80},
+            },
             "scanning": {"paths": 40, "slow_paths": 80},
-            "enumeration": {"objects": 120, "slow_objects": 200, "found": 800},
+            "enumeration": {
+                **{"objects": 120, "slow_objects": 200, "day_objects": 400},
+                **{"found": 800, "refused": 120, "keys": 20},
+            },
             "request_rate": {"requests": 2400, "most": 7200, "times": 10},
             "error_ratio": {"requests": 70, "share": 0.8},
-            "campaign": {"sources": 40, "failures": 40, "paths": 60, "requests": 2400},
+            "campaign": {
+                **{"sources": 40, "failures": 40, "slow_failures": 120, "paths": 60, "objects": 120, "requests": 2400},
+            },
         },
         "balanced": {},
         "strict": {
-            "failed_logins": {"failures": 5, "slow_failures": 15, "users": 4, "addresses": 3, "attempts": 20},
+            "failed_logins": {
+                **{"failures": 5, "slow_failures": 15, "day_failures": 50},
+                **{"users": 4, "addresses": 3, "attempts": 20},
+            },
             "scanning": {"paths": 10, "slow_paths": 20},
-            "enumeration": {"objects": 30, "slow_objects": 50, "found": 200},
+            "enumeration": {
+                **{"objects": 30, "slow_objects": 50, "day_objects": 100},
+                **{"found": 200, "refused": 30, "keys": 5},
+            },
             "request_rate": {"requests": 600, "most": 1800},
             "error_ratio": {"requests": 20},
-            "campaign": {"sources": 10, "failures": 10, "paths": 15, "requests": 600},
+            "campaign": {
+                **{"sources": 10, "failures": 10, "slow_failures": 30, "paths": 15, "objects": 30, "requests": 600},
+            },
         },
     }
 )

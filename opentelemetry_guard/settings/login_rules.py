@@ -52,7 +52,7 @@ class Logins:
     methods: tuple[str, ...] = entries(("POST",), _method)
     statuses: tuple[int, ...] = entries((400, 401, 403, 422), values.whole(400, 499))
     guesses: int = rule(10, values.whole(1, 64))
-    share: float = rule(0.2, values.number(0, 1))
+    share: float = rule(0.5, values.number(0, 1))
     seconds: float = rule(300.0, values.number(1, 86_400))
     clients: int = rule(4096, values.whole(1, 1_000_000))
 

@@ -47,6 +47,7 @@ _INCIDENT_SHARE = 16
 _LOGINS = Logins()
 _CLIENTS = "clients"
 _ABSURD = 1e12
+_READS = ("GET", "HEAD", "")
 
 
 class BehaviorAnalyzer:
@@ -96,7 +97,7 @@ class BehaviorAnalyzer:
 
     def windows(self) -> list[Windows]:
         """Return all windows whose counts other processes may add to, always in the same order."""
-        ours = [] if self.campaigns is None else [self.campaigns.windows, self.campaigns.minutes]
+        ours = [] if self.campaigns is None else [*self.campaigns.all_windows, self.campaigns.minutes]
         return [*self._addresses.windows(), *self._users.windows(), *ours]
 
     def learned(self) -> Learned:
@@ -253,10 +254,12 @@ class BehaviorAnalyzer:
             found.append(campaigns.login(mark(address), seen))
         if seen.status == 404 and not seen.thing and not is_asset(path):
             found.append(campaigns.missing(mark(address), seen))
+        if seen.status == 404 and seen.thing and self._addresses.is_mostly_missing(address):
+            found.append(campaigns.missing_object(mark(address), seen))
         if number >= rule.busy and seen.status < 400:
             found.append(campaigns.busy(mark(address)))
         if self.touch is not None:
-            self.touch((campaigns.windows, campaigns.minutes) if found else (campaigns.minutes,), APPLICATION)
+            self.touch((*campaigns.all_windows, campaigns.minutes) if found else (campaigns.minutes,), APPLICATION)
         return [finding for finding in found if finding is not None]
 
     def _sighted(self, answered: AnsweredRequest, address: bytes | None, user: bytes | None) -> Sighting:
@@ -277,6 +280,7 @@ class BehaviorAnalyzer:
             answered.credentials[1],
             login.is_login or login.failed,
             login.failed,
+            answered.method not in _READS,
         )
 
     def _tell(self, told: list[Told], finding: Finding, client: _Client) -> None:

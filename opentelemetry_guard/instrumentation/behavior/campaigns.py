@@ -5,13 +5,24 @@ from __future__ import annotations
 from functools import partial
 
 from ...settings.behavior_rules import Campaign
-from .sightings import CAMPAIGN, CAMPAIGN_FLOOD, CAMPAIGN_LOGINS, CAMPAIGN_PATHS, Explanation, Finding, Sighting, least
+from .sightings import (
+    CAMPAIGN,
+    CAMPAIGN_FLOOD,
+    CAMPAIGN_LOGINS,
+    CAMPAIGN_OBJECTS,
+    CAMPAIGN_PATHS,
+    Explanation,
+    Finding,
+    Sighting,
+    least,
+)
 from .sliding import Clock, Table, Windows
 from .usual import Usual, learned, score
 
 _MAP = 1024
 _MINUTE = 60.0
 _GAIN = 1 / 32
+_USUAL = ("failures", "share", "slow_failures", "slow_share", "paths", "objects", "requests", "busy")
 
 Learned = dict[str, tuple[float, float, int]]
 """What is usual, by name: mean, deviation, and how many windows it rests on."""
@@ -25,21 +36,24 @@ class CampaignDetector:
 
     def __init__(self, rule: Campaign, clock: Clock) -> None:
         self.rule = rule
+        usual = self._usual = {name: _Baseline() for name in _USUAL}
         self.table = Table(1)
         self._row = self.table.row(APPLICATION)
         self.windows = Windows(self.table, clock.beat(rule.window))
-        self._failures = self.windows.count()
-        self._successes = self.windows.count()
+        self._logins = _Logins(self.windows, usual["failures"], usual["share"])
         self._missing = self.windows.count()
-        self._login_sources = self.windows.distinct(_MAP)
         self._path_sources = self.windows.distinct(_MAP)
         self._paths = self.windows.distinct(_MAP)
+        self._object_sources = self.windows.distinct(_MAP)
+        self._objects = self.windows.distinct(_MAP)
+        self.slow_windows = Windows(self.table, clock.beat(rule.slow_window))
+        self._slow_logins = _Logins(self.slow_windows, usual["slow_failures"], usual["slow_share"])
+        self.all_windows = (self.windows, self.slow_windows)
         self.minutes = Windows(self.table, clock.beat(_MINUTE))
         self._requests = self.minutes.count()
         self._busy = self.minutes.distinct(_MAP)
-        self._usual: dict[str, _Baseline] = {
-            name: _Baseline() for name in ("failures", "share", "paths", "requests", "busy")
-        }
+        for windows in (*self.all_windows, self.minutes):
+            windows.turn(self._row)  # the first one begins in its midst, and is no whole one
 
     @property
     def learned(self) -> Learned:
@@ -83,26 +97,28 @@ class CampaignDetector:
         """Count a login, and say whether those that failed are a campaign."""
         rule, row = self.rule, self._row
         self._turn()
+        for logins in (self._logins, self._slow_logins):
+            logins.add(row, address, failed=seen.failed_login)
         if not seen.failed_login:
-            self._successes.current[row] += 1
             return None
-        self._failures.current[row] += 1
-        self._login_sources.add(row, address)
-        if (
-            self._failures.at_most(row) < least(rule.failures)
-            or self._login_sources.at_most(row) < least(rule.sources)
-            or self._login_sources.value(row) < least(rule.sources)
-        ):
-            return None
-        failures = self._failures.value(row)
-        usual = self._usual["failures"].usual
-        share = self._usual["share"]
-        # In the morning more people come in, and more mistype.
-        by_share = (share.usual.mean if share.windows else rule.usual_share) * self._successes.value(row)
-        expected = Usual(max(usual.mean, by_share), usual.deviation)
-        if failures < max(least(rule.failures), rule.times * expected.mean) or score(failures, expected) < rule.score:
-            return None
-        return Finding(CAMPAIGN, CAMPAIGN_LOGINS, partial(self._explain_logins, failures, expected.mean))
+        looks = (
+            (self._logins, rule.failures, rule.times, rule.window),
+            (self._slow_logins, rule.slow_failures, rule.slow_times, rule.slow_window),
+        )
+        for logins, fewest, times, window in looks:
+            if self._is_campaign(logins, fewest, times):
+                return Finding(CAMPAIGN, CAMPAIGN_LOGINS, partial(self._explain_logins, logins, window))
+        return None
+
+    def _is_campaign(self, logins: _Logins, fewest: int, times: float) -> bool:
+        rule, row = self.rule, self._row
+        if logins.failures.at_most(row) < least(fewest) or logins.sources.at_most(row) < least(rule.sources):
+            return False
+        sources, failures = logins.guessing(row)
+        if sources < least(rule.sources):
+            return False
+        expected = logins.expected(row, rule.usual_share)
+        return failures >= max(least(fewest), times * expected.mean) and score(failures, expected) >= rule.score
 
     def missing(self, address: int, seen: Sighting) -> Finding | None:
         """Count a path that no route answers, and say whether these are a campaign."""
@@ -126,20 +142,43 @@ class CampaignDetector:
             return None
         return Finding(CAMPAIGN, CAMPAIGN_PATHS, partial(self._explain_paths, paths, usual.mean))
 
+    def missing_object(self, address: int, seen: Sighting) -> Finding | None:
+        """Count a missing object of a client that finds hardly any, and say whether these are a campaign."""
+        rule, row = self.rule, self._row
+        self._turn()
+        self._object_sources.add(row, address)
+        self._objects.add(row, seen.thing)
+        if self._objects.at_most(row) < least(rule.objects) or self._object_sources.value(row) < least(rule.sources):
+            return None
+        objects, usual = self._objects.value(row), self._usual["objects"].usual
+        if (
+            self._usual["objects"].windows < rule.warm_up
+            or objects < max(least(rule.objects), rule.times * usual.mean)
+            or score(objects, usual) < rule.score
+        ):
+            return None
+        return Finding(CAMPAIGN, CAMPAIGN_OBJECTS, partial(self._explain_objects, objects, usual.mean))
+
     def _turn(self) -> None:
         row = self._row
+        if self.slow_windows.are_over(row):
+            self._slow_logins.learn(row)
+            self.slow_windows.turn(row)
         if not self.windows.are_over(row):
             return
-        failures, successes = self._failures.completed(row), self._successes.completed(row)
-        self._usual["failures"].take(failures)
-        if successes:
-            self._usual["share"].take(failures / successes)
+        self._logins.learn(row)
         self._usual["paths"].take(self._paths.completed(row))
+        self._usual["objects"].take(self._objects.completed(row))
         self.windows.turn(row)
 
-    def _explain_logins(self, failures: float, usual: float) -> Explanation:
-        sources = self._login_sources.value(self._row)
-        return self._explain("failed logins", failures, sources, usual, self.rule.window)
+    def _explain_logins(self, logins: _Logins, window: float) -> Explanation:
+        sources, failures = logins.guessing(self._row)
+        expected = logins.expected(self._row, self.rule.usual_share)
+        return self._explain("failed logins", failures, sources, expected.mean, window)
+
+    def _explain_objects(self, objects: float, usual: float) -> Explanation:
+        sources = self._object_sources.value(self._row)
+        return self._explain("different missing objects", objects, sources, usual, self.rule.window)
 
     def _explain_paths(self, paths: float, usual: float) -> Explanation:
         sources = self._path_sources.value(self._row)
@@ -159,6 +198,56 @@ class CampaignDetector:
                 "threshold": self.rule.sources,
             },
         )
+
+
+class _Logins:
+    """Logins within a window; who fails and comes in within it was no guesser, and its failures are left out."""
+
+    def __init__(self, windows: Windows, guesses: _Baseline, share: _Baseline) -> None:
+        self._guesses = guesses
+        self._share = share
+        self.failures = windows.count()
+        self.successes = windows.count()
+        self.sources = windows.distinct(_MAP)
+        self._came_in = windows.distinct(_MAP)
+
+    def add(self, row: int, address: int, *, failed: bool) -> None:
+        """Count a login, after the windows have turned."""
+        if failed:
+            self.failures.current[row] += 1
+            self.sources.add(row, address)
+        else:
+            self.successes.current[row] += 1
+            if self.sources.has(row, address):
+                self._came_in.add(row, address)
+
+    def guessing(self, row: int) -> tuple[float, float]:
+        """Return from how many addresses guesses come, and how many."""
+        return _without(self.failures.value(row), self.sources.value(row), self._came_in.value(row))
+
+    def expected(self, row: int, usual_share: float) -> Usual:
+        """Return how many guesses are usual; in the morning more people come in, and more mistype.
+
+        Args:
+            row: of the application.
+            usual_share: of them for each login that goes well, until that is known.
+        """
+        share = self._share.usual.mean if self._share.windows else usual_share
+        usual = self._guesses.usual
+        return Usual(max(usual.mean, share * self.successes.value(row)), usual.deviation)
+
+    def learn(self, row: int) -> None:
+        """Take the bucket that is complete into what is usual."""
+        failures, successes = self.failures.completed(row), self.successes.completed(row)
+        guesses = _without(failures, self.sources.completed(row), self._came_in.completed(row))[1]
+        self._guesses.take(guesses)
+        if successes:
+            self._share.take(guesses / successes)
+
+
+def _without(failures: float, sources: float, came_in: float) -> tuple[float, float]:
+    left = max(sources - came_in, 0.0)
+    return left, failures * left / sources if sources else 0.0
 
 
 class _Baseline:

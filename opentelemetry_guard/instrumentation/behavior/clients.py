@@ -38,7 +38,7 @@ class Detectors:
             if not of_users:
                 self._attempts = AttemptDetector(rules.failed_logins, clock, max_clients)
         if rules.scanning:
-            self._scans = ScanDetector(rules.scanning, clock, max_clients)
+            self._scans = ScanDetector(rules.scanning, clock, max_clients, self._requests)
         if rules.enumeration:
             self._objects = EnumerationDetector(rules.enumeration, clock, max_clients)
         if rules.request_rate:
@@ -48,10 +48,10 @@ class Detectors:
 
     def windows(self) -> list[Windows]:
         """Return all windows whose counts other processes may add to, always in the same order."""
-        found = []
+        found: list[Windows] = []
         for detector in (self._logins, self._scans, self._objects):
             if detector is not None:
-                found += [detector.windows, detector.slow_windows]
+                found += detector.all_windows
         found += [each.windows for each in (self._attempts, self.rates, self._errors) if each is not None]
         return found if self._errors is None else [*found, self._errors.all_windows]
 
@@ -72,9 +72,9 @@ class Detectors:
         if self._scans is not None and seen.status >= 400:
             _note(findings, self._scans.judge(key, seen))
             _touched(touch, self._scans, key)
-        if self._objects is not None and (seen.status == 404 or key in self._objects.suspects):
+        if self._objects is not None and (seen.status >= 400 or key in self._objects.suspects):
             _note(findings, self._objects.judge(key, seen))
-            if seen.status == 404:
+            if seen.status >= 400 and self._objects.concerns(seen):
                 _touched(touch, self._objects, key)
         return findings, self._judge_numbers(key, seen, findings, touch)
 
@@ -135,6 +135,15 @@ class Detectors:
         _touched(touch, self._objects, key)
         return self._objects.found(key, thing, self.rates.clients(row))
 
+    def is_mostly_missing(self, key: bytes) -> bool:
+        """Whether a client hardly finds the objects that it looks for, after `judge`."""
+        return self._objects is not None and self._objects.is_mostly_missing(key)
+
+    def _requests(self, key: bytes) -> float:
+        """Return how many requests a client has sent lately, 0 where nobody counts."""
+        row = self._table.peek(key)
+        return 0.0 if row is None or self.rates is None else self.rates.requests(row)
+
 
 def _note(findings: list[Finding], finding: Finding | None) -> None:
     if finding is not None:
@@ -143,4 +152,4 @@ def _note(findings: list[Finding], finding: Finding | None) -> None:
 
 def _touched(touch: Touch | None, detector: LoginDetector | ScanDetector | EnumerationDetector, key: bytes) -> None:
     if touch is not None and key in detector.suspects:
-        touch((detector.windows, detector.slow_windows), key)
+        touch(detector.all_windows, key)

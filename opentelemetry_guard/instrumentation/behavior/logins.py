@@ -8,6 +8,7 @@ from ...settings.behavior_rules import FailedLogins
 from .sightings import (
     ATTEMPTS,
     BRUTE_FORCE,
+    DAY,
     DISTRIBUTED,
     FAILED_LOGINS,
     STUFFING,
@@ -44,6 +45,10 @@ class LoginDetector:
         self._slow_failures = self.slow_windows.count()
         self._successes = self.slow_windows.count()
         self._heads = self.slow_windows.distinct(64)
+        self.day_windows = Windows(self.table, clock.beat(DAY))
+        self._day_failures = self.day_windows.count()
+        self._day_successes = self.day_windows.count()
+        self.all_windows = (self.windows, self.slow_windows, self.day_windows)
         self._credentials = self.table.integers()
 
     def judge(self, key: bytes, seen: Sighting) -> Finding | None:
@@ -51,8 +56,8 @@ class LoginDetector:
         row = self.table.row(key) if seen.failed_login else self.table.find(key)
         if row is None:
             return None
-        self.windows.turn(row)
-        self.slow_windows.turn(row)
+        for windows in self.all_windows:
+            windows.turn(row)
         if not seen.failed_login:
             return self._succeeded(row, seen)
         if seen.credentials and seen.credentials == self._credentials[row]:
@@ -60,6 +65,7 @@ class LoginDetector:
         self._credentials[row] = seen.credentials
         self._failures.current[row] += 1
         self._slow_failures.current[row] += 1
+        self._day_failures.current[row] += 1
         self._heads.add(row, seen.head)
         peer = seen.address if self._of_users else seen.user
         if peer is not None:
@@ -72,31 +78,37 @@ class LoginDetector:
         is_same = self._heads.has(row, seen.head)
         was_guessing = is_same and self._conspicuous(row) is not None
         self._successes.current[row] += 1
+        self._day_successes.current[row] += 1
         return Finding(FAILED_LOGINS, SUCCESS, partial(self._explain, SUCCESS, row)) if was_guessing else None
 
     def _conspicuous(self, row: int) -> str | None:
         rule = self._rule
-        fast, slow, peers = self._failures, self._slow_failures, self._peers
+        fast, slow, day, peers = self._failures, self._slow_failures, self._day_failures, self._peers
         if (
             fast.at_most(row) < least(rule.failures)
             and slow.at_most(row) < least(self._slow_threshold)
+            and day.at_most(row) < least(rule.day_failures)
             and peers.at_most(row) < least(self._max_peers)
         ):
             return None
         allowed = 0.0 if self._of_users else rule.per_success * self._successes.value(row)
         if peers.value(row) >= least(self._max_peers + allowed):
             return DISTRIBUTED if self._of_users else STUFFING
-        if fast.value(row) >= least(rule.failures + allowed) or slow.value(row) >= least(
-            self._slow_threshold + allowed
-        ):
+        if fast.value(row) >= least(rule.failures + allowed):
             return BRUTE_FORCE
-        return None
+        if slow.value(row) >= least(self._slow_threshold + allowed):
+            return BRUTE_FORCE
+        allowed = 0.0 if self._of_users else rule.per_success * self._day_successes.value(row)
+        return BRUTE_FORCE if day.value(row) >= least(rule.day_failures + allowed) else None
 
     def _explain(self, pattern: str, row: int) -> Explanation:
         rule = self._rule
-        failures, peers, slow = self._failures.value(row), self._peers.value(row), self._slow_failures.value(row)
-        is_slow = pattern in (BRUTE_FORCE, SUCCESS) and failures < least(rule.failures)
-        window, count = (rule.slow_window, slow) if is_slow else (rule.window, failures)
+        failures, peers = self._failures.value(row), self._peers.value(row)
+        window, count, threshold = rule.window, failures, rule.failures
+        if pattern in (BRUTE_FORCE, SUCCESS) and failures < least(rule.failures):
+            window, count, threshold = rule.slow_window, self._slow_failures.value(row), self._slow_threshold
+            if count < least(threshold):
+                window, count, threshold = DAY, self._day_failures.value(row), rule.day_failures
         failed = "of one user failed" if self._of_users else "failed from one address"
         reason = {
             STUFFING: f"logins of about {peers:.0f} users failed from one address",
@@ -108,7 +120,7 @@ class LoginDetector:
         evidence["distinct_addresses" if self._of_users else "distinct_users"] = round(peers)
         evidence["successes"] = round(self._successes.value(row))
         by_peers = pattern in (STUFFING, DISTRIBUTED)
-        evidence["threshold"] = self._max_peers if by_peers else self._slow_threshold if is_slow else rule.failures
+        evidence["threshold"] = self._max_peers if by_peers else threshold
         return Explanation(f"{reason} within {window:g} s", evidence)
 
 
@@ -120,6 +132,7 @@ class AttemptDetector:
         self.table = Table(suspects(max_clients))
         self.suspects = self.table.keys
         self.windows = Windows(self.table, clock.beat(rule.window))
+        self.all_windows = (self.windows,)
         self._attempts = self.windows.count()
         self._share = Share(self.table)
 

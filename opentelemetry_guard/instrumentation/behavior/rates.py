@@ -14,6 +14,8 @@ EVERYONE = b""
 _OWN_GAIN = 1 / 240
 """What one more window of a client counts: after four busy hours the first is half forgotten."""
 _APPLICATION_GAIN = 1 / 64
+_LEAST_OF_ONE = 3
+"""Requests of a browser in a minute: a page loads what belongs to it."""
 
 
 class RateDetector:
@@ -71,8 +73,18 @@ class RateDetector:
         return Finding(REQUEST_RATE, "", partial(self._explain, number, own if has_own else None, heads, lowest))
 
     def clients(self, row: int) -> float:
-        """Return how many clients the row's address is allowed for, after `count`."""
-        return self._allowed(self._heads.value(row), self._users.value(row))
+        """Return how many clients the row's address is allowed for, after `count`.
+
+        Where there are nearly as many user agents as requests, somebody makes them up.
+        """
+        heads = self._heads.value(row)
+        if self._requests.value(row) < _LEAST_OF_ONE * heads:
+            heads = 1.0
+        return self._allowed(heads, self._users.value(row))
+
+    def requests(self, row: int) -> float:
+        """Return how many requests a row has in the window."""
+        return self._requests.value(row)
 
     def _allowed(self, heads: float, users: float) -> float:
         return max(min(heads, self._rule.clients), min(users, self._rule.users), 1.0)

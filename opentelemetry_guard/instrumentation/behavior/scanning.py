@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 from ...settings.behavior_rules import Enumeration, Scanning
 from .sightings import (
+    DAY,
     ENUMERATION,
     HARVEST,
+    KEYS,
     MISSING,
+    REFUSED,
     SCANNING,
     Explanation,
     Finding,
@@ -25,6 +29,9 @@ _HEADS_PER_BUDGET = 4
 """Clients behind one address, told apart by user agent, for which it gets one budget more."""
 _BUDGETS = 8
 _MAP = 1024
+_LATEST = 128
+_FEW = 5
+_MINUTE = 60.0
 
 
 class Alike:
@@ -47,8 +54,10 @@ class Alike:
 class ScanDetector:
     """Many distinct resources that don't exist or are closed; a client has no row before its first."""
 
-    def __init__(self, rule: Scanning, clock: Clock, max_clients: int) -> None:
+    def __init__(self, rule: Scanning, clock: Clock, max_clients: int, requests: Callable[[bytes], float]) -> None:
+        """Build a detector that knows nobody; `requests` tells how many a client has sent within the last minute."""
         self._rule = rule
+        self._requests = requests
         self._slow_threshold = max(rule.slow_paths, rule.paths)
         self.table = Table(suspects(max_clients))
         self.suspects = self.table.keys
@@ -56,6 +65,7 @@ class ScanDetector:
         self._missing = self.windows.count()
         self._places = self.windows.distinct()
         self.slow_windows = Windows(self.table, clock.beat(rule.slow_window))
+        self.all_windows = (self.windows, self.slow_windows)
         self._slow_missing = self.slow_windows.count()
         self._slow_places = self.slow_windows.distinct()
         self._heads = self.slow_windows.distinct(64)
@@ -77,10 +87,13 @@ class ScanDetector:
         if fast.at_most(row) < least(rule.paths) and slow.at_most(row) < least(self._slow_threshold):
             return None
         budgets = budget(self._heads.value(row))
-        if fast.value(row) >= least(rule.paths * budgets):
-            return Finding(SCANNING, "", partial(self._explain, row, False))
-        if slow.value(row) >= least(self._slow_threshold * budgets):
-            return Finding(SCANNING, "", partial(self._explain, row, True))
+        # As if the client had done all the time what it did in the last minute.
+        others = max(self._requests(key) - self._missing.value(row), 0.0) / _MINUTE
+        looks = (fast, rule.paths, rule.window), (slow, self._slow_threshold, rule.slow_window)
+        for places, threshold, window in looks:
+            allowed = threshold * budgets
+            if places.value(row) >= least(allowed + min(rule.per_request * others * window, allowed)):
+                return Finding(SCANNING, "", partial(self._explain, row, places is slow))
         return None
 
     def _explain(self, row: int, is_slow: bool) -> Explanation:
@@ -101,7 +114,9 @@ class ScanDetector:
 
 
 class EnumerationDetector:
-    """Many distinct objects of a route that are missing, or an endless row of those that are there."""
+    """What a client tries one after the other: objects that are missing or closed, or an endless row of those that are
+    there; keys and tokens; and whatever else an application refuses to take.
+    """
 
     def __init__(self, rule: Enumeration, clock: Clock, max_clients: int) -> None:
         self._rule = rule
@@ -111,50 +126,107 @@ class EnumerationDetector:
         self.windows = Windows(self.table, clock.beat(rule.window))
         self._objects = self.windows.distinct(_MAP)
         self._found = self.windows.distinct(_MAP)
+        self._views = self.windows.count()
+        self._refused = self.windows.count()
+        self._keys = self.windows.distinct()
         self.slow_windows = Windows(self.table, clock.beat(rule.slow_window))
         self._slow_objects = self.slow_windows.distinct(_MAP)
         self._heads = self.slow_windows.distinct(64)
-        self._share = Share(self.table)
+        self.day_windows = Windows(self.table, clock.beat(DAY))
+        self._day_objects = self.day_windows.distinct(_MAP)
+        self.all_windows = (self.windows, self.slow_windows, self.day_windows)
+        self._share = Share(self.table, _LATEST)
+
+    def concerns(self, seen: Sighting) -> bool:
+        """Whether a request is one of those that are counted."""
+        return self._is_missing(seen) or self._is_refused(seen) or self._is_key(seen)
 
     def judge(self, key: bytes, seen: Sighting) -> Finding | None:
         """Count a request and say whether the client is conspicuous with it."""
-        missing = seen.status == 404 and seen.thing != 0
-        row = self.table.row(key) if missing else self.table.find(key)
+        tries = self.concerns(seen)
+        row = self.table.row(key) if tries else self.table.find(key)
         if row is None:
             return None
-        self._share.add(row, missing)
-        if not missing:
+        self._share.add(row, tries)
+        if not tries:
+            return None
+        for windows in self.all_windows:
+            windows.turn(row)
+        self._heads.add(row, seen.head)
+        return self._missed(row, seen) or self._guessed(row, seen)
+
+    def is_mostly_missing(self, key: bytes) -> bool:
+        """Whether a client, after `judge`, hardly finds what it looks for."""
+        row = self.table.peek(key)
+        return (
+            row is not None
+            and self._slow_objects.at_most(row) >= _FEW
+            and self._share.value[row] >= self._rule.slow_share
+        )
+
+    def _is_missing(self, seen: Sighting) -> bool:
+        return seen.thing != 0 and seen.status in self._rule.statuses
+
+    def _is_refused(self, seen: Sighting) -> bool:
+        return seen.submits and not (seen.is_login or seen.alike) and seen.status in self._rule.refusals
+
+    @staticmethod
+    def _is_key(seen: Sighting) -> bool:
+        return seen.credentials != 0 and not seen.failed_login
+
+    def _missed(self, row: int, seen: Sighting) -> Finding | None:
+        if not self._is_missing(seen):
             return None
         rule = self._rule
-        self.windows.turn(row)
-        self.slow_windows.turn(row)
         self._objects.add(row, seen.thing)
         self._slow_objects.add(row, seen.thing)
-        self._heads.add(row, seen.head)
-        fast, slow = self._objects, self._slow_objects
-        if fast.at_most(row) < least(rule.objects) and slow.at_most(row) < least(self._slow_threshold):
+        self._day_objects.add(row, seen.thing)
+        looks = (
+            (self._objects, rule.objects, rule.window, rule.share),
+            (self._slow_objects, self._slow_threshold, rule.slow_window, rule.slow_share),
+            (self._day_objects, rule.day_objects, DAY, rule.slow_share),
+        )
+        for objects, threshold, window, share in looks:
+            if objects.at_most(row) < least(threshold) or self._share.value[row] < share:
+                continue
+            number = objects.value(row)
+            if number >= least(threshold * budget(self._heads.value(row))):
+                return Finding(ENUMERATION, MISSING, partial(self._explain, number, window, threshold))
+        return None
+
+    def _guessed(self, row: int, seen: Sighting) -> Finding | None:
+        rule = self._rule
+        if self._is_refused(seen):
+            self._refused.current[row] += 1
+        if self._is_key(seen):
+            self._keys.add(row, seen.credentials)
+        if self._share.value[row] < rule.refused_share:
             return None
-        budgets, share = budget(self._heads.value(row)), self._share.value[row]
-        if share >= rule.share and fast.value(row) >= least(rule.objects * budgets):
-            return Finding(ENUMERATION, MISSING, partial(self._explain, fast.value(row), rule.window, rule.objects))
-        if share >= rule.slow_share and slow.value(row) >= least(self._slow_threshold * budgets):
-            objects = slow.value(row)
-            return Finding(
-                ENUMERATION, MISSING, partial(self._explain, objects, rule.slow_window, self._slow_threshold)
-            )
+        budgets = budget(self._heads.value(row))
+        evidence: dict[str, object]
+        if self._is_key(seen) and (keys := self._keys.value(row)) >= least(rule.keys * budgets):
+            reason = f"about {keys:.0f} different tokens or keys were refused within {rule.window:g} s"
+            evidence = {"window": rule.window, "count": round(keys), "threshold": rule.keys}
+            return Finding(ENUMERATION, KEYS, partial(Explanation, reason, evidence))
+        if self._is_refused(seen) and (refused := self._refused.value(row)) >= least(rule.refused * budgets):
+            reason = f"{refused:.0f} submissions were refused within {rule.window:g} s, and hardly anything else"
+            evidence = {"window": rule.window, "count": round(refused), "threshold": rule.refused}
+            return Finding(ENUMERATION, REFUSED, partial(Explanation, reason, evidence))
         return None
 
     def found(self, key: bytes, thing: int, heads: float) -> Finding | None:
         """Count an object that was found by a client which asks much, and say whether it reads all that there is."""
+        rule = self._rule
         row = self.table.row(key)
         self.windows.turn(row)
         self._found.add(row, thing)
-        if self._found.at_most(row) < least(self._rule.found):
+        self._views.current[row] += 1
+        if self._found.at_most(row) < least(rule.found):
             return None
         objects = self._found.value(row)
-        if objects < least(self._rule.found * budget(heads)):
+        if objects < least(rule.found * budget(heads)) or objects < rule.once * self._views.value(row):
             return None
-        return Finding(ENUMERATION, HARVEST, partial(self._explain, objects, self._rule.window, self._rule.found))
+        return Finding(ENUMERATION, HARVEST, partial(self._explain, objects, rule.window, rule.found))
 
     @staticmethod
     def _explain(objects: float, window: float, threshold: int) -> Explanation:

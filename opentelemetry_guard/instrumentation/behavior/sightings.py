@@ -19,9 +19,16 @@ ATTEMPTS = "login_attempts"
 SUCCESS = "success_after_failures"
 MISSING = "missing_objects"
 HARVEST = "harvesting"
+REFUSED = "refused_submissions"
+KEYS = "guessed_credentials"
 CAMPAIGN_LOGINS = "logins_from_many_addresses"
 CAMPAIGN_PATHS = "paths_from_many_addresses"
+CAMPAIGN_OBJECTS = "objects_from_many_addresses"
 CAMPAIGN_FLOOD = "flood_from_many_addresses"
+
+
+DAY = 86_400.0
+"""Seconds of the longest look."""
 
 
 class Sighting(NamedTuple):
@@ -38,6 +45,7 @@ class Sighting(NamedTuple):
         credentials: a hash of the credentials that were refused, 0 where there are none.
         is_login: whether it is an attempt to log in.
         failed_login: whether one has failed.
+        submits: whether it is no GET or HEAD, as far as it failed.
         alike: whether many other clients fail on the same resource, so that it is nobody's doing.
     """
 
@@ -51,6 +59,7 @@ class Sighting(NamedTuple):
     credentials: int = 0
     is_login: bool = False
     failed_login: bool = False
+    submits: bool = False
     alike: bool = False
 
 

@@ -23,9 +23,6 @@ _MASK = 2**32 - 1
 _OVERTAKING = 1.0
 """Seconds that a reading may be behind the last one because threads overtake each other; more is a clock set back."""
 
-_LATEST = 32
-"""Requests that a share is of, roughly."""
-
 _LEAP = 1e9
 """Seconds that a reading may be ahead of the last one; more is a clock that was set."""
 
@@ -289,16 +286,18 @@ class Count:
 
 
 class Share:
-    """Which share of a row's latest requests something was: a mean that forgets, in which the last 32 count most."""
+    """Which share of a row's latest requests something was: a mean that forgets, in which the last ones count most."""
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: Table, latest: int = 32) -> None:
+        """Build a column of shares of roughly the `latest` requests, 255 at most."""
+        self._latest = latest
         self.value = table.reals()
         self._number = table.integers("B")
 
     def add(self, row: int, happened: bool) -> None:
         """Take one more request."""
         number = self._number[row]
-        if number < _LATEST:
+        if number < self._latest:
             number += 1
             self._number[row] = number
         self.value[row] += (happened - self.value[row]) / number

@@ -25,7 +25,7 @@ class AnsweredRequest(NamedTuple):
         reported: whether the request has produced a security event already, so that its status derives none.
         raw_path: the path as it was encoded on the wire, "" where the server doesn't tell.
         login: whether a login has succeeded, as the application says; None where it says nothing.
-        credentials: the scheme, in lower case, and a hash of the credentials that a 401 has refused.
+        credentials: the scheme, in lower case, and a hash of the credentials that a 401 or 403 has refused.
         query: as it was encoded on the wire.
         headers: names in lower case and values, as sent.
         body: what kind of body it has ("json" or "form") and the beginning of it, None where nobody has noted it.

@@ -188,7 +188,7 @@ class AnswerJudge:
             bool(request.events) and any(_incidents(request.events)),
             str(scope.get("raw_path") or b"", "latin-1"),
             None if login is None else login.success,
-            credentials(scope) if status_code == 401 else NO_CREDENTIALS,
+            credentials(scope) if status_code in (401, 403) else NO_CREDENTIALS,
             scope.get("query_string") or b"",
             scope.get("headers") or (),
             request.body,
@@ -322,6 +322,8 @@ def _kind(finding: Finding) -> str | None:
     if finding.rule == SIGNATURES:
         category = str(finding.evidence.get("category"))
         return _SCAN if category == "scanner" else f"{finding.event_type} {category}"
+    if "guesses" in finding.evidence:
+        return "guesses"
     return _SCAN if finding.rule in _SCANS else None
 
 

@@ -194,7 +194,7 @@ def test_what_counts_as_a_failed_login(more: dict[str, Any], is_failure: bool) -
     request = answered(ATTACKER, "/", method="POST")._replace(route=None, **more)
     scheme = request.credentials[0]
     traffic = [(float(n), request._replace(credentials=(scheme, n + 1 if scheme else 0))) for n in range(15)]
-    assert bool(seen(traffic, {"error_ratio": None})) is is_failure
+    assert bool(seen(traffic, {"error_ratio": None, "enumeration": None})) is is_failure
 
 
 def test_an_attack_from_an_address_with_much_other_traffic_is_seen() -> None:
@@ -202,7 +202,7 @@ def test_an_attack_from_an_address_with_much_other_traffic_is_seen() -> None:
     normal = [(n / 50, answered(ATTACKER, f"/{n % 9}", 401 if n % 50 == 0 else 200)) for n in range(2_500)]
     assert seen(normal) == []
     assert patterns(seen([*normal, *failed_logins(20, start=50)])) == ["brute_force"]
-    assert patterns(seen([*normal, *missing(40, start=50)])) == ["scanning"]
+    assert patterns(seen([*normal, *missing(60, start=50)])) == ["scanning"]
 
 
 def test_a_page_whose_session_ended_is_no_attack() -> None:
@@ -515,7 +515,7 @@ def test_a_flood_of_fresh_addresses_does_not_make_an_attacker_forgotten() -> Non
 
 
 def test_requests_of_several_threads_are_all_counted() -> None:
-    analyzer = BehaviorAnalyzer({"failed_logins": {"failures": 1_000}})
+    analyzer = BehaviorAnalyzer({"failed_logins": {"failures": 1_000, "day_failures": 1_000}})
     told: list[Event] = []
 
     def attack(first: int) -> None:
@@ -578,3 +578,45 @@ def test_a_wrong_rule_is_refused_with_its_name_its_value_and_the_remedy(
         BehaviorAnalyzer(rules)
     for word in words:
         assert word in str(refused.value)
+
+
+def test_who_guesses_all_day_is_seen_though_no_hour_has_many() -> None:
+    (told,) = seen([(attempt * 600.0, answered(ATTACKER, "/login", 401, method="POST")) for attempt in range(100)])
+    assert (told["metadata"]["pattern"], told["metadata"]["window"]) == ("brute_force", 86_400)
+    assert told["metadata"]["count"] >= 100
+
+
+def test_who_tries_every_account_that_is_closed_to_it_enumerates() -> None:
+    traffic = [(float(n), answered(ATTACKER, f"/accounts/{n}", 403, route="/accounts/{id}")) for n in range(90)]
+    assert patterns(seen(traffic, {"error_ratio": None})) == ["missing_objects"]
+
+
+@pytest.mark.parametrize(("numbers", "told"), [(500, ["harvesting"]), (300, [])])
+def test_only_who_reads_ever_more_harvests(numbers: int, told: list[str]) -> None:
+    """People behind one address come back to what others have read; who reads all that there is doesn't."""
+    traffic = [
+        (n / 10, answered(ATTACKER, f"/items/{n % numbers}", 200, route="/items/{number}")) for n in range(1_500)
+    ]
+    assert patterns(seen(traffic, {"request_rate": {"most": 10_000}}))[:1] == told
+
+
+def test_made_up_user_agents_are_not_many_people() -> None:
+    traffic = [
+        (n / 4, answered(ATTACKER, f"/items/{n}", 200, route="/items/{number}")._replace(user_agent=f"Browser/{n}"))
+        for n in range(1_100)
+    ]
+    assert patterns(seen(traffic))[:1] == ["harvesting"]
+
+
+def test_those_who_fail_and_come_in_are_no_campaign() -> None:
+    def crowd(comes_in: bool) -> list[Timed]:
+        found: list[Timed] = []
+        for person in range(120):
+            address, at = f"198.51.100.{person}", person * 2.0
+            found.append((at, answered(address, "/login", 401, method="POST")))
+            if comes_in:
+                found.append((at + 5, answered(address, "/login", 200, method="POST")))
+        return sorted(found, key=lambda timed: timed[0])
+
+    assert patterns(seen(crowd(comes_in=False)))[:1] == ["logins_from_many_addresses"]
+    assert seen(crowd(comes_in=True)) == []

@@ -6,7 +6,7 @@ A part of what `make detection` counts, chosen to take seconds.
 from __future__ import annotations
 
 import pytest
-from traffic import against_logins, benign, floods, payloads, scans, second
+from traffic import against_logins, benign, floods, payloads, scans, second, third_attacks, third_benign
 from traffic.asking import Actor
 from traffic.scene import CommonMemory, Fleet, play
 
@@ -21,7 +21,12 @@ FOUND: dict[type[Actor], str] = {
     scans.ScanEvery13Seconds: "scanning",
     scans.ScanFromManyAddresses: "paths_from_many_addresses",
     scans.EnumerationOfNothing: "missing_objects",
-    scans.Fuzzing: "error_ratio",
+    scans.Fuzzing: "refused_submissions",
+    third_attacks.KeysInAHeader: "guessed_credentials",
+    third_attacks.KeysThatAreForbidden: "guessed_credentials",
+    third_attacks.ResetsOfNobody: "refused_submissions",
+    third_attacks.GiftCards: "objects_from_many_addresses",
+    third_attacks.AccountsOfOthers: "missing_objects",
 }
 INNOCENT: tuple[type[Actor], ...] = (
     benign.RetryingPhone,
@@ -32,6 +37,10 @@ INNOCENT: tuple[type[Actor], ...] = (
     benign.ForgetfulPerson,
     benign.CrawlerAfterAMigration,
     second.GalleryThatIsScrolled,
+    second.PasswordsExpire,
+    third_benign.PhonesAfterAnOutage,
+    third_benign.ProxyAtNine,
+    third_benign.VpnWhoseTokensEnd,
 )
 
 
@@ -56,6 +65,7 @@ def test_the_sets_are_as_large_as_what_is_said_of_them() -> None:
     attacks = (*against_logins.ACTORS, *scans.ACTORS, *payloads.ACTORS, *floods.ACTORS)
     assert (len(set(attacks)), len(set(benign.ACTORS))) == (47, 22)
     assert min(len(second.ATTACKS), len(second.BENIGN)) >= 10
+    assert (len(set(third_attacks.ATTACKS)), len(set(third_benign.BENIGN))) == (25, 18)
 
 
 def test_the_same_seed_is_the_same_traffic() -> None:
