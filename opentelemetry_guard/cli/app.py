@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import os
 import sys
+from contextlib import suppress
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -136,7 +138,19 @@ def call() -> int:
         if message is None:
             raise
         return _say_what_is_wrong(message(), error)
+    finally:
+        if "--install-completion" in sys.argv[1:2]:  # typer leaves by SystemExit then
+            _complete_at_the_first_tab()
     return status if isinstance(status, int) else 0
+
+
+def _complete_at_the_first_tab() -> None:
+    """Mend what typer has installed for zsh, which loads the script at the first Tab, and typer's completes nothing."""
+    script = Path.home() / ".zfunc" / f"_{NAME}"
+    call = f'[[ $funcstack[1] == _{NAME} ]] && _{NAME.replace("-", "_")}_completion "$@"\n'
+    with suppress(FileNotFoundError):
+        if call not in (text := script.read_text()):
+            script.write_text(f"{text.rstrip()}\n{call}")
 
 
 def _say_what_is_wrong(message: str, error: Exception) -> int:
