@@ -211,6 +211,16 @@ def is_enough(name: str, readers: Iterable[object]) -> bool:
     return bool(found) and all(isinstance(http, HttpMetrics) and name in http.replaced for http in found)
 
 
+def reads_nothing_else(readers: Iterable[object]) -> bool:
+    """Whether nobody would read what the HTTP instrumentation measures beside what is told here.
+
+    Args:
+        readers: as of `is_enough`.
+    """
+    found = [getattr(getattr(reader, "_exporter", None), "http", None) for reader in readers]
+    return bool(found) and all(isinstance(http, HttpMetrics) and bool(http.replaced) for http in found)
+
+
 def record(name: str, unit: str, amount: float, attributes: Attributes) -> None:
     """Tell every exporter of one measurement.
 

@@ -10,7 +10,7 @@ request's events bear; `http_metrics` says to whom.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
 from typing import Any
 
@@ -39,6 +39,9 @@ _INSTRUMENTS = (
 )
 """The attributes in which the middleware keeps its instruments; those of a convention that is off are None."""
 
+_COUNTER = "active_requests_counter"
+"""The attribute in which it keeps its count of the requests under way."""
+
 _KEPT = (
     semconv.OLD_HTTP_METHOD,
     semconv.OLD_HTTP_STATUS_CODE,
@@ -56,26 +59,53 @@ _STABLE_INSTRUMENTS = frozenset(
     }
 )
 
-_Measured = dict[str, tuple[str, float, Mapping[str, AttributeValue]]]
-"""By an instrument's name: its unit, and the amount and attributes that it has recorded last."""
+
+class _Measured(dict[str, tuple[str, float, Mapping[str, AttributeValue]]]):
+    """Of a request by an instrument's name: its unit, and the amount and attributes that it has recorded last."""
+
+    __slots__ = ("uncounted",)
+
+    def __init__(self) -> None:
+        self.uncounted = 0
+        """Middlewares that have the request under way and have not counted it, since nobody reads their count."""
+
 
 _patches = Patches()
 _current: ContextVar[_Measured | None] = ContextVar("opentelemetry_guard_measured", default=None)
 
 
-class _Heard:
-    """An instrument of the middleware, which notes what is recorded with it for the request under way."""
+class _Listening:
+    """An instrument of the middleware, as long as it is known who reads it."""
 
-    def __init__(self, instrument: Any) -> None:
+    def __init__(self, instrument: Any, is_unread: Callable[[str, Iterable[object]], bool]) -> None:
         self._instrument = instrument
         self._name = getattr(instrument, "name", None)  # one that records nothing has none
         self._unit = getattr(instrument, "unit", "")
+        self._asked = is_unread
         self._known_readers: object = None
         self._known_replacements = 0
-        self._noted_only = False
+        self._unread = False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._instrument, name)
+
+    def _is_unread(self) -> bool:
+        """Whether nobody reads the instrument itself: recording with it is most of what a measurement costs."""
+        readers = getattr(getattr(self._instrument, "_measurement_consumer", None), "_reader_storages", None)
+        if readers is None:  # another release of the SDK keeps them differently
+            return False
+        # The SDK replaces the mapping when a reader comes or goes.
+        if self._known_readers is not readers or self._known_replacements != http_metrics.replacements:
+            self._known_readers, self._known_replacements = readers, http_metrics.replacements
+            self._unread = self._asked(self._name or "", readers)
+        return self._unread
+
+
+class _Heard(_Listening):
+    """One that measures requests, of which is noted what is recorded with it for the request under way."""
+
+    def __init__(self, instrument: Any) -> None:
+        super().__init__(instrument, http_metrics.is_enough)
 
     def record(
         self, amount: float, attributes: Mapping[str, AttributeValue] | None = None, *more: Any, **named: Any
@@ -87,19 +117,32 @@ class _Heard:
             return
         # The outermost middleware ends last, and what it says replaces the others'.
         measured[self._name] = (self._unit, amount, attributes or {})
-        if not self._is_noted_only():
+        if not self._is_unread():
             self._instrument.record(amount, attributes, *more, **named)
 
-    def _is_noted_only(self) -> bool:
-        """Whether nobody reads the instrument itself: recording with it is most of what a measurement costs."""
-        readers = getattr(getattr(self._instrument, "_measurement_consumer", None), "_reader_storages", None)
-        if readers is None:  # another release of the SDK keeps them differently
-            return False
-        # The SDK replaces the mapping when a reader comes or goes.
-        if self._known_readers is not readers or self._known_replacements != http_metrics.replacements:
-            self._known_readers, self._known_replacements = readers, http_metrics.replacements
-            self._noted_only = http_metrics.is_enough(self._name or "", readers)
-        return self._noted_only
+
+class _Counted(_Listening):
+    """The one that counts the requests under way, of which a Guard exporter makes nothing.
+
+    A request that was not counted when it began is not counted when it ends, whoever has begun to read since then.
+    """
+
+    def __init__(self, instrument: Any) -> None:
+        super().__init__(instrument, lambda _, readers: http_metrics.reads_nothing_else(readers))
+
+    def add(
+        self, amount: float, attributes: Mapping[str, AttributeValue] | None = None, *more: Any, **named: Any
+    ) -> None:
+        """Count, where anybody reads it."""
+        measured = _current.get()
+        if measured is not None:
+            if amount < 0 < measured.uncounted:
+                measured.uncounted -= 1
+                return
+            if amount > 0 and self._is_unread():
+                measured.uncounted += 1
+                return
+        self._instrument.add(amount, attributes, *more, **named)
 
 
 def apply(module: Any) -> None:
@@ -140,6 +183,9 @@ def _listen(middleware: Any) -> None:
         instrument = getattr(middleware, name, None)
         if instrument is not None and not isinstance(instrument, _Heard):
             setattr(middleware, name, _Heard(instrument))
+    counter = getattr(middleware, _COUNTER, None)
+    if counter is not None and not isinstance(counter, _Counted):
+        setattr(middleware, _COUNTER, _Counted(counter))
 
 
 def _tell(scope: Scope, route: Route, measured: _Measured) -> None:

@@ -278,3 +278,51 @@ def test_what_only_the_guard_exporter_would_read_and_leave_is_not_recorded(monke
                 assert measured.rows("request_count") == {"/items/{n}": 6}
             finally:
                 fastapi_apps.uninstall()
+
+
+def _under_way(reader: InMemoryMetricReader) -> list[int]:
+    data = reader.get_metrics_data()
+    return [
+        point.value  # type: ignore[union-attr]
+        for resource in (data.resource_metrics if data is not None else ())
+        for scope in resource.scope_metrics
+        for metric in scope.metrics
+        if metric.name == "http.server.active_requests"
+        for point in metric.data.data_points
+    ]
+
+
+def test_requests_under_way_are_counted_for_others_and_a_reader_that_comes_late_finds_no_half(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OTEL_SEMCONV_STABILITY_OPT_IN", "")
+    monkeypatch.setattr(_OpenTelemetrySemanticConventionStability, "_initialized", False)
+    other, seen = InMemoryMetricReader(), []
+    with guard_server() as server:
+        reader = PeriodicExportingMetricReader(GuardMetricExporter(**server.settings), export_interval_millis=3_600_000)
+        with pipeline(readers=[reader]) as made:
+            fastapi_apps.install(GuardOptions(behavior=False), made.emitter)
+            try:
+                measured = Measured(made, server, other)
+                app = measured.app()
+
+                @app.get("/late")
+                async def late() -> None:
+                    made.meters.add_metric_reader(other)
+
+                @app.get("/look")
+                async def look() -> None:
+                    seen.append(_under_way(other))
+
+                app.mount("/inner", measured.app())
+                get(app, "/items/7")
+                made.meters.force_flush()
+                get(app, "/inner/items/7")
+                get(app, "/late")
+                assert _under_way(other) in ([], [0])
+                get(app, "/look")
+                assert seen == [[1]]
+                get(app, "/inner/items/7")
+                assert set(_under_way(other)) == {0}
+            finally:
+                fastapi_apps.uninstall()
