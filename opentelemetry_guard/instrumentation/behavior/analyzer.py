@@ -80,6 +80,7 @@ class BehaviorAnalyzer:
         self.rules = BehaviorRules.resolve(rules, profile)
         self._ipv6_prefix = ipv6_prefix
         self._logins = LoginJudge(logins)
+        self.is_login = self._logins.is_login
         self.lock = threading.Lock()
         self._clock = Clock(epoch)
         self.touch: Touch | None = None
@@ -206,10 +207,6 @@ class BehaviorAnalyzer:
                     told = [*told]
                     self._tell(told, finding, _Client(user, key, "user"))
         return told
-
-    def is_login(self, method: str, route: str | None, path: str) -> bool:
-        """Whether a request's name says that it is a login."""
-        return self._logins.is_login(method, route, path)
 
     def _judge_address(
         self,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 
 from ...settings.behavior_rules import BehaviorRules
 from .logins import AttemptDetector, LoginDetector
-from .rates import EVERYONE, ErrorDetector, RateDetector
+from .rates import EVERYONE, ErrorDetector, Numbers, RateDetector
 from .scanning import EnumerationDetector, ScanDetector
 from .sightings import Finding, Sighting
 from .sliding import Clock, Table, Windows
@@ -45,6 +45,10 @@ class Detectors:
             self.rates = RateDetector(rules.request_rate, clock, table, shared=not of_users)
         if rules.error_ratio:
             self._errors = ErrorDetector(rules.error_ratio, clock, table)
+
+        self._numbers = None if self.rates is None or self._errors is None else Numbers(table, self.rates, self._errors)
+        self._attempting: Container[bytes] = () if self._attempts is None else self._attempts.suspects
+        self._missing: Container[bytes] = () if self._objects is None else self._objects.suspects
 
     def windows(self) -> list[Windows]:
         """Return all windows whose counts other processes may add to, always in the same order."""
@@ -93,19 +97,16 @@ class Detectors:
         Returns:
             What `judge` does.
         """
-        attempts, objects = self._attempts, self._objects
-        rates, errors = self.rates, self._errors
-        if (
-            (attempts is not None and key in attempts.suspects)
-            or (objects is not None and key in objects.suspects)
-            or rates is None
-            or errors is None
-        ):
+        numbers, rates, errors = self._numbers, self.rates, self._errors
+        if numbers is None or rates is None or errors is None or key in self._attempting or key in self._missing:
             return self.judge(key, Sighting(status, head, named), touch)
-        row = self._table.row(key)
-        number = rates.count(row, head, named)
-        finding = rates.judge(row)
-        errors.passed(row)
+        number = numbers.add(key, head, named)
+        finding = None
+        if number == 0:
+            row = self._table.row(key)
+            number = rates.count(row, head, named)
+            finding = rates.judge(row)
+            errors.passed(row)
         if touch is not None and number % _SHARED_EVERY == 0:
             touch((rates.windows,), key)
         return _NOTHING if finding is None else (finding,), number

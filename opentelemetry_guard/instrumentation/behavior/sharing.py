@@ -96,6 +96,7 @@ class Sharing:
             open_store: makes the store of a URL.
         """
         self.analyzer = analyzer
+        self.is_login = analyzer.is_login
         self._find = find
         self._tell = tell
         self._open = open_store
@@ -137,10 +138,6 @@ class Sharing:
             self._start()
         told = self.analyzer.counted(address, user_id, agent, status, route, path, now)
         return partial(self.tell, told) if told else None
-
-    def is_login(self, method: str, route: str | None, path: str) -> bool:
-        """Whether a request's name says that it is a login."""
-        return self.analyzer.is_login(method, route, path)
 
     def tell(self, told: Sequence[Told], answered: AnsweredRequest) -> Sequence[Mapping[str, object]]:
         """Return the fields of the events that are to be told at once with a request."""
