@@ -19,6 +19,7 @@ from opentelemetry.util.types import AnyValue
 from ..events.codec import Row
 from ..events.jsonsafe import JSON, MAX_DEPTH, json_safe
 from ..events.tally import PRIVACY_ERROR, TALLY
+from ..semconv import HTTP_ROUTE
 from ..settings.mask import MASK
 from ..settings.once import log_once
 from ..settings.privacy import PrivacySettings
@@ -75,6 +76,7 @@ class Privacy:
         self._known_names: dict[str, _Known] = {}
         # By name, for names that stay as they are: the harmless values of their kind.
         self._known_values: dict[str, set[str]] = {}
+        self._harmless_routes: set[str] = set()
         self._plain: Plain | None = None
         self._judges = not settings.processors and self._hash is None
 
@@ -138,10 +140,6 @@ class Privacy:
         """Return a URL or a path without secrets, also without segments that look like keys."""
         return self._surely(path, Kind.PATH)
 
-    def is_known_path(self, path: str) -> bool:
-        """Whether a URL or a path has been seen and found harmless; one that has not may be harmless, too."""
-        return path in self._known_paths
-
     def message(self, message: str) -> str:
         """Return the message of a log record: without secrets, and where addresses are hashed, any address too."""
         return self._surely(message, Kind.PLAIN, self._in_prose)
@@ -173,9 +171,31 @@ class Privacy:
                 changes[name] = clean
         return changes
 
+    def knows(self, path: str, attributes: Mapping[str, AnyValue]) -> bool:
+        """Whether `path`, `changes` and `route_changes` know a name and attributes, and found all of it harmless."""
+        if path not in self._known_paths or self._hash is not None:
+            return False
+        known = self._known_values
+        for name, value in attributes.items():
+            if type(value) is str:
+                harmless = known.get(name)
+                if harmless is None or value not in harmless:
+                    return False
+                if name == HTTP_ROUTE and value not in self._harmless_routes:
+                    return False
+            elif type(value) not in _NUMBERS:
+                return False
+        return True
+
     def route_changes(self, attributes: Mapping[str, AnyValue], route: object) -> dict[str, AnyValue]:
         """Return those of the attributes that are paths or URLs with a secret by the template of their route."""
-        if not isinstance(route, str) or not names_secrets(route, self._names):
+        if not isinstance(route, str):
+            return {}
+        if not names_secrets(route, self._names):
+            if len(route) <= MEMORABLE:
+                if len(self._harmless_routes) >= MEMORY:
+                    self._harmless_routes.clear()
+                self._harmless_routes.add(route)
             return {}
         changes: dict[str, AnyValue] = {}
         for name, value in attributes.items():

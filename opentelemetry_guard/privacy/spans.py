@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 from opentelemetry import trace
@@ -51,10 +51,6 @@ _SCOPES = frozenset(
 """Scopes of which all spans are masked, also those of a request's parts; of other scopes it is the server spans."""
 
 
-_HARMLESS = frozenset({"asgi.event.type", semconv.OLD_HTTP_STATUS_CODE, semconv.HTTP_RESPONSE_STATUS_CODE})
-"""Attributes that nobody but the server and the application fills; a span of an ASGI message has no others."""
-
-
 class SpanPrivacy(SpanProcessor):
     """Masks the secrets in the spans of HTTP servers; while it is not active it does nothing."""
 
@@ -63,12 +59,12 @@ class SpanPrivacy(SpanProcessor):
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Mask what a server's span starts with, so that other processors don't see it either."""
-        if self.active and span.kind is SpanKind.SERVER:
+        if self.active and span.kind is SpanKind.SERVER and not _is_known(span):
             _survive(span)
 
     def _on_ending(self, span: Span) -> None:
         # What `on_end` would mask would come too late for the processors before this one.
-        if self.active and (span.kind is SpanKind.SERVER or (_is_part(span) and not _is_plain_part(span))):
+        if self.active and (span.kind is SpanKind.SERVER or _is_part(span)) and not _is_known(span):
             _survive(span)
 
 
@@ -104,17 +100,18 @@ def _is_part(span: ReadableSpan) -> bool:
     return scope is not None and scope.name in _SCOPES
 
 
-def _is_plain_part(span: Span) -> bool:
-    """Whether there is nothing in such a span that could be a secret, as in those of a request's ASGI messages."""
+def _is_known(span: Span) -> bool:
+    """Whether all that a span holds has been seen and found harmless, as of nearly all: cleaning it changes nothing.
+
+    There are four of a request, and two looks at each.
+    """
     try:
-        if span._events or span._status.description or not cleaners()[0].is_known_path(span._name):
+        made = _made
+        if made is None or _process._current is not made[0] or span._events or span._status.description:
             return False
-        for name in span._attributes._dict:  # type: ignore[union-attr]
-            if name not in _HARMLESS:
-                return False
+        return made[1].texts.knows(span._name, span._attributes._dict)  # type: ignore[union-attr]
     except Exception:  # noqa: BLE001  another release of the SDK holds them differently, of which `_survive` knows
         return False
-    return True
 
 
 def _mask(span: Span) -> None:
@@ -123,7 +120,7 @@ def _mask(span: Span) -> None:
     clean, traces = cleaners()
     held: dict[str, AnyValue] = span._attributes._dict  # type: ignore[union-attr]
     _mask_attributes(clean, held)
-    if not clean.is_known_path(span._name) and (name := clean.path(span._name)) != span._name:
+    if (name := clean.path(span._name)) != span._name:
         span._name = name
     description = span._status.description
     if description and (masked := clean.message(description)) != description:
@@ -151,15 +148,16 @@ class Cleaners(NamedTuple):
 # What `cleaners` made, and of which privacy; replaced whole.
 _made: tuple[Privacy, Cleaners] | None = None
 _current: Callable[[], Privacy] | None = None
+_process: Any = None
 
 
 def cleaners() -> Cleaners:
     """Return the privacy of the process with room for long attributes."""
-    global _made, _current
+    global _made, _current, _process
     if _current is None:
-        from .. import privacy  # here, since a process without requests is spared what it imports
+        from . import process  # here, since a process without requests is spared what it imports
 
-        _current = privacy.current
+        _current, _process = process.current, process
     current = _current()
     made = _made
     if made is None or made[0] is not current:

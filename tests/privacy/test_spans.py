@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from fastapi import FastAPI, Response
 from fastapi.testclient import TestClient
+from hypothesis import given
+from hypothesis import strategies as st
 from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -251,3 +254,56 @@ def test_the_addresses_of_the_servers_side_and_names_that_only_end_alike_stay(tr
     with traced.provider.get_tracer(HTTP).start_as_current_span("GET /", kind=SpanKind.SERVER) as span:
         span.set_attribute(name, "198.51.100.1")
     assert "198.51.100.1" in traced.written
+
+
+keys = st.sampled_from(
+    ["http.url", "http.target", "http.route", "user_agent.original", "http.status_code", "token", "x"]
+)
+values = st.one_of(
+    st.sampled_from(
+        ["/items/7", "/reset/{token}", f"/reset/{SECRET}", f"/?token={SECRET}", "GET", CARD, f"Bearer {KEY}"]
+    ),
+    st.text("abc/?=&%019{}", max_size=12),
+    st.integers(),
+    st.booleans(),
+    st.lists(st.sampled_from(["a", CARD]), max_size=2).map(tuple),
+)
+held = st.tuples(
+    st.sampled_from(["GET /", "GET /reset/{token}", f"GET /{KEY}"]), st.dictionaries(keys, values, max_size=5)
+)
+
+
+@pytest.mark.parametrize("key", [None, "k" * 32])
+@given(st.lists(held, min_size=1, max_size=6))
+def test_what_is_known_of_a_span_is_what_cleaning_leaves_as_it_is(key: str | None, spans: list[Any]) -> None:
+    clean = privacy.Privacy(privacy.PrivacySettings(address_key=key))
+    for name, attributes in (*spans, *spans):
+        if clean.knows(name, attributes):
+            fresh = privacy.Privacy(privacy.PrivacySettings(address_key=key))
+            assert fresh.path(name) == name
+            assert fresh.changes(attributes) == {}
+            assert fresh.route_changes(attributes, attributes.get("http.route")) == {}
+        clean.path(name)
+        clean.route_changes(attributes, attributes.get("http.route"))
+        clean.changes(attributes)
+
+
+def test_the_same_span_is_known_when_it_comes_again() -> None:
+    clean, attributes = (
+        privacy.Privacy(),
+        {"http.route": "/items/{n}", "http.target": "/items/7", "http.status_code": 200},
+    )
+    assert not clean.knows("GET /items/{n}", attributes)
+    clean.path("GET /items/{n}")
+    clean.route_changes(attributes, "/items/{n}")
+    clean.changes(attributes)
+    assert clean.knows("GET /items/{n}", attributes)
+
+
+def test_other_settings_forget_what_was_known(traced: Traced) -> None:
+    tracer = traced.provider.get_tracer(HTTP)
+    for _ in range(2):
+        tracer.start_span("GET /", kind=SpanKind.SERVER, attributes={"http.target": "/?voucher=x7Qz"}).end()
+    privacy.configure(sensitive_headers=("voucher",))
+    tracer.start_span("GET /", kind=SpanKind.SERVER, attributes={"http.target": "/?voucher=x7Qz"}).end()
+    assert ["x7Qz" in span.to_json() for span in traced.spans] == [True, True, False]
