@@ -17,7 +17,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -31,6 +31,7 @@ from ..http.logins import LoginJudge
 from ..http.reports import FOLDED
 from .campaigns import APPLICATION, CampaignDetector, Learned
 from .clients import HEAVY, Detectors, Touch
+from .histories import Histories
 from .incidents import Chapter, Incidents
 from .keys import address_key, fingerprint, has_objects, is_asset, is_ipv6, kind, mark, resource, user_key
 from .scanning import Alike
@@ -102,12 +103,23 @@ class BehaviorAnalyzer:
         return [*self._addresses.windows(), *self._users.windows(), *ours]
 
     def learned(self) -> Learned:
-        """Return what is usual in the application, to be kept over a restart."""
+        """Return what is usual in the application and for its busiest clients, to be kept over a restart."""
         kept: Learned = {} if self.campaigns is None else dict(self.campaigns.learned)
         rates = self._addresses.rates
         if rates is not None and rates.application_learned:
             kept[_CLIENTS] = (*rates.application, rates.application_learned)
+        for sort, histories in self._histories():
+            kept.update((f"{sort} {name}", history) for name, history in histories.kept().items())
         return kept
+
+    def name_clients(self, name: Callable[[bytes], str]) -> None:
+        """Keep what is usual for clients over a restart as well, under the names that `name` makes of their keys."""
+        for _, histories in self._histories():
+            histories.name = name
+
+    def _histories(self) -> list[tuple[str, Histories]]:
+        sorts = ("address", self._addresses.rates), ("user", self._users.rates)
+        return [(sort, rates.histories) for sort, rates in sorts if rates is not None]
 
     def learn(self, kept: object) -> None:
         """Take what was kept, where nothing is known yet; what makes no sense is left out."""
@@ -118,6 +130,12 @@ class BehaviorAnalyzer:
             rates.application = Usual(mean, deviation)
         if self.campaigns is not None:
             self.campaigns.learned = sound
+        for sort, histories in self._histories():
+            histories.take(
+                (name.removeprefix(f"{sort} "), (value[0], value[1], value[2]))
+                for name, value in sound.items()
+                if name.startswith(f"{sort} ")
+            )
 
     def observe(self, answered: AnsweredRequest, now: float) -> Sequence[dict[str, object]]:
         """Count a request and return the fields of the events that it completes, nearly always none.

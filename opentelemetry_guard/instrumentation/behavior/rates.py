@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from ...settings.behavior_rules import ErrorRatio, RequestRate
+from .histories import Histories
 from .sightings import ERROR_RATIO, REQUEST_RATE, Explanation, Finding, Sighting
 from .sliding import Clock, Table, Windows
 from .usual import Usual, learned, score, share_score
@@ -27,6 +28,8 @@ class RateDetector:
         """Build a detector for the rows of `table`; `shared` tells whether many clients can be behind one row."""
         self._rule = rule
         self._shared = shared
+        self._table = table
+        self.histories = Histories()
         self.windows = Windows(table, clock.beat(rule.window))
         self._requests = self.windows.count()
         self._heads = self.windows.distinct(_HEADS)
@@ -66,7 +69,7 @@ class RateDetector:
         if self.application_learned < rule.warm_up:
             return None
         application = Usual(self.application.mean * heads, self.application.deviation * heads)
-        has_own = self._learned[row] >= rule.own_warm_up
+        has_own = self._learned[row] >= rule.own_warm_up or self._recalls(row)
         own = Usual(self._mean[row], self._deviation[row]) if has_own else application
         usual = max(own.mean, application.mean)
         lowest = min(score(number, own), score(number, application))
@@ -108,6 +111,14 @@ class RateDetector:
             },
         )
 
+    def _recalls(self, row: int) -> bool:
+        """Take what was usual for a client before a restart, where that is known."""
+        history = self.histories.recall(self._table.key(row))
+        if history is None or history[2] < self._rule.own_warm_up:
+            return False
+        self._mean[row], self._deviation[row], self._learned[row] = history[0], history[1], min(history[2], 255)
+        return True
+
     def _learn(self, row: int) -> None:
         """Take the row's complete bucket into what is usual, where anything happened in it."""
         number = self._requests.completed(row)
@@ -115,7 +126,10 @@ class RateDetector:
             return
         count = self._learned[row] = min(self._learned[row] + 1, 255)
         own = Usual(self._mean[row], self._deviation[row])
-        self._mean[row], self._deviation[row] = learned(own, number, max(1 / count, _OWN_GAIN))
+        own = learned(own, number, max(1 / count, _OWN_GAIN))
+        self._mean[row], self._deviation[row] = own
+        if count >= self._rule.own_warm_up and own.mean * self._rule.times >= self._rule.requests:
+            self.histories.note(self._table.key(row), own, count)
         self.application_learned += 1
         gain = max(1 / self.application_learned, _APPLICATION_GAIN)
         heads = self._allowed(self._heads.completed(row), self._users.completed(row))

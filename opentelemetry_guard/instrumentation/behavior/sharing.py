@@ -220,6 +220,8 @@ class Sharing:
             self._store = self._open(url)
         if not self._healthy:
             self._secret = self._store.secret()
+            with self.analyzer.lock:
+                self.analyzer.name_clients(lambda key: self._hashed(b"own", key).hex())
             self._learn(self._store)
             self._healthy = True
         return self._store

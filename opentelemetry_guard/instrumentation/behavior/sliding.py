@@ -69,6 +69,10 @@ class Table:
         """The keys that have a row, as they come and go."""
         return self._rows
 
+    def key(self, row: int) -> bytes:
+        """Return the key of a row."""
+        return self._keys[row]
+
     def find(self, key: bytes) -> int | None:
         """Return the row of a known key, None where it is unknown."""
         row = self._rows.get(key)

@@ -22,11 +22,13 @@ from traffic.scene import CommonMemory
 
 from opentelemetry_guard.instrumentation.behavior import sharing as sharing_module
 from opentelemetry_guard.instrumentation.behavior.analyzer import BehaviorAnalyzer
+from opentelemetry_guard.instrumentation.behavior.histories import MOST, Histories
 from opentelemetry_guard.instrumentation.behavior.redis_store import RedisStore
 from opentelemetry_guard.instrumentation.behavior.sharing import Sharing
 from opentelemetry_guard.instrumentation.behavior.sqlite_store import SqliteStore
 from opentelemetry_guard.instrumentation.behavior.store_place import place
 from opentelemetry_guard.instrumentation.behavior.stores import Claim, Claimed, Row, Store, Total
+from opentelemetry_guard.instrumentation.behavior.usual import Usual
 from opentelemetry_guard.queue.redis.trouble import GRANTS
 from opentelemetry_guard.settings import in_use, once
 from opentelemetry_guard.settings.delivery import GuardConfig
@@ -231,6 +233,76 @@ def test_what_is_usual_survives_a_restart(stores: Callable[[], Store]) -> None:
     after.step(0)
     assert after.analyzer.learned() == before.analyzer.learned()
     assert after.analyzer.learned()["clients"][2] > 1_000
+
+
+_LIFE = """
+import sys
+from pathlib import Path
+from support.traffic import answered
+from opentelemetry_guard.instrumentation.behavior.analyzer import BehaviorAnalyzer
+from opentelemetry_guard.instrumentation.behavior.sharing import Sharing
+
+class Stepped(Sharing):
+    def _start(self): pass
+
+told = []
+sharing = Stepped(BehaviorAnalyzer(epoch=float(sys.argv[2])), lambda: sys.argv[1], told.append)
+sharing.step(0)
+for minute in range(int(sys.argv[3])):
+    for number in range(300):
+        sharing.observe(answered("203.0.113.9", f"/{number}"), minute * 60 + number / 5)
+    for client in range(4):
+        sharing.observe(answered(f"192.0.2.{client}"), minute * 60 + 59.0)
+    sharing.step(minute * 60 + 59.5)
+start = int(sys.argv[3]) * 60
+for address in ("203.0.113.9", "203.0.113.10"):
+    for number in range(1_250):
+        sharing.observe(answered(address, f"/{number}"), start + number / 100)
+    sharing.step(start + 20)
+    start += 60
+sharing.close()
+print(*sorted({event["ip_address"] for event in told}))
+"""
+
+
+def test_a_client_that_was_always_busy_is_known_after_a_restart(tmp_path: Path) -> None:
+    """Real processes, one after the other: what the first has learned of a client, the second goes by."""
+    url = f"sqlite://{tmp_path / 'behavior.db'}"
+    tests = Path(__file__).parents[2]
+
+    def live(epoch: float, minutes: int) -> str:
+        done = subprocess.run(
+            [sys.executable, "-c", _LIFE, url, str(epoch), str(minutes)],
+            env={**os.environ, "PYTHONPATH": str(tests)},
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=True,
+        )
+        return done.stdout.strip()
+
+    assert live(1_800_000_000.0, 70) == "203.0.113.10", "the stranger alone"
+    assert live(1_800_100_000.0, 0) == "203.0.113.10", "and so it is after a restart"
+    (tmp_path / "behavior.db").unlink()
+    assert live(1_800_200_000.0, 0) == "", "nothing is known of anybody"
+
+
+def test_only_the_busiest_clients_are_kept_and_a_bounded_number_of_them() -> None:
+    histories = Histories()
+    histories.note(b"x", Usual(500.0, 1.0), 60)
+    assert histories.kept() == {}, "nobody has said under what names"
+    histories.name = bytes.hex
+    for number in range(2 * MOST):
+        histories.note(number.to_bytes(4, "big"), Usual(500.0, 1.0), 60)
+    assert len(histories.kept()) == MOST
+    assert histories.recall((2 * MOST - 1).to_bytes(4, "big")) == (500.0, 1.0, 60)
+    assert histories.recall(b"\0\0\0\0") is None
+    again = Histories()
+    again.name = bytes.hex
+    again.note((2 * MOST - 1).to_bytes(4, "big"), Usual(700.0, 1.0), 61)
+    again.take(histories.kept().items())
+    assert again.recall((2 * MOST - 1).to_bytes(4, "big")) == (700.0, 1.0, 61), "what is newer"
+    assert len(again.kept()) == MOST
 
 
 @pytest.mark.parametrize("kept", [b"[]", b'{"clients": 3}', b'{"clients": [-1, "x", 2], "other": [1, 2, 3]}'])
