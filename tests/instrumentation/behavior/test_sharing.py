@@ -255,7 +255,7 @@ for minute in range(int(sys.argv[3])):
         sharing.observe(answered(f"192.0.2.{client}"), minute * 60 + 59.0)
     sharing.step(minute * 60 + 59.5)
 start = int(sys.argv[3]) * 60
-for address in ("203.0.113.9", "203.0.113.10"):
+for address in ("203.0.113.9", sys.argv[4]):
     for number in range(1_250):
         sharing.observe(answered(address, f"/{number}"), start + number / 100)
     sharing.step(start + 20)
@@ -270,9 +270,9 @@ def test_a_client_that_was_always_busy_is_known_after_a_restart(tmp_path: Path) 
     url = f"sqlite://{tmp_path / 'behavior.db'}"
     tests = Path(__file__).parents[2]
 
-    def live(epoch: float, minutes: int) -> str:
+    def live(epoch: float, minutes: int, stranger: str) -> str:
         done = subprocess.run(
-            [sys.executable, "-c", _LIFE, url, str(epoch), str(minutes)],
+            [sys.executable, "-c", _LIFE, url, str(epoch), str(minutes), stranger],
             env={**os.environ, "PYTHONPATH": str(tests)},
             capture_output=True,
             text=True,
@@ -281,10 +281,10 @@ def test_a_client_that_was_always_busy_is_known_after_a_restart(tmp_path: Path) 
         )
         return done.stdout.strip()
 
-    assert live(1_800_000_000.0, 70) == "203.0.113.10", "the stranger alone"
-    assert live(1_800_100_000.0, 0) == "203.0.113.10", "and so it is after a restart"
+    assert live(1_800_000_000.0, 70, "203.0.113.10") == "203.0.113.10", "the stranger alone"
+    assert live(1_800_100_000.0, 0, "203.0.113.11") == "203.0.113.11", "and so it is after a restart"
     (tmp_path / "behavior.db").unlink()
-    assert live(1_800_200_000.0, 0) == "", "nothing is known of anybody"
+    assert live(1_800_200_000.0, 0, "203.0.113.12") == "", "nothing is known of anybody"
 
 
 def test_only_the_busiest_clients_are_kept_and_a_bounded_number_of_them() -> None:
