@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..version import __version__
 from .askers import Askers
+from .dashboard.alert_pages import alerts_router
 from .dashboard.event_pages import events_router
 from .dashboard.incident_pages import incidents_router
 from .dashboard.pages import STATIC_DIRECTORY, Pages, agents_router, overview_router, sign_in_router
@@ -107,7 +108,8 @@ def create_app(store: Store, settings: BackendSettings) -> FastAPI:
     app.include_router(feed_router(pages.search, grants))
     app.include_router(local_router(store, visitors, askers))
     app.include_router(sign_in_router(pages), include_in_schema=False)
-    for inside in (overview_router, events_router, incidents_router, agents_router, rules_router, zone_router):
+    looked_at = (overview_router, events_router, incidents_router, alerts_router, agents_router)
+    for inside in (*looked_at, rules_router, zone_router):
         app.include_router(inside(pages), include_in_schema=False, dependencies=[Depends(visitors.required_for_page)])
     app.mount("/static", StaticFiles(directory=STATIC_DIRECTORY), name="static")
     describe(app)

@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+from .alerts.file import Alerts
 from .dashboard.sessions import Password
 from .storage.keys import ApiKeys
 
@@ -71,6 +72,8 @@ class BackendSettings:
     Without a `password` whoever reaches the backend sees the dashboard, so it
     answers to this machine's names alone.
 
+    The dashboard shows the rules and channels of `alerts`.
+
     Raises:
         ValueError: `max_body_bytes` or `window_seconds` is not positive.
     """
@@ -86,6 +89,7 @@ class BackendSettings:
     window_seconds: float | None = None
     password: Password | None = field(default=None, repr=False)
     trace_link: TraceLink | None = None
+    alerts: Alerts | None = None
 
     def __post_init__(self) -> None:
         """Check the bounds."""

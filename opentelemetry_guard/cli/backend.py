@@ -18,8 +18,7 @@ from .running import noted
 if TYPE_CHECKING:
     import socket
 
-    from fastapi import FastAPI
-
+    from ..backend.settings import BackendSettings
     from ..backend.storage.keys import KeyRecord, StoredKeys
     from ..backend.storage.retention import Retention
     from ..backend.storage.store import Store
@@ -111,6 +110,10 @@ TraceUrl = Annotated[
     str | None,
     _option("TRACE_URL", "Link events to their traces: http://localhost:16686/trace/{trace_id}, also with {span_id}."),
 ]
+AlertsFile = Annotated[
+    Path | None,
+    _option("ALERTS", "The file of alert rules and channels, TOML or JSON.", show_default="nobody is told"),
+]
 Verbose = Annotated[bool, typer.Option("--verbose", help="Log every request.")]
 UNTIL_INPUT_ENDS = "--until-input-ends"
 """The option of a backend that is started as a child, and is not to outlive who started it."""
@@ -136,17 +139,15 @@ def backend(
     keep_days: KeepDays = None,
     keep_rows: KeepRows = None,
     trace_url: TraceUrl = None,
+    alerts: AlertsFile = None,
     verbose: Verbose = False,
     until_input_ends: UntilInputEnds = False,
 ) -> None:
-    """Run a Guard backend on this machine, with a dashboard.
-
-    Example: opentelemetry-guard backend --port 8317
-    """
+    """Run a Guard backend on this machine, with a dashboard."""
     if context.invoked_subcommand is not None:
         return
     try:
-        from ..backend.app import create_app
+        from ..backend.alerts.file import read_alerts
         from ..backend.dashboard.sessions import Password
         from ..backend.server import ListenError, end_with_standard_input, listen, url_of
         from ..backend.settings import BackendSettings, TraceLink, decode_encryption_key
@@ -168,6 +169,7 @@ def backend(
             window_seconds=None if window_days is None else window_days * 86_400,
             password=Password(password) if password else None,
             trace_link=TraceLink(trace_url) if trace_url else None,
+            alerts=read_alerts(alerts) if alerts else None,
         )
         listener = listen(host, port, beyond_loopback=settings.password is not None)
     except (ValueError, ListenError) as error:
@@ -176,22 +178,33 @@ def backend(
         end_with_standard_input()
     with listener, opened(db) as store:
         told = [] if api_key else _told_of_keys(store, url_of(listener), project)
-        _serve(create_app(store, settings), store, listener, Retention(keep_days, keep_rows), told, verbose)
+        _serve(settings, store, listener, Retention(keep_days, keep_rows), told, verbose)
 
 
 def _serve(
-    app: FastAPI, store: Store, listener: socket.socket, retention: Retention, told: Sequence[str], verbose: bool
+    settings: BackendSettings,
+    store: Store,
+    listener: socket.socket,
+    retention: Retention,
+    told: Sequence[str],
+    verbose: bool,
 ) -> None:
+    from ..backend.alerts.watch import WatchThread
+    from ..backend.app import create_app
     from ..backend.server import serve, url_of
     from ..backend.storage.retention import RetentionThread
 
+    app = create_app(store, settings)
     lines = [f"listening on {url_of(listener)}", f"storing in {store.name}", *told]
-    thread = RetentionThread(store.database, retention)
+    threads: list[RetentionThread | WatchThread] = [RetentionThread(store.database, retention)]
+    if settings.alerts is not None:
+        threads.append(WatchThread(store.database, settings.alerts))
     try:
         with noted(store.path, url_of(listener)):
             serve(app, listener, lambda: typer.echo("\n".join(lines)), verbose, app.state.streams.end)
     finally:
-        thread.stop()
+        for thread in threads:
+            thread.stop()
 
 
 def fail_without(error: ModuleNotFoundError) -> NoReturn:

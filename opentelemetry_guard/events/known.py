@@ -87,6 +87,15 @@ def meaning_of(event_type: str) -> Meaning:
     return KNOWN.get(event_type) or Meaning(_UNKNOWN_SEVERITY, event_type)
 
 
+BANDS: Mapping[str, tuple[int, int]] = {"high": (7, 10), "medium": (4, 6), "low": (0, 3)}
+"""Words for severities, and the lowest and highest of each; CEF divides its ten likewise."""
+
+
+def band_of(severity: int) -> str:
+    """Put a word to a severity from 0 to 10: a name of `BANDS`."""
+    return next(name for name, (low, high) in BANDS.items() if low <= severity <= high)
+
+
 _BLOCKING_WORDS = ("block", "ban", "den", "reject", "limited", "throttl", "drop")
 _HARMLESS_WORDS = ("log", "unban", "unblock", "allow", "not_applied")
 

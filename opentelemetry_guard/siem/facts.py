@@ -133,7 +133,7 @@ def facts_of(row: Mapping[str, object]) -> Facts:
         pattern=_text(row, "pattern_matched"),
         decorator=_text(row, "decorator_type"),
         handler=_text(row, "handler_name"),
-        user=next((found for key in _USER_KEYS if (found := _text(metadata, key))), ""),
+        user=user_of(metadata),
         trace_id=_text(metadata, "trace_id"),
         span_id=_text(metadata, "span_id"),
         service=_text(metadata, SERVICE_NAME),
@@ -156,6 +156,11 @@ def _sentence(row: Mapping[str, object], event_type: str) -> str:
 def _text(values: Mapping[str, object], name: str) -> str:
     value = values.get(name)
     return value if isinstance(value, str) else ""
+
+
+def user_of(metadata: Mapping[str, object]) -> str:
+    """Return the user that an event's metadata name, "" where they name none."""
+    return next((found for key in _USER_KEYS if (found := _text(metadata, key))), "")
 
 
 def _whole(values: Mapping[str, object], name: str) -> int | None:

@@ -6,10 +6,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from ...events.known import meaning_of
+from ...events.known import BANDS, meaning_of
 from ...events.trouble import BREAKER_OPEN, DEAD_LETTERS
 from ...settings.shown import visible
-from ..storage.incident_search import BANDS
 from .rules import AgentTroubleRule, EventsRule, IncidentRule, NewPlaceRule, Rule, SilentAgentRule
 
 MOST_FINDINGS = 100
@@ -74,6 +73,8 @@ class Figures:
     incidents: Sequence[SeenIncident] = ()
     agents: Sequence[SeenAgent] = ()
     places: Sequence[NewPlace] = ()
+    listening_since: float = 0.0
+    """Since when installations could report here (Unix seconds): none is silent while nobody listens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +106,7 @@ def _findings(rule: Rule, figures: Figures, now: float) -> Iterator[Finding]:
     if isinstance(rule, NewPlaceRule):
         return _new_places(rule, figures.places)
     if isinstance(rule, SilentAgentRule):
-        return _silent(rule, figures.agents, now)
+        return _silent(rule, figures, now)
     return _in_trouble(rule, figures.agents)
 
 
@@ -125,7 +126,7 @@ def _many_events(rule: EventsRule, counts: Sequence[EventCount], now: float) -> 
     named = [printable(kind) for kind, events in kinds.most_common(_MOST_NAMED) if events]
     others = sum(1 for events in kinds.values() if events) - len(named)
     of = ", ".join(named) + (f" and {others} more" if others else "")
-    text = f"{total:,} events in {in_words(rule.window)} (threshold {rule.threshold:,}): {of}"
+    text = f"{total:,} event{'s' if total != 1 else ''} in {in_words(rule.window)} (threshold {rule.threshold:,}): {of}"
     yield Finding("", text, total, since)
 
 
@@ -148,8 +149,8 @@ def _incidents(rule: IncidentRule, incidents: Sequence[SeenIncident]) -> Iterato
         severe = one.severity >= BANDS[rule.least_severity][0] and one.threat_score >= rule.least_score
         if severe and one.requests >= rule.requests:
             of = ", ".join(map(printable, one.event_types[-_MOST_NAMED:]))
-            who = printable(one.who)
-            text = f"{one.requests:,} requests of {who}, threat score {one.threat_score}: {of}"
+            plural = "s" if one.requests != 1 else ""
+            text = f"{one.requests:,} request{plural} of {printable(one.who)}, threat score {one.threat_score}: {of}"
             # By the number, since whoever attacks may change the address.
             yield Finding(f"incident {one.id}", text, one.requests, one.last_seen, one.id)
 
@@ -162,12 +163,12 @@ def _new_places(rule: NewPlaceRule, places: Sequence[NewPlace]) -> Iterator[Find
             yield Finding(f"{user} from {place}", text, 1, one.at)
 
 
-def _silent(rule: SilentAgentRule, agents: Sequence[SeenAgent], now: float) -> Iterator[Finding]:
-    for one in agents:
-        quiet = now - one.last_seen
-        if rule.after < quiet < rule.gone_after:
+def _silent(rule: SilentAgentRule, figures: Figures, now: float) -> Iterator[Finding]:
+    for one in figures.agents:
+        quiet, due = now - one.last_seen, max(one.last_seen, figures.listening_since) + rule.after
+        if due < now and quiet < rule.gone_after:
             text = f"{_name(one)} has reported nothing for {in_words(int(quiet))}"
-            yield Finding(_name(one), text, int(quiet), one.last_seen + rule.after)
+            yield Finding(_name(one), text, int(quiet), due)
 
 
 def _in_trouble(rule: AgentTroubleRule, agents: Sequence[SeenAgent]) -> Iterator[Finding]:

@@ -42,7 +42,7 @@ class Alerts(Strict):
 
     rules: tuple[Rule, ...] = Field(max_length=200)
     channels: dict[Name, ChannelSettings] = Field(default_factory=dict, max_length=20)
-    every: Seconds = Field(15, ge=1, le=3_600)
+    every: Seconds = Field(default=15, ge=1, le=60)
     dashboard: HttpUrl | None = None
 
     @model_validator(mode="after")

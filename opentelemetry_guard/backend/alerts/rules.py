@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 Band = Literal["high", "medium", "low"]
-"""A name of `storage.incident_search.BANDS`."""
+"""A name of `events.known.BANDS`."""
 
 _UNITS = {"s": 1, "m": 60, "min": 60, "h": 3_600, "d": 86_400}
 _DURATION = re.compile(r"(\d{1,9}) ?(s|min|m|h|d)")

@@ -9,8 +9,9 @@ from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
 from starlette.responses import RedirectResponse, Response
 
+from ...events.known import BANDS
 from ..refusal import Refusal
-from ..storage.incident_search import BANDS, IncidentSearch
+from ..storage.incident_search import IncidentSearch
 from ..storage.incidents import STATES, Incident
 from .event_pages import read_cursor, read_id
 from .incident_views import incident_detail, incident_view
@@ -53,9 +54,7 @@ def incidents_router(pages: Pages) -> APIRouter:
         fields = await pages.visitors.form(request)
 
         def work() -> Response:
-            project, state = pages.project(request), _choice(fields, "state", STATES)
-            if not state:
-                raise Refusal(422, "The form doesn't say which state the incident is to have.")
+            project, state = pages.project(request), wanted_state(fields)
             incident = _one(search, project, incident_id)
             search.set_state(project, incident.id, state, time.time())
             return RedirectResponse(address(f"/incidents/{incident.id}", project=project), 303)
@@ -67,7 +66,7 @@ def incidents_router(pages: Pages) -> APIRouter:
 
 def _list(pages: Pages, search: IncidentSearch, request: Request) -> Response:
     project, query, now = pages.project(request), request.query_params, time.time()
-    filters = {"state": _choice(query, "state", STATES), "severity": _choice(query, "severity", tuple(BANDS))}
+    filters = {"state": choice_of(query, "state", STATES), "severity": choice_of(query, "severity", tuple(BANDS))}
     asked = {"project": project, **{name: value for name, value in filters.items() if value}}
     before = read_cursor(query)
     page = search.page(project, filters["state"], filters["severity"], before, PAGE_INCIDENTS)
@@ -82,12 +81,13 @@ def _list(pages: Pages, search: IncidentSearch, request: Request) -> Response:
         query=address("", **asked),
         filters=filters,
         filtered=any(filters.values()),
-        states=_labelled(STATES),
-        severities=_labelled(BANDS),
+        states=labelled(STATES),
+        severities=labelled(BANDS),
     )
 
 
-def _labelled(names: Iterable[str]) -> list[tuple[str, str]]:
+def labelled(names: Iterable[str]) -> list[tuple[str, str]]:
+    """Return values of a choice with what people read."""
     return [(name, name.capitalize()) for name in names]
 
 
@@ -99,8 +99,24 @@ def _one(search: IncidentSearch, project: str, text: str) -> Incident:
     return incident
 
 
-def _choice(given: Mapping[str, str], name: str, choices: tuple[str, ...]) -> str:
-    """Return what is chosen, "" for nothing."""
+def wanted_state(fields: Mapping[str, str]) -> str:
+    """Return the state that a form wants for an incident, or for an alert.
+
+    Raises:
+        Refusal: 422 where it says none that there is.
+    """
+    state = choice_of(fields, "state", STATES)
+    if not state:
+        raise Refusal(422, "The form doesn't say which state it is to have.")
+    return state
+
+
+def choice_of(given: Mapping[str, str], name: str, choices: tuple[str, ...]) -> str:
+    """Return what is chosen, "" for nothing.
+
+    Raises:
+        Refusal: 422 for what is none of the choices.
+    """
     value = given.get(name, "")
     if value and value not in choices:
         raise Refusal(422, f"{name} must be one of {', '.join(choices)}.")

@@ -7,10 +7,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
-from ...events.known import KNOWN, meaning_of
+from ...events.known import KNOWN, band_of, meaning_of
 from ...events.names import name_of
 from ..bans import read_network
-from ..storage.incident_search import band_of
 from ..storage.incidents import MOST_LISTED, Incident
 from .views import ago, duration, is_address, shortened
 

@@ -19,12 +19,11 @@ from ...events.enrichment import (
     SERVICE_VERSION,
     THREAT_SCORE,
 )
-from ...events.known import meaning_of
+from ...events.known import band_of, meaning_of
 from ...events.names import name_of
 from ...models import AgentStatus
 from ..askers import Asker
 from ..settings import TraceLink
-from ..storage.incident_search import band_of
 from ..storage.search import FoundEvent
 from ..storage.store import Agent
 from .export import utc_text

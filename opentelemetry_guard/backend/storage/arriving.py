@@ -18,6 +18,7 @@ from .database import Database
 from .incidents import add_incidents
 from .rollups import EventFacts, MetricFacts, add_event_rollups, add_metric_rollups, event_facts, metric_facts
 from .tables import day_of, event_keys, events, last_ids, metric_batches, metrics, stored_rows
+from .user_places import add_user_places
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,7 @@ def add_events(database: Database, connection: Connection, batch: Batch, offered
     database.kind.insert(connection, events, rows)
     _count(connection, events, day, Counter(event.facts.event_type for event in new))
     add_event_rollups(connection, batch.project_id, [event.facts for event in new])
+    add_user_places(connection, batch.project_id, (event.facts for event in new), batch.received_at)
     add_incidents(connection, batch.project_id, enumerate((event.facts for event in new), first))
     return len(new)
 

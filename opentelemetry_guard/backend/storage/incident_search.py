@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, select, tuple_, update
 
+from ...events.known import BANDS
 from .database import Database
 from .incidents import COLUMNS, Incident, incident_of
 from .search import Cursor
 from .tables import incidents
-
-BANDS: Mapping[str, tuple[int, int]] = {"high": (7, 10), "medium": (4, 6), "low": (0, 3)}
-"""Words for severities, and the lowest and highest of each; CEF divides its ten likewise."""
 
 _ALL_SEVERITIES = (0, 10)
 _AT_THE_TOP = (1e12, 0)
@@ -22,11 +19,6 @@ _NEWEST_FIRST = (incidents.c.last_seen.desc(), incidents.c.id.desc())
 
 def _in_state(state: str) -> list[ColumnElement[bool]]:
     return [incidents.c.state == state] if state else []
-
-
-def band_of(severity: int) -> str:
-    """Put a word to a severity from 0 to 10: a name of `BANDS`."""
-    return next(name for name, (low, high) in BANDS.items() if low <= severity <= high)
 
 
 @dataclass(frozen=True, slots=True)

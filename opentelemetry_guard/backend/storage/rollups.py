@@ -20,6 +20,7 @@ from sqlalchemy.dialects.postgresql import Insert, insert
 
 from ...events.enrichment import CORRELATION_KEY, SERVICE_NAME, THREAT_SCORE
 from ...events.known import TEST_EVENT, is_blocking
+from ...siem.facts import user_of
 from .tables import event_minutes, event_tops, latency_minutes, metric_minutes
 
 SPAN_SECONDS = (600, 3600)
@@ -50,7 +51,8 @@ _BUCKETS_PER_DOUBLING = 8
 class EventFacts:
     """What an event is searched and counted by; `occurred_at` is in Unix seconds.
 
-    `requests` is how many it stands for, `correlation_key` is empty where it has none, `threat_score` is 0 to 100.
+    `requests` is how many it stands for, `threat_score` is 0 to 100; `correlation_key`, `user` and `country` are empty
+    where it has none.
     """
 
     occurred_at: float
@@ -63,6 +65,8 @@ class EventFacts:
     correlation_key: str = ""
     threat_score: int = 0
     requests: int = 1
+    user: str = ""
+    country: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +100,8 @@ def event_facts(row: str, received_at: float) -> EventFacts:
         _text(metadata, CORRELATION_KEY),
         _whole(metadata, THREAT_SCORE, 100),
         _whole(metadata, _FOLDED, _MOST_FOLDED) + 1 - again,
+        user_of(metadata)[:MAX_TEXT],
+        str(event.get("country") or "")[:MAX_TEXT],
     )
 
 

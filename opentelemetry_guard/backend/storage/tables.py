@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     Dialect,
     Double,
@@ -257,3 +258,58 @@ incidents = Table(
 )
 # Holds what the list is filtered by, so that no row is fetched for comparing.
 Index("incidents_by_activity", *(incidents.c[name] for name in ("project_id", "last_seen", "id", "state", "severity")))
+
+# What alert rules have found: one row for each subject of a rule.
+alerts = Table(
+    "alerts",
+    metadata,
+    Column("id", Number, primary_key=True),
+    _text("project_id"),
+    _text("rule"),
+    _text("subject"),
+    _text("kind"),
+    _text("severity"),
+    _text("text"),
+    _number("count"),
+    _real("opened_at"),
+    _real("last_seen"),
+    _text("state"),
+    _real("state_since"),
+    Column("waiting", Boolean, nullable=False),
+    Column("incident", Number),
+    UniqueConstraint("project_id", "rule", "subject"),
+    sqlite_autoincrement=True,
+)
+Index("alerts_by_opening", alerts.c.project_id, alerts.c.opened_at, alerts.c.id)
+
+# A row for each notification and channel; `content` is the same in all rows of a notification.
+alert_notices = _table(
+    "alert_notices",
+    _text("notice"),
+    _text("channel"),
+    _text("rule"),
+    _text("content"),
+    _real("created_at"),
+    _number("failures"),
+    _real("next_try"),
+    _text("error"),
+    Column("error_at", Double),
+    Column("sent_at", Double),
+    key=("notice", "channel"),
+)
+Index("alert_notices_by_time", alert_notices.c.created_at)
+
+# Who of several processes does what only one is to do.
+leases = _table("leases", _text("name"), _text("holder"), _real("until"), key=("name",))
+
+user_places = _table(
+    "user_places",
+    _text("project_id"),
+    _text("kind"),
+    _text("user_name"),
+    _text("place"),
+    _real("first_seen"),
+    _real("last_seen"),
+    key=("project_id", "kind", "user_name", "place"),
+)
+Index("user_places_by_time", user_places.c.project_id, user_places.c.first_seen)

@@ -126,6 +126,15 @@ def test_an_agent_is_silent_after_its_time_and_at_last_gone(quiet: float, found:
     assert [one.since for one in told] == [NOW - quiet + 600] * found
 
 
+def test_no_agent_is_silent_before_it_could_have_reported() -> None:
+    rule = SilentAgentRule.model_validate({"name": "r", "when": "agent_silent", "after": "10m"})
+    for listening, found in ((NOW - 599, 0), (NOW - 601, 1)):
+        figures = Figures(agents=[agent(7200)], listening_since=listening)
+        assert [one.text for one in evaluate(rule, figures, NOW)] == (
+            ["shop (install-1) has reported nothing for 2 h"] * found
+        )
+
+
 def test_an_agent_is_called_by_its_service_or_by_its_id() -> None:
     rule = SilentAgentRule(name="r", when="agent_silent")
     told = evaluate(rule, Figures(agents=[agent(1200), agent(7500, service="")]), NOW)

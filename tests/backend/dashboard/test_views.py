@@ -8,8 +8,8 @@ import orjson
 import pytest
 
 from opentelemetry_guard.backend.dashboard.views import event_detail
-from opentelemetry_guard.backend.storage.incident_search import band_of
 from opentelemetry_guard.backend.storage.search import FoundEvent
+from opentelemetry_guard.events.known import band_of
 
 
 def nested(depth: int, leaf: object) -> object:
