@@ -147,6 +147,7 @@ def backend(
     if context.invoked_subcommand is not None:
         return
     try:
+        from ..backend import app  # noqa: F401  here, where a package that is missing is told
         from ..backend.alerts.file import read_alerts
         from ..backend.dashboard.sessions import Password
         from ..backend.server import ListenError, end_with_standard_input, listen, url_of

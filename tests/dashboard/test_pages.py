@@ -33,6 +33,7 @@ PAGES = [
     "/events?event_type=none",
     "/incidents",
     "/incidents/1",
+    "/alerts",
     "/agents",
     "/rules",
     "/time-zone",

@@ -161,7 +161,7 @@ class StoredAlerts:
         one, other = alert_notices.alias("one"), alert_notices.alias("other")
         latest = select(func.max(other.c.error_at)).where(other.c.channel == one.c.channel).scalar_subquery()
         told = select(one.c.channel, one.c.error).where(one.c.error != "", one.c.error_at == latest)
-        errors = {channel: error for channel, error in self._database.read(told)}
+        errors = {row.channel: row.error for row in self._database.read(told)}
         return {
             channel: ChannelHealth(sent_at, error_at, errors.get(channel, ""), int(waiting))
             for channel, sent_at, error_at, waiting in found
@@ -215,11 +215,9 @@ def _writing() -> Insert:
     columns = [column.name for column in _COLUMNS if column.name not in (*_KEY, "id")]
     # A look that began before somebody closed the alert must not open it again.
     opens = offered.excluded.opened_at > alerts.c.opened_at
-    replaced = {
-        name: case((opens, offered.excluded[name]), else_=alerts.c[name]) if name in _OPENING else offered.excluded[name]
-        for name in columns
-    }
-    return offered.on_conflict_do_update(index_elements=_KEY, set_=replaced)
+    replaced = {name: offered.excluded[name] for name in columns if name not in _OPENING}
+    opening = {name: case((opens, offered.excluded[name]), else_=alerts.c[name]) for name in _OPENING}
+    return offered.on_conflict_do_update(index_elements=_KEY, set_={**replaced, **opening})
 
 
 _WRITE = _writing()

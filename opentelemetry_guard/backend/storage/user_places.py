@@ -29,9 +29,7 @@ _NOTE = _offered.on_conflict_do_update(
 )
 
 
-def add_user_places(
-    connection: Connection, project_id: str, events: Iterable[EventFacts], received_at: float
-) -> None:
+def add_user_places(connection: Connection, project_id: str, events: Iterable[EventFacts], received_at: float) -> None:
     """Note the places of events that were stored in the transaction under way, which came at `received_at`."""
     places = {
         (kind, event.user, place)

@@ -192,5 +192,16 @@ def test_a_file_that_is_not_there_is_told_by_its_path(tmp_path: Path) -> None:
         read_alerts(tmp_path / "none.toml")
 
 
+def test_the_file_of_the_documents_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GUARD_WEBHOOK_SECRET", SECRET)
+    monkeypatch.setenv("GUARD_SMTP_PASSWORD", "my-private-words")
+    page = (Path(__file__).parents[3] / "docs" / "alerts.md").read_text()
+    path = tmp_path / "alerts.toml"
+    path.write_text(page.split("```toml\n")[1].split("```")[0])
+    read = read_alerts(path)
+    assert len(read.rules) == page.count("[[rules]]")
+    assert set(read.channels) == {"ops", "mail"}
+
+
 def test_no_rules_at_all_are_a_file_too() -> None:
     assert Alerts(rules=()).channels_of("any") == []
