@@ -26,6 +26,9 @@ from .stats import DeliveryStats
 
 Attributes = dict[str, str | int]
 
+SHARED_SECONDS = 1.0
+"""Seconds for which a reading is that of a collection at most."""
+
 _BREAKER_VALUE = {BreakerState.CLOSED: 0, BreakerState.HALF_OPEN: 1, BreakerState.OPEN: 2}
 
 
@@ -41,13 +44,28 @@ class DeliveryMetrics:
             read: returns the current reading, None where there is nothing to tell.
         """
         self.attributes = _attributes(endpoint, destination)
-        self.read = read
+        self._read = read
+        # One reading, when it was made (monotonic), and which figures of it were told; replaced as a whole.
+        self._reading: tuple[DeliveryStats | None, float, set[object]] = (None, float("-inf"), set())
         self._send_duration, self._retries = _instruments()
         _observed.add(self)
 
     def follow(self, endpoint: str, destination: str) -> None:
         """Observe for another destination from now on."""
         self.attributes = _attributes(endpoint, destination)
+
+    def reading(self, figure: object) -> DeliveryStats | None:
+        """Return what there is to tell of one figure, None where there is nothing.
+
+        A collection asks for each figure once, so those of one collection are of one reading.
+        """
+        stats, read_at, told = self._reading
+        now = time.monotonic()
+        if figure in told or now - read_at > SHARED_SECONDS:
+            stats, told = self._read(), set()
+            self._reading = (stats, now, told)
+        told.add(figure)
+        return stats
 
     def observe(self, route: str, seconds: float, outcome: Outcome) -> None:
         """Count one request that took `seconds`."""
@@ -110,7 +128,7 @@ def _observe(figures: Callable[[DeliveryStats], Figures]) -> Callable[[CallbackO
 
     def callback(options: CallbackOptions) -> Iterator[Observation]:
         for delivery in list(_observed):
-            if (stats := delivery.read()) is not None:
+            if (stats := delivery.reading(figures)) is not None:
                 for value, attributes in figures(stats):
                     yield Observation(value, {**delivery.attributes, **attributes})
 

@@ -11,6 +11,10 @@ from typing import Any
 
 from support.guard_server import guard_server
 
+from opentelemetry_guard.delivery.metrics import DeliveryMetrics
+from opentelemetry_guard.delivery.stats import DeliveryStats
+from opentelemetry_guard.events.tally import TALLY
+
 PROGRAM = """
     import json
     from opentelemetry.metrics import set_meter_provider
@@ -74,6 +78,13 @@ def test_the_ledger_the_queue_the_breaker_and_the_requests_are_metrics() -> None
         "attributes"
     ].get("guard.delivery.destination")
     assert duration["attributes"] == {"server.address": "127.0.0.1", "guard.delivery.route": "events"}
+
+
+def test_the_figures_of_a_collection_are_of_one_reading_and_the_next_collection_reads_again() -> None:
+    readings = iter([DeliveryStats({}, depth, 0, None, {}, TALLY.read()) for depth in range(1, 4)])
+    metrics = DeliveryMetrics("http://guard.example", "a", lambda: next(readings))
+    seen = [metrics.reading(figure) for figure in ("depth", "bytes", "depth", "bytes", "bytes")]
+    assert [stats.depth for stats in seen if stats is not None] == [1, 1, 2, 2, 3]
 
 
 def test_the_sdks_own_exporter_metrics_are_off_by_default() -> None:
