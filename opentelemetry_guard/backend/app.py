@@ -22,6 +22,7 @@ from .dashboard.event_pages import events_router
 from .dashboard.incident_pages import incidents_router
 from .dashboard.pages import STATIC_DIRECTORY, Pages, agents_router, overview_router, sign_in_router
 from .dashboard.rules_pages import rules_router
+from .dashboard.saved_filters import saved_filters_router
 from .dashboard.visitors import SignInNeeded, Visitors
 from .dashboard.zone_pages import zone_router
 from .feed import feed_router
@@ -109,7 +110,7 @@ def create_app(store: Store, settings: BackendSettings) -> FastAPI:
     app.include_router(local_router(store, visitors, askers))
     app.include_router(sign_in_router(pages), include_in_schema=False)
     looked_at = (overview_router, events_router, incidents_router, alerts_router, agents_router)
-    for inside in (*looked_at, rules_router, zone_router):
+    for inside in (*looked_at, rules_router, zone_router, saved_filters_router):
         app.include_router(inside(pages), include_in_schema=False, dependencies=[Depends(visitors.required_for_page)])
     app.mount("/static", StaticFiles(directory=STATIC_DIRECTORY), name="static")
     describe(app)

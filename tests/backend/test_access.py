@@ -96,7 +96,9 @@ def test_without_the_password_data_is_401(closed: RunningBackend, path: str) -> 
     assert (answer.status_code, answer.json()["success"]) == (401, False)
 
 
-@pytest.mark.parametrize("path", ["/rules", "/rules/ban", "/rules/restore", "/incidents/1/state", "/time-zone"])
+@pytest.mark.parametrize(
+    "path", ["/rules", "/rules/ban", "/rules/restore", "/incidents/1/state", "/time-zone", "/events/saved"]
+)
 def test_without_the_password_no_rule_changes(closed: RunningBackend, path: str) -> None:
     with visitor() as http:
         form_token = token(http.get(f"{closed.url}/login", timeout=10))
@@ -220,7 +222,9 @@ def test_a_form_in_another_encoding_or_too_large_is_refused(opened: RunningBacke
         assert http.post(f"{opened.url}/rules", data={"message": "x" * 600_000}, timeout=10).status_code == 413
 
 
-@pytest.mark.parametrize("path", ["/login", "/logout", "/rules", "/rules/ban", "/rules/restore", "/time-zone"])
+@pytest.mark.parametrize(
+    "path", ["/login", "/logout", "/rules", "/rules/ban", "/rules/restore", "/time-zone", "/events/saved"]
+)
 @pytest.mark.parametrize("headers", [{}, {"Origin": "https://other.example"}, {"Sec-Fetch-Site": "cross-site"}])
 def test_another_site_can_send_no_form_with_a_visitors_cookie(
     closed: RunningBackend, path: str, headers: dict[str, str]

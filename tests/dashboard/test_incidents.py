@@ -96,8 +96,11 @@ def test_severities_are_words_that_stand_upright(backend: RunningBackend, page: 
     )
     assert set(turned) == {"none"}
     page.goto(f"{backend.url}/events?event_type=rate_limited")
-    mark = page.get_by_role("img", name="medium severity").evaluate("(mark) => getComputedStyle(mark).backgroundColor")
-    assert mark == page.get_by_role("img").first.evaluate("(mark) => getComputedStyle(mark).borderTopColor")
+    mark = page.locator("#rows .severity").first
+    filled, edge = mark.evaluate(
+        "(one) => [getComputedStyle(one).backgroundColor, getComputedStyle(one).borderTopColor]"
+    )
+    assert filled == edge
 
 
 def test_the_links_lead_to_its_events(backend: RunningBackend, page: Page) -> None:

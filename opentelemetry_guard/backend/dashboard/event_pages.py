@@ -20,6 +20,7 @@ from ..storage.search import COMPARED_ROWS, Cursor, EventFilter
 from .chart import histogram_of
 from .export import EXPORTS
 from .pages import Pages, address, clock_of
+from .saved_filters import LONGEST_NAME, saved_filters
 from .views import duration, event_detail, event_view
 
 PAGE_EVENTS = 50
@@ -96,6 +97,7 @@ def _list(pages: Pages, request: Request) -> Response:
     wanted = read_filter(filters, project, time.time())
     page = page_of(search, wanted, read_contents(filters), before, PAGE_EVENTS)
     asked = {"project": project, **filters}
+    saved = saved_filters(request)
     return pages.page(
         request,
         "events.html",
@@ -112,6 +114,9 @@ def _list(pages: Pages, request: Request) -> Response:
         filters={**dict.fromkeys(FILTERS, ""), **filters, **_shown_time(filters, wanted, clock_of(request))},
         asked=asked,
         filtered=bool(filters),
+        saved=[(one.name, address("", project=project, **one.asked), one.asked == filters) for one in saved],
+        called=next((one.name for one in saved if one.asked == filters), None),
+        longest_name=LONGEST_NAME,
         query=address("", **asked),
         event_types=[(kind, _labelled(kind)) for kind in search.event_types(project)],
         actions=[(action, action) for action in search.actions(project)],
