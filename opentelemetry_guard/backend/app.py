@@ -90,6 +90,18 @@ class SecurityHeaders:
         await self._app(scope, receive, send_with_headers)
 
 
+_PAGES = (
+    overview_router,
+    events_router,
+    incidents_router,
+    alerts_router,
+    agents_router,
+    rules_router,
+    zone_router,
+    saved_filters_router,
+)
+"""The routes of the pages that are for who may see what is stored."""
+
 _ASK_AGAIN = (429, 503)
 """Statuses that always say when to ask again: after a second, where the refusal doesn't say it."""
 
@@ -109,8 +121,7 @@ def create_app(store: Store, settings: BackendSettings) -> FastAPI:
     app.include_router(feed_router(pages.search, grants))
     app.include_router(local_router(store, visitors, askers))
     app.include_router(sign_in_router(pages), include_in_schema=False)
-    looked_at = (overview_router, events_router, incidents_router, alerts_router, agents_router)
-    for inside in (*looked_at, rules_router, zone_router, saved_filters_router):
+    for inside in _PAGES:
         app.include_router(inside(pages), include_in_schema=False, dependencies=[Depends(visitors.required_for_page)])
     app.mount("/static", StaticFiles(directory=STATIC_DIRECTORY), name="static")
     describe(app)
