@@ -41,8 +41,8 @@ has OTel's own measuring in it. A drain is better the more events it sends a sec
 _REQUEST_TEXT = """\
 OTel's instrumentation has batch processors and a reader whose exporters drop everything; with this package, its
 instrumentor and its three exporters come on top. fastapi-guard is measured without its detection of penetration, which
-takes many times as long as all of the rest. *Added* is each to the column before it, and the ratio is what this package
-adds to what FastAPI takes alone."""
+takes many times as long as all of the rest. All is flushed every 2,000 requests, which pay for that. *Added* is each to
+the column before it, and the ratio is what this package adds to what FastAPI takes alone."""
 
 
 def main() -> None:

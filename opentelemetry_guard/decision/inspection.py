@@ -92,11 +92,6 @@ class Inspector:
             found = self._as_sent(path[:MOST_BYTES], query[:MOST_BYTES])
         return found
 
-    @staticmethod
-    def is_plain(path: bytes, query: bytes) -> bool:
-        """Whether `inspect` finds nothing in a path and a query, as a look at their bytes alone tells."""
-        return not path.translate(None, _PLAIN_PATH) and not query.translate(None, _PLAIN_QUERY)
-
     def missing(self, path: str) -> Signature | None:
         """Return the signature of the path of something that isn't there; `path` is decoded."""
         return self._missing.find(path)

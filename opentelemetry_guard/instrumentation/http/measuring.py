@@ -4,7 +4,8 @@ Its middleware, which the instrumentations of FastAPI and Starlette use too,
 may be in a request's way several times: once for each application that is
 mounted in another one. All of them measure as before. The outermost one's
 measurements, which see the whole request, are told with the route that the
-request's events bear; `http_metrics` says to whom.
+request's events bear; `http_metrics` says to whom. What nobody but a Guard
+exporter reads, and leaves, is not recorded with the SDK's instruments.
 """
 
 from __future__ import annotations
