@@ -12,7 +12,7 @@ from uuid import uuid4
 from ...settings.once import log_once
 from ..storage.alert_figures import alert_figures
 from ..storage.alerts import StoredAlerts
-from ..storage.database import DATABASE_ERRORS, Database
+from ..storage.database import DATABASE_ERRORS, Database, reason_of
 from ..storage.leases import give_lease_back, take_lease
 from ..storage.search import EventSearch
 from ..storage.user_places import forget_places
@@ -25,8 +25,8 @@ from .sending import Channel
 logger = logging.getLogger(__name__)
 
 _LEASE = "alerts"
-_LEASE_SECONDS = 180.0
-"""More than one step may take: sending ends after `_SENDING_SECONDS` and the timeout of one channel."""
+_LEASE_SECONDS = 90.0
+"""More than a look and one notification may take; it is taken anew before each."""
 
 _SENDING_SECONDS = 60.0
 _AT_A_TIME = 20
@@ -55,7 +55,7 @@ class Watch:
 
     def step(self, now: float) -> bool:
         """Look, open and close alerts, and send what is due at `now` (Unix seconds); False: another process does it."""
-        if not take_lease(self._database, _LEASE, self._holder, now, _LEASE_SECONDS):
+        if not self._holds(now):
             return False
         self._look(now)
         self._close(now)
@@ -66,6 +66,9 @@ class Watch:
             forget_places(self._database, now)
             self._forgot = now
         return True
+
+    def _holds(self, now: float) -> bool:
+        return take_lease(self._database, _LEASE, self._holder, now, _LEASE_SECONDS)
 
     def end(self) -> None:
         """Have a step under way end soon."""
@@ -138,6 +141,8 @@ class Watch:
             for due in self._stored.due(name, now, _AT_A_TIME):
                 if self._stopping.is_set() or time.monotonic() - began > _SENDING_SECONDS or not channel.is_ready():
                     break
+                if not self._holds(now + time.monotonic() - began):
+                    return
                 failure = channel.send(due.notice, due.failures)
                 passed = now + time.monotonic() - began
                 if failure is None:
@@ -165,13 +170,22 @@ class WatchThread:
             self._thread.start()
 
     def _run(self) -> None:
+        failing = False
         while True:
             try:
                 self._watch.step(time.time())
+                failing = False
             except DATABASE_ERRORS as error:
                 if self._stop.is_set():
                     return
-                logger.error("Alerts could not be looked for in %s: %s. Next try soon.", self._database.name, error)
+                # Said once: what follows is seldom another trouble, and a look is due every few seconds.
+                level, failing = (logging.DEBUG if failing else logging.ERROR), True
+                logger.log(
+                    level,
+                    "Alerts could not be looked for in %s: %s. Next try soon.",
+                    self._database.name,
+                    reason_of(error),
+                )
             except Exception as error:  # noqa: BLE001  a mistake of ours must not end the alerts without a word
                 log_once(logger, logging.ERROR, f"Looking for alerts failed: {error!r}", cause=f"alerts: {type(error)}")
             if self._stop.wait(self._every):

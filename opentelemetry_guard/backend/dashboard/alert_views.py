@@ -111,10 +111,10 @@ def in_sentence(rule: Rule) -> str:
 
 
 def _kind_of_events(rule: EventsRule) -> str:
-    stopped = "" if rule.blocked is None else "stopped " if rule.blocked else "not stopped "
+    stopped = "" if rule.blocked is None else " that were stopped" if rule.blocked else " that were not stopped"
     of = f" of type {shortened(rule.event_type)}" if rule.event_type is not None else ""
     severe = f" of {_at_least(rule.least_severity)}" if rule.least_severity is not None else ""
-    return f"{stopped}events{of}{severe}"
+    return f"events{of}{severe}{stopped}"
 
 
 def _at_least(band: str) -> str:

@@ -18,7 +18,7 @@ def take_lease(database: Database, name: str, holder: str, now: float, seconds: 
         where=or_(leases.c.holder == holder, leases.c.until < now),
     )
     with database.writing() as connection:
-        return connection.execute(taking).rowcount == 1
+        return connection.execute(taking.returning(leases.c.name)).first() is not None
 
 
 def give_lease_back(database: Database, name: str, holder: str) -> None:
