@@ -133,6 +133,16 @@ def test_it_works_by_keyboard(backend: RunningBackend, page: Page) -> None:
     assert bans(backend) == ["192.0.2.7"]
 
 
+def test_an_address_of_ipv6_is_banned_with_its_network(backend: RunningBackend, page: Page) -> None:
+    send(backend, of("k", ip_address="2001:db8:7::1"), of("k", ip_address="2001:db8:7::2"))
+    page.goto(f"{backend.url}/incidents/1")
+    page.get_by_role("button", name="Ban 2001:db8:7::/64").first.click()
+    page.get_by_text("Saved as version 1").wait_for()
+    assert bans(backend) == ["2001:db8:7::/64"]
+    page.goto(f"{backend.url}/incidents/1")
+    assert page.get_by_text("banned", exact=True).count() == 2
+
+
 def test_what_is_no_address_is_not_offered_for_a_ban(backend: RunningBackend, page: Page) -> None:
     send(backend, of("k", ip_address="10.0.0.0/8"), of("k", ip_address="hash:5f0c"))
     page.goto(f"{backend.url}/incidents/1")

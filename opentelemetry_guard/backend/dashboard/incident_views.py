@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
+from ...decision.addresses import subscriber
 from ...events.known import KNOWN, band_of, meaning_of
 from ...events.names import name_of
 from ..bans import read_network
@@ -51,11 +52,14 @@ class IncidentView:
 
 @dataclass(frozen=True, slots=True)
 class ListedAddress:
-    """An address of an incident: whether it can be banned, and is banned by itself already."""
+    """An address of an incident: what a ban of it bans, None where none can, and whether that or it is banned already.
+
+    Of IPv6 that is the network of its subscriber, who has an address for each request.
+    """
 
     text: str
     value: str
-    bannable: bool
+    ban: str | None
     banned: bool
 
 
@@ -128,8 +132,10 @@ def incident_detail(incident: Incident, bans: Collection[str], now: float) -> In
 
 
 def _listed(address: str, banned: Collection[str]) -> ListedAddress:
-    bannable = is_address(address)
-    return ListedAddress(shortened(address), address, bannable, bannable and read_network(address) in banned)
+    if not is_address(address):
+        return ListedAddress(shortened(address), address, None, False)
+    ban = read_network(subscriber(address))
+    return ListedAddress(shortened(address), address, ban, ban in banned or read_network(address) in banned)
 
 
 def _parameter(moment: int) -> str:
