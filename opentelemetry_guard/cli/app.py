@@ -21,6 +21,7 @@ from .doctor import doctor
 from .drain import drain
 from .events import events
 from .init import init
+from .lists import lists_commands
 from .output import examples
 from .queue import queue_commands
 from .rules import rules_commands
@@ -106,6 +107,7 @@ backend_commands.command(
     epilog=examples("opentelemetry-guard backend ban 203.0.113.7", "opentelemetry-guard backend ban 2001:db8::/32")
 )(ban)
 backend_commands.add_typer(alerts_commands, name="alerts")
+backend_commands.add_typer(lists_commands, name="lists")
 backend_commands.command(epilog=examples("opentelemetry-guard backend unban 203.0.113.7"))(unban)
 app.add_typer(
     backend_commands,

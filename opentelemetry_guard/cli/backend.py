@@ -192,12 +192,16 @@ def _serve(
 ) -> None:
     from ..backend.alerts.watch import WatchThread
     from ..backend.app import create_app
+    from ..backend.lists.refreshing import RefreshThread
     from ..backend.server import serve, url_of
     from ..backend.storage.retention import RetentionThread
 
     app = create_app(store, settings)
     lines = [f"listening on {url_of(listener)}", f"storing in {store.name}", *told]
-    threads: list[RetentionThread | WatchThread] = [RetentionThread(store.database, retention)]
+    threads: list[RetentionThread | RefreshThread | WatchThread] = [
+        RetentionThread(store.database, retention),
+        RefreshThread(store.lists),
+    ]
     if settings.alerts is not None:
         threads.append(WatchThread(store.database, settings.alerts))
     try:

@@ -55,7 +55,8 @@ def study(
         now = store.rules(project)
         changed = _changed(rules, now, change)
         wanted = EventFilter(project, since=time.time() - days * _DAY)
-        found = judge(EventSearch(store.database).everything(wanted), now, changed, most=most)
+        judged = (store.lists.merged(project, now), store.lists.merged(project, changed))
+        found = judge(EventSearch(store.database).everything(wanted), *judged, most=most)
     if as_json:
         told = {"requests": found.requests, "through": found.through}
         with_ = {"with_successes": found.with_successes, "with_logins": found.with_logins}

@@ -13,7 +13,9 @@ from starlette.responses import RedirectResponse, Response
 
 from ...models import DynamicRules
 from ..bans import check_bans, with_ban
+from ..lists.fetching import shown_url
 from ..refusal import Refusal
+from ..storage.ban_lists import BanList
 from ..storage.search import EventFilter
 from ..storage.store import FIRST_TTL, RulesConflict, Store
 from ..study import Study, study
@@ -28,6 +30,9 @@ _HISTORY = 20
 
 STUDY_DAYS, STUDY_EVENTS, STUDY_SECONDS = 7, 20_000, 3.0
 """What a preview looks at: events of so many days, so many of them at most, for so long at most."""
+
+LISTED = 100
+"""Bans of a list that are shown."""
 
 _CONFIRMED = "confirmed"
 """The field that names what was asked about; `_AGAIN` leads back to the editor instead."""
@@ -134,7 +139,8 @@ def _studied(pages: Pages, request: Request, form: RulesForm) -> Response:
     if read.rules is None:
         return _editor(pages, request, project, _NotSaved(read.errors, form))
     wanted = EventFilter(project, since=time.time() - STUDY_DAYS * 86_400)
-    found = study(pages.search.everything(wanted), newest, read.rules, most=STUDY_EVENTS, seconds=STUDY_SECONDS)
+    now, changed = (pages.store.lists.merged(project, rules) for rules in (newest, read.rules))
+    found = study(pages.search.everything(wanted), now, changed, most=STUDY_EVENTS, seconds=STUDY_SECONDS)
     return _editor(pages, request, project, _NotSaved({}, form, status=200), found)
 
 
@@ -208,6 +214,7 @@ def _editor(
         errors=mistake.errors if mistake else {},
         ban=mistake.ban if mistake else "",
         study=found,
+        lists=[_shown(pages, one) for one in pages.store.lists.of(project)],
         study_days=STUDY_DAYS,
         enforcement=pages.askers.enforcement(project, time.time()),
         saved=request.query_params.get("saved") == str(current.version),
@@ -216,6 +223,20 @@ def _editor(
             for rules, older in list(zip(history, before, strict=False))[:_HISTORY]
         ],
     )
+
+
+def _shown(pages: Pages, found: BanList) -> dict[str, object]:
+    """Return a list as the page shows it, with some of what it bans."""
+    entries = pages.store.lists.entries(found.project_id, found.url)
+    return {
+        "origin": shown_url(found.url),
+        "size": found.size,
+        "passed_over": found.passed_over,
+        "changed": ago(time.time() - found.changed_at) if found.changed_at else None,
+        "checked": ago(time.time() - found.checked_at) if found.checked_at else None,
+        "problem": found.problem,
+        "some": entries[:LISTED],
+    }
 
 
 def _version(fields: Mapping[str, str]) -> int:

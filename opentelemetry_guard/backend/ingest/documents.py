@@ -23,7 +23,7 @@ class Document:
 
 def document_of(store: Store, project_id: str) -> Document:
     """Return a project's rules of this moment."""
-    rules = store.rules(project_id)
+    rules = store.enforced_rules(project_id)
     body = rules.model_dump_json().encode()
     digest = digest_of(body)
     return Document(body, etag(rules.version, digest[:32]), digest, rules.ttl)

@@ -1,4 +1,4 @@
-"""The thread that keeps ban lists up to date: of several backends on one database, one fetches a list when it is due."""
+"""The thread that keeps ban lists up to date: of all backends on one database, one fetches a list that is due."""
 
 from __future__ import annotations
 

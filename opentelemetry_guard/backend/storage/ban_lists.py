@@ -64,7 +64,7 @@ class StoredLists:
         self._clock = clock
 
     def add(self, project_id: str, url: str, every: float, headers: Mapping[str, str]) -> None:
-        """Add a list to a project, to be fetched soon; one that is there goes by the new settings and is fetched, too."""
+        """Add a list to a project, to be fetched soon; one that is there goes by what is new of this."""
         settings = {"every": every, "headers": orjson.dumps(dict(headers)).decode(), "due_at": 0.0, "problem": ""}
         with self._database.writing() as connection:
             known = connection.execute(update(ban_lists).where(*_is(project_id, url)).values(settings)).rowcount
@@ -128,9 +128,7 @@ class StoredLists:
             connection.execute(update(ban_lists).where(*_is(project_id, url)).values(values))
         return DueList(project_id, url, every, orjson.loads(headers), etag, last_modified, now)
 
-    def changed(
-        self, due: DueList, entries: Sequence[str], passed_over: int, etag: str, last_modified: str
-    ) -> None:
+    def changed(self, due: DueList, entries: Sequence[str], passed_over: int, etag: str, last_modified: str) -> None:
         """Keep what a list says now."""
         content = "\n".join(entries)
         with self._database.writing() as connection:

@@ -19,6 +19,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from ...models import AgentStatus, DynamicRules, SecurityEvent, SecurityMetric
 from ..bans import check_bans
 from .arriving import Batch, add_events, add_metrics, read_events, read_metrics
+from .ban_lists import StoredLists
 from .database import Database, StoreError
 from .tables import agents, api_keys, events, metrics, rules, stored_rows
 
@@ -89,6 +90,7 @@ class Store:
             StoreError: it cannot be opened, is no database, or is of a later version.
         """
         self.database = Database(where)
+        self.lists = StoredLists(self.database)
 
     @property
     def name(self) -> str:
@@ -147,9 +149,14 @@ class Store:
             return _newest_rules(connection, project_id)
 
     def rules_marks(self, project_ids: Iterable[str]) -> dict[str, object]:
-        """Return for each project what changes whenever its rules do; a look into an index for each of them."""
+        """Return for each project what changes whenever its rules or lists do; two looks into indexes for each."""
         with self.database.reading() as connection:
-            return {project_id: connection.scalar(_NEWEST_VERSION, {"of": project_id}) for project_id in project_ids}
+            newest = {project_id: connection.scalar(_NEWEST_VERSION, {"of": project_id}) for project_id in project_ids}
+        return {project_id: (version, self.lists.mark(project_id)) for project_id, version in newest.items()}
+
+    def enforced_rules(self, project_id: str) -> DynamicRules:
+        """Return the project's newest rules with the bans of its lists, as they are handed out."""
+        return self.lists.merged(project_id, self.rules(project_id))
 
     def rules_history(self, project_id: str, limit: int) -> list[DynamicRules]:
         """Return the project's latest versions of the rules, newest first."""

@@ -313,3 +313,14 @@ user_places = _table(
     key=("project_id", "kind", "user_name", "place"),
 )
 Index("user_places_by_time", user_places.c.project_id, user_places.c.first_seen)
+
+# What is long is last: a row is read up to what is wanted of it.
+ban_lists = Table(
+    "ban_lists",
+    metadata,
+    *(_text(name) for name in ("project_id", "url", "headers", "etag", "last_modified", "problem")),
+    *(_real(name) for name in ("every", "due_at", "checked_at", "changed_at")),
+    *(_number(name) for name in ("size", "passed_over")),
+    _text("content"),
+    PrimaryKeyConstraint("project_id", "url"),
+)
