@@ -36,6 +36,8 @@ def rules_of(backend: RunningBackend) -> DynamicRules:
 def opened(page: Page, title: str) -> None:
     """Open a part of the form where no script has done so."""
     part = page.locator("details.group", has=page.get_by_text(title, exact=True))
+    part.wait_for()
+    page.wait_for_load_state()
     if part.get_attribute("open") is None:
         part.locator("summary").click()
 
