@@ -18,6 +18,8 @@ from .running import noted
 if TYPE_CHECKING:
     import socket
 
+    from sqlalchemy import URL
+
     from ..backend.settings import BackendSettings
     from ..backend.storage.keys import KeyRecord, StoredKeys
     from ..backend.storage.retention import Retention
@@ -62,8 +64,14 @@ def _shared_rate_limit(of: str) -> Any:
 
 
 Database = Annotated[
-    Path | None,
-    _option("DB", "The SQLite file.", show_default="$XDG_STATE_HOME/opentelemetry-guard/backend.db"),
+    str | None,
+    typer.Option(
+        "--db",
+        "--database",
+        envvar=[f"{ENVIRONMENT_PREFIX}DB", f"{ENVIRONMENT_PREFIX}DATABASE"],
+        help="The SQLite file, or the URL of a PostgreSQL database: postgresql+psycopg://user@host/database.",
+        show_default="$XDG_STATE_HOME/opentelemetry-guard/backend.db",
+    ),
 ]
 Host = Annotated[str, _option("HOST", "The address to listen on; any but a loopback one needs a password.")]
 Port = Annotated[int, _option("PORT", "0 takes a free one.", min=0, max=65535)]
@@ -220,22 +228,36 @@ def fail_without(error: ModuleNotFoundError) -> NoReturn:
 
 
 @contextmanager
-def opened(db: Path | None) -> Iterator[Store]:
-    """Open the database at `db`, or at its usual place, for the block."""
+def opened(db: str | None) -> Iterator[Store]:
+    """Open the database `db`, a file or a URL, or the one at its usual place, for the block."""
     from ..backend.storage.store import Store, StoreError
 
-    path = (db or default_database()).expanduser()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        store = Store(path)
-    except OSError as error:
-        fail(f"The directory {path.parent} cannot be used: {error.strerror}. Choose another --db.")
+        store = Store(_place_of(db))
     except StoreError as error:
         fail(str(error))
     try:
         yield store
     finally:
         store.close()
+
+
+def _place_of(db: str | None) -> Path | URL:
+    if db is not None and "://" in db:
+        from sqlalchemy import make_url
+        from sqlalchemy.exc import ArgumentError
+
+        try:
+            return make_url(db)
+        except (ArgumentError, ValueError):
+            # What it says would repeat a password.
+            fail("The --database is no URL: write postgresql+psycopg://user:password@host:5432/database")
+    path = (Path(db) if db is not None else default_database()).expanduser()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        fail(f"The directory {path.parent} cannot be used: {error.strerror}. Choose another --db.")
+    return path
 
 
 def _told_of_keys(store: Store, url: str, project: str) -> list[str]:
@@ -263,7 +285,7 @@ def _told_of_keys(store: Store, url: str, project: str) -> list[str]:
 
 
 @contextmanager
-def _opened_keys(db: Path | None) -> Iterator[StoredKeys]:
+def _opened_keys(db: str | None) -> Iterator[StoredKeys]:
     from ..backend.storage.keys import StoredKeys
 
     with opened(db) as store:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import requests
+from sqlalchemy import URL
 
 from opentelemetry_guard.backend.storage.store import Store
 from opentelemetry_guard.models import DynamicRules
@@ -30,7 +31,7 @@ class RunningBackend:
     def __init__(
         self,
         directory: Path,
-        db: Path,
+        db: Path | URL,
         api_key: str,
         project: str,
         settings: Mapping[str, str],
@@ -41,7 +42,8 @@ class RunningBackend:
         self.project = project
         self.url = ""
         self._port = 0
-        self._settings = {**settings, "API_KEY": api_key, "PROJECT": project, "DB": str(db)}
+        place = str(db) if isinstance(db, Path) else db.render_as_string(hide_password=False)
+        self._settings = {**settings, "API_KEY": api_key, "PROJECT": project, "DB": place}
         self._arguments = arguments
         self._errors = directory / "backend.stderr"
         self._printed = ""
@@ -205,7 +207,7 @@ def running_backend(
     *,
     api_key: str = "test-key",
     project: str = "test-project",
-    db: Path | None = None,
+    db: Path | URL | None = None,
     arguments: Sequence[str] = (),
     **settings: str,
 ) -> Iterator[RunningBackend]:

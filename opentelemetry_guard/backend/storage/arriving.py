@@ -105,7 +105,7 @@ def _event_columns(batch: Batch, number: int, event: NewEvent) -> Mapping[str, o
     }
 
 
-_NEW_BATCH = insert(metric_batches).on_conflict_do_nothing()
+_NEW_BATCH = insert(metric_batches).on_conflict_do_nothing().returning(metric_batches.c.batch_id)
 
 
 def add_metrics(database: Database, connection: Connection, batch: Batch, offered: Sequence[NewMetric]) -> int:
@@ -113,7 +113,7 @@ def add_metrics(database: Database, connection: Connection, batch: Batch, offere
     if not offered:
         return 0
     day, columns = day_of(batch.received_at), {"project_id": batch.project_id, "received_at": batch.received_at}
-    if connection.execute(_NEW_BATCH, {**columns, "batch_id": batch.batch_id}).rowcount != 1:
+    if connection.execute(_NEW_BATCH, {**columns, "batch_id": batch.batch_id}).first() is None:
         return 0
     first = _give_ids(connection, metrics, len(offered))
     database.kind.make_room(connection, day)

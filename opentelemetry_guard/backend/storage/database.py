@@ -17,6 +17,7 @@ from sqlalchemy.exc import DBAPIError, TimeoutError
 
 from .legacy import UnknownVersion
 from .migrating import bring_up_to_date
+from .postgresql import PostgresqlDatabase
 from .results import AnyRow
 from .sqlite import SqliteFile
 
@@ -127,4 +128,9 @@ class Database:
 def _kind_of(where: Path | URL) -> Kind:
     if isinstance(where, Path):
         return SqliteFile(where)
-    raise StoreError("only files")
+    if where.get_backend_name() == "postgresql":
+        return PostgresqlDatabase(where)
+    raise StoreError(
+        f"The database {where.render_as_string()} is of no known kind: name an SQLite file, or a URL such as "
+        "postgresql+psycopg://user@host/database."
+    )

@@ -13,6 +13,7 @@ from sqlalchemy import ColumnElement, Connection, Table, bindparam, delete, func
 
 from .database import DATABASE_ERRORS, Database, reason_of
 from .overview import WINDOWS
+from .postgresql import drop_days
 from .rollups import SPAN_SECONDS
 from .tables import (
     DAY_SECONDS,
@@ -62,7 +63,9 @@ def apply_retention(database: Database, retention: Retention, now: float, stoppe
     cutoff = None if retention.days is None else now - retention.days * DAY_SECONDS
     deleted = 0
     for table, kind in ((events, events.c.event_type), (metrics, metrics.c.metric_type)):
-        if cutoff is not None:
+        if database.kind.in_days:
+            deleted += _drop(database, table, retention, cutoff)
+        elif cutoff is not None:
             deleted += _delete(database, table, kind, table.c.received_at < cutoff, stopped)
         if retention.rows is not None:
             surplus = _amount(database, table) - retention.rows
@@ -77,6 +80,24 @@ def apply_retention(database: Database, retention: Retention, now: float, stoppe
     shown = now - _SHOWN_SECONDS
     _forget_figures(database, shown if cutoff is None else max(shown, cutoff))
     return deleted
+
+
+def _drop(database: Database, table: Table, retention: Retention, cutoff: float | None) -> int:
+    """Drop the days of which nothing is kept; return how many rows they had. A day goes when its last row is to go."""
+    by_day = select(stored_rows.c.day, func.sum(stored_rows.c.amount)).where(stored_rows.c.content == table.name)
+    days = database.read(by_day.group_by(stored_rows.c.day).order_by(stored_rows.c.day))
+    left = sum(int(amount) for _, amount in days)
+    chosen: dict[int, int] = {}
+    for day, amount in days:
+        too_old = cutoff is not None and day < day_of(cutoff)
+        if not too_old and (retention.rows is None or left - int(amount) < retention.rows):
+            break
+        chosen[day] = int(amount)
+        left -= int(amount)
+    if chosen:
+        with database.writing() as connection:
+            drop_days(connection, table, list(chosen))
+    return sum(chosen.values())
 
 
 def _amount(database: Database, table: Table) -> int:

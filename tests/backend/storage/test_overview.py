@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import closing
 from datetime import datetime, timezone
 from pathlib import Path
@@ -20,12 +19,6 @@ from opentelemetry_guard.models import SecurityEvent, SecurityMetric
 
 NOW = datetime(2026, 3, 4, 12, 34, 56, tzinfo=timezone.utc).timestamp()
 HOUR = WINDOWS[0]
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with closing(Store(tmp_path / "backend.db")) as opened:
-        yield opened
 
 
 def at(seconds_ago: float) -> datetime:

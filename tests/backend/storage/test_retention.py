@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import URL, text
 from support.backend import running_backend
 from support.sending import batch, event, post
 
@@ -24,9 +24,9 @@ NOW = 30 * DAY
 
 
 @pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+def store(database: Path | URL, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     monkeypatch.setattr(retention_module, "_ROWS_AT_A_TIME", 2)
-    with closing(Store(tmp_path / "backend.db")) as opened:
+    with closing(Store(database)) as opened:
         for days in (9, 8, 7, 2, 1):
             moment = datetime.fromtimestamp(NOW - days * DAY, timezone.utc)
             event = SecurityEvent(event_type=f"{days} days", timestamp=moment, ip_address="192.0.2.1")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 import tempfile
-from collections.abc import Iterator
 from contextlib import closing
 from datetime import datetime, timezone
 from pathlib import Path
@@ -64,12 +63,6 @@ def matches(event: SecurityEvent, wanted: EventFilter) -> bool:
         and (wanted.since is None or moment >= wanted.since)
         and (wanted.until is None or moment < wanted.until)
     )
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with closing(Store(tmp_path / "backend.db")) as opened:
-        yield opened
 
 
 @settings(max_examples=40, deadline=None)
@@ -145,6 +138,7 @@ def steps(store: Store, wanted: EventFilter, before: Cursor | None) -> int:
     return taken
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 @pytest.mark.parametrize(
     "wanted", [EventFilter(PROJECT), EventFilter(PROJECT, event_type="a"), EventFilter(PROJECT, until=1e9)]
 )

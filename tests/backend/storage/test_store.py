@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import stat
 import tempfile
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -14,18 +13,12 @@ from uuid import NAMESPACE_URL, uuid5
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import text
+from sqlalchemy import URL, text
 from sqlalchemy.exc import IntegrityError
 
 from opentelemetry_guard.backend.bans import with_ban
 from opentelemetry_guard.backend.storage.store import Store, StoreError
 from opentelemetry_guard.models import AgentStatus, DynamicRules, SecurityEvent, SecurityMetric
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with closing(Store(tmp_path / "backend.db")) as opened:
-        yield opened
 
 
 def event(key: str) -> SecurityEvent:
@@ -130,8 +123,8 @@ def test_the_files_are_readable_by_their_owner_alone(tmp_path: Path) -> None:
     assert modes == dict.fromkeys(("backend.db", "backend.db-wal", "backend.db-shm"), 0o600)
 
 
-def test_two_stores_on_one_file_see_each_other(tmp_path: Path, store: Store) -> None:
-    with closing(Store(tmp_path / "backend.db")) as other:
+def test_two_stores_on_one_database_see_each_other(database: Path | URL, store: Store) -> None:
+    with closing(Store(database)) as other:
         other.add("p", "b", [event("1")], [], 1.0)
         assert store.add("p", "c", [event("1"), event("2")], [], 1.0).duplicates == 1
     assert len(store.events(10)) == 2
