@@ -140,7 +140,9 @@ def test_a_decision_has_its_three_parts(page: Path) -> None:
 
 def options_of_the_backend() -> set[str]:
     """Return the variables that the backend's command takes its options from."""
-    return {str(parameter.envvar) for parameter in typer.main.get_command(backend_commands).params}
+    params = typer.main.get_command(backend_commands).params
+    named = (one.envvar if isinstance(one.envvar, (list, tuple)) else [str(one.envvar)] for one in params)
+    return {name for names in named for name in names}
 
 
 @by_name

@@ -7,11 +7,14 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from uuid import uuid4
 
 from sqlalchemy import ColumnElement, Connection, Table, bindparam, delete, func, select, tuple_, update
 
 from .database import DATABASE_ERRORS, Database, reason_of
+from .leases import give_lease_back, take_lease
 from .overview import WINDOWS
 from .postgresql import drop_days
 from .rollups import SPAN_SECONDS
@@ -36,6 +39,10 @@ _ROWS_AT_A_TIME = 2_000
 """Rows of one transaction: a sender waits no longer than that many deletions take."""
 
 _INTERVAL_SECONDS = 60.0
+
+_LEASE = "retention"
+_LEASE_SECONDS = 3 * _INTERVAL_SECONDS
+"""Of several processes on one database one deletes; another one takes over when it was gone for so long."""
 
 _BEYOND_IDS = 2**62
 
@@ -172,6 +179,7 @@ class RetentionThread:
         """Start; without a bound in `retention` there is nothing to do, and no thread."""
         self._database = database
         self._retention = retention
+        self._holder = uuid4().hex
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="OtelGuardRetention", daemon=True)
         if retention != Retention():
@@ -180,7 +188,7 @@ class RetentionThread:
     def _run(self) -> None:
         while True:
             try:
-                deleted = apply_retention(self._database, self._retention, time.time(), self._stop.is_set)
+                deleted = self._apply()
             except DATABASE_ERRORS as error:
                 logger.error(
                     "Old rows of %s could not be deleted: %s. Next try in a minute.",
@@ -193,8 +201,15 @@ class RetentionThread:
             if self._stop.wait(_INTERVAL_SECONDS):
                 return
 
+    def _apply(self) -> int:
+        if not take_lease(self._database, _LEASE, self._holder, time.time(), _LEASE_SECONDS):
+            return 0
+        return apply_retention(self._database, self._retention, time.time(), self._stop.is_set)
+
     def stop(self) -> None:
         """End the thread, and return when it has ended."""
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join()
+            with suppress(*DATABASE_ERRORS):
+                give_lease_back(self._database, _LEASE, self._holder)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import URL
 from support.mailbox import mailbox
 from support.raw_server import RawServer, answer, raw_server
 
@@ -26,12 +27,6 @@ NOW = 1_800_000_000.0
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 TAKEN = b"HTTP/1.1 204 No Content\r\n\r\n"
 BURST = {"name": "burst", "when": "events", "event_type": "ip_blocked", "threshold": 3, "window": "5m"}
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with closing(Store(tmp_path / "backend.db")) as opened:
-        yield opened
 
 
 @pytest.fixture
@@ -126,7 +121,9 @@ def test_an_acknowledged_one_stays_so_while_it_goes_on(store: Store, receiver: R
     assert (states(store), len(told(receiver))) == ({"burst": "acknowledged"}, 1)
 
 
-def test_after_a_restart_what_was_told_is_not_told_again_and_what_was_not_is(store: Store, tmp_path: Path) -> None:
+def test_after_a_restart_what_was_told_is_not_told_again_and_what_was_not_is(
+    store: Store, database: Path | URL
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     add(store, event(), event(), event())
@@ -136,7 +133,7 @@ def test_after_a_restart_what_was_told_is_not_told_again_and_what_was_not_is(sto
     health = StoredAlerts(store.database).health(NOW)["ops"]
     assert (health.waiting, health.sent_at) == (1, None)
     assert "refused" in health.error
-    with closing(Store(tmp_path / "backend.db")) as again, raw_server(answer(TAKEN), port=port) as receiver:
+    with closing(Store(database)) as again, raw_server(answer(TAKEN), port=port) as receiver:
         for start in (NOW + 400, NOW + 500):
             restarted = watch(again, alerts(port))
             restarted.step(start)

@@ -13,6 +13,7 @@ from sqlalchemy import URL, create_engine, inspect, make_url, select, text
 from support.postgresql import Postgresql
 
 from opentelemetry_guard.backend.storage import migrating
+from opentelemetry_guard.backend.storage.leases import take_lease
 from opentelemetry_guard.backend.storage.retention import Retention, apply_retention
 from opentelemetry_guard.backend.storage.search import EventFilter, EventSearch
 from opentelemetry_guard.backend.storage.sqlite import SqliteFile
@@ -101,6 +102,14 @@ def test_what_was_dropped_is_forgotten_with_its_keys(store: Store) -> None:
     assert len(store.database.read(select(event_keys.c.key))) == 1
     assert store.summary().events == {"old": 0, "kept": 1} or store.summary().events == {"kept": 1}
     assert (store.add("p", "c", [kept], [], NOW).accepted, store.add("p", "d", [old], [], NOW).accepted) == (0, 1)
+
+
+def test_a_lease_is_one_holder_s_until_it_ends(store: Store) -> None:
+    assert take_lease(store.database, "duty", "one", NOW, 10)
+    assert not take_lease(store.database, "duty", "other", NOW + 9, 10)
+    assert take_lease(store.database, "duty", "one", NOW + 9, 10)
+    assert not take_lease(store.database, "duty", "other", NOW + 11, 10)
+    assert take_lease(store.database, "duty", "other", NOW + 20, 10)
 
 
 @pytest.fixture
