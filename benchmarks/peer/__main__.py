@@ -34,10 +34,10 @@ returns; guard-agent only validates the event there and appends it to its buffer
 
 This package's request metrics are those that OTel's HTTP instrumentation measures, and guard-agent is given two
 measurements of a request that somebody else has made. The figure is what each adds to what is measured anyway, export
-included: here, a request with OTel's instrumentation, this package's instrumentor and `GuardMetricExporter`, less one
-with OTel's instrumentation and a reader whose exporter drops everything. Where nobody else reads OTel's instruments,
-this package spares them, so that the figure may be negative. The line below it is less a request without metrics, so it
-has OTel's own measuring in it. A drain is better the more events it sends a second."""
+included: here, a request with OTel's instrumentation, a reader whose exporter drops everything, this package's
+instrumentor and `GuardMetricExporter`, less one with the first two alone. Where `GuardMetricExporter` is the only
+reader, this package spares OTel's instruments, so that the next figure may be negative. The one below it is less a
+request without metrics, so it has OTel's own measuring in it. A drain is better the more events it sends a second."""
 _REQUEST_TEXT = """\
 OTel's instrumentation has batch processors and a reader whose exporters drop everything; with this package, its
 instrumentor and its three exporters come on top. fastapi-guard is measured without its detection of penetration, which
