@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import requests
+from sqlalchemy import URL
 from support.backend import RunningBackend, running_backend
 from support.sending import batch, event, post
 
@@ -55,8 +56,8 @@ def keys(batches: list[dict[str, Any]]) -> set[str]:
     return {row["idempotency_key"] for one in batches for row in one["events"]}
 
 
-def test_a_kill_under_load_loses_nothing_acknowledged_and_halves_no_batch(tmp_path: Path) -> None:
-    with running_backend(db=tmp_path / "backend.db") as backend:
+def test_a_kill_under_load_loses_nothing_acknowledged_and_halves_no_batch(database: Path | URL) -> None:
+    with running_backend(db=database) as backend:
         senders = Senders(backend)
         assert senders.enough.wait(60)
         backend.kill()
@@ -72,6 +73,27 @@ def test_a_kill_under_load_loses_nothing_acknowledged_and_halves_no_batch(tmp_pa
         everything = [row["idempotency_key"] for row in backend.events()]
         assert len(everything) == len(set(everything))
         assert set(everything) == keys(senders.acknowledged + senders.unanswered)
+
+
+def test_of_two_backends_on_one_database_one_is_killed_and_everything_acknowledged_is_stored_once(
+    database: Path | URL,
+) -> None:
+    with running_backend(db=database) as stays, running_backend(db=database) as killed:
+        of_both = [Senders(stays), Senders(killed)]
+        assert of_both[1].enough.wait(120)
+        killed.kill()
+        of_both[1].join()
+        for body in of_both[1].acknowledged[-5:] + of_both[1].unanswered:
+            assert post(stays, "/api/v1/events", body).status_code == 200
+        stays.kill()
+        of_both[0].join()
+        stays.start()
+        for body in of_both[0].unanswered:
+            assert post(stays, "/api/v1/events", body).status_code == 200
+        everything = [row["idempotency_key"] for row in stays.events()]
+        assert len(everything) == len(set(everything))
+        sent = [body for senders in of_both for body in senders.acknowledged + senders.unanswered]
+        assert set(everything) == keys(sent)
 
 
 def test_a_restart_keeps_address_and_data(tmp_path: Path) -> None:

@@ -38,6 +38,7 @@ FOR = {
     "encryption": ["opentelemetry_guard.delivery.envelope", "cryptography.hazmat.primitives.ciphers.aead"],
     "fastapi-guard": ["opentelemetry_guard.instrumentation.fastapi_guard", "guard"],
     "patterns": ["opentelemetry_guard.decision.patterns", "re2"],
+    "postgresql": ["opentelemetry_guard.backend.app", "psycopg"],
     "resources": ["psutil"],
 }
 """What an extra is for. An extra that is not here brings at least nothing that keeps the rest from being imported."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from sqlalchemy import Connection, inspect, text
 
 from . import legacy
+from .tables import metadata
 
 SCRIPTS = Path(__file__).parent / "migrations"
 """Where Alembic's revisions are."""
@@ -53,10 +54,12 @@ def newest_version() -> str:
 
 
 def _upgrade(connection: Connection) -> None:
-    from alembic import command
     from alembic.config import Config
+    from alembic.runtime.environment import EnvironmentContext
+    from alembic.script import ScriptDirectory
 
-    config = Config()
-    config.set_main_option("script_location", str(SCRIPTS).replace("%", "%%"))
-    config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    scripts = ScriptDirectory(str(SCRIPTS))
+    # As Alembic's own command does; its file `env.py` would be a module that can't be imported.
+    with EnvironmentContext(Config(), scripts, fn=lambda revision, _: scripts._upgrade_revs("head", revision)) as run:
+        run.configure(connection=connection, target_metadata=metadata, transactional_ddl=False)
+        run.run_migrations()
