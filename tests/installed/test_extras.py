@@ -57,7 +57,8 @@ for name in opentelemetry_guard.__all__:
     except ModuleNotFoundError as error:
         missing[name] = error.name
 for found in pkgutil.walk_packages(opentelemetry_guard.__path__, "opentelemetry_guard.", onerror=lambda name: None):
-    if found.name.rpartition(".")[2] == "__main__":
+    # What is run, and what Alembic runs, is not there to be imported.
+    if found.name.rpartition(".")[2] == "__main__" or ".migrations." in found.name:
         continue
     try:
         importlib.import_module(found.name)
