@@ -86,7 +86,8 @@ def test_concurrent_requests_keep_their_traces_apart() -> None:
     count = 500
     with running_backend() as backend:
         # Without its detection, which takes guard-core a tenth of a second for each of them.
-        with guarded(backend, **configured(blacklist=["198.51.100.0/24"], enable_penetration_detection=False)) as app:
+        own = configured(blacklist=["198.51.100.0/24"], enable_penetration_detection=False)
+        with guarded(backend, OTEL_PYTHON_GUARD_TRUSTED_PROXIES="127.0.0.1", **own) as app:
             assert asyncio.run(send_at_once(app, count)) == [403] * count
             app.stop()
         assert told(backend) == [
