@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from sqlalchemy import make_url
 from support.backend import ROOT
 from support.commands import environment
 from support.example import Example, command_of, running_example
@@ -178,7 +179,9 @@ def test_containers_have_nothing_that_they_may_write_but_their_volumes(tmp_path:
     for name, service in compose["services"].items():
         volumes = {volume.partition(":")[0] for volume in service.get("volumes", ())}
         assert volumes <= set(compose["volumes"]), name
-        assert service.get("read_only", name == "redis"), name
+        assert service.get("read_only", name in ("postgresql", "redis")), name
+    url = make_url(compose["services"]["backend"]["environment"]["OTEL_GUARD_BACKEND_DATABASE"])
+    assert (url.host, url.username) == ("postgresql", compose["services"]["postgresql"]["environment"]["POSTGRES_USER"])
     kinds = {}
     for document in yaml.safe_load_all((ROOT / "examples" / "kubernetes" / "guard.yaml").read_text()):
         kinds[document["kind"]] = document
