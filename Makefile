@@ -9,7 +9,7 @@ PARALLEL := --numprocesses 3 --dist loadfile
 # What users install, besides frameworks of their own.
 EXTRAS := auto,backend,cli,declarative,durable,encryption,patterns,resources
 # Rooms whose tests run in their own process and within seconds; what starts processes is not counted, and a tracer slows it.
-COUNTED := $(addprefix tests/,agent decision events exporters instrumentation privacy rules settings siem testing) \
+COUNTED := $(addprefix tests/,agent backend/alerts backend/lists backend/storage decision events exporters instrumentation privacy rules settings siem testing) \
 	$(addprefix tests/durable/test_,answers.py delivery.py posting.py requests.py) tests/test_emit.py tests/test_models.py
 
 .DEFAULT_GOAL := help

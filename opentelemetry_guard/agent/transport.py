@@ -64,8 +64,9 @@ class TransportHandle:
         """
         with self._lock:
             if transport is self:
-                self._take_back()
-                self._custom = None
+                # First: whoever is told of the change looks here.
+                custom, self._custom = self._custom, None
+                _give_back(self._find(), custom)
             else:
                 self._custom = CustomTransport(transport, self._loop, self._config)
                 self.follow()
@@ -83,19 +84,14 @@ class TransportHandle:
         with self._lock:
             delivery = self._find()
             if delivery is not None and self._custom is not None and delivery.transport is not self._custom:
-                delivery.use_transport(self._custom)
-
-    def _take_back(self) -> None:
-        delivery = self._find()
-        if delivery is not None and self._custom is not None and delivery.transport is self._custom:
-            delivery.use_transport(None)
+                registry.use_transport(delivery, self._custom)
 
     def end(self) -> None:
         """Watch no more, give the delivery its own transport back, and close the user's."""
         with self._lock:
-            custom, unwatch = self._custom, self._unwatch
-            self._take_back()
+            custom, unwatch, delivery = self._custom, self._unwatch, self._find()
             self._find, self._unwatch = _nothing, None
+            _give_back(delivery, custom)
         if unwatch is not None:
             unwatch()
         if custom is not None:
@@ -150,6 +146,12 @@ class TransportHandle:
 
 def _nothing() -> None:
     return None
+
+
+def _give_back(delivery: Delivery | None, custom: CustomTransport | None) -> None:
+    """Give a delivery its own transport back, where it has a user's."""
+    if delivery is not None and custom is not None and delivery.transport is custom:
+        registry.use_transport(delivery, None)
 
 
 _all: weakref.WeakSet[TransportHandle] = weakref.WeakSet()

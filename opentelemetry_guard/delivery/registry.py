@@ -19,6 +19,7 @@ from ..settings.delivery import DestinationSettings, GuardConfig
 from ..settings.once import log_once
 from .carrier import Carrier
 from .delivery import Delivery
+from .transport import Transport
 
 _logger = logging.getLogger(__name__)
 
@@ -110,6 +111,12 @@ def move(delivery: Delivery, config: GuardConfig) -> Delivery:
     return delivery
 
 
+def use_transport(delivery: Delivery, transport: Transport | None) -> None:
+    """Make all calls of a delivery through `transport` from now on; None is HTTP again."""
+    delivery.use_transport(transport)
+    _tell()
+
+
 def leave(delivery: Delivery, user: str) -> None:
     """Give a delivery back that others go on using, or that keeps what it holds for the next start; without a flush.
 
@@ -137,7 +144,9 @@ def _all() -> list[Carrier[Any]]:
 
 
 def watch(callback: Callable[[], None]) -> None:
-    """Have `callback` called, for the rest of the process, when there is a delivery more or one has other settings."""
+    """Have `callback` called, for the rest of the process, when a delivery is new, or has other settings or another
+    transport.
+    """
     _watchers.append(callback)
 
 

@@ -252,7 +252,7 @@ class RulesClient:
         if failed:
             ready_in = link.route.ready_at(time.monotonic()) - time.monotonic()
             return self._monotonic() + max(ready_in, self._uniform(0.5, 1.0) * min(interval, RETRY_INTERVAL))
-        if self._stream.is_live(link.destination):
+        if self._stream.is_live(link):
             interval = max(interval, STREAMED_INTERVAL)
         # A part of it is jitter, so that a fleet that was started together doesn't ask together.
         return self._monotonic() + self._uniform(0.8, 1.0) * interval
@@ -308,8 +308,8 @@ class RulesClient:
     def hear(self, link: Link, document: bytes, tag: str, proof: Proof | None) -> bool:
         """Take over what the backend tells, and tell the subscribers; return whether it can be used."""
         with self._taking:
-            if link.destination != self._destination:
-                return True  # the settings have changed since, which ends the connection
+            if link != self._link() or link.destination != self._destination:
+                return True  # another transport or destination has been set since, which ends the connection
             self._heard += 1
             taken = self._take(link, document, tag or None, proof)
         if taken:

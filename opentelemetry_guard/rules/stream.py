@@ -80,7 +80,7 @@ class RulesStream:
         self._listener = listener
         self._monotonic = monotonic
         self._uniform = uniform
-        self._live_for: str | None = None  # the destination that speaks to us
+        self._live_for: Link | None = None  # what speaks to us
         self._open: EventStream | None = None
         self._hurries = 0  # how often something has changed that a pause must not outlast
         self._failures = 0
@@ -88,9 +88,9 @@ class RulesStream:
         self.due_at = 0.0
         self.starts_in_child = False
 
-    def is_live(self, destination: str) -> bool:
-        """Whether a destination (a hash) would tell of a change at once."""
-        return self._live_for == destination
+    def is_live(self, link: Link) -> bool:
+        """Whether a link would tell of a change at once."""
+        return self._live_for == link
 
     def hurry(self) -> None:
         """Forget pauses: there are other settings, or somebody listens again. The control is to be woken after it."""
@@ -148,7 +148,7 @@ class RulesStream:
                 proof = streaming.proof(nonce, number, event.signature)
                 if not self._listener.hear(link, event.data, event.id, proof):
                     raise _UnusableError("it brings rules that can't be used")
-            self._live_for = link.destination
+            self._live_for = link
             self._failures = self._mute = 0
             if self._listener.wanted() != link:
                 return

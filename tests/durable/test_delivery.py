@@ -275,7 +275,7 @@ def test_the_metrics_of_the_delivery_name_its_destination(make: Make) -> None:
     exporter.export(spans(range(3)))
     assert settled(exporter).delivered == 3
     own = exporter.delivery.config.destination
-    open_ones = [each for each in _observed if each.read() is not None]  # those of other tests are closed
+    open_ones = [each for each in _observed if each.reading(object()) is not None]  # those of other tests are closed
     assert own in {each.attributes[DELIVERY_DESTINATION] for each in open_ones}
     told = {(a[DELIVERY_ROW_KIND], a[DELIVERY_ROW_STATE]): value for value, a in _rows(exporter.delivery.stats())}
     assert told["spans", "delivered"] == 3

@@ -175,13 +175,14 @@ def test_a_stream_lives_from_the_first_sign_to_its_end_which_is_told(world: Worl
     hear = world.ear.hear
 
     def look(link: Link, document: bytes, tag: str, proof: Proof | None) -> bool:
-        lives.append(world.stream.is_live("here"))
+        lives.append(world.stream.is_live(link))
         return hear(link, document, tag, proof)
 
     world.ear.hear = look  # type: ignore[method-assign]
     world.after(answer(pieces=[HERE, event(1)]))
     assert lives == [True]
-    assert not world.stream.is_live("here")
+    assert world.ear.link is not None
+    assert not world.stream.is_live(world.ear.link)
     assert world.ear.losses == 1
 
 
