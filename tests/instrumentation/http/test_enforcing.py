@@ -128,7 +128,9 @@ def test_what_was_given_in_code_counts(subscribers: Subscribers) -> None:
 
 def test_fastapi_guard_stays_alone(subscribers: Subscribers) -> None:
     app = fastapi_application()
-    app.add_middleware(SecurityMiddleware, config=SecurityConfig(enable_redis=False, enable_agent=False, enable_rate_limiting=False))
+    app.add_middleware(
+        SecurityMiddleware, config=SecurityConfig(enable_redis=False, enable_agent=False, enable_rate_limiting=False)
+    )
     with installed(ON):
         assert get(app, "/", address="203.0.113.7") == 200
     assert subscribers.now == 0
