@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import socket
-import time
 from datetime import datetime, timezone
 from pathlib import Path
 
 from support.backend import RunningBackend, running_backend
 from support.raw_server import RawServer, answer, raw_server
-from support.sending import batch, event, post
+from support.redis import eventually
+from support.sending import event, send
 
 SECONDS = 120.0
 """When waiting is given up."""
@@ -27,21 +27,23 @@ def alerts_file(directory: Path, port: int) -> str:
 
 def happen(backend: RunningBackend, kind: str) -> None:
     one = event(event_type=kind, timestamp=datetime.now(timezone.utc).isoformat())
-    assert post(backend, "/api/v1/events", {**batch(events=[one]), "project_id": backend.project}).status_code == 200
+    send(backend, one)
 
 
 def shown(backend: RunningBackend, text: str) -> None:
-    deadline = time.monotonic() + SECONDS
-    while text not in backend.http.get(f"{backend.url}/alerts", timeout=20).text:
-        assert time.monotonic() < deadline, f"{text!r} is not on the page of alerts"
-        time.sleep(0.05)
+    eventually(
+        lambda: text in backend.http.get(f"{backend.url}/alerts", timeout=20).text,
+        seconds=SECONDS,
+        told=lambda: f"on the page of alerts that says {text!r}",
+    )
 
 
 def told(receiver: RawServer, count: int) -> list[str]:
-    deadline = time.monotonic() + SECONDS
-    while len(receiver.requests) < count:
-        assert time.monotonic() < deadline, f"{len(receiver.requests)} of {count} notifications came"
-        time.sleep(0.05)
+    eventually(
+        lambda: len(receiver.requests) >= count,
+        seconds=SECONDS,
+        told=lambda: f"but {len(receiver.requests)} of {count} notifications",
+    )
     return [json.loads(request.partition(b"\r\n\r\n")[2])["data"]["rule"] for request in receiver.requests]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from support.backend import RunningBackend, running_backend
-from support.sending import batch, event, post
+from support.sending import event, send
 
 from opentelemetry_guard.backend.storage.keys import StoredKeys
 from opentelemetry_guard.backend.storage.store import Store
@@ -17,10 +17,6 @@ from opentelemetry_guard.backend.storage.store import Store
 def backend() -> Iterator[RunningBackend]:
     with running_backend(password="correct horse") as running:
         yield running
-
-
-def send(backend: RunningBackend, *events: dict[str, Any]) -> None:
-    assert post(backend, "/api/v1/events", batch(events=list(events))).status_code == 200
 
 
 def ask(backend: RunningBackend, **parameters: object) -> dict[str, Any]:

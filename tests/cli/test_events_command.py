@@ -8,12 +8,11 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 from support.backend import RunningBackend, running_backend
 from support.commands import COMMAND, environment, run, settings_of
-from support.sending import batch, event, post
+from support.sending import event, send
 
 from opentelemetry_guard.models import SecurityEvent
 from opentelemetry_guard.siem.formats import FORMATS
@@ -23,10 +22,6 @@ from opentelemetry_guard.siem.formats import FORMATS
 def backend() -> Iterator[RunningBackend]:
     with running_backend() as running:
         yield running
-
-
-def send(backend: RunningBackend, *events: dict[str, Any]) -> None:
-    assert post(backend, "/api/v1/events", batch(events=list(events))).status_code == 200
 
 
 def listed(backend: RunningBackend, home: Path, *arguments: str) -> str:

@@ -46,3 +46,11 @@ def page(context: BrowserContext) -> Iterator[Page]:
     )
     yield opened
     assert complaints == []
+
+
+@pytest.fixture(params=[True, False], ids=["scripts", "no scripts"])
+def visitor(request: pytest.FixtureRequest, browser: Browser) -> Iterator[Page]:
+    """A visitor with and without scripts, at 1280 pixels."""
+    context = browser.new_context(java_script_enabled=request.param, viewport={"width": 1280, "height": 900})
+    yield context.new_page()
+    context.close()

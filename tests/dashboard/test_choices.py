@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.backend import RunningBackend, running_backend
-from support.sending import batch, event, post
+from support.sending import event, send
 
 from opentelemetry_guard.backend.storage.keys import VIEWER, StoredKeys
 from opentelemetry_guard.backend.storage.store import Store
@@ -22,11 +22,6 @@ if TYPE_CHECKING:
 def backend() -> Iterator[RunningBackend]:
     with running_backend() as running:
         yield running
-
-
-def send(backend: RunningBackend, *events: dict[str, object]) -> None:
-    body = {**batch(events=list(events)), "project_id": backend.project}
-    assert post(backend, "/api/v1/events", body).status_code == 200
 
 
 def times(page: Page) -> list[str]:

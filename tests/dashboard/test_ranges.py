@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from support.backend import RunningBackend, running_backend
-from support.sending import batch, event, post
+from support.sending import event, send
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator, Page
@@ -19,11 +19,6 @@ if TYPE_CHECKING:
 def backend() -> Iterator[RunningBackend]:
     with running_backend() as running:
         yield running
-
-
-def send(backend: RunningBackend, *events: dict[str, object]) -> None:
-    body = {**batch(events=list(events)), "project_id": backend.project}
-    assert post(backend, "/api/v1/events", body).status_code == 200
 
 
 def reasons(page: Page) -> list[str]:

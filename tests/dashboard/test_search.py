@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.backend import RunningBackend, running_backend
-from support.sending import batch, event, post
+from support.sending import event, send
 
 from opentelemetry_guard.events.enrichment import CORRELATION_KEY
 
@@ -28,11 +28,6 @@ def visitor(request: pytest.FixtureRequest, browser: Browser) -> Iterator[Page]:
     context = browser.new_context(java_script_enabled=request.param, viewport={"width": 1280, "height": 900})
     yield context.new_page()
     context.close()
-
-
-def send(backend: RunningBackend, *events: dict[str, object]) -> None:
-    body = {**batch(events=list(events)), "project_id": backend.project}
-    assert post(backend, "/api/v1/events", body).status_code == 200
 
 
 def reasons(page: Page) -> list[str]:

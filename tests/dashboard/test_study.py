@@ -11,14 +11,7 @@ from support.backend import RunningBackend, running_backend
 from support.sending import batch, event, post
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
-
-
-@pytest.fixture(params=[True, False], ids=["scripts", "no scripts"])
-def visitor(request: pytest.FixtureRequest, browser: Browser) -> Iterator[Page]:
-    context = browser.new_context(java_script_enabled=request.param, viewport={"width": 1280, "height": 900})
-    yield context.new_page()
-    context.close()
+    from playwright.sync_api import Page
 
 
 @pytest.fixture

@@ -119,4 +119,4 @@ def _wait(server: subprocess.Popen[bytes], running: Postgresql, log: Path) -> No
         except OperationalError:
             if server.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"PostgreSQL did not start: {log.read_text()[-1000:]}") from None
-            time.sleep(0.05)
+            time.sleep(0.05)  # it says nowhere that it has started, but in a log that others write to as well

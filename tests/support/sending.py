@@ -36,3 +36,9 @@ def post(backend: RunningBackend, path: str, body: bytes | dict[str, Any], **hea
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return backend.http.post(backend.url + path, data=data, headers={**backend.headers, **named}, timeout=20)
+
+
+def send(backend: RunningBackend, *events: dict[str, Any]) -> None:
+    """Have the backend store events of its project."""
+    body = {**batch(events=list(events)), "project_id": backend.project}
+    assert post(backend, "/api/v1/events", body).status_code == 200

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import datetime, timezone
@@ -14,6 +15,7 @@ import pytest
 from sqlalchemy import URL
 from support.mailbox import mailbox
 from support.raw_server import RawServer, answer, raw_server
+from support.redis import eventually
 
 from opentelemetry_guard.backend.alerts.file import Alerts
 from opentelemetry_guard.backend.alerts.watch import Watch, WatchThread
@@ -262,15 +264,11 @@ def test_a_rule_that_is_in_the_file_no_more_leaves_no_open_alert(store: Store, r
 
 
 def test_the_thread_tells_by_itself_and_ends_when_it_is_told_to(store: Store, receiver: RawServer) -> None:
-    import time
-
     moment = time.time()
     add(store, *(event(at=moment) for _ in range(3)), at=moment)
     thread = WatchThread(store.database, alerts(receiver.port, every=1))
     try:
-        deadline = time.monotonic() + 60
-        while not receiver.requests and time.monotonic() < deadline:
-            time.sleep(0.02)
+        eventually(lambda: bool(receiver.requests), seconds=60)
     finally:
         thread.stop()
     assert [notice["rule"] for notice in told(receiver)] == ["burst"]
