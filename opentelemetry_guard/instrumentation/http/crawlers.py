@@ -221,7 +221,7 @@ def _looked_up(names: Names, address: str, crawler: str) -> tuple[str, float]:
                 number_of(one) == number_of(address) for one in names.addresses_of(name)
             ):
                 return crawler, VERIFIED_SECONDS
-    except Exception:
+    except Exception:  # whatever a resolver raises: a client that nobody can tell about is what everybody else is
         _logger.debug("nobody says whose address a crawler's is", exc_info=True)
         return "", UNKNOWN_SECONDS
     return "", REFUTED_SECONDS
