@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import select
 import socket
 import sys
 import time
@@ -92,11 +93,23 @@ def test_bodies_beyond_what_is_held_at_once_are_503_until_there_is_room() -> Non
         )
         small = batch(events=[event(reason="r" * 40_000)])
         with ExitStack() as stack:
-            for _ in range(held):
-                slow = stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=60))
-                slow.sendall(head.encode() + b" " * begun)
-            # The last bytes may still be on their way: a small batch is taken until they are there.
-            refused = until(503, lambda: post(backend, "/api/v1/events", small))
+
+            def slow() -> socket.socket:
+                one = stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=60))
+                one.sendall(head.encode() + b" " * begun)
+                return one
+
+            waiting = [slow() for _ in range(held)]
+
+            def ask() -> requests.Response:
+                # Last bytes that are still on their way may be refused beside a small batch that was taken.
+                answered, _, _ = select.select(waiting, [], [], 0)
+                for one in answered:
+                    one.close()
+                    waiting[waiting.index(one)] = slow()
+                return post(backend, "/api/v1/events", small)
+
+            refused = until(503, ask)
             assert refused.headers["Retry-After"] == "1"
             assert refused.json()["success"] is False
             assert backend.http.get(f"{backend.url}/local/summary", timeout=20).status_code == 200
