@@ -26,7 +26,7 @@ from ...events.enrichment import CORRELATION_KEY
 from ...settings.behavior_rules import BehaviorRules, Profile
 from ...settings.instrumentation import DEFAULT_IPV6_PREFIX
 from ...settings.login_rules import Logins
-from ..http.answers import AnsweredRequest, Telling
+from ..http.answers import AnsweredRequest, PassedRequest, Telling
 from ..http.logins import LoginJudge
 from ..http.reports import FOLDED
 from .campaigns import APPLICATION, CampaignDetector, Learned
@@ -170,39 +170,24 @@ class BehaviorAnalyzer:
                     self._tell(told, finding, _Client(user, address, "user"))
         return told
 
-    def passed(
-        self,
-        address: str,
-        user_id: str | None,
-        agent: int,
-        status: int,
-        route: str | None,
-        path: str,
-        now: float,
-    ) -> Telling | None:
-        """Count a request that was answered with less than 400 and is no login (`is_login`), as `observe` does.
+    def passed(self, request: PassedRequest, now: float) -> Telling | None:
+        """Count a request that means nothing by itself, as `observe` does.
 
         Args:
-            address: of the client.
-            user_id: of the application's user.
-            agent: the fingerprint of the user agent.
-            status: of the answer.
-            route: the template of the route that has answered.
-            path: as sent, without the query.
+            request: one for which `is_login` is False.
             now: seconds of any clock, as in `observe`.
 
         Returns:
             What tells the fields of the events that it completes; None for nearly all requests.
         """
-        told = self.counted(address, user_id, agent, status, route, path, now)
+        told = self.counted(request, now)
         return partial(self.tell, told) if told else None
 
-    def counted(
-        self, address: str, user_id: str | None, agent: int, status: int, route: str | None, path: str, now: float
-    ) -> Sequence[Told]:
+    def counted(self, request: PassedRequest, now: float) -> Sequence[Told]:
         """Do what `told` does, with what `passed` is given."""
+        address, user_id, head, status, route, path = request
         key = address_key(address, self._ipv6_prefix)
-        user, head = None, agent
+        user = None
         if user_id is not None:
             user = user_key(user_id)
             head = mark(user)

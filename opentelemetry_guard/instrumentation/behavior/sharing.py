@@ -29,7 +29,7 @@ from opentelemetry.instrumentation.utils import suppress_instrumentation
 from ...events.enrichment import CORRELATION_KEY
 from ...process import end as process_end
 from ...settings.once import log_once
-from ..http.answers import AnsweredRequest, Telling
+from ..http.answers import AnsweredRequest, PassedRequest, Telling
 from .analyzer import BehaviorAnalyzer, Told
 from .sliding import Tally, Windows
 from .store_place import open_store
@@ -123,20 +123,11 @@ class Sharing:
             self._start()
         return self.tell(self.analyzer.told(answered, now), answered)
 
-    def passed(
-        self,
-        address: str,
-        user_id: str | None,
-        agent: int,
-        status: int,
-        route: str | None,
-        path: str,
-        now: float,
-    ) -> Telling | None:
+    def passed(self, request: PassedRequest, now: float) -> Telling | None:
         """Count a request that went well, as `BehaviorAnalyzer.passed` does, and tell of it as `observe`."""
         if self._thread is None:
             self._start()
-        told = self.analyzer.counted(address, user_id, agent, status, route, path, now)
+        told = self.analyzer.counted(request, now)
         return partial(self.tell, told) if told else None
 
     def tell(self, told: Sequence[Told], answered: AnsweredRequest) -> Sequence[Mapping[str, object]]:

@@ -50,6 +50,26 @@ class AnsweredRequest(NamedTuple):
     crawler: bool = False
 
 
+class PassedRequest(NamedTuple):
+    """What is counted of a request that was answered with less than 400 and is no login, as nearly all are.
+
+    Attributes:
+        address: as in `AnsweredRequest`.
+        user: as there.
+        agent: the fingerprint of the user agent.
+        status_code: of the answer.
+        route: as in `AnsweredRequest`.
+        path: as there.
+    """
+
+    address: str
+    user: str | None
+    agent: int
+    status_code: int
+    route: str | None
+    path: str
+
+
 Telling: TypeAlias = "Callable[[AnsweredRequest], Sequence[Mapping[str, object]]]"
 """Returns the fields of the events that a request makes, given all that is known of it."""
 

@@ -20,7 +20,7 @@ from ...settings.http_rules import HttpRules
 from ...settings.instrumentation import GuardOptions
 from ...utils import get_current_timestamp
 from ..patching import unexpected
-from .answers import NO_CREDENTIALS, AnsweredRequest, Finding, Telling
+from .answers import NO_CREDENTIALS, AnsweredRequest, Finding, PassedRequest, Telling
 from .bodies import noting
 from .bursts import NotFoundBursts
 from .crawlers import Crawlers
@@ -53,17 +53,8 @@ class Analyzer(Protocol):
     def is_login(self, method: str, route: str | None, path: str) -> bool:
         """Whether a request's name says that it is a login."""
 
-    def passed(
-        self,
-        address: str,
-        user_id: str | None,
-        agent: int,
-        status: int,
-        route: str | None,
-        path: str,
-        now: float,
-    ) -> Telling | None:
-        """Take one request that was answered with less than 400 and is no login; None where it makes no event."""
+    def passed(self, request: PassedRequest, now: float) -> Telling | None:
+        """Take one request that means nothing by itself; None where it makes no event."""
 
 
 class AnswerJudge:
@@ -148,7 +139,9 @@ class AnswerJudge:
         if self._refusals is not None:
             self._refusals.pass_by(address)
         if analyzer is not None:
-            telling = analyzer.passed(address, user_of(request), agent, status, route, path, self._clock())
+            telling = analyzer.passed(
+                PassedRequest(address, user_of(request), agent, status, route, path), self._clock()
+            )
             if telling is not None:
                 answered = self._answered(request, route)
                 for fields in telling(answered):

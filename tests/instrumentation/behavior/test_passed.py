@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opentelemetry_guard.instrumentation.behavior.analyzer import BehaviorAnalyzer
-from opentelemetry_guard.instrumentation.http.answers import AnsweredRequest
+from opentelemetry_guard.instrumentation.http.answers import AnsweredRequest, PassedRequest
 
 RULES = {
     "request_rate": {"requests": 10, "most": 60, "window": 30},
@@ -54,7 +54,8 @@ def test_both_ways_count_and_find_the_same(coming: list[Any]) -> None:
         for _ in range(times):
             found = long.observe(answered, now)
             if status < 400:
-                telling = short.passed(address, user, zlib.crc32(agent.encode()), status, route, path, now)
+                passed = PassedRequest(address, user, zlib.crc32(agent.encode()), status, route, path)
+                telling = short.passed(passed, now)
                 also = () if telling is None else telling(answered)
             else:
                 also = short.observe(answered, now)
