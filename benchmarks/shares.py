@@ -107,7 +107,7 @@ def _caller() -> dict[str, float]:
 
     def row(given: dict[str, Any]) -> codec.Row:
         made = codec.as_row(*whole(given))[0]
-        enrichment.enrich(made, hashed=False)
+        enrichment.enrich(made)
         return made
 
     def judged(given: dict[str, Any]) -> None:

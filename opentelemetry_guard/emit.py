@@ -139,12 +139,13 @@ class Emitter:
         verdict = UNCERTAIN if whole is None else clean.judge(whole[0], dated=whole[1] is not None)
         if whole is not None and verdict:
             row, nanoseconds = codec.as_row(*whole)
+            client = None
         else:
-            made = self._cleaned(event, fields)
+            made = self._cleaned(event, fields, clean)
             if made is None:
                 return
-            row, nanoseconds = made
-        enrich(row, hashed=clean.settings.address_key is not None)
+            row, nanoseconds, client = made
+        enrich(row, hashed_client=client)
         incident.note(row)
         if (capture := diverted.current()) is not None:
             capture.event(row)
@@ -178,8 +179,13 @@ class Emitter:
                 "add GuardLogExporter to a LoggerProvider, or set OTEL_LOGS_EXPORTER=guard",
             )
 
-    def _cleaned(self, event: object, fields: dict[str, object]) -> tuple[codec.Row, int | None] | None:
-        """Return an event as a row that may leave the process, and its time; None where it is counted as dropped."""
+    def _cleaned(
+        self, event: object, fields: dict[str, object], clean: privacy.Privacy
+    ) -> tuple[codec.Row, int | None, str | None] | None:
+        """Return an event as a row that may leave the process, its time, and its client where addresses are hashed.
+
+        None where it is counted as dropped.
+        """
         try:
             row, nanoseconds = codec.to_row({**codec.fields_of(event), **fields} if fields else event)
         except codec.NotAnEvent as error:
@@ -188,12 +194,13 @@ class Emitter:
         except Exception as error:  # noqa: BLE001  reading a stranger's object may raise anything
             self._refuse("events", f"a security event could not be read ({type(error).__name__})")
             return None
-        cleaned = privacy.current().event(row)
-        if cleaned is None:
+        made = clean.processed(row)
+        cleaned = None if made is None else clean.cleaned(made)
+        if made is None or cleaned is None:
             return None
         if cleaned["timestamp"] != row["timestamp"]:
             nanoseconds = codec.nanoseconds_of(cleaned)  # a processor has changed it
-        return cleaned, nanoseconds
+        return cleaned, nanoseconds, clean.hashed_client(made)
 
     def _record_metric(self, metric: object, fields: dict[str, object]) -> None:
         TALLY.emit("metrics")

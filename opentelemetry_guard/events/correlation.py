@@ -25,8 +25,8 @@ MAX_CLIENTS = 4096
 def correlation_key(address: str, event_type: str, day: int | None = None) -> str:
     """Return the same 16 hexadecimal digits for the same client and behaviour, "" where there is no client.
 
-    Where addresses are hashed, `address` is a keyed hash already, so that nobody finds the address from the key. Of
-    others, those of one network are one client (`subscriber`).
+    Addresses of one network are one client (`subscriber`). Where addresses are hashed, `address` is the keyed hash of
+    such a client, so that nobody finds the address from the key.
 
     Args:
         address: of the client.

@@ -20,6 +20,8 @@ from .known import is_blocking, meaning_of
 THREAT_SCORE = "guard.threat_score"
 CORRELATION_KEY = "guard.behavior.correlation_key"
 RECENT_EVENT_COUNT = "guard.behavior.recent_event_count"
+INCIDENT = "incident"
+"""The metadata key of an incident that the analysis of behaviour names; of many clients it is their correlation key."""
 SERVICE_NAME = "guard.service.name"
 SERVICE_VERSION = "guard.service.version"
 SERVICE_INSTANCE_ID = "guard.service.instance.id"
@@ -103,22 +105,23 @@ class RecentEvents:
 _recent = RecentEvents()  # of this process; replaced as a whole
 
 
-def enrich(row: dict[str, JSON], *, hashed: bool) -> None:
+def enrich(row: dict[str, JSON], *, hashed_client: str | None = None) -> None:
     """Add an event's score, its correlation key and the number of its client's recent events to its metadata.
 
     Args:
         row: a cleaned event, which is changed.
-        hashed: whether addresses are hashed. guard-core's correlation key, which is made of the address as it is, is
-            then replaced; else what guard-core has written stays.
+        hashed_client: by what name the client is counted where addresses are hashed: the hash of an IPv6 address tells
+            nothing of its network. guard-core's correlation key, which is made of the address as it is, is then
+            replaced; else what guard-core has written stays.
     """
     event_type, address, given = str(row["event_type"]), row.get("ip_address"), row.get("metadata")
     metadata = given.copy() if isinstance(given, dict) else {}
     recent = 1
     is_new = _OURS.isdisjoint(metadata)  # as of nearly all events
-    if hashed and not is_new and CORRELATION_KEY in metadata:
-        del metadata[CORRELATION_KEY]
+    if hashed_client is not None and not is_new and metadata.get(CORRELATION_KEY) != metadata.get(INCIDENT):
+        metadata.pop(CORRELATION_KEY, None)
     if isinstance(address, str) and address:
-        client = subscriber(address)
+        client = hashed_client or subscriber(address)
         recent = _recent.count(client)
         if is_new or RECENT_EVENT_COUNT not in metadata:
             metadata[RECENT_EVENT_COUNT] = recent

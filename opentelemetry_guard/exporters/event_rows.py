@@ -132,9 +132,10 @@ def _cleaned(row: codec.Row, *, is_ours: bool) -> codec.Row | None:
 def _foreign(row: codec.Row) -> codec.Row | None:
     """Clean an event that did not come from `Emitter`, and add to it what that would have added."""
     clean = privacy.current()
-    cleaned = clean.event(row)
-    if cleaned is not None:
-        enrich(cleaned, hashed=clean.settings.address_key is not None)
+    made = clean.processed(row)
+    cleaned = None if made is None else clean.cleaned(made)
+    if made is not None and cleaned is not None:
+        enrich(cleaned, hashed_client=clean.hashed_client(made))
     return cleaned
 
 

@@ -85,14 +85,17 @@ class Privacy:
         return Privacy(replace(self.settings, max_payload_size=max_payload_size))
 
     def event(self, row: Row) -> Row | None:
-        """Return an event as it may leave the process, or None where it must not; the drop is counted and said once.
-
-        The user's processors see it first, so that what they add is cleaned too.
-        """
-        if not self.settings.processors:
-            return self.cleaned(row)
-        made = processed(row, self.settings.processors, self.text)
+        """Return an event as it may leave the process, None where it must not; the drop is counted and said once."""
+        made = self.processed(row)
         return None if made is None else self.cleaned(made)
+
+    def processed(self, row: Row) -> Row | None:
+        """Return what the user's processors make of an event; they are first, so that what they add is cleaned too."""
+        return processed(row, self.settings.processors, self.text) if self.settings.processors else row
+
+    def hashed_client(self, row: Row) -> str | None:
+        """Return by what name the client of an event that isn't cleaned is counted, None where addresses stay."""
+        return None if self._hash is None else self._hash.of_client(row.get("ip_address"))
 
     def cleaned(self, row: Row) -> Row | None:
         """Return an event as it may leave the process without asking the processors, which have seen it."""

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable
 from functools import lru_cache
 
+from ..decision.addresses import subscriber
 from .sensitive_names import canonical
 
 PREFIX = "ip-hmac-"
@@ -28,6 +29,7 @@ _NAMES = frozenset(
 """Names of client addresses that don't end like `_END`."""
 _MEMORY = 256
 """Addresses whose hash is remembered, and texts whose addresses are."""
+_LONGEST_ADDRESS = 256
 _NOBODY = frozenset({"", "system", "unknown", "localhost", "none", "null", "-"})
 """What stands for an address where there is none."""
 _LITERAL = re.compile(
@@ -88,6 +90,10 @@ class AddressHash:
             return address
         message = _canonical(address).encode(errors="surrogatepass")
         return PREFIX + hmac.digest(self._key, message, "sha256").hex()[:32]
+
+    def of_client(self, address: object) -> str:
+        """Return the hash by which a client is counted: that of its address, or of its IPv6 network; "" without one."""
+        return self.in_field(subscriber(address[:_LONGEST_ADDRESS])) if isinstance(address, str) else ""
 
     def in_field(self, text: str) -> str:
         """Return the text of a field that holds addresses with each of them replaced: one, a list, or with a port."""

@@ -12,6 +12,7 @@ from opentelemetry_guard.events.codec import Row
 from opentelemetry_guard.events.correlation import incident_key
 from opentelemetry_guard.events.enrichment import (
     CORRELATION_KEY,
+    INCIDENT,
     MAX_CLIENTS,
     RECENT_EVENT_COUNT,
     THREAT_SCORE,
@@ -81,9 +82,9 @@ def test_no_number_of_clients_takes_more_memory_than_two_periods_of_them() -> No
 EVENT: Row = {"event_type": "penetration_attempt", "ip_address": "203.0.113.7", "action_taken": "blocked"}
 
 
-def metadata_of(row: Row, *, hashed: bool = False) -> dict[str, Any]:
+def metadata_of(row: Row, *, hashed_client: str | None = None) -> dict[str, Any]:
     made = {**row}
-    enrich(made, hashed=hashed)
+    enrich(made, hashed_client=hashed_client)
     found: Any = made["metadata"]
     return dict(found)
 
@@ -105,13 +106,18 @@ def test_what_guard_core_has_written_stays() -> None:
 
 
 def test_where_addresses_are_hashed_a_key_that_is_made_of_the_address_goes() -> None:
-    found = metadata_of(
-        {**EVENT, "ip_address": "ip-hmac-" + "0" * 32, "metadata": {CORRELATION_KEY: "cafe"}}, hashed=True
-    )
-    assert found[CORRELATION_KEY] == incident_key("ip-hmac-" + "0" * 32, "penetration_attempt") != "cafe"
-    assert metadata_of({"event_type": "redis_error", "metadata": {CORRELATION_KEY: "cafe"}}, hashed=True) == {
+    hashed = "ip-hmac-" + "0" * 32
+    found = metadata_of({**EVENT, "ip_address": hashed, "metadata": {CORRELATION_KEY: "cafe"}}, hashed_client="network")
+    assert found[CORRELATION_KEY] == incident_key("network", "penetration_attempt") != "cafe"
+    assert metadata_of({"event_type": "redis_error", "metadata": {CORRELATION_KEY: "cafe"}}, hashed_client="") == {
         THREAT_SCORE: 75
     }
+
+
+def test_where_addresses_are_hashed_the_key_of_a_campaign_stays() -> None:
+    given = {CORRELATION_KEY: "cafe", INCIDENT: "cafe"}
+    found = metadata_of({**EVENT, "metadata": given}, hashed_client="ip-hmac-" + "0" * 32)
+    assert found[CORRELATION_KEY] == "cafe"
 
 
 def test_the_metadata_that_the_application_gave_is_not_changed() -> None:

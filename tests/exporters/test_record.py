@@ -20,7 +20,7 @@ from support.strategies import events, python_values
 from opentelemetry_guard import SecurityEvent, privacy
 from opentelemetry_guard.events.attributes import TRUNCATED
 from opentelemetry_guard.events.codec import Row
-from opentelemetry_guard.events.enrichment import CORRELATION_KEY, RESOURCE_KEYS
+from opentelemetry_guard.events.enrichment import CORRELATION_KEY, RECENT_EVENT_COUNT, RESOURCE_KEYS
 from opentelemetry_guard.exporters.event_rows import rows_of_records
 
 EVENT = {
@@ -39,6 +39,15 @@ def recorded(event: Any, limits: LogRecordLimits | None = None) -> Sequence[Read
     logs = InMemoryLogRecordExporter()
     with pipeline(logs=[logs], log_limits=limits) as made, made.tracer.start_as_current_span("GET /"):
         made.emitter.emit_event(event)
+    return logs.get_finished_logs()
+
+
+def somebody_elses(attributes: dict[str, str]) -> Sequence[ReadableLogRecord]:
+    """Return the log record of an event that another library has made, without `Emitter`."""
+    logs = InMemoryLogRecordExporter()
+    with pipeline(logs=[logs]) as made:
+        logger = made.logs.get_logger("another.library")
+        logger.emit(event_name="guard.security_event", attributes={"guard.event_type": "x", **attributes})
     return logs.get_finished_logs()
 
 
@@ -131,6 +140,35 @@ def test_the_body_has_hashed_addresses_only() -> None:
     (record,) = recorded(EVENT)
     assert "203.0.113.7" not in str((record.log_record.body, dict(record.log_record.attributes or {})))
     assert str(record.log_record.body).startswith("GET /search from ")
+
+
+@pytest.mark.parametrize("is_ours", [True, False])
+def test_a_network_of_ipv6_is_one_client_also_where_its_addresses_are_hashed(is_ours: bool) -> None:
+    privacy.configure(address_key=f"k {is_ours}")
+    addresses = "2001:db8:5::1", "2001:db8:5::2", "2001:db8:5:1::1", "203.0.113.5", "::ffff:203.0.113.5"
+    found: list[tuple[object, object, object]] = []
+    for address in addresses:
+        if is_ours:
+            row = row_in(recorded({**EVENT, "ip_address": address}))
+        else:
+            (row,) = decoded(rows_of_records(somebody_elses({"client.address": address})))
+        metadata: Any = row["metadata"]
+        assert address not in str(row)
+        found.append((row["ip_address"], metadata[CORRELATION_KEY], metadata[RECENT_EVENT_COUNT]))
+    hashes, keys, counts = zip(*found, strict=True)
+    assert len(set(hashes)) == 4, "each address stays one of its own"
+    assert keys[0] == keys[1] != keys[2]
+    assert keys[3] == keys[4] not in keys[:3]
+    assert counts == (1, 2, 1, 1, 2)
+
+
+def test_a_processor_that_changes_the_address_says_who_the_client_is() -> None:
+    def anonymize(event: Any) -> Any:
+        return event.model_copy(update={"ip_address": "2001:db8:6::"})
+
+    privacy.configure(address_key="k", processors=[anonymize])
+    one, other = (row_in(recorded({**EVENT, "ip_address": address})) for address in ("192.0.2.1", "192.0.2.2"))
+    assert one["metadata"][CORRELATION_KEY] == other["metadata"][CORRELATION_KEY]  # type: ignore[index, call-overload]
 
 
 def test_a_processor_of_the_pipeline_that_masks_an_attribute_is_heard() -> None:

@@ -22,7 +22,7 @@ from functools import partial
 from typing import NamedTuple
 
 from ...events import incident
-from ...events.enrichment import CORRELATION_KEY
+from ...events.enrichment import CORRELATION_KEY, INCIDENT
 from ...settings.behavior_rules import BehaviorRules, Profile
 from ...settings.instrumentation import DEFAULT_IPV6_PREFIX
 from ...settings.login_rules import Logins
@@ -323,7 +323,7 @@ class Told(NamedTuple):
         if client.kind == "user":
             metadata["user"] = answered.user
         metadata |= self.explanation.evidence
-        metadata |= {"incident": chapter.name, "cooldown": cooldown}
+        metadata |= {INCIDENT: chapter.name, "cooldown": cooldown}
         if client.key == APPLICATION:
             metadata[CORRELATION_KEY] = chapter.name  # of the many addresses each would make another one
         if chapter.number:

@@ -26,7 +26,7 @@ from opentelemetry import context
 from opentelemetry.context import Context
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 
-from ...events.enrichment import CORRELATION_KEY
+from ...events.enrichment import CORRELATION_KEY, INCIDENT
 from ...process import end as process_end
 from ...settings.once import log_once
 from ..http.answers import AnsweredRequest, PassedRequest, Telling
@@ -245,7 +245,7 @@ class Sharing:
         metadata = finding.fields["metadata"]
         told: dict[str, object] = {**(metadata if isinstance(metadata, dict) else {}), **more}
         if CORRELATION_KEY in told:
-            told[CORRELATION_KEY] = told["incident"]
+            told[CORRELATION_KEY] = told[INCIDENT]
         fields = {**finding.fields, "metadata": told}
         token = context.attach(finding.context)
         try:
@@ -331,7 +331,7 @@ class Sharing:
         for finding, claimed in zip(pending, granted, strict=True):
             if claimed is not None:
                 update = {"update": claimed.number} if claimed.number else {}
-                self._tell_one(finding, {"incident": claimed.name, **update})
+                self._tell_one(finding, {INCIDENT: claimed.name, **update})
 
     def _keep(self, store: Store) -> None:
         with self.analyzer.lock:
