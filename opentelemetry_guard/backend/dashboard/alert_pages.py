@@ -15,7 +15,7 @@ from ..storage.incidents import STATES
 from .alert_views import alert_view, channel_views, rule_views
 from .event_pages import read_cursor, read_id
 from .incident_pages import choice_of, labelled, wanted_state
-from .pages import Pages, address
+from .pages import Pages, address, paging
 
 PAGE_ALERTS = 50
 """Lines of the list of alerts."""
@@ -39,9 +39,7 @@ def alerts_router(pages: Pages) -> APIRouter:
             here="alerts",
             project=project,
             alerts=[alert_view(alert, now) for alert in page.alerts],
-            older=None if page.older is None else address("", **asked, before=str(page.older)),
-            first_page=before is None,
-            query=address("", **asked),
+            **paging(asked, before, page.older),
             filters={"state": state},
             states=labelled(STATES),
             rules=rule_views(said, project),

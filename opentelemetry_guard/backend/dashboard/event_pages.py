@@ -19,7 +19,7 @@ from ..storage.histogram import histogram
 from ..storage.search import COMPARED_ROWS, Cursor, EventFilter
 from .chart import histogram_of
 from .export import EXPORTS
-from .pages import Pages, address, clock_of
+from .pages import Pages, address, clock_of, paging
 from .saved_filters import LONGEST_NAME, saved_filters
 from .views import duration, event_detail, event_view
 
@@ -104,11 +104,10 @@ def _list(pages: Pages, request: Request) -> Response:
         here="events",
         project=project,
         events=[event_view(found, pages.settings.trace_link) for found in page.events],
-        older=None if page.older is None else address("", **asked, before=str(page.older)),
+        **paging(asked, before, page.older),
         cut_short=page.cut_short,
         read_rows=READ_ROWS,
         looked_at=READ_ROWS if filters.keys() & set(CONTENTS) else COMPARED_ROWS,
-        first_page=before is None,
         newest=newest,
         **_over_time(pages, request, wanted, asked),
         filters={**dict.fromkeys(FILTERS, ""), **filters, **_shown_time(filters, wanted, clock_of(request))},
@@ -117,7 +116,6 @@ def _list(pages: Pages, request: Request) -> Response:
         saved=[(one.name, address("", project=project, **one.asked), one.asked == filters) for one in saved],
         called=next((one.name for one in saved if one.asked == filters), None),
         longest_name=LONGEST_NAME,
-        query=address("", **asked),
         event_types=[(kind, _labelled(kind)) for kind in search.event_types(project)],
         actions=[(action, action) for action in search.actions(project)],
         services=[(service, service) for service in search.services(project)],

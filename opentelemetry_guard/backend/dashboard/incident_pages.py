@@ -15,7 +15,7 @@ from ..storage.incident_search import IncidentSearch
 from ..storage.incidents import STATES, Incident
 from .event_pages import read_cursor, read_id
 from .incident_views import incident_detail, incident_view
-from .pages import Pages, address
+from .pages import Pages, address, paging
 from .views import event_view
 
 PAGE_INCIDENTS = 50
@@ -76,9 +76,7 @@ def _list(pages: Pages, search: IncidentSearch, request: Request) -> Response:
         here="incidents",
         project=project,
         incidents=[incident_view(incident, now) for incident in page.incidents],
-        older=None if page.older is None else address("", **asked, before=str(page.older)),
-        first_page=before is None,
-        query=address("", **asked),
+        **paging(asked, before, page.older),
         filters=filters,
         filtered=any(filters.values()),
         states=labelled(STATES),

@@ -26,7 +26,7 @@ from ..clock import UTC, Clock
 from ..refusal import Refusal
 from ..settings import DEFAULT_PROJECT, BackendSettings
 from ..storage.overview import WINDOWS, Window, overview
-from ..storage.search import EventSearch
+from ..storage.search import Cursor, EventSearch
 from ..storage.store import Store
 from .chart import chart_of, number_text
 from .views import SHOWN_AGENTS, agent_view, duration, milliseconds, percent, visible
@@ -49,6 +49,21 @@ _OWN_PATH = re.compile(rf"/(?:{_SEGMENT}(?:/{_SEGMENT})*/?)?(?:\?[A-Za-z0-9._~!$
 def address(path: str, **parameters: object) -> str:
     """Return a path of this server with a query."""
     return f"{path}?{urlencode(parameters)}"
+
+
+def paging(asked: Mapping[str, str], before: Cursor | None, older: Cursor | None) -> dict[str, object]:
+    """Return what the links between the pages of a list need.
+
+    Args:
+        asked: the parameters that say which list it is.
+        before: where this page begins; None for the first.
+        older: where the next one begins; None at the end of the list.
+    """
+    return {
+        "older": None if older is None else address("", **asked, before=str(older)),
+        "first_page": before is None,
+        "query": address("", **asked),
+    }
 
 
 class Pages:

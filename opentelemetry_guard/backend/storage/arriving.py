@@ -6,7 +6,7 @@ All of it happens within one writing transaction: until its end nobody else give
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -16,7 +16,15 @@ from sqlalchemy.dialects.postgresql import insert
 from ...models import SecurityEvent, SecurityMetric
 from .database import Database
 from .incidents import add_incidents
-from .rollups import EventFacts, MetricFacts, add_event_rollups, add_metric_rollups, event_facts, metric_facts
+from .rollups import (
+    EventFacts,
+    MetricFacts,
+    add_event_rollups,
+    add_metric_rollups,
+    event_columns,
+    event_facts,
+    metric_facts,
+)
 from .tables import day_of, event_keys, events, last_ids, metric_batches, metrics, stored_rows
 from .user_places import add_user_places
 
@@ -79,30 +87,14 @@ def add_events(database: Database, connection: Connection, batch: Batch, offered
         return 0
     first = _give_ids(connection, events, len(new))
     database.kind.make_room(connection, day)
-    rows = [_event_columns(batch, number, event) for number, event in enumerate(new, first)]
+    place = (batch.project_id, batch.batch_id, batch.received_at)
+    rows = [event_columns(number, *place, event.facts, event.row) for number, event in enumerate(new, first)]
     database.kind.insert(connection, events, rows)
     _count(connection, events, day, Counter(event.facts.event_type for event in new))
     add_event_rollups(connection, batch.project_id, [event.facts for event in new])
     add_user_places(connection, batch.project_id, (event.facts for event in new), batch.received_at)
     add_incidents(connection, batch.project_id, enumerate((event.facts for event in new), first))
     return len(new)
-
-
-def _event_columns(batch: Batch, number: int, event: NewEvent) -> Mapping[str, object]:
-    facts = event.facts
-    return {
-        "id": number,
-        "project_id": batch.project_id,
-        "batch_id": batch.batch_id,
-        "received_at": batch.received_at,
-        "occurred_at": facts.occurred_at,
-        "event_type": facts.event_type,
-        "action": facts.action,
-        "address": facts.address,
-        "endpoint": facts.endpoint,
-        "service": facts.service,
-        "row": event.row,
-    }
 
 
 _NEW_BATCH = insert(metric_batches).on_conflict_do_nothing().returning(metric_batches.c.batch_id)

@@ -105,6 +105,25 @@ def event_facts(row: str, received_at: float) -> EventFacts:
     )
 
 
+def event_columns(
+    number: int, project_id: str, batch_id: str, received_at: float, facts: EventFacts, row: str
+) -> dict[str, object]:
+    """Return the columns of an event as it is kept: `number` is its id, `row` its JSON."""
+    return {
+        "id": number,
+        "project_id": project_id,
+        "batch_id": batch_id,
+        "received_at": received_at,
+        "occurred_at": facts.occurred_at,
+        "event_type": facts.event_type,
+        "action": facts.action,
+        "address": facts.address,
+        "endpoint": facts.endpoint,
+        "service": facts.service,
+        "row": row,
+    }
+
+
 def _text(metadata: Mapping[str, object], key: str) -> str:
     value = metadata.get(key)
     return value[:MAX_TEXT] if isinstance(value, str) else ""
