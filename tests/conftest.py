@@ -10,12 +10,15 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from support.databases import database, empty_database, module_database, module_store, postgresql, store
 
 from opentelemetry_guard import privacy
 from opentelemetry_guard.decision import cloud
 from opentelemetry_guard.events import capture, enrichment
 from opentelemetry_guard.events.tally import TALLY
 from opentelemetry_guard.settings import late, once
+
+__all__ = ["database", "empty_database", "module_database", "module_store", "postgresql", "store"]
 
 # The same examples in every run, and no verdict that depends on how busy the machine is.
 hypothesis.settings.register_profile("suite", derandomize=True, deadline=None, max_examples=50)

@@ -60,7 +60,9 @@ def test_events_are_found_by_user_agent_and_trace(backend: RunningBackend, visit
 def test_the_cost_is_said(backend: RunningBackend, visitor: Page) -> None:
     visitor.goto(f"{backend.url}/events")
     assert visitor.get_by_label("Trace", exact=True).get_attribute("aria-describedby") == "contents-hint"
-    assert "20,000 events are read for a page" in visitor.locator("#contents-hint").inner_text()
+    hint = visitor.locator("#contents-hint").inner_text()
+    assert "20,000 events are read for a page" in hint
+    assert "All events of a whole trace id are found at once" in hint
 
 
 def test_what_arrives_is_filtered_by_it_too(backend: RunningBackend, page: Page) -> None:

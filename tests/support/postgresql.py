@@ -10,12 +10,15 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from itertools import count
 from pathlib import Path
 
 import pytest
 from sqlalchemy import URL, create_engine, text
 from sqlalchemy.exc import OperationalError
+
+from opentelemetry_guard.backend.storage.store import Store
 
 START_SECONDS = 60.0
 """When a start is given up."""
@@ -45,14 +48,21 @@ class Postgresql:
             engine.dispose()
 
     @contextmanager
-    def database(self) -> Iterator[URL]:
-        """Give an empty database, which goes with the block."""
+    def database(self, *, empty: bool = False) -> Iterator[URL]:
+        """Give a database that holds nothing, with the backend's tables or without them; it goes with the block."""
         name = f"guard{next(self._numbers)}"
-        self.run(f"CREATE DATABASE {name}")
+        self.run(f"CREATE DATABASE {name}" if empty else f"CREATE DATABASE {name} TEMPLATE {self._template}")
         try:
             yield self.url(name)
         finally:
             self.run(f"DROP DATABASE {name} WITH (FORCE)")
+
+    @cached_property
+    def _template(self) -> str:
+        """The database that others are copied from: it takes less time than to make the tables of each."""
+        self.run("CREATE DATABASE made")
+        Store(self.url("made")).close()
+        return "made"
 
 
 def programs() -> Path | None:

@@ -66,11 +66,12 @@ def events_router(pages: Pages) -> APIRouter:
         written = EXPORTS.get(format)
         if written is None:
             raise Refusal(404, f"Events are exported with format={', '.join(EXPORTS)}.")
-        wanted = read_filter(request.query_params, pages.project(request), time.time())
+        contents = read_contents(request.query_params)
+        wanted = contents.narrowed(read_filter(request.query_params, pages.project(request), time.time()))
         name = f"events-{datetime.now(timezone.utc):%Y%m%d-%H%M%S}.{written.suffix}"
         headers = {"Content-Disposition": f'attachment; filename="{name}"'}
         return StreamingResponse(
-            written.pieces(read_contents(request.query_params).among(search.everything(wanted))),
+            written.pieces(contents.among(search.everything(wanted))),
             media_type=written.media_type,
             headers=headers,
         )

@@ -56,11 +56,17 @@ class Batch:
 
 
 def read_events(offered: Sequence[SecurityEvent], received_at: float) -> list[NewEvent]:
-    """Make events ready to be stored; of several with one key the first is taken."""
+    """Make events ready to be stored; of several with one key the first is taken.
+
+    The trace id is the first of the metadata: whatever else there is may have one somewhere too, and an event is found
+    by the first one (`tables.TRACE`).
+    """
     found: dict[bytes, NewEvent] = {}
     for event in offered:
         key = UUID(event.idempotency_key).bytes
         if key not in found:
+            if "trace_id" in event.metadata:
+                event.metadata = {"trace_id": event.metadata["trace_id"], **event.metadata}
             row = event.model_dump_json()
             found[key] = NewEvent(key, event_facts(row, received_at), row)
     return list(found.values())

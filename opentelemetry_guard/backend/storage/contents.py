@@ -1,25 +1,29 @@
 """Finding events by what only their rows say: the trace, the client's user agent, the correlation key.
 
-No index holds these: rows are read, newest first, along the index that the
-other filters choose, and compared one by one. So a look reads a bounded number
-of rows; where these hold too little for a page, the answer says how far it
-looked and goes on from there. A filter by time, address or type makes it short.
+A whole trace id is in an index. Nothing else is: rows are read, newest first,
+along the index that the other filters choose, and compared one by one. So a
+look reads a bounded number of rows; where these hold too little for a page,
+the answer says how far it looked and goes on from there. A filter by time,
+address or type makes it short.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import orjson
 
 from ...events.enrichment import CORRELATION_KEY
 from .search import Cursor, EventFilter, EventSearch, FoundEvent, Page
+from .tables import TRACE_DIGITS
 
 READ_ROWS = 20_000
 """Rows that are read for one page."""
 
 _AT_A_TIME = 2_000
+_WHOLE_TRACE = re.compile(f"[0-9a-fA-F]{{{TRACE_DIGITS}}}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,10 @@ class Contents:
     def __bool__(self) -> bool:
         """Whether anything is asked."""
         return bool(self.user_agent or self.trace or self.correlation_key)
+
+    def narrowed(self, wanted: EventFilter) -> EventFilter:
+        """Return which events have to be read for it."""
+        return replace(wanted, trace=self.trace.lower()) if _WHOLE_TRACE.fullmatch(self.trace) else wanted
 
     def matches(self, row: str) -> bool:
         """Whether the JSON of an event says all of it."""
@@ -69,6 +77,7 @@ def page_of(search: EventSearch, wanted: EventFilter, contents: Contents, before
     if not contents:
         return search.page(wanted, before, limit)
     found: list[FoundEvent] = []
+    wanted = contents.narrowed(wanted)
     place, read = before, 0
     while read < READ_ROWS:
         page = search.page(wanted, place, _AT_A_TIME)

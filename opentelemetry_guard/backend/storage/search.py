@@ -30,7 +30,7 @@ from sqlalchemy import (
 from .arriving import last_id
 from .database import Database
 from .results import AnySelect
-from .tables import SEARCHED, agents, api_keys, events, metric_batches, rules
+from .tables import HAS_TRACE, SEARCHED, TRACE, agents, api_keys, events, metric_batches, rules
 
 _LONG_AGO = -1e12
 _FAR_AHEAD = 1e12
@@ -49,7 +49,8 @@ class EventFilter:
     """Which events of a project; an empty text filters nothing.
 
     An `address` or `endpoint` that ends in ``*`` matches what begins with it.
-    `since` (included) and `until` (excluded) are in Unix seconds.
+    `since` (included) and `until` (excluded) are in Unix seconds. A `trace` is a whole trace id, in lower case; few
+    other events may be among those that are found by it.
     """
 
     project_id: str
@@ -60,6 +61,7 @@ class EventFilter:
     since: float | None = None
     until: float | None = None
     service: str = ""
+    trace: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,17 +178,20 @@ def _plan(wanted: EventFilter, before: Cursor | None) -> _Plan:
     """Choose the index to walk, and what is compared on it."""
     asked = _asked(wanted)
     first = next((column for column, text in asked.items() if not _is_beginning(column, text)), None)
-    if len(asked) > 1 and first not in _HOLD_ALL_COLUMNS:
+    if wanted.trace or (len(asked) > 1 and first not in _HOLD_ALL_COLUMNS):
         first = None
     since = _LONG_AGO if wanted.since is None else wanted.since
     until = (_FAR_AHEAD if wanted.until is None else wanted.until, 0)
     # One bound at each end: of two, SQLite would walk down from either, and compare the other row by row.
     place = until if before is None else min(until, (before.occurred_at, before.id))
-    walk = _WALKED.with_hint(events, f"INDEXED BY events_by_{first or 'time'}", "sqlite").where(
+    index = "trace" if wanted.trace else first or "time"
+    walk = _WALKED.with_hint(events, f"INDEXED BY events_by_{index}", "sqlite").where(
         events.c.project_id == wanted.project_id,
         events.c.occurred_at >= since,
         tuple_(events.c.occurred_at, events.c.id) < place,
     )
+    if wanted.trace:
+        walk = walk.where(TRACE == wanted.trace, HAS_TRACE)  # noqa: SIM300  it is a column
     if first is not None:
         walk = walk.where(events.c[first] == asked[first])
     return _Plan(walk, {column: text for column, text in asked.items() if column != first})

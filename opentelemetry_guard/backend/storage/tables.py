@@ -7,6 +7,7 @@ out: PostgreSQL keeps events and metrics by the day on which they came, so that 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from sqlalchemy import (
     BigInteger,
@@ -23,7 +24,12 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    func,
+    literal_column,
 )
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
 
 DAY_SECONDS = 86_400
 """Seconds of a day in UTC; days are counted since the Unix epoch."""
@@ -109,6 +115,45 @@ _for_search("events_by_event_type", "project_id", "event_type", "occurred_at", "
 _for_search("events_by_action", "project_id", "action", "occurred_at", "id")
 _for_search("events_by_service", "project_id", "service", "occurred_at", "id")
 _for_search("events_by_kind", "event_type", "id")
+
+TRACE_DIGITS = 32
+"""Hexadecimal digits of a whole trace id (W3C Trace Context)."""
+
+_TRACE_BEGINS = '"trace_id":"'
+
+
+class _position(FunctionElement[int]):
+    """Where a text begins in another, from 1; 0 where it doesn't."""
+
+    type = Integer()
+    inherit_cache = True
+
+
+@compiles(_position)
+def _instr(element: _position, compiler: SQLCompiler, **options: Any) -> str:
+    return f"instr({compiler.process(element.clauses, **options)})"
+
+
+@compiles(_position, "postgresql")
+def _strpos(element: _position, compiler: SQLCompiler, **options: Any) -> str:
+    return f"strpos({compiler.process(element.clauses, **options)})"
+
+
+# Read off the row, and in no column: an index of what was stored before needs no row to be written again, and a process
+# of an earlier release that goes on for a while writes rows that are in it.
+_trace_at = _position(events.c.row, literal_column(f"'{_TRACE_BEGINS}'"))
+TRACE = func.lower(
+    func.substr(events.c.row, _trace_at + literal_column(str(len(_TRACE_BEGINS))), literal_column(str(TRACE_DIGITS)))
+)
+"""The first trace id that is in the JSON of an event, as much of it as a whole one has (`arriving.read_events`)."""
+HAS_TRACE = _trace_at > literal_column("0")
+"""Whether there is one: the index by it has no other events."""
+Index(
+    "events_by_trace",
+    *(events.c.project_id, TRACE, events.c.occurred_at, events.c.id),
+    sqlite_where=HAS_TRACE,
+    postgresql_where=HAS_TRACE,
+)
 Index("events_by_id", events.c.id).ddl_if(dialect="postgresql")
 Index("events_by_arrival", events.c.received_at).ddl_if(dialect="sqlite")
 

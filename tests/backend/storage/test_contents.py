@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import closing
 from datetime import datetime, timedelta, timezone
+from itertools import count
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from opentelemetry_guard.backend.storage import contents as contents_module
 from opentelemetry_guard.backend.storage.contents import Contents, page_of
-from opentelemetry_guard.backend.storage.search import Cursor, EventFilter, EventSearch
+from opentelemetry_guard.backend.storage.search import Cursor, EventFilter, EventSearch, FoundEvent
 from opentelemetry_guard.backend.storage.store import Store
 from opentelemetry_guard.events.enrichment import CORRELATION_KEY
 from opentelemetry_guard.models import SecurityEvent
@@ -33,10 +32,9 @@ def made(number: int) -> SecurityEvent:
 
 
 @pytest.fixture(scope="module")
-def search(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EventSearch]:
-    with closing(Store(tmp_path_factory.mktemp("contents") / "backend.db")) as store:
-        store.add("p", "b", [made(number) for number in range(300)], [], BEGIN.timestamp() + 1000)
-        yield EventSearch(store.database)
+def search(module_store: Store) -> EventSearch:
+    module_store.add("p", "b", [made(number) for number in range(300)], [], BEGIN.timestamp() + 1000)
+    return EventSearch(module_store.database)
 
 
 def all_pages(search: EventSearch, wanted: EventFilter, asked: Contents, limit: int) -> list[str]:
@@ -89,6 +87,53 @@ def test_a_look_that_finds_too_little_says_that_it_was_cut_short(
     assert (page.events, page.cut_short) == ([], True)
     assert page.older is not None
     assert page.older.occurred_at == BEGIN.timestamp() + 200
+
+
+def test_all_events_of_a_trace_are_found_however_far_back_they_are(
+    search: EventSearch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contents_module, "READ_ROWS", 10)
+    monkeypatch.setattr(contents_module, "_AT_A_TIME", 100)
+    page = page_of(search, EventFilter("p"), Contents(trace=f"{3:032x}"), None, 100)
+    assert ([int(reason_of(one)) for one in page.events], page.older, page.cut_short) == (
+        [n for n in reversed(range(300)) if n % 3 and n % 5 == 3],
+        None,
+        False,
+    )
+    assert page_of(search, EventFilter("p"), Contents(trace=f"{3:031x}"), None, 100).cut_short
+    assert page_of(search, EventFilter("q"), Contents(trace=f"{3:032x}"), None, 100).events == []
+
+
+TRACES = st.sampled_from(["a" * 32, "b" * 32, "A" * 32, "a" * 33, "a", ""])
+METADATA = st.dictionaries(
+    st.sampled_from(["trace_id", "context", 'x"trace_id', "note"]),
+    TRACES | st.fixed_dictionaries({"trace_id": TRACES}) | st.lists(TRACES, max_size=1) | st.none(),
+)
+numbers = count()
+
+
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(METADATA, max_size=4), TRACES.filter(lambda trace: len(trace) == 32))
+def test_an_event_is_of_its_own_trace_whatever_else_it_says_of_others(
+    module_store: Store, sent: list[dict[str, object]], wanted: str
+) -> None:
+    project = f"traces{next(numbers)}"
+    events = [
+        SecurityEvent(event_type="e", timestamp=BEGIN, reason=f'{number} "trace_id":"{"a" * 32}"', metadata=metadata)
+        for number, metadata in enumerate(sent)
+    ]
+    module_store.add(project, "b", events, [], BEGIN.timestamp())
+    page = page_of(EventSearch(module_store.database), EventFilter(project), Contents(trace=wanted), None, 10)
+    expected = [
+        number
+        for number, metadata in enumerate(sent)
+        if isinstance(trace := metadata.get("trace_id"), str) and trace.lower().startswith(wanted.lower())
+    ]
+    assert sorted(int(reason_of(one).partition(" ")[0]) for one in page.events) == expected
+
+
+def reason_of(found: FoundEvent) -> str:
+    return SecurityEvent.model_validate_json(found.row).reason
 
 
 TEXT = st.text(max_size=8)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from alembic.script import ScriptDirectory
-from sqlalchemy import URL, create_engine, inspect, make_url, select, text
+from sqlalchemy import URL, Engine, create_engine, inspect, make_url, select, text
 from support.postgresql import Postgresql
 
 from opentelemetry_guard.backend.storage import migrating
@@ -25,8 +25,18 @@ NOW = 100 * DAY_SECONDS + 5.0
 METRIC = SecurityMetric(metric_type="threat_level", value=1.0)
 
 
+def indexes(engine: Engine) -> list[str]:
+    """Return how each index is defined: what is reflected of them leaves out those of expressions."""
+    said = {
+        "sqlite": "SELECT sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL",
+        "postgresql": "SELECT indexdef FROM pg_indexes WHERE schemaname = 'public' AND tablename != 'alembic_version'",
+    }
+    with engine.connect() as connection:
+        return sorted(connection.scalars(text(said[engine.dialect.name])))
+
+
 def shape(url: URL) -> dict[str, object]:
-    """Return the columns, keys and indexes of each table."""
+    """Return the columns and keys of each table, and the indexes."""
     engine = create_engine(url)
     try:
         found = inspect(engine)
@@ -34,12 +44,11 @@ def shape(url: URL) -> dict[str, object]:
             table: (
                 [(one["name"], str(one["type"]), one["nullable"]) for one in found.get_columns(table)],
                 found.get_pk_constraint(table)["constrained_columns"],
-                sorted((str(one["name"]), tuple(one["column_names"])) for one in found.get_indexes(table)),
                 [tuple(one["column_names"]) for one in found.get_unique_constraints(table)],
             )
             for table in found.get_table_names()
             if table != "alembic_version"
-        }
+        } | {"indexes": indexes(engine)}
     finally:
         engine.dispose()
 
@@ -48,14 +57,15 @@ def url_of(database: Path | URL) -> URL:
     return database if isinstance(database, URL) else URL.create("sqlite", database=str(database))
 
 
-def test_the_revisions_lead_to_the_tables_that_are_declared(database: Path | URL) -> None:
-    url = url_of(database)
+@pytest.mark.filterwarnings("ignore:Skipped unsupported reflection")
+def test_the_revisions_lead_to_the_tables_that_are_declared(empty_database: Path | URL) -> None:
+    url = url_of(empty_database)
     engine = create_engine(url)
     metadata.create_all(engine)
     declared = shape(url)
     metadata.drop_all(engine)
     engine.dispose()
-    Store(database).close()
+    Store(empty_database).close()
     assert shape(url) == declared
 
 
@@ -65,11 +75,11 @@ def test_the_revisions_are_one_chain_in_the_order_of_their_files() -> None:
     assert chain[0] == migrating.newest_version()
 
 
-def test_a_database_that_was_opened_by_many_at_once_is_brought_up_to_date_once(database: Path | URL) -> None:
-    if isinstance(database, Path):
-        SqliteFile(database).engine(1).dispose()
+def test_a_database_that_was_opened_by_many_at_once_is_brought_up_to_date_once(empty_database: Path | URL) -> None:
+    if isinstance(empty_database, Path):
+        SqliteFile(empty_database).engine(1).dispose()
     with ThreadPoolExecutor(4) as threads:
-        stores = list(threads.map(Store, [database] * 4))
+        stores = list(threads.map(Store, [empty_database] * 4))
     for number, store in enumerate(stores):
         with closing(store):
             assert store.add("p", f"b{number}", [SecurityEvent(event_type="e")], [], NOW).accepted == 1
