@@ -27,7 +27,7 @@ class ListenError(Exception):
     """The address cannot be listened on; the text names it and the remedy."""
 
 
-def listen(host: str, port: int, *, beyond_loopback: bool = False) -> socket.socket:
+def listen(host: str, port: int, beyond_loopback: bool = False) -> socket.socket:
     """Return a socket that is bound to `host`; port 0 takes a free one.
 
     `beyond_loopback` allows an address that others reach: for a backend that asks for a password.
@@ -51,6 +51,18 @@ def listen(host: str, port: int, *, beyond_loopback: bool = False) -> socket.soc
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise ListenError(f"Cannot listen on {host} port {port}: {reason}. Choose another --port or --host.") from None
     return listener
+
+
+def inherited(descriptor: int) -> socket.socket:
+    """Return the bound socket that another process has opened, and handed down as `descriptor`.
+
+    Raises:
+        ListenError: there is no such socket.
+    """
+    try:
+        return socket.socket(fileno=descriptor)
+    except OSError as error:
+        raise ListenError(f"There is no socket {descriptor} to listen on: {error.strerror}.") from None
 
 
 def url_of(listener: socket.socket) -> str:

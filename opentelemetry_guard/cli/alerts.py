@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .backend import fail_without
+from .database import fail_without
 from .output import examples, fail, one_line, plural
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .backend import Database, Project, opened
+from .database import Database, Project, opened
 from .output import fail
 from .running import enforcement_of
 

@@ -11,7 +11,7 @@ import orjson
 import typer
 from pydantic import ValidationError
 
-from .backend import Database, Project, opened
+from .database import Database, Project, opened
 from .output import AsJson, examples, fail, hush, plural, print_columns, print_json, time_text
 
 if TYPE_CHECKING:

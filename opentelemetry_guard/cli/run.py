@@ -15,7 +15,8 @@ from typing import Annotated
 
 import typer
 
-from .backend import ENVIRONMENT_PREFIX, USUAL_PORT, default_database
+from .backend import USUAL_PORT
+from .database import ENVIRONMENT_PREFIX, default_database
 from .local import check_extras, child, destination, local_backend
 from .output import fail
 

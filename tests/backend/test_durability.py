@@ -3,57 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
-import threading
 from collections import Counter
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
-import requests
 from sqlalchemy import URL
-from support.backend import RunningBackend, running_backend
+from support.backend import running_backend
+from support.ingesting import ROWS, Senders, keys
 from support.sending import batch, event, post
-
-ROWS = 20
-SENDERS = 3
-ACKNOWLEDGED_BEFORE_THE_KILL = 30
-
-
-class Senders:
-    """Threads that send batches until the backend goes away, and remember what was acknowledged."""
-
-    def __init__(self, backend: RunningBackend) -> None:
-        self._backend = backend
-        self.acknowledged: list[dict[str, Any]] = []
-        self.unanswered: list[dict[str, Any]] = []
-        self.enough = threading.Event()
-        self._threads = [threading.Thread(target=self._run) for _ in range(SENDERS)]
-        for thread in self._threads:
-            thread.start()
-
-    def _run(self) -> None:
-        with requests.Session() as http:
-            http.trust_env = False
-            while True:
-                body = batch(events=[event() for _ in range(ROWS)])
-                url, headers = self._backend.url + "/api/v1/events", self._backend.headers
-                try:
-                    answer = http.post(url, json=body, headers=headers, timeout=20)
-                except requests.RequestException:
-                    self.unanswered.append(body)
-                    return
-                assert answer.status_code == 200
-                self.acknowledged.append(body)
-                if len(self.acknowledged) >= ACKNOWLEDGED_BEFORE_THE_KILL:
-                    self.enough.set()
-
-    def join(self) -> None:
-        for thread in self._threads:
-            thread.join()
-
-
-def keys(batches: list[dict[str, Any]]) -> set[str]:
-    return {row["idempotency_key"] for one in batches for row in one["events"]}
 
 
 def test_a_kill_under_load_loses_nothing_acknowledged_and_halves_no_batch(database: Path | URL) -> None:
