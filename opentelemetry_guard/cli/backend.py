@@ -138,7 +138,4 @@ def backend(
         fail(str(error))
     serving = Serving(settings, db, listener, Retention(keep_days, keep_rows), not api_key, verbose)
     with listener:
-        if worker_of is not None:
-            serving.as_worker()
-        else:
-            serving.run(workers, until_input_ends)
+        serving.run(0 if worker_of is not None else workers, until_input_ends)

@@ -48,13 +48,19 @@ class Serving:
     verbose: bool
 
     def run(self, workers: int, until_input_ends: bool) -> None:
-        """Serve with so many processes until a signal, or the end of the input where that is to end it."""
+        """Serve with so many processes until a signal, or the end of the input where that is to end it.
+
+        Without any, this one is a worker: it serves until the process ends that has started it, too.
+        """
         from ..backend.server import end_with_standard_input
 
         if workers > 1 and os.name != "posix":
             fail("--workers needs a POSIX system: start several backends on one database, each with a --port.")
-        if until_input_ends:
+        if until_input_ends or not workers:
             end_with_standard_input()
+        if not workers:
+            self._as_worker()
+            return
         if workers == 1:
             with opened(self.db) as store:
                 lines = self._lines(store)
@@ -67,12 +73,9 @@ class Serving:
         with noted(path, self._url):
             self._serve_with(workers, lines)
 
-    def as_worker(self) -> None:
-        """Serve as one of several processes, until a signal or the end of the process that started this one."""
-        from ..backend.server import end_with_standard_input
+    def _as_worker(self) -> None:
         from ..backend.workers import tell_of_listening
 
-        end_with_standard_input()
         with opened(self.db) as store:
             self._serve(store, tell_of_listening)
 
