@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import sys
 
+from .ctrl_c import EXIT_CODE, ending_on_the_spot
+
 
 def main() -> None:
     """Run the command line; say in one line which package is missing, wherever it was needed."""
     try:
-        from .app import call
+        with ending_on_the_spot():  # the machinery of imports has finalizers, too
+            from .app import call
 
         sys.exit(call())
     except KeyboardInterrupt:
-        sys.exit(130)
+        sys.exit(EXIT_CODE)
     except ImportError as error:
         package = (error.name or "").partition(".")[0]
         if package in ("", "opentelemetry_guard"):

@@ -20,6 +20,7 @@ from ..settings.shown import visible
 from ..siem.facts import facts_of
 from ..siem.formats import FORMATS
 from ..version import __version__
+from .ctrl_c import ending_on_the_spot
 from .output import fail, hush, one_line, time_text
 
 Row = dict[str, object]
@@ -128,13 +129,13 @@ def events(
     filters = {**named, "within": within, "since": since, "until": until}
     feed = _Feed(config, {name: text for name, text in filters.items() if text}, patient=follow)
     write = _line if format_name == TABLE else FORMATS[format_name].line
-    try:
-        for rows in _pages(feed, 0 if everything else None, last, follow):
-            _print(rows, write)
-    except KeyboardInterrupt:
-        raise typer.Exit(130) from None
-    except BrokenPipeError:
-        _leave_quietly()
+    with ending_on_the_spot() as ctrl_c:
+        try:
+            for rows in _pages(feed, 0 if everything else None, last, follow):
+                with ctrl_c.after():
+                    _print(rows, write)
+        except BrokenPipeError:
+            _leave_quietly()
 
 
 def _pages(feed: _Feed, after: int | None, last: int, follow: bool) -> Iterator[list[Row]]:

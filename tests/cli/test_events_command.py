@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from support.backend import RunningBackend, running_backend
+from support.backend import ROOT, RunningBackend, running_backend
 from support.commands import COMMAND, environment, run, settings_of
+from support.redis import eventually
 from support.sending import event, send
 
 from opentelemetry_guard.models import SecurityEvent
@@ -100,6 +102,46 @@ def test_what_arrives_is_followed_until_ctrl_c(backend: RunningBackend, tmp_path
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=30)
     assert (process.returncode, out, err) == (130, "", "")
+
+
+def test_ctrl_c_ends_it_at_every_point_of_its_waiting(backend: RunningBackend, tmp_path: Path) -> None:
+    # A question and the wait for its answer are some 40 points.
+    points = list(range(1, 46))
+    send(backend, event(event_type="h"))
+    ran = subprocess.run(
+        [sys.executable, str(ROOT / "tests/support/pressed.py"), json.dumps(points), "events", "--follow"],
+        env=environment(tmp_path, **settings_of(backend)),
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert [json.loads(line) for line in ran.stdout.splitlines()] == [[point, 130, ""] for point in points]
+
+
+@pytest.fixture
+def held_up(backend: RunningBackend, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """A command in the midst of its output: it has more to write than a pipe holds."""
+    send(backend, *(event(event_type="i", reason="x" * 1000) for _ in range(200)))
+    with following(backend, tmp_path, "--format", "ndjson", "--type", "i", "--last", "200") as process:
+        assert line_of(process)
+        yield process
+
+
+def test_ctrl_c_leaves_no_half_line(held_up: subprocess.Popen[str]) -> None:
+    assert held_up.stdout is not None
+    held_up.send_signal(signal.SIGINT)
+    assert [json.loads(line)["event_type"] for line in held_up.stdout.read().splitlines()] == ["i"] * 199
+    assert held_up.wait(60) == 130
+
+
+def test_another_ctrl_c_waits_for_no_reader(held_up: subprocess.Popen[str]) -> None:
+    def pressed_again() -> bool:
+        held_up.send_signal(signal.SIGINT)  # two that come at once are one
+        return held_up.poll() is not None
+
+    eventually(pressed_again, seconds=60)
+    assert held_up.returncode == 130
 
 
 def test_it_ends_when_nobody_reads_even_if_nothing_arrives(backend: RunningBackend, tmp_path: Path) -> None:
