@@ -32,7 +32,7 @@ from opentelemetry_guard.events.enrichment import (
     THREAT_SCORE,
 )
 from opentelemetry_guard.events.known import KNOWN
-from opentelemetry_guard.instruments import INSTRUMENTS
+from opentelemetry_guard.instruments import INSTRUMENTS, OWN
 from opentelemetry_guard.models import SecurityEvent
 from opentelemetry_guard.semconv import EVENT_ATTRIBUTES
 from opentelemetry_guard.settings import environment_variables
@@ -110,6 +110,15 @@ def metric_types() -> str:
         for name, made in INSTRUMENTS.items()
     )
     return "\n".join(("| type | instrument | unit | is | |", "|---|---|---|---|---|", *rows, ""))
+
+
+def instruments() -> str:
+    """Return the instruments with which this package tells of itself."""
+    rows = (
+        f"| `{made.name}` | `{made.unit}` | {made.description} | {', '.join(f'`{name}`' for name in made.attributes)} |"
+        for made in OWN.values()
+    )
+    return "\n".join(("| instrument | unit | what it tells | by |", "|---|---|---|---|", *rows, ""))
 
 
 def siem_types() -> str:
@@ -233,6 +242,7 @@ TABLES = {
     "settings: behavior": behavior(),
     "settings: durable": markdown(DurableConfig),
     "semconv: event": attributes(),
+    "semconv: instruments": instruments(),
     "siem: types": siem_types(),
     "siem: fields": siem_fields(),
 }

@@ -48,3 +48,64 @@ INSTRUMENTS: Mapping[MetricType, Instrument] = {
     ),
 }
 """The instrument of each metric type of the contract."""
+
+
+@dataclass(frozen=True, slots=True)
+class OwnInstrument:
+    """How this package tells of itself: the instrument's name and unit (UCUM), and by what its points are told apart.
+
+    Each bears `semconv.DELIVERY_DESTINATION` besides, the hash of endpoint and project.
+    """
+
+    name: str
+    unit: str
+    description: str
+    attributes: tuple[str, ...] = ()
+
+
+OWN: Mapping[str, OwnInstrument] = {
+    instrument.name: instrument
+    for instrument in (
+        OwnInstrument(
+            semconv.DELIVERY_ROWS,
+            "{row}",
+            "Rows of the ledger, by kind and state",
+            (semconv.SERVER_ADDRESS, semconv.DELIVERY_ROW_KIND, semconv.DELIVERY_ROW_STATE),
+        ),
+        OwnInstrument(
+            semconv.DELIVERY_QUEUE_DEPTH,
+            "{batch}",
+            "Batches that wait or are in flight",
+            (semconv.SERVER_ADDRESS,),
+        ),
+        OwnInstrument(semconv.DELIVERY_QUEUE_BYTES, "By", "Encoded bytes of those batches", (semconv.SERVER_ADDRESS,)),
+        OwnInstrument(
+            semconv.DELIVERY_QUEUE_OLDEST_AGE, "s", "Age of the oldest batch that waits", (semconv.SERVER_ADDRESS,)
+        ),
+        OwnInstrument(
+            semconv.DELIVERY_BREAKER_STATE,
+            "1",
+            "Circuit breaker: 0 closed, 1 half-open, 2 open",
+            (semconv.SERVER_ADDRESS, semconv.DELIVERY_ROUTE),
+        ),
+        OwnInstrument(
+            semconv.DELIVERY_SEND_DURATION,
+            "s",
+            "Time of one request to the Guard backend",
+            (semconv.SERVER_ADDRESS, semconv.DELIVERY_ROUTE, semconv.ERROR_TYPE),
+        ),
+        OwnInstrument(
+            semconv.DELIVERY_RETRIES,
+            "{batch}",
+            "Batches that were put back to be sent again",
+            (semconv.SERVER_ADDRESS, semconv.DELIVERY_ROUTE),
+        ),
+        OwnInstrument(
+            semconv.RULES_REFUSED,
+            "{document}",
+            "Rules documents that were refused",
+            (semconv.RULES_REFUSAL_REASON,),
+        ),
+    )
+}
+"""The instruments of the delivery and of the rules client, by name."""

@@ -136,5 +136,9 @@ DELIVERY_ROUTE = "guard.delivery.route"
 DELIVERY_ROW_KIND = "guard.delivery.row.kind"
 DELIVERY_ROW_STATE = "guard.delivery.row.state"
 
+# What comes of the rules that a backend hands out.
+RULES_REFUSED = "guard.rules.refused"
+RULES_REFUSAL_REASON = "guard.rules.refusal.reason"
+
 # Resources of the process: what opentelemetry-instrumentation-system-metrics has no reader for.
 ASYNCIO_EVENTLOOP_LAG = "asyncio.eventloop.lag"

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from opentelemetry.metrics import CallbackOptions, Counter, Histogram, Observation, get_meter
 
 from .. import semconv
-from ..instruments import SECONDS
+from ..instruments import OWN, SECONDS
 from ..queue.base import Ledger
 from ..version import __version__
 from .breaker import BreakerState
@@ -91,32 +91,20 @@ _observed: weakref.WeakSet[DeliveryMetrics] = weakref.WeakSet()
 def _instruments() -> tuple[Histogram, Counter]:
     """Make all instruments of the process, and return the two that are not observed."""
     meter = get_meter(semconv.SCOPE_NAME, __version__)
-    meter.create_observable_up_down_counter(
-        semconv.DELIVERY_QUEUE_DEPTH, [_observe(_depth)], "{batch}", "Batches that wait or are in flight"
-    )
-    meter.create_observable_up_down_counter(
-        semconv.DELIVERY_QUEUE_BYTES,
-        [_observe(_bytes)],
-        "By",
-        "Encoded bytes of those batches",
-    )
-    meter.create_observable_gauge(
-        semconv.DELIVERY_QUEUE_OLDEST_AGE, [_observe(_oldest_age)], "s", "Age of the oldest batch that waits"
-    )
-    meter.create_observable_up_down_counter(
-        semconv.DELIVERY_ROWS, [_observe(_rows)], "{row}", "Rows of the ledger, by kind and state"
-    )
-    meter.create_observable_gauge(
-        semconv.DELIVERY_BREAKER_STATE, [_observe(_breakers)], "1", "Circuit breaker: 0 closed, 1 half-open, 2 open"
-    )
+    for create, name, figures in (
+        (meter.create_observable_up_down_counter, semconv.DELIVERY_QUEUE_DEPTH, _depth),
+        (meter.create_observable_up_down_counter, semconv.DELIVERY_QUEUE_BYTES, _bytes),
+        (meter.create_observable_gauge, semconv.DELIVERY_QUEUE_OLDEST_AGE, _oldest_age),
+        (meter.create_observable_up_down_counter, semconv.DELIVERY_ROWS, _rows),
+        (meter.create_observable_gauge, semconv.DELIVERY_BREAKER_STATE, _breakers),
+    ):
+        create(name, [_observe(figures)], OWN[name].unit, OWN[name].description)
+    duration, retries = OWN[semconv.DELIVERY_SEND_DURATION], OWN[semconv.DELIVERY_RETRIES]
     return (
         meter.create_histogram(
-            semconv.DELIVERY_SEND_DURATION,
-            "s",
-            "Time of one request to the Guard backend",
-            explicit_bucket_boundaries_advisory=SECONDS,
+            duration.name, duration.unit, duration.description, explicit_bucket_boundaries_advisory=SECONDS
         ),
-        meter.create_counter(semconv.DELIVERY_RETRIES, "{batch}", "Batches that were put back to be sent again"),
+        meter.create_counter(retries.name, retries.unit, retries.description),
     )
 
 

@@ -25,6 +25,7 @@ from ..models import DynamicRules
 from .kept import KeptRules, read_rules, write_rules
 from .known import Known, read_document
 from .link import Link, LinkSource
+from .refusals import Refusals, RefusedDocument
 from .stream import RulesStream
 
 _logger = logging.getLogger(__name__)
@@ -70,7 +71,7 @@ class RulesClient:
     of `_taking`. `_known` is replaced as a whole and read without a lock.
 
     Attributes:
-        refused: documents that were forged, older, or unsigned where a signature is asked for.
+        refusals: documents that were refused.
     """
 
     def __init__(
@@ -102,7 +103,7 @@ class RulesClient:
         self._stream = RulesStream(self, monotonic=monotonic, uniform=uniform)
         self._unkept: KeptRules | None = None  # taken over, and not kept yet
         self._heard = 0  # documents that came on the stream
-        self.refused = 0
+        self.refusals = Refusals()
         self._now = now
         self._monotonic = monotonic
         self._uniform = uniform
@@ -243,7 +244,10 @@ class RulesClient:
                     self._take(link, answer.document, answer.etag, answer.proof)
         elif answer.outcome.status == 200 or answer.outcome.verdict in (Verdict.REFUSED, Verdict.TOO_LARGE):
             # It has answered, with something that is of no use; whatever else failed, the route says.
-            self._complain(link, answer.outcome.text)
+            why = answer.outcome.text
+            if answer.outcome.status == 200:
+                why = str(self.refusals.counted(RefusedDocument("malformed", why), link.destination))
+            self._complain(link, why)
         return self._after(link, failed)
 
     def _after(self, link: Link, failed: bool) -> float:
@@ -362,14 +366,16 @@ class RulesClient:
         """Check that a document is to be trusted, and read it.
 
         Raises:
-            ValueError: it is not, or can't be used.
+            RefusedDocument: it is not, or can't be used.
         """
         proof = found.proof if link.trust.secret is not None else None
-        objection = link.trust.objection(found.document, proof, signed_before)
-        if objection is not None:
-            self.refused += 1
-            raise ValueError(f"{objection} ({self.refused} refused so far)")
-        return read_document(found.document, found.etag, proof)
+        try:
+            link.trust.check(found.document, proof, signed_before, self.refusals.answered)
+            known = read_document(found.document, found.etag, proof)
+        except RefusedDocument as refusal:
+            raise self.refusals.counted(refusal, link.destination) from None
+        self.refusals.believed(proof)
+        return known
 
     def _complain(self, link: Link, why: str) -> None:
         if link.route.complaint is None:

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from ..decision.signing import Proof
 from ..models import DynamicRules
+from .refusals import RefusedDocument
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +36,19 @@ def read_document(document: bytes, etag: str | None, proof: Proof | None) -> Kno
     """Validate a rules document.
 
     Raises:
-        ValueError: it is not JSON, or not what the contract calls DynamicRules; the text names the first field.
+        RefusedDocument: it is not JSON, or not what the contract calls DynamicRules; the text names the first field.
     """
-    content = orjson.loads(document)
+    try:
+        content = orjson.loads(document)
+    except orjson.JSONDecodeError as error:
+        raise RefusedDocument("malformed", str(error)) from None
     if not isinstance(content, dict):
-        raise ValueError(f"it must be a JSON object, not {type(content).__name__}")
+        raise RefusedDocument("malformed", f"it must be a JSON object, not {type(content).__name__}")
     try:
         rules = DynamicRules.model_validate(content)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         field_name = ".".join(str(part) for part in first["loc"])
-        raise ValueError(f"{field_name}: {first['msg']} ({error.error_count()} in all)"[:300]) from None
+        text = f"{field_name}: {first['msg']} ({error.error_count()} in all)"[:300]
+        raise RefusedDocument("malformed", text) from None
     return Known(rules, {name: value for name, value in content.items() if name != "timestamp"}, etag, proof)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -11,6 +11,7 @@ from ..delivery.outcome import Outcome
 from ..delivery.route import Route
 from ..delivery.streaming import EventStream
 from ..delivery.transport import Transport
+from .refusals import RefusedDocument
 
 
 class Streaming(Protocol):
@@ -37,21 +38,36 @@ class Trust:
     secret: str | None = field(default=None, repr=False)
     only_signed: bool = False
 
-    def objection(self, document: bytes, proof: Proof | None, signed_before: bool) -> str | None:
-        """Return what speaks against a document, None where nothing does."""
+    def check(self, document: bytes, proof: Proof | None, signed_before: bool, answered: Iterable[str] = ()) -> None:
+        """Refuse a document that something speaks against.
+
+        Args:
+            document: as it came.
+            proof: what came with it.
+            signed_before: whether the one in force is signed.
+            answered: contexts of proofs that were believed before.
+
+        Raises:
+            RefusedDocument: it is not to be believed.
+        """
         if self.secret is None:
-            return None
+            return
         if proof is not None:
-            genuine = is_genuine(self.secret, proof, document)
-            return None if genuine else "its signature does not fit: it is forged, an older one, or of another secret"
-        if self.only_signed:
-            return "it is not signed, and OTEL_EXPORTER_GUARD_SIGNED_RULES_ONLY is set"
-        if signed_before:
-            return (
-                "it is not signed, and those before were: give the backend its signing secret again, or unset "
-                "OTEL_EXPORTER_GUARD_SIGNING_SECRET here"
+            if is_genuine(self.secret, proof, document):
+                return
+            if any(is_genuine(self.secret, Proof(context, proof.signature), document) for context in answered):
+                raise RefusedDocument("older", "its signature is of an earlier question: somebody sends it again")
+            raise RefusedDocument(
+                "forged", "its signature does not fit: it is forged, an older one, or of another secret"
             )
-        return None
+        if self.only_signed:
+            raise RefusedDocument("unsigned", "it is not signed, and OTEL_EXPORTER_GUARD_SIGNED_RULES_ONLY is set")
+        if signed_before:
+            raise RefusedDocument(
+                "unsigned",
+                "it is not signed, and those before were: give the backend its signing secret again, or unset "
+                "OTEL_EXPORTER_GUARD_SIGNING_SECRET here",
+            )
 
 
 @dataclass(frozen=True, slots=True)

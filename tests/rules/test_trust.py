@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,15 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader, NumberDataPoint
 
 from opentelemetry_guard.decision.signing import Proof, context_of, digest_of, is_genuine, is_nonce, new_nonce, sign
 from opentelemetry_guard.delivery.control import Control
 from opentelemetry_guard.delivery.outcome import Outcome, RulesAnswer, Verdict
 from opentelemetry_guard.delivery.route import Route
 from opentelemetry_guard.models import DynamicRules
+from opentelemetry_guard.rules import refusals
 from opentelemetry_guard.rules.client import RulesClient
 from opentelemetry_guard.rules.link import Link, Trust
 
@@ -83,6 +87,59 @@ def world(tmp_path: Path) -> World:
     return World(tmp_path / "state")
 
 
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], dict[str, float]]]:
+    """What the metric says, by why."""
+    reader = InMemoryMetricReader()
+    monkeypatch.setattr(refusals, "get_meter", MeterProvider([reader]).get_meter)
+    refusals._counter.cache_clear()
+
+    def read() -> dict[str, float]:
+        data = reader.get_metrics_data()
+        assert data is not None
+        [metric] = data.resource_metrics[0].scope_metrics[0].metrics
+        assert (metric.name, metric.unit) == ("guard.rules.refused", "{document}")
+        points = {}
+        for point in metric.data.data_points:
+            assert isinstance(point, NumberDataPoint)
+            assert point.attributes is not None
+            assert set(point.attributes) == {"guard.delivery.destination", "guard.rules.refusal.reason"}
+            points[str(point.attributes["guard.rules.refusal.reason"])] = point.value
+        return points
+
+    yield read
+    refusals._counter.cache_clear()
+
+
+@pytest.mark.parametrize("way", ["poll", "hear"])
+def test_each_document_that_is_refused_is_counted_by_why(
+    world: World, way: str, counted: Callable[[], dict[str, float]]
+) -> None:
+    come = getattr(world, way)
+    first, second = (proof(document(n), context=f"key:nonce{n}:0") for n in (1, 2))
+    assert (come(document(1), first), come(document(2), second)) == (1, 2)
+    assert come(document(1), Proof("key:nonce3:0", first.signature)) == 2
+    assert come(document(1), Proof("key:nonce4:0", first.signature)) == 2
+    assert come(document(3), proof(document(3), OTHER)) == 2
+    assert come(document(3), None) == 2
+    wrong = b'{"version": []}'
+    assert come(wrong, proof(wrong)) == 2
+    assert counted() == {"older": 2, "forged": 1, "unsigned": 1, "malformed": 1}
+    assert world.client.refusals.total == 5
+    assert world.route.complaint is not None
+    assert "5 refused so far" in world.route.complaint
+
+
+def test_an_answer_that_is_none_of_a_backend_is_counted_as_malformed(
+    world: World, counted: Callable[[], dict[str, float]]
+) -> None:
+    world.answer = RulesAnswer(Outcome(Verdict.RETRY, 200, "the answer is not the backend's JSON: '<html>'"))
+    assert world.client.refresh(1.0) is None
+    world.answer = RulesAnswer(Outcome(Verdict.RETRY, 503, "down"))
+    assert world.client.refresh(1.0) is None
+    assert counted() == {"malformed": 1}
+
+
 @pytest.mark.parametrize("way", ["poll", "hear"])
 def test_a_forged_document_changes_nothing_is_counted_and_told_once(
     world: World, way: str, caplog: pytest.LogCaptureFixture
@@ -93,7 +150,7 @@ def test_a_forged_document_changes_nothing_is_counted_and_told_once(
         assert come(document(2), forged) == 1
     world.client.run()
     assert world.told == [1]
-    assert world.client.refused == 4
+    assert world.client.refusals.total == 4
     assert world.route.complaint is not None
     assert "forged" in world.route.complaint
     assert "4 refused so far" in world.route.complaint
@@ -110,7 +167,7 @@ def test_an_unsigned_document_is_taken_until_the_backend_has_signed_one(world: W
     assert world.hear(document(3), None) == 2
     world.restarted()
     assert world.poll(document(3), None) == 2
-    assert world.client.refused == 1
+    assert world.client.refusals.total == 1
 
 
 def test_a_setting_refuses_unsigned_ones_from_the_first(world: World) -> None:

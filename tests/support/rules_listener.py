@@ -22,6 +22,6 @@ if __name__ == "__main__":
     rules.subscribe(_told, interval=86_400)
     for _ in sys.stdin:
         current = rules.current()
-        refused = 0 if rules._client is None else rules._client.refused
+        refused = 0 if rules._client is None else rules._client.refusals.total
         sys.stdout.write(f"{0 if current is None else current.version} {refused}\n")
         sys.stdout.flush()
