@@ -19,7 +19,7 @@ from fastapi.testclient import TestClient
 
 from opentelemetry_guard.backend.app import create_app
 from opentelemetry_guard.backend.settings import BackendSettings
-from opentelemetry_guard.backend.storage.arriving import Batch, NewEvent, add_events
+from opentelemetry_guard.backend.storage.arriving import Batch, NewEvent, Offered, add_batches
 from opentelemetry_guard.backend.storage.keys import ApiKeys
 from opentelemetry_guard.backend.storage.rollups import EventFacts
 from opentelemetry_guard.backend.storage.store import Store
@@ -77,7 +77,7 @@ def fill(store: Store, count: int) -> None:
         ]
         batch = Batch("bench", f"b{start}", facts[-1].occurred_at)
         with store.database.writing() as connection:
-            add_events(store.database, connection, batch, offered)
+            add_batches(store.database, connection, [Offered(batch, offered)])
 
 
 def _facts(number: int, moment: float) -> EventFacts:

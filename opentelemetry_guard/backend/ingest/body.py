@@ -34,6 +34,10 @@ MOST_ROWS = 10_000
 DEEPEST = 64
 """Levels of lists and objects in one body."""
 
+_LONG_NUMBER = 300
+"""Digits of a number that may be larger than any float."""
+
+_DIGITS_ALIKE = bytes.maketrans(b"123456789E", b"000000000e")
 _BRACKETS_ONLY = bytes(set(range(256)) - set(b"[]{}"))
 
 _NONCE_BYTES = 12
@@ -95,28 +99,48 @@ def parse(model: type[ModelT], body: bytes) -> ModelT:
     A body of too many values or rows is refused with 413, one that is nested too deeply with 400, before anything is
     made of its rows.
     """
-    check_size(body)
-    try:
-        # Pydantic's own reader takes NaN and Infinity, which are not JSON; orjson's does not.
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise Refusal(400, f"The body is not valid JSON: {error}.") from None
-    if isinstance(document, dict):
-        for name in ("events", "metrics"):
-            rows = document.get(name)
-            if isinstance(rows, list) and len(rows) > MOST_ROWS:
-                raise Refusal(413, f"{name}: {len(rows)} rows, and {MOST_ROWS} are the most: send fewer in one batch.")
-    del document
+    if _is_unusual(check_size(body)):
+        _check_rows(body)
     try:
         return model.model_validate_json(body, strict=True)
     except ValidationError as error:
         raise _schema_violation(error) from None
 
 
-def check_size(body: bytes) -> None:
+def _is_unusual(outside: bytes) -> bool:
+    """Whether a body has so many values that they may be too many rows, or a number that may be none of JSON's.
+
+    Pydantic's reader takes NaN, Infinity and what is as large. JSON has no such letters outside of texts, and only a
+    number with an exponent or some hundred digits is too large.
+    """
+    if outside.count(b",") >= MOST_ROWS or b"N" in outside or b"I" in outside:
+        return True
+    alike = outside.translate(_DIGITS_ALIKE)
+    return b"0e" in alike or b"0" * _LONG_NUMBER in alike
+
+
+def _check_rows(body: bytes) -> None:
+    """Refuse what is no JSON, and more rows than are taken."""
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise _not_json(str(error)) from None
+    if isinstance(document, dict):
+        for name in ("events", "metrics"):
+            rows = document.get(name)
+            if isinstance(rows, list) and len(rows) > MOST_ROWS:
+                raise Refusal(413, f"{name}: {len(rows)} rows, and {MOST_ROWS} are the most: send fewer in one batch.")
+
+
+def _not_json(reason: str) -> Refusal:
+    return Refusal(400, f"The body is not valid JSON: {reason}.")
+
+
+def check_size(body: bytes) -> bytes:
     """Refuse JSON of more than `MOST_VALUES` values or `DEEPEST` levels, by its punctuation alone.
 
-    What is no JSON may pass: the reader refuses it, after no more work than for JSON of that length.
+    What is no JSON may pass: the reader refuses it, after no more work than for JSON of that length. What lies outside
+    of its texts is returned.
     """
     # Without escapes every quote begins or ends a text; a backslash outside of texts is no JSON.
     plain = body.replace(b"\\\\", b"").replace(b'\\"', b"") if b"\\" in body else body
@@ -130,6 +154,7 @@ def check_size(body: bytes) -> None:
         depth += 1 if bracket in b"[{" else -1
         if depth > DEEPEST:
             raise Refusal(400, f"The body is nested too deeply: keep it to {DEEPEST} levels.")
+    return outside
 
 
 def _too_many_values() -> Refusal:
@@ -141,8 +166,9 @@ def _schema_violation(error: ValidationError) -> Refusal:
         return Refusal(422, f"{error.error_count()} values do not fit the schema: see /openapi.json.")
     # Neither input nor context: both would repeat values of the rows.
     found = error.errors(include_url=False, include_context=False, include_input=False)
-    if any(one["type"] == "json_invalid" for one in found):
-        return Refusal(400, "The body is not valid JSON: a number in it is too long.")
+    unreadable = next((one["msg"] for one in found if one["type"] == "json_invalid"), None)
+    if unreadable is not None:
+        return _not_json(unreadable.removeprefix("Invalid JSON: "))
     named = [f"{_place(one['loc'])}: {one['msg']}" for one in found[:_NAMED_ERRORS]]
     if len(found) > _NAMED_ERRORS:
         named.append(f"and {len(found) - _NAMED_ERRORS} more")

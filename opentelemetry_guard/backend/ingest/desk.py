@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TypeVar
 
 from fastapi import Request
@@ -17,8 +19,11 @@ from .grants import Grants
 
 ResultT = TypeVar("ResultT")
 
-_PARSERS = 2
-"""Bodies that are made rows at once: each may take up to 200 megabytes, and one thread at a time runs Python."""
+_WORKERS = 16
+"""Bodies that are worked on at once: while some wait for the disk, others are read."""
+
+_LARGEST_AT_ONCE = 2
+"""Bodies of the largest size that are made rows and stored at once: each may take up to 200 megabytes."""
 
 _MOST_HELD = 64 * 1024 * 1024
 """Bytes of bodies that are held at once, complete or not."""
@@ -31,14 +36,38 @@ _READ_ON = 64 * 1024 * 1024
 """Bytes up to which a body that is too large is read to its end; none of it is kept."""
 
 
+class Room:
+    """What the bodies may have that are made rows at once, in bytes of JSON; safe to use from any thread."""
+
+    def __init__(self, size: int) -> None:
+        """Have room for `size` bytes."""
+        # It guards how much is left, and tells when there is more.
+        self._changed = threading.Condition()
+        self._left = size
+
+    @contextmanager
+    def of(self, size: int) -> Iterator[None]:
+        """Have `size` bytes for the block, as soon as others leave so many; no more than there are in all."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._left >= size)
+            self._left -= size
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._left += size
+                self._changed.notify_all()
+
+
 class Desk:
     """How much is taken at once, of all routes together. Used on the event loop, but for the work on bodies."""
 
     def __init__(self, grants: Grants, settings: BackendSettings) -> None:
         """Take what `grants` allows, within the bounds of `settings`."""
         self._settings, self._grants = settings, grants
-        self._parsers = asyncio.Semaphore(_PARSERS)
+        self._workers = asyncio.Semaphore(_WORKERS)
         self._most, self._held = max(_MOST_HELD, 2 * settings.max_body_bytes), 0
+        self._room = Room(_LARGEST_AT_ONCE * max(settings.max_body_bytes, OTLP_BODY_BYTES))
 
     async def received(self, request: Request, work: Callable[[str, bytes], ResultT], *, otlp: bool = False) -> ResultT:
         """Read the body, and let `work` make rows of it for the key's project, on a thread.
@@ -51,8 +80,13 @@ class Desk:
             raise Refusal(411, "Content-Length is missing: send the body whole, and not in chunks.")
         with self._borrowed() as take:
             body = await _read(request, most, take)
-            async with self._parsers:
-                return await run_in_threadpool(lambda: work(project_id, _opened(request, body, most, self._settings)))
+            async with self._workers:
+                return await run_in_threadpool(self._worked, request, body, most, partial(work, project_id))
+
+    def _worked(self, request: Request, body: bytes, most: int, work: Callable[[bytes], ResultT]) -> ResultT:
+        plain = _opened(request, body, most, self._settings)
+        with self._room.of(len(plain)):
+            return work(plain)
 
     @contextmanager
     def _borrowed(self) -> Iterator[Callable[[int], None]]:

@@ -5,9 +5,9 @@ All of it happens within one writing transaction: until its end nobody else give
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from uuid import UUID
 
 from sqlalchemy import Connection, Table, bindparam, select
@@ -16,13 +16,15 @@ from sqlalchemy.dialects.postgresql import insert
 from ...models import SecurityEvent, SecurityMetric
 from .database import Database
 from .incidents import add_incidents
+from .many import ManyRows
 from .rollups import (
+    EVENT_COLUMNS,
     EventFacts,
     MetricFacts,
     add_event_rollups,
     add_metric_rollups,
     event_columns,
-    event_facts,
+    facts_of_event,
     metric_facts,
 )
 from .tables import day_of, event_keys, events, last_ids, metric_batches, metrics, stored_rows
@@ -55,6 +57,28 @@ class Batch:
     received_at: float
 
 
+@dataclass(frozen=True, slots=True)
+class Offered:
+    """A batch with its rows."""
+
+    batch: Batch
+    events: Sequence[NewEvent] = ()
+    metrics: Sequence[NewMetric] = ()
+
+    @property
+    def size(self) -> int:
+        """How many rows it has."""
+        return len(self.events) + len(self.metrics)
+
+
+@dataclass(slots=True)
+class _OfProject:
+    """The new rows of one project, each with the batch that it is of."""
+
+    events: list[tuple[Batch, NewEvent]] = field(default_factory=list)
+    metrics: list[tuple[Batch, NewMetric]] = field(default_factory=list)
+
+
 def read_events(offered: Sequence[SecurityEvent], received_at: float) -> list[NewEvent]:
     """Make events ready to be stored; of several with one key the first is taken.
 
@@ -67,8 +91,7 @@ def read_events(offered: Sequence[SecurityEvent], received_at: float) -> list[Ne
         if key not in found:
             if "trace_id" in event.metadata:
                 event.metadata = {"trace_id": event.metadata["trace_id"], **event.metadata}
-            row = event.model_dump_json()
-            found[key] = NewEvent(key, event_facts(row, received_at), row)
+            found[key] = NewEvent(key, facts_of_event(event, received_at), event.model_dump_json())
     return list(found.values())
 
 
@@ -78,52 +101,94 @@ def read_metrics(offered: Sequence[SecurityMetric], received_at: float) -> list[
     return [NewMetric(metric_facts(row, received_at), row) for row in rows]
 
 
-_CLAIM = insert(event_keys).on_conflict_do_nothing().returning(event_keys.c.key)
+def add_batches(database: Database, connection: Connection, offered: Sequence[Offered]) -> list[int]:
+    """Store the rows of several batches that their projects don't have, each once; return how many of each batch.
+
+    Of an event that comes in two of them, the first one's is stored.
+    """
+    accepted = [0] * len(offered)
+    projects: defaultdict[str, _OfProject] = defaultdict(_OfProject)
+    claimed = _claimed(connection, offered)
+    begun = _begun(connection, offered)
+    for place, one in enumerate(offered):
+        project = projects[one.batch.project_id]
+        for event in one.events:
+            if (one.batch.project_id, event.key) in claimed:
+                claimed.discard((one.batch.project_id, event.key))
+                project.events.append((one.batch, event))
+                accepted[place] += 1
+        if place in begun:
+            project.metrics += [(one.batch, metric) for metric in one.metrics]
+            accepted[place] += len(one.metrics)
+    for project_id, of_project in projects.items():
+        _add_events(database, connection, project_id, of_project.events)
+        _add_metrics(database, connection, project_id, of_project.metrics)
+    return accepted
 
 
-def add_events(database: Database, connection: Connection, batch: Batch, offered: Sequence[NewEvent]) -> int:
-    """Store the events whose keys the project doesn't have, each of them once; return how many."""
-    if not offered:
-        return 0
-    day = day_of(batch.received_at)
-    claims = [{"project_id": batch.project_id, "key": event.key, "day": day} for event in offered]
-    claimed = set(connection.scalars(_CLAIM, claims))
-    new = [event for event in offered if event.key in claimed]
+_CLAIM = ManyRows(
+    insert(event_keys).on_conflict_do_nothing().returning(event_keys.c.project_id, event_keys.c.key),
+    ("project_id", "key", "day"),
+)
+
+
+def _claimed(connection: Connection, offered: Iterable[Offered]) -> set[tuple[str, bytes]]:
+    """Note the keys of events, and return those that their project didn't have."""
+    rows = [(one.batch.project_id, event.key, day_of(one.batch.received_at)) for one in offered for event in one.events]
+    return {(project_id, key) for project_id, key in _CLAIM.run(connection, rows)}
+
+
+_NEW_BATCH = ManyRows(
+    insert(metric_batches).on_conflict_do_nothing().returning(metric_batches.c.batch_id),
+    ("project_id", "batch_id", "received_at"),
+)
+
+
+def _begun(connection: Connection, offered: Sequence[Offered]) -> set[int]:
+    """Note the batches that have metrics, and return the places of those that their project didn't have."""
+    return {
+        place
+        for place, (batch, metrics) in enumerate((one.batch, one.metrics) for one in offered)
+        if metrics and _NEW_BATCH.run(connection, [(batch.project_id, batch.batch_id, batch.received_at)])
+    }
+
+
+def _add_events(
+    database: Database, connection: Connection, project_id: str, new: Sequence[tuple[Batch, NewEvent]]
+) -> None:
     if not new:
-        return 0
+        return
     first = _give_ids(connection, events, len(new))
-    database.kind.make_room(connection, day)
-    place = (batch.project_id, batch.batch_id, batch.received_at)
-    rows = [event_columns(number, *place, event.facts, event.row) for number, event in enumerate(new, first)]
-    database.kind.insert(connection, events, rows)
-    _count(connection, events, day, Counter(event.facts.event_type for event in new))
-    add_event_rollups(connection, batch.project_id, [event.facts for event in new])
-    add_user_places(connection, batch.project_id, (event.facts for event in new), batch.received_at)
-    add_incidents(connection, batch.project_id, enumerate((event.facts for event in new), first))
-    return len(new)
-
-
-_NEW_BATCH = insert(metric_batches).on_conflict_do_nothing().returning(metric_batches.c.batch_id)
-
-
-def add_metrics(database: Database, connection: Connection, batch: Batch, offered: Sequence[NewMetric]) -> int:
-    """Store the metrics of a batch that the project doesn't have; return how many."""
-    if not offered:
-        return 0
-    day, columns = day_of(batch.received_at), {"project_id": batch.project_id, "received_at": batch.received_at}
-    if connection.execute(_NEW_BATCH, {**columns, "batch_id": batch.batch_id}).first() is None:
-        return 0
-    first = _give_ids(connection, metrics, len(offered))
-    database.kind.make_room(connection, day)
-    columns |= {"batch_id": batch.batch_id}
+    kinds = Counter((day_of(batch.received_at), event.facts.event_type) for batch, event in new)
+    _count(database, connection, events, kinds)
     rows = [
-        {"id": number, **columns, "metric_type": metric.facts.metric_type, "row": metric.row}
-        for number, metric in enumerate(offered, first)
+        event_columns(number, project_id, batch.batch_id, batch.received_at, event.facts, event.row)
+        for number, (batch, event) in enumerate(new, first)
     ]
-    database.kind.insert(connection, metrics, rows)
-    _count(connection, metrics, day, Counter(metric.facts.metric_type for metric in offered))
-    add_metric_rollups(connection, batch.project_id, [metric.facts for metric in offered])
-    return len(offered)
+    database.kind.insert(connection, events, EVENT_COLUMNS, rows)
+    facts = [event.facts for _, event in new]
+    add_event_rollups(connection, project_id, facts)
+    add_user_places(connection, project_id, facts, max(batch.received_at for batch, _ in new))
+    add_incidents(connection, project_id, enumerate(facts, first))
+
+
+_METRIC_COLUMNS = tuple(column.name for column in metrics.c)
+
+
+def _add_metrics(
+    database: Database, connection: Connection, project_id: str, new: Sequence[tuple[Batch, NewMetric]]
+) -> None:
+    if not new:
+        return
+    first = _give_ids(connection, metrics, len(new))
+    kinds = Counter((day_of(batch.received_at), metric.facts.metric_type) for batch, metric in new)
+    _count(database, connection, metrics, kinds)
+    rows = [
+        (number, project_id, batch.batch_id, batch.received_at, metric.facts.metric_type, metric.row)
+        for number, (batch, metric) in enumerate(new, first)
+    ]
+    database.kind.insert(connection, metrics, _METRIC_COLUMNS, rows)
+    add_metric_rollups(connection, project_id, [metric.facts for _, metric in new])
 
 
 _one_more = insert(last_ids)
@@ -147,11 +212,16 @@ def last_id(connection: Connection, table: Table) -> int:
 _LAST = select(last_ids.c.last_id).where(last_ids.c.content == bindparam("name"))
 
 _some_more = insert(stored_rows)
-_COUNT = _some_more.on_conflict_do_update(
-    index_elements=stored_rows.primary_key, set_={"amount": stored_rows.c.amount + _some_more.excluded.amount}
+_COUNT = ManyRows(
+    _some_more.on_conflict_do_update(
+        index_elements=stored_rows.primary_key, set_={"amount": stored_rows.c.amount + _some_more.excluded.amount}
+    ),
+    ("content", "day", "kind", "amount"),
 )
 
 
-def _count(connection: Connection, table: Table, day: int, kinds: Counter[str]) -> None:
-    rows = [{"content": table.name, "day": day, "kind": kind, "amount": amount} for kind, amount in kinds.items()]
-    connection.execute(_COUNT, rows)
+def _count(database: Database, connection: Connection, table: Table, kinds: Counter[tuple[int, str]]) -> None:
+    """Count rows by the day on which they came and their kind, and see to it that there is room for them."""
+    for day in {day for day, _ in kinds}:
+        database.kind.make_room(connection, day)
+    _COUNT.run(connection, [(table.name, day, kind, amount) for (day, kind), amount in kinds.items()])

@@ -7,7 +7,7 @@ order in which they can be seen, and no two wait for each other. Readers see the
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
@@ -61,8 +61,10 @@ class Kind(Protocol):
     def make_room(self, connection: Connection, day: int) -> None:
         """See to it that rows which come on `day` can be stored."""
 
-    def insert(self, connection: Connection, table: Table, rows: Sequence[Mapping[str, object]]) -> None:
-        """Insert many rows."""
+    def insert(
+        self, connection: Connection, table: Table, columns: Sequence[str], rows: Sequence[Sequence[object]]
+    ) -> None:
+        """Insert many rows, each with its values in the order of `columns`, which is the table's."""
 
 
 class Database:

@@ -15,10 +15,11 @@ from typing import Any
 
 import orjson
 from sqlalchemy import Connection, bindparam, select, update
-from sqlalchemy.dialects.postgresql import Insert, insert
+from sqlalchemy.dialects.postgresql import insert
 
 from ...events.correlation import QUIET_SECONDS
 from ...events.known import TEST_EVENT, meaning_of
+from .many import ManyRows
 from .rollups import EventFacts
 from .tables import incidents
 
@@ -136,16 +137,20 @@ def add_incidents(connection: Connection, project_id: str, events: Iterable[tupl
                 project_id, event.correlation_key, event.occurred_at, event.occurred_at, state_since=event.occurred_at
             )
         incident.add(number, event)
-    connection.execute(_WRITE, [_columns_of(incident) for incident in known.values()])
+    _WRITE.run(connection, [_columns_of(incident) for incident in known.values()])
 
 
-def _writing() -> Insert:
+_STORED = (*_WRITTEN[: _WRITTEN.index("state")], "last_event", "state", "state_since", "over")
+
+
+def _writing() -> ManyRows:
     offered = insert(incidents)
     replaced = (*_WRITTEN[2:], "last_event")
-    return offered.on_conflict_do_update(
+    writing = offered.on_conflict_do_update(
         index_elements=["project_id", "correlation_key", "over"],
         set_={name: offered.excluded[name] for name in replaced},
     )
+    return ManyRows(writing, _STORED)
 
 
 _WRITE = _writing()
@@ -160,14 +165,15 @@ _END = update(incidents).where(*_GOES_ON).values(over=incidents.c.id)
 
 
 def _end(connection: Connection, incident: Incident) -> None:
-    connection.execute(_WRITE, [_columns_of(incident)])
+    _WRITE.run(connection, [_columns_of(incident)])
     connection.execute(_END, {"of_project": incident.project_id, "keys": [incident.correlation_key]})
 
 
-def _columns_of(incident: Incident) -> dict[str, object]:
-    values = {name: getattr(incident, name) for name in _WRITTEN}
-    lists = {name: orjson.dumps(values[name]).decode() for name in _LISTS}
-    return {**values, **lists, "last_event": incident.latest[-1], "over": 0}
+def _columns_of(incident: Incident) -> tuple[object, ...]:
+    """Return the values of `_STORED`."""
+    written = [getattr(incident, name) for name in _WRITTEN[: -len(_LISTS) - 2]]
+    lists = [orjson.dumps(getattr(incident, name)).decode() for name in _LISTS]
+    return (*written, *lists, incident.latest[-1], incident.state, incident.state_since, 0)
 
 
 def _known(connection: Connection, project_id: str, keys: Sequence[str]) -> dict[str, Incident]:

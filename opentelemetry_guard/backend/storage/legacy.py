@@ -18,7 +18,15 @@ from ...events.enrichment import CORRELATION_KEY, SERVICE_NAME
 from . import tables
 from .incidents import add_incidents
 from .results import AnyRow
-from .rollups import MAX_TEXT, add_event_rollups, add_metric_rollups, event_columns, event_facts, metric_facts
+from .rollups import (
+    EVENT_COLUMNS,
+    MAX_TEXT,
+    add_event_rollups,
+    add_metric_rollups,
+    event_columns,
+    event_facts,
+    metric_facts,
+)
 
 LAST_VERSION = 6
 """The last number; later ones are names of revisions. A file that has those is numbered one more, which releases that
@@ -131,7 +139,8 @@ def _uuid_bytes(key: str) -> bytes | None:
 
 def _event_columns(row: AnyRow) -> dict[str, object]:
     facts = event_facts(row.row, row.received_at)
-    return event_columns(row.id, row.project_id, row.batch_id, row.received_at, facts, row.row)
+    values = event_columns(row.id, row.project_id, row.batch_id, row.received_at, facts, row.row)
+    return dict(zip(EVENT_COLUMNS, values, strict=True))
 
 
 def _count(connection: Connection, table: Table, kind: Any, old: OldTables) -> None:

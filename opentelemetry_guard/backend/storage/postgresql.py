@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from sqlalchemy import URL, Connection, Engine, Table, create_engine, delete, func, select, text
+from sqlalchemy.exc import DBAPIError
 
-from .tables import DAY_SECONDS, events, metrics, stored_rows
+from .tables import DAY_SECONDS, Words, events, metrics, stored_rows, without_nul
 
 _WRITING = 0x6F74656C67756172
 """The key of the advisory lock of who writes, "otelguar" in ASCII: other programs may have their own."""
@@ -73,21 +74,28 @@ class PostgresqlDatabase:
                     text(f"CREATE TABLE {_part(table, day)} PARTITION OF {table.name} FOR VALUES {bounds}")
                 )
 
-    def insert(self, connection: Connection, table: Table, rows: Sequence[Mapping[str, object]]) -> None:
-        """Insert many rows, by COPY."""
-        dialect = connection.dialect
-        names = list(rows[0])
-        quoted = ", ".join(map(dialect.identifier_preparer.quote, names))
-        bound = [table.c[name].type.bind_processor(dialect) or _as_it_is for name in names]
+    def insert(
+        self, connection: Connection, table: Table, columns: Sequence[str], rows: Sequence[Sequence[object]]
+    ) -> None:
+        """Insert many rows, each with its values in the order of `columns`, by COPY."""
+        quoted = ", ".join(map(connection.dialect.identifier_preparer.quote, columns))
+        texts = [isinstance(table.c[name].type, Words) for name in columns]
         driver = connection.connection.driver_connection
         assert driver is not None  # noqa: S101 - the connection is in use
-        with driver.cursor() as cursor, cursor.copy(f"COPY {table.name} ({quoted}) FROM STDIN") as copy:
-            for row in rows:
-                copy.write_row([bind(value) for bind, value in zip(bound, row.values(), strict=True)])
-
-
-def _as_it_is(value: object) -> object:
-    return value
+        statement = f"COPY {table.name} ({quoted}) FROM STDIN"
+        errors = connection.dialect.loaded_dbapi.Error
+        try:
+            with driver.cursor() as cursor, cursor.copy(statement) as copy:
+                for row in rows:
+                    copy.write_row(
+                        [
+                            without_nul(str(value)) if is_text else value
+                            for is_text, value in zip(texts, row, strict=True)
+                        ]
+                    )
+        except errors as error:
+            # As SQLAlchemy tells of it: this statement goes past it.
+            raise DBAPIError.instance(statement, None, error, errors, dialect=connection.dialect) from error
 
 
 def drop_days(connection: Connection, table: Table, days: Sequence[int]) -> None:

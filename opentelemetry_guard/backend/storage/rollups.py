@@ -16,12 +16,14 @@ from typing import Any
 
 import orjson
 from sqlalchemy import Connection, Table, case
-from sqlalchemy.dialects.postgresql import Insert, insert
+from sqlalchemy.dialects.postgresql import insert
 
 from ...events.enrichment import CORRELATION_KEY, SERVICE_NAME, THREAT_SCORE
 from ...events.known import TEST_EVENT, is_blocking
+from ...models import SecurityEvent
 from ...siem.facts import user_of
-from .tables import event_minutes, event_tops, latency_minutes, metric_minutes
+from .many import ManyRows
+from .tables import event_minutes, event_tops, events, latency_minutes, metric_minutes, without_nul
 
 SPAN_SECONDS = (600, 3600)
 """Addresses and endpoints are counted for spans of these lengths: by the minute there would be as many counts as rows.
@@ -85,48 +87,57 @@ class MetricFacts:
 def event_facts(row: str, received_at: float) -> EventFacts:
     """Read the facts off an event's JSON; nothing happens after it was received at `received_at` (Unix seconds)."""
     event: dict[str, Any] = orjson.loads(row)
+    return _facts(event, min(_unix_seconds(event.get("timestamp"), received_at), received_at))
+
+
+def facts_of_event(event: SecurityEvent, received_at: float) -> EventFacts:
+    """Return what `event_facts` reads off the event's JSON."""
+    return _facts(vars(event), min(event.timestamp.timestamp(), received_at))
+
+
+def _facts(event: Mapping[str, Any], occurred_at: float) -> EventFacts:
     action = str(event.get("action_taken") or "")
     given = event.get("metadata")
     metadata: dict[str, Any] = given if isinstance(given, dict) else {}
     again = _whole(metadata, _UPDATE, 1)
     return EventFacts(
-        min(_unix_seconds(event.get("timestamp"), received_at), received_at),
-        str(event["event_type"])[:MAX_TEXT],
-        action[:MAX_TEXT],
-        str(event.get("ip_address") or "")[:MAX_TEXT],
-        str(event.get("endpoint") or "")[:MAX_TEXT],
+        occurred_at,
+        _searched(event["event_type"]),
+        _searched(action),
+        _searched(event.get("ip_address")),
+        _searched(event.get("endpoint")),
         is_blocking(action),
         _text(metadata, SERVICE_NAME),
         _text(metadata, CORRELATION_KEY),
         _whole(metadata, THREAT_SCORE, 100),
         _whole(metadata, _FOLDED, _MOST_FOLDED) + 1 - again,
-        user_of(metadata)[:MAX_TEXT],
-        str(event.get("country") or "")[:MAX_TEXT],
+        _searched(user_of(metadata)),
+        _searched(event.get("country")),
     )
+
+
+def _searched(value: object) -> str:
+    """Return a text as it is stored: of two that are stored alike, a count has one."""
+    return (without_nul(str(value)) or "")[:MAX_TEXT] if value else ""
+
+
+EVENT_COLUMNS = tuple(column.name for column in events.c)
+"""The columns of an event, in the order of `event_columns`."""
 
 
 def event_columns(
     number: int, project_id: str, batch_id: str, received_at: float, facts: EventFacts, row: str
-) -> dict[str, object]:
-    """Return the columns of an event as it is kept: `number` is its id, `row` its JSON."""
-    return {
-        "id": number,
-        "project_id": project_id,
-        "batch_id": batch_id,
-        "received_at": received_at,
-        "occurred_at": facts.occurred_at,
-        "event_type": facts.event_type,
-        "action": facts.action,
-        "address": facts.address,
-        "endpoint": facts.endpoint,
-        "service": facts.service,
-        "row": row,
-    }
+) -> tuple[object, ...]:
+    """Return the values of `EVENT_COLUMNS` of an event as it is kept: `number` is its id, `row` its JSON."""
+    return (
+        *(number, project_id, batch_id, received_at, facts.occurred_at, facts.event_type),
+        *(facts.action, facts.address, facts.endpoint, facts.service, row),
+    )
 
 
 def _text(metadata: Mapping[str, object], key: str) -> str:
     value = metadata.get(key)
-    return value[:MAX_TEXT] if isinstance(value, str) else ""
+    return _searched(value) if isinstance(value, str) else ""
 
 
 def _whole(metadata: Mapping[str, object], key: str, most: int) -> int:
@@ -201,19 +212,20 @@ def quantile(buckets: Mapping[int, float], q: float) -> float | None:
     return None
 
 
-def _adding(table: Table, *counts: str) -> Insert:
+def _adding(table: Table, *counts: str) -> ManyRows:
     """Return the statement that adds rows to those of the same key: `counts` are their columns that are added up."""
     offered = insert(table)
-    return offered.on_conflict_do_update(
+    adding = offered.on_conflict_do_update(
         index_elements=table.primary_key, set_={name: table.c[name] + offered.excluded[name] for name in counts}
     )
+    return ManyRows(adding, [column.name for column in table.c])
 
 
-def _adding_figures() -> Insert:
+def _adding_figures() -> ManyRows:
     """Return the statement that adds metrics of a minute; the largest of them is kept."""
     offered = insert(metric_minutes)
     kept, added = metric_minutes.c, offered.excluded
-    return offered.on_conflict_do_update(
+    adding = offered.on_conflict_do_update(
         index_elements=metric_minutes.primary_key,
         set_={
             "total": kept.total + added.total,
@@ -221,6 +233,7 @@ def _adding_figures() -> Insert:
             "largest": case((kept.largest > added.largest, kept.largest), else_=added.largest),
         },
     )
+    return ManyRows(adding, [column.name for column in metric_minutes.c])
 
 
 _ADD_EVENT_MINUTES = _adding(event_minutes, "events", "blocked")
@@ -229,12 +242,12 @@ _ADD_METRIC_MINUTES = _adding_figures()
 _ADD_LATENCIES = _adding(latency_minutes, "requests")
 
 
-def add_event_rollups(connection: Connection, project_id: str, events: Iterable[EventFacts]) -> None:
+def add_event_rollups(connection: Connection, project_id: str, stored: Iterable[EventFacts]) -> None:
     """Count events that were stored in the transaction under way; a test event is kept and not counted."""
     minutes: Counter[tuple[int, str]] = Counter()
     blocked: Counter[tuple[int, str]] = Counter()
     tops: Counter[tuple[str, int, int, str]] = Counter()
-    for event in events:
+    for event in stored:
         if event.event_type == TEST_EVENT:
             continue
         minute = int(event.occurred_at // 60), event.event_type
@@ -246,18 +259,11 @@ def add_event_rollups(connection: Connection, project_id: str, events: Iterable[
                     tops[dimension, seconds, int(event.occurred_at // seconds), value] += 1
     if not minutes:
         return
-    place = {"project_id": project_id}
-    connection.execute(
-        _ADD_EVENT_MINUTES,
-        [
-            {**place, "minute": key[0], "event_type": key[1], "events": count, "blocked": blocked[key]}
-            for key, count in minutes.items()
-        ],
+    _ADD_EVENT_MINUTES.run(
+        connection, [(project_id, *key, count, blocked[key]) for key, count in sorted(minutes.items())]
     )
-    if tops:
-        names = ("dimension", "seconds", "span", "value")
-        counts = [{**place, **dict(zip(names, key, strict=True)), "events": count} for key, count in tops.items()]
-        connection.execute(_ADD_EVENT_TOPS, counts)
+    # In the order of the key, rows that lie beside each other are looked for one after the other.
+    _ADD_EVENT_TOPS.run(connection, [(project_id, *key, count) for key, count in sorted(tops.items())])
 
 
 def add_metric_rollups(connection: Connection, project_id: str, metrics: Iterable[MetricFacts]) -> None:
@@ -273,23 +279,8 @@ def add_metric_rollups(connection: Connection, project_id: str, metrics: Iterabl
         if metric.metric_type == "response_time":
             for share, value in metric.quantiles:
                 latencies[minute, latency_bucket(value)] += share * metric.weight
-    place = {"project_id": project_id}
-    figures = ("total", "weight", "largest")
-    connection.execute(
-        _ADD_METRIC_MINUTES,
-        [
-            {**place, "minute": key[0], "metric_type": key[1], **dict(zip(figures, _storable(cell), strict=True))}
-            for key, cell in minutes.items()
-        ],
-    )
-    if latencies:
-        connection.execute(
-            _ADD_LATENCIES,
-            [
-                {**place, "minute": minute, "bucket": bucket, "requests": requests}
-                for (minute, bucket), requests in latencies.items()
-            ],
-        )
+    _ADD_METRIC_MINUTES.run(connection, [(project_id, *key, *_storable(cell)) for key, cell in minutes.items()])
+    _ADD_LATENCIES.run(connection, [(project_id, *key, requests) for key, requests in latencies.items()])
 
 
 def _storable(cell: list[float]) -> list[float]:

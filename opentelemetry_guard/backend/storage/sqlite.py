@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import closing, suppress
+from functools import lru_cache
 from pathlib import Path
 
 from sqlalchemy import URL, Connection, Engine, FromClause, Table, create_engine, event
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.dialects.sqlite.base import SQLiteCompiler
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry
+
+from .many import ManyRows
 
 _BUSY_SECONDS = 5.0
 """How long a statement waits for another process that writes to the same file."""
@@ -78,9 +82,16 @@ class SqliteFile:
     def make_room(self, connection: Connection, day: int) -> None:
         """Do nothing: a file has room for every day."""
 
-    def insert(self, connection: Connection, table: Table, rows: Sequence[Mapping[str, object]]) -> None:
-        """Insert many rows."""
-        connection.execute(table.insert(), rows)
+    def insert(
+        self, connection: Connection, table: Table, columns: Sequence[str], rows: Sequence[Sequence[object]]
+    ) -> None:
+        """Insert many rows, each with its values in the order of `columns`, which is the table's."""
+        _inserting(table, tuple(columns)).run(connection, rows)
+
+
+@lru_cache(maxsize=8)
+def _inserting(table: Table, columns: tuple[str, ...]) -> ManyRows:
+    return ManyRows(insert(table), columns)
 
 
 def _create_private(path: Path) -> None:

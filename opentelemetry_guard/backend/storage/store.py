@@ -1,6 +1,6 @@
 """What a backend keeps, in one SQLite file or one PostgreSQL database.
 
-A batch is one transaction that is on the disk before the sender hears of it:
+A batch is stored as a whole, and is on the disk before the sender hears of it:
 the sender forgets an acknowledged batch, so an answer is a promise that holds
 over a killed process and over a power cut (SQLite: WAL with
 synchronous=FULL; PostgreSQL: synchronous_commit=on, its default).
@@ -18,10 +18,11 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 
 from ...models import AgentStatus, DynamicRules, SecurityEvent, SecurityMetric
 from ..bans import check_bans
-from .arriving import Batch, add_events, add_metrics, read_events, read_metrics
+from .arriving import Batch, Offered, read_events, read_metrics
 from .ban_lists import StoredLists
 from .database import Database, StoreError
 from .tables import agents, api_keys, events, metrics, rules, stored_rows
+from .together import Together
 
 __all__ = ["Agent", "RulesConflict", "Store", "StoreError", "Stored", "StoredRow", "Summary"]
 
@@ -81,7 +82,7 @@ class Summary:
 
 
 class Store:
-    """The rows, agents and rules of a backend. Every method is one transaction and safe to call from any thread."""
+    """The rows, agents and rules of a backend. Every method is whole or nothing, and safe to call from any thread."""
 
     def __init__(self, where: Path | URL) -> None:
         """Open the database `where`: an SQLite file, or the URL of a PostgreSQL database.
@@ -91,6 +92,7 @@ class Store:
         """
         self.database = Database(where)
         self.lists = StoredLists(self.database)
+        self._together = Together(self.database)
 
     @property
     def name(self) -> str:
@@ -120,11 +122,12 @@ class Store:
         are the metrics of a batch id that the project has already.
         """
         # Made before the transaction, so that it is short.
-        batch, new_events = Batch(project_id, batch_id, received_at), read_events(events, received_at)
-        new_metrics = read_metrics(metrics, received_at)
-        with self.database.writing() as connection:
-            accepted = add_events(self.database, connection, batch, new_events)
-            accepted += add_metrics(self.database, connection, batch, new_metrics)
+        offered = Offered(
+            Batch(project_id, batch_id, received_at),
+            read_events(events, received_at),
+            read_metrics(metrics, received_at),
+        )
+        accepted = self._together.add(offered) if offered.size else 0
         return Stored(accepted, len(events) + len(metrics) - accepted)
 
     def set_status(

@@ -38,15 +38,20 @@ Number = BigInteger().with_variant(Integer, "sqlite")
 """A whole number of 64 bits; SQLite's are all of that size, and its row ids have to be called INTEGER."""
 
 
+def without_nul(value: str | None) -> str | None:
+    """Return a text as it is stored: PostgreSQL stores no NUL, so it becomes the mark of what can't be shown."""
+    return value.replace("\0", "\ufffd") if value is not None and "\0" in value else value
+
+
 class Words(TypeDecorator[str]):
-    """Text of any kind. PostgreSQL stores no NUL: it becomes the mark of what can't be shown, on either database."""
+    """Text of any kind, but for NUL (`without_nul`), on either database."""
 
     impl = Text
     cache_ok = True
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
         """Return what is stored for `value`, and what is compared with it."""
-        return value.replace("\0", "\ufffd") if value is not None and "\0" in value else value
+        return without_nul(value)
 
 
 def day_of(moment: float) -> int:

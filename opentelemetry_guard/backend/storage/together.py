@@ -1,0 +1,96 @@
+"""Batches that arrive together are stored together: one transaction, which waits once for the disk.
+
+A disk needs milliseconds to have something for good, as long as a batch of some hundred rows takes to be written. Who
+comes while somebody stores waits for the next turn, and all who wait have one turn.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+from .arriving import Offered, add_batches
+from .database import Database
+
+_MOST_ROWS = 2_000
+"""Rows of one turn, but for those of a batch that has more by itself: others who write wait for a turn at most."""
+
+
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    """A batch that somebody waits for: how many of its rows were new, or why it can't be stored."""
+
+    offered: Offered
+    accepted: int | None = None
+    error: BaseException | None = None
+
+    @property
+    def is_done(self) -> bool:
+        return self.accepted is not None or self.error is not None
+
+
+class Together:
+    """Stores batches of any threads in the order in which they came."""
+
+    def __init__(self, database: Database) -> None:
+        """Store into `database`."""
+        self._database = database
+        self._turn = threading.Lock()
+        # The lock guards the list of those who wait, the one that came first at its beginning.
+        self._lock = threading.Lock()
+        self._waiting: list[_Waiting] = []
+
+    def add(self, offered: Offered) -> int:
+        """Store a batch, and return how many of its rows are new; when this returns they are on the disk.
+
+        Raises:
+            sqlalchemy.exc.DBAPIError: the database can't store it now.
+        """
+        mine = _Waiting(offered)
+        with self._lock:
+            self._waiting.append(mine)
+        while not mine.is_done:
+            with self._turn:
+                if not mine.is_done:
+                    self._store(self._take())
+        if mine.error is not None:
+            raise mine.error
+        return mine.accepted or 0
+
+    def _take(self) -> list[_Waiting]:
+        with self._lock:
+            rows = taken = 0
+            for one in self._waiting:
+                rows += one.offered.size
+                if taken and rows > _MOST_ROWS:
+                    break
+                taken += 1
+            group, self._waiting = self._waiting[:taken], self._waiting[taken:]
+        return group
+
+    def _store(self, group: list[_Waiting]) -> None:
+        try:
+            with self._database.writing() as connection:
+                accepted = add_batches(self._database, connection, [one.offered for one in group])
+        except DBAPIError as error:
+            if len(group) == 1 or isinstance(error, OperationalError):
+                self._fail(group, error)
+                return
+            # One of them can't be stored, whenever it comes: the others can.
+            for one in group:
+                self._store([one])
+        except BaseException as error:
+            # Those who wait are told, whatever it is: nobody else stores what is theirs.
+            self._fail(group, error)
+            if not isinstance(error, Exception):
+                raise
+        else:
+            for one, number in zip(group, accepted, strict=True):
+                one.accepted = number
+
+    @staticmethod
+    def _fail(group: list[_Waiting], error: BaseException) -> None:
+        for one in group:
+            one.error = error
