@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timezone
 from time import process_time
@@ -27,6 +27,14 @@ REQUESTS = 400
 BENIGN_REQUESTS = 2_000
 """The same of a benign request: metrics are exported once a minute, which few requests would have to pay for."""
 ROUTES = 30
+
+_METRICS_READ_BY: Mapping[str, Sequence[str]] = {
+    "untold": [],
+    "metered": ["other"],
+    "told": ["guard"],
+    "shared": ["guard", "other"],
+}
+"""Of the variants that differ in who reads what OpenTelemetry measures: who does."""
 
 Flush = Callable[[], Any]
 
@@ -76,12 +84,10 @@ async def _nothing() -> None:
     """Flush nothing."""
 
 
-def _observed(
-    url: str, *, exporters: bool, metrics: bool = True, shared: bool = False, spans: bool = True, **options: object
-) -> Flush:
+def _observed(url: str, *, exporters: bool, read_by: Sequence[str], spans: bool = True, **options: object) -> Flush:
     """Set OpenTelemetry up, with the Guard exporters and instrumentor or with exporters that drop everything.
 
-    Where metrics are `shared`, an exporter that drops everything reads them beside ours.
+    Metrics are read by ``guard``, our exporter, and by ``other``, one that drops everything.
     """
     from opentelemetry import trace
     from opentelemetry._logs import set_logger_provider
@@ -104,10 +110,8 @@ def _observed(
         tracers.add_span_processor(BatchSpanProcessor(DroppingSpans(), max_queue_size=8_192))
     logs = LoggerProvider(shutdown_on_exit=False)
     meters = None
-    if metrics:
-        read = [GuardMetricExporter(**settings)] if exporters else []
-        if shared or not exporters:
-            read.append(DroppingMetrics())
+    if read_by:
+        read = [GuardMetricExporter(**settings) if each == "guard" else DroppingMetrics() for each in read_by]
         meters = MeterProvider([PeriodicExportingMetricReader(each) for each in read], shutdown_on_exit=False)
     if exporters:
         if spans:
@@ -139,23 +143,24 @@ async def served(kind: str, url: str, requests: int = REQUESTS) -> AsyncIterator
 
     Args:
         kind: ``bare``; ``otel``, OpenTelemetry's FastAPI instrumentation with exporters that drop everything; ``ours``,
-            with this package on top; ``untold``, ``metered``, ``told`` and ``shared``, without exporters of spans and
-            without events: with this package and no metrics, with OpenTelemetry's metrics and without this package,
-            with both, and with both where another exporter reads the metrics too; ``guard``, fastapi-guard alone;
-            ``peer``, with guard-agent.
+            with this package on top; ``untold``, ``metered``, ``told`` and ``shared``, with this package, without
+            exporters of spans and without events, where metrics are read by nobody, by an exporter that drops them, by
+            `GuardMetricExporter`, and by both; ``guard``, fastapi-guard alone; ``peer``, with guard-agent.
         url: the backend's.
         requests: of a round.
     """
     logging.getLogger("guard_core").setLevel(logging.ERROR)
     logging.getLogger("fastapi_guard").setLevel(logging.ERROR)
     flush: Flush = _nothing
-    if kind in ("otel", "ours"):
-        flush = _threaded(_observed(url, exporters=kind == "ours"))
-    elif kind == "metered":
-        flush = _threaded(_observed(url, exporters=False, spans=False))
-    elif kind in ("untold", "told", "shared"):
-        read = {"metrics": kind != "untold", "shared": kind == "shared"}
-        flush = _threaded(_observed(url, exporters=True, **read, spans=False, http_events=False, behavior=False))
+    if kind == "otel":
+        flush = _threaded(_observed(url, exporters=False, read_by=["other"]))
+    elif kind == "ours":
+        flush = _threaded(_observed(url, exporters=True, read_by=["guard"]))
+    elif kind in _METRICS_READ_BY:
+        read_by = _METRICS_READ_BY[kind]
+        flush = _threaded(
+            _observed(url, exporters=True, read_by=read_by, spans=False, http_events=False, behavior=False)
+        )
     application = Application()
     if kind in ("guard", "peer"):
         flush = _guarded(application.app, url, agent=kind == "peer")

@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 import threading
 import time
 import weakref
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import TypeAlias
 
 from opentelemetry.sdk.metrics.export import (
@@ -46,10 +47,15 @@ FINEST_SCALE = 6
 MAX_BUCKETS = 160
 """Buckets of a distribution; with more values that lie far apart they get wider."""
 
-Attributes: TypeAlias = "tuple[tuple[str, AttributeValue], ...]"
-"""The attributes of a measurement, always in the same order."""
+Attributes: TypeAlias = "tuple[tuple[str, ...], tuple[AttributeValue | None, ...]]"
+"""Names of attributes, and as many values; None is one that a measurement doesn't have."""
+Told: TypeAlias = "tuple[str, str, float, Attributes]"
+"""A measurement: the instrument's name and unit, the amount in it, and the attributes that a row is made of."""
 
-_OVERFLOW: Attributes = ((METRIC_OVERFLOW, True),)
+_LARGEST = sys.float_info.max
+"""An integer can be larger, and be added to no float then."""
+
+_OVERFLOW: Attributes = ((METRIC_OVERFLOW,), (True,))
 
 
 class _Spread:
@@ -69,7 +75,7 @@ class _Spread:
 
     def add(self, value: float) -> None:
         """Count a value that is no less than nothing; what is no duration and no size is left out."""
-        if not 0.0 <= value < math.inf:
+        if not 0.0 <= value <= _LARGEST:
             return
         self.count += 1
         self.total += value
@@ -95,7 +101,7 @@ class _Spread:
         offset = min(self.buckets, default=0)
         counts = [self.buckets.get(index, 0) for index in range(offset, max(self.buckets, default=-1) + 1)]
         return ExponentialHistogramDataPoint(
-            attributes=dict(attributes),
+            attributes={name: value for name, value in zip(*attributes, strict=True) if value is not None},
             start_time_unix_nano=since,
             time_unix_nano=until,
             count=self.count,
@@ -139,17 +145,18 @@ class HttpMetrics:
             self.replaced |= frozenset(names)
             replacements += 1
 
-    def record(self, name: str, unit: str, amount: float, attributes: Attributes) -> None:
-        """Take one measurement of the instrument `name`."""
+    def record(self, told: Iterable[Told]) -> None:
+        """Take measurements."""
         with self._lock:
-            series = self._series.get(name)
-            if series is None:
-                series = self._series[name] = {}
-                self._units[name] = unit
-            spread = series.get(attributes)
-            if spread is None:
-                spread = self._begun(series, attributes)
-            spread.add(amount)
+            for name, unit, amount, attributes in told:
+                series = self._series.get(name)
+                if series is None:
+                    series = self._series[name] = {}
+                    self._units[name] = unit
+                spread = series.get(attributes)
+                if spread is None:
+                    spread = self._begun(series, attributes)
+                spread.add(amount)
 
     def _begun(self, series: _Series, attributes: Attributes) -> _Spread:
         if self._number >= MAX_SERIES:
@@ -188,7 +195,7 @@ class HttpMetrics:
 
 
 replacements = 0
-"""How often an exporter's `replaced` has changed: `is_enough` gives the same answer until then."""
+"""How often an exporter's `replaced` has changed: `is_replaced` gives the same answer until then."""
 
 _listening_lock = threading.Lock()
 _listening: tuple[weakref.ref[HttpMetrics], ...] = ()  # replaced whole under the lock, so that readers need none
@@ -199,40 +206,34 @@ def is_heard() -> bool:
     return bool(_listening)
 
 
-def is_enough(name: str, readers: Iterable[object]) -> bool:
-    """Whether nobody would read what an instrument records, since all read here in its place.
+def is_replaced(reader: object, name: str) -> bool:
+    """Whether a metric reader has what is told here in the place of what an instrument records.
 
     Args:
+        reader: of the instrument's provider; one that exports to a Guard exporter has this module's `HttpMetrics` as
+            its ``_exporter.http``.
         name: of the instrument.
-        readers: metric readers of the instrument's provider; one that exports to a Guard exporter has this module's
-            `HttpMetrics` as its ``_exporter.http``.
     """
-    found = [getattr(getattr(reader, "_exporter", None), "http", None) for reader in readers]
-    return bool(found) and all(isinstance(http, HttpMetrics) and name in http.replaced for http in found)
+    http = _read_by(reader)
+    return http is not None and name in http.replaced
 
 
-def reads_nothing_else(readers: Iterable[object]) -> bool:
-    """Whether nobody would read what the HTTP instrumentation measures beside what is told here.
-
-    Args:
-        readers: as of `is_enough`.
-    """
-    found = [getattr(getattr(reader, "_exporter", None), "http", None) for reader in readers]
-    return bool(found) and all(isinstance(http, HttpMetrics) and bool(http.replaced) for http in found)
+def reads_nothing_else(reader: object) -> bool:
+    """Whether a metric reader reads nothing that the HTTP instrumentation measures but what is told here."""
+    http = _read_by(reader)
+    return http is not None and bool(http.replaced)
 
 
-def record(name: str, unit: str, amount: float, attributes: Attributes) -> None:
-    """Tell every exporter of one measurement.
+def _read_by(reader: object) -> HttpMetrics | None:
+    http = getattr(getattr(reader, "_exporter", None), "http", None)
+    return http if isinstance(http, HttpMetrics) else None
 
-    Args:
-        name: the instrument's name, as the HTTP instrumentation calls it.
-        unit: the instrument's unit.
-        amount: in that unit.
-        attributes: those that a row is made of.
-    """
+
+def record(told: Collection[Told]) -> None:
+    """Tell every exporter of measurements."""
     for listening in _listening:
         if (metrics := listening()) is not None:
-            metrics.record(name, unit, amount, attributes)
+            metrics.record(told)
 
 
 def _after_fork_in_child() -> None:

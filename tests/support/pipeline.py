@@ -10,6 +10,7 @@ from opentelemetry.sdk._logs import LoggerProvider, LogRecordLimits
 from opentelemetry.sdk._logs.export import LogRecordExporter, SimpleLogRecordProcessor
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import MetricReader
+from opentelemetry.sdk.metrics.view import View
 from opentelemetry.sdk.trace import SpanLimits, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter
 from opentelemetry.sdk.trace.sampling import Sampler
@@ -39,6 +40,7 @@ def pipeline(
     logs: Sequence[LogRecordExporter] = (),
     spans: Sequence[SpanExporter] = (),
     readers: Sequence[MetricReader] = (),
+    views: Sequence[View] = (),
     sampler: Sampler | None = None,
     span_limits: SpanLimits | None = None,
     log_limits: LogRecordLimits | None = None,
@@ -46,7 +48,7 @@ def pipeline(
     """Build the three providers over the given exporters, and shut them down with the block."""
     loggers = LoggerProvider(shutdown_on_exit=False, log_record_limits=log_limits)
     tracers = TracerProvider(sampler=sampler, span_limits=span_limits, shutdown_on_exit=False)
-    meters = MeterProvider(readers, shutdown_on_exit=False)
+    meters = MeterProvider(readers, views=views, shutdown_on_exit=False)
     for exporter in logs:
         loggers.add_log_record_processor(SimpleLogRecordProcessor(exporter))
     for span_exporter in spans:

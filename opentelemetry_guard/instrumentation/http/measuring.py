@@ -4,15 +4,17 @@ Its middleware, which the instrumentations of FastAPI and Starlette use too,
 may be in a request's way several times: once for each application that is
 mounted in another one. All of them measure as before. The outermost one's
 measurements, which see the whole request, are told with the route that the
-request's events bear; `http_metrics` says to whom. What nobody but a Guard
-exporter reads, and leaves, is not recorded with the SDK's instruments.
+request's events bear; `http_metrics` says to whom. From the first collection
+on, the SDK keeps none of it for the reader of a Guard exporter (`sparing`),
+and what nobody else reads is not recorded with its instruments at all.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
+from types import MappingProxyType
 from typing import Any
 
 from opentelemetry.util.types import AttributeValue
@@ -24,10 +26,11 @@ from . import following as request_following
 from . import routes
 from .following import Receive, Scope, Send
 from .routes import Route
+from .sparing import spare
 
 _logger = logging.getLogger(__name__)
 
-_LISTENED = "_opentelemetry_guard_listened"
+_EARS = "_opentelemetry_guard_ears"
 """Attribute of a middleware whose instruments are heard."""
 
 _INSTRUMENTS = (
@@ -43,13 +46,8 @@ _INSTRUMENTS = (
 _COUNTER = "active_requests_counter"
 """The attribute in which it keeps its count of the requests under way."""
 
-_KEPT = (
-    semconv.OLD_HTTP_METHOD,
-    semconv.OLD_HTTP_STATUS_CODE,
-    semconv.HTTP_REQUEST_METHOD,
-    semconv.HTTP_RESPONSE_STATUS_CODE,
-    semconv.ERROR_TYPE,
-)
+_OLD = (semconv.OLD_HTTP_METHOD, semconv.OLD_HTTP_STATUS_CODE, semconv.ERROR_TYPE, semconv.OLD_HTTP_TARGET)
+_STABLE = (semconv.HTTP_REQUEST_METHOD, semconv.HTTP_RESPONSE_STATUS_CODE, semconv.ERROR_TYPE, semconv.HTTP_ROUTE)
 """The attributes of which rows are made; others have as many values as clients like, such as the host."""
 
 _STABLE_INSTRUMENTS = frozenset(
@@ -61,75 +59,59 @@ _STABLE_INSTRUMENTS = frozenset(
 )
 
 
-class _Measured(dict[str, tuple[str, float, Mapping[str, AttributeValue]]]):
-    """Of a request by an instrument's name: its unit, and the amount and attributes that it has recorded last."""
+class _Measured(dict[str, tuple["_Heard", float, Mapping[str, AttributeValue]]]):
+    """Of a request by an instrument's name: the instrument, and the amount and attributes that it has recorded last."""
 
-    __slots__ = ("uncounted",)
-
-    def __init__(self) -> None:
-        self.uncounted = 0
-        """Middlewares that have the request under way and have not counted it, since nobody reads their count."""
+    uncounted = 0
+    """Middlewares that have the request under way and have not counted it, since nobody reads their count."""
 
 
 _patches = Patches()
 _current: ContextVar[_Measured | None] = ContextVar("opentelemetry_guard_measured", default=None)
 
 
-class _Listening:
-    """An instrument of the middleware, as long as it is known who reads it."""
+class _Heard:
+    """An instrument that measures requests, of which is noted what is recorded with it for the request under way.
 
-    def __init__(self, instrument: Any, is_unread: Callable[[str, Iterable[object]], bool]) -> None:
-        self._instrument = instrument
-        self._name = getattr(instrument, "name", None)  # one that records nothing has none
-        self._unit = getattr(instrument, "unit", "")
-        self._asked = is_unread
-        self._known_readers: object = None
-        self._known_replacements = 0
-        self._unread = False
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._instrument, name)
-
-    def _is_unread(self) -> bool:
-        """Whether nobody reads the instrument itself: recording with it is most of what a measurement costs."""
-        readers = getattr(getattr(self._instrument, "_measurement_consumer", None), "_reader_storages", None)
-        if readers is None:  # another release of the SDK keeps them differently
-            return False
-        # The SDK replaces the mapping when a reader comes or goes.
-        if self._known_readers is not readers or self._known_replacements != http_metrics.replacements:
-            self._known_readers, self._known_replacements = readers, http_metrics.replacements
-            self._unread = self._asked(self._name or "", readers)
-        return self._unread
-
-
-class _Heard(_Listening):
-    """One that measures requests, of which is noted what is recorded with it for the request under way."""
+    `is_unread` tells whether nobody reads the instrument itself: recording with it is most of what a measurement costs.
+    """
 
     def __init__(self, instrument: Any) -> None:
-        super().__init__(instrument, http_metrics.is_enough)
+        self.instrument = instrument
+        self.name: str | None = getattr(instrument, "name", None)  # one that records nothing has none
+        self.unit: str = getattr(instrument, "unit", "")
+        self.kept = _STABLE if self.name in _STABLE_INSTRUMENTS else _OLD
+        self.is_unread = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.instrument, name)
 
     def record(
         self, amount: float, attributes: Mapping[str, AttributeValue] | None = None, *more: Any, **named: Any
     ) -> None:
         """Record, and note it."""
         measured = _current.get()
-        if measured is None or self._name is None:
-            self._instrument.record(amount, attributes, *more, **named)
+        if measured is None or self.name is None:
+            self.instrument.record(amount, attributes, *more, **named)
             return
         # The outermost middleware ends last, and what it says replaces the others'.
-        measured[self._name] = (self._unit, amount, attributes or {})
-        if not self._is_unread():
-            self._instrument.record(amount, attributes, *more, **named)
+        measured[self.name] = (self, amount, attributes or {})
+        if not self.is_unread:
+            self.instrument.record(amount, attributes, *more, **named)
 
 
-class _Counted(_Listening):
+class _Counted:
     """The one that counts the requests under way, of which a Guard exporter makes nothing.
 
     A request that was not counted when it began is not counted when it ends, whoever has begun to read since then.
     """
 
     def __init__(self, instrument: Any) -> None:
-        super().__init__(instrument, lambda _, readers: http_metrics.reads_nothing_else(readers))
+        self.instrument = instrument
+        self.is_unread = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.instrument, name)
 
     def add(
         self, amount: float, attributes: Mapping[str, AttributeValue] | None = None, *more: Any, **named: Any
@@ -140,10 +122,62 @@ class _Counted(_Listening):
             if amount < 0 < measured.uncounted:
                 measured.uncounted -= 1
                 return
-            if amount > 0 and self._is_unread():
+            if amount > 0 and self.is_unread:
                 measured.uncounted += 1
                 return
-        self._instrument.add(amount, attributes, *more, **named)
+        self.instrument.add(amount, attributes, *more, **named)
+
+
+class _Ears:
+    """One middleware's instruments, and who reads them as far as is known."""
+
+    def __init__(self, middleware: Any) -> None:
+        self._middleware = middleware
+        self._heard: list[_Heard] = []
+        for name in _INSTRUMENTS:
+            instrument = getattr(middleware, name, None)
+            if instrument is not None:
+                self._heard.append(_Heard(instrument))
+                setattr(middleware, name, self._heard[-1])
+        # They are of one meter. What records nothing, and another release of the SDK, has no consumer.
+        consumers = [getattr(heard.instrument, "_measurement_consumer", None) for heard in self._heard]
+        self._consumer: Any = next((each for each in consumers if hasattr(each, "_reader_storages")), _NoConsumer)
+        self._readers: Mapping[object, Any] = {}
+        self._replacements = -1
+
+    def are_outdated(self) -> bool:
+        """Whether a reader has come or gone, or has replaced something. The SDK replaces the mapping of its readers."""
+        return self._readers is not self._consumer._reader_storages or self._replacements != http_metrics.replacements
+
+    def listen(self) -> None:
+        """Spare the readers that are told what they would read, and note what nobody else reads."""
+        self._readers, self._replacements = self._consumer._reader_storages, http_metrics.replacements
+        for heard in self._heard:
+            told = [http_metrics.is_replaced(reader, heard.name or "") for reader in self._readers]
+            heard.is_unread = self._spared(heard.instrument, told)
+        counter = getattr(self._middleware, _COUNTER, None)
+        if counter is not None:
+            is_counted = isinstance(counter, _Counted)
+            told = [http_metrics.reads_nothing_else(reader) for reader in self._readers]
+            is_unread = self._spared(counter.instrument if is_counted else counter, told)
+            if is_unread and not is_counted:
+                counter = _Counted(counter)
+                setattr(self._middleware, _COUNTER, counter)
+            if isinstance(counter, _Counted):
+                counter.is_unread = is_unread
+
+    def _spared(self, instrument: Any, told: Sequence[bool]) -> bool:
+        """Spare some of the readers an instrument, and return whether these are all."""
+        for storage, is_told in zip(self._readers.values(), told, strict=True):
+            if is_told:
+                spare(storage, instrument)
+        return any(told) and all(told)
+
+
+class _NoConsumer:
+    """Who has no readers, in the place of the SDK's consumer of measurements."""
+
+    _reader_storages: Mapping[object, Any] = MappingProxyType({})
 
 
 def apply(module: Any) -> None:
@@ -158,10 +192,11 @@ def remove() -> None:
 
 def _listened(call: AnyFunction) -> AnyFunction:
     async def __call__(self: Any, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not http_metrics.is_heard():
+        ears: _Ears | None = getattr(self, _EARS, None)
+        if scope["type"] != "http" or (ears is None and not http_metrics.is_heard()):
             await call(self, scope, receive, send)
             return
-        if not getattr(self, _LISTENED, False):
+        if ears is None or ears.are_outdated():
             _survive(_listen, self)
         if routes.is_begun(scope):
             await call(self, scope, receive, send)
@@ -173,37 +208,34 @@ def _listened(call: AnyFunction) -> AnyFunction:
         finally:
             _current.reset(token)
             routes.end(scope)
-            _survive(_tell, scope, route, measured)
+            if measured:
+                _survive(_tell, scope, route, measured)
 
     return __call__
 
 
 def _listen(middleware: Any) -> None:
-    setattr(middleware, _LISTENED, True)
-    for name in _INSTRUMENTS:
-        instrument = getattr(middleware, name, None)
-        if instrument is not None and not isinstance(instrument, _Heard):
-            setattr(middleware, name, _Heard(instrument))
-    counter = getattr(middleware, _COUNTER, None)
-    if counter is not None and not isinstance(counter, _Counted):
-        setattr(middleware, _COUNTER, _Counted(counter))
+    ears: _Ears | None = getattr(middleware, _EARS, None)
+    if ears is None:
+        ears = _Ears(middleware)
+        setattr(middleware, _EARS, ears)
+    ears.listen()
 
 
 def _tell(scope: Scope, route: Route, measured: _Measured) -> None:
     """Tell what was measured of a request, under its route."""
-    if not measured:
-        return
     followed = request_following.route_of(scope)
     template = route.template() if followed is None else followed[0]
-    known: Mapping[str, AttributeValue] | None = None
-    for name, (unit, amount, attributes) in measured.items():
+    told: list[http_metrics.Told] = []
+    known: object = None
+    for name, (heard, amount, attributes) in measured.items():
         # The instruments of one convention are given the same attributes.
         if attributes is not known:
-            known = attributes
-            kept = tuple([(key, attributes[key]) for key in _KEPT if key in attributes])
-            if template is not None:
-                kept += ((semconv.HTTP_ROUTE if name in _STABLE_INSTRUMENTS else semconv.OLD_HTTP_TARGET, template),)
-        http_metrics.record(name, unit, amount, kept)
+            known, value = attributes, attributes.get
+            method, status, error, _ = heard.kept
+            series = (heard.kept, (value(method), value(status), value(error), template))
+        told.append((name, heard.unit, amount, series))
+    http_metrics.record(told)
 
 
 def _survive(step: AnyFunction, *arguments: Any) -> None:

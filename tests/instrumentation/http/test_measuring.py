@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -12,7 +13,14 @@ from fastapi import APIRouter, FastAPI, HTTPException, Response
 from opentelemetry.instrumentation._semconv import _OpenTelemetrySemanticConventionStability
 from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
 from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
-from opentelemetry.sdk.metrics.export import InMemoryMetricReader, PeriodicExportingMetricReader
+from opentelemetry.sdk.metrics import Histogram, UpDownCounter
+from opentelemetry.sdk.metrics._internal.aggregation import _ExponentialBucketHistogramAggregation
+from opentelemetry.sdk.metrics.export import (
+    AggregationTemporality,
+    InMemoryMetricReader,
+    PeriodicExportingMetricReader,
+)
+from opentelemetry.sdk.metrics.view import DropAggregation, ExplicitBucketHistogramAggregation, View
 from starlette.routing import Host, Mount, Router
 from support.asgi import fetch, get
 from support.guard_server import GuardServer, guard_server
@@ -24,6 +32,9 @@ from opentelemetry_guard.instrumentation.http import measuring
 from opentelemetry_guard.settings.instrumentation import GuardOptions
 
 App = Callable[[Any, Any, Any], Any]
+
+ERROR = '{"detail":"Internal Server Error"}'
+"""What FastAPI answers to an HTTPException."""
 
 
 class Measured:
@@ -172,7 +183,9 @@ def test_a_request_counts_once_under_the_route_of_its_block_rate(
     measured: Measured, nesting: Callable[[Measured], tuple[App, str, str]]
 ) -> None:
     app, path, route = nesting(measured)
-    for _ in range(3):
+    assert get(app, path) == 200
+    measured.made.meters.force_flush()  # from here on the SDK keeps nothing of it for the Guard exporter
+    for _ in range(2):
         assert get(app, path) == 200
     assert measured.rows("request_count") == {route: 3}
     assert measured.rows("response_time") == {route: 3}
@@ -185,8 +198,7 @@ def test_sizes_and_errors_count_once_too(measured: Measured) -> None:
     assert get(app, "/a/other/b/c/items/500") == 500
     assert measured.rows("request_count") == {route: 2}
     assert measured.rows("error_rate") == {route: 1}
-    # What FastAPI answers to an HTTPException has 34 bytes.
-    assert measured.rows("bandwidth_usage") == {route: 5 + 10 + len('{"detail":"Internal Server Error"}')}
+    assert measured.rows("bandwidth_usage") == {route: 5 + 10 + len(ERROR)}
 
 
 def test_requests_for_nothing_have_no_route(measured: Measured) -> None:
@@ -228,68 +240,191 @@ def test_what_is_excluded_from_the_instrumentation_is_not_measured(
     assert measured.rows("request_count") == {"/items/{n}": 1}
 
 
-class _Recorded:
-    """An instrument that counts what is recorded with it."""
-
-    def __init__(self, instrument: Any) -> None:
-        self._instrument = instrument
-        self.count = 0
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._instrument, name)
-
-    def record(self, *arguments: Any, **named: Any) -> None:
-        self.count += 1
-        self._instrument.record(*arguments, **named)
-
-
-def test_what_only_the_guard_exporter_would_read_and_leave_is_not_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OTEL_SEMCONV_STABILITY_OPT_IN", "")
+@pytest.fixture
+def stable(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("OTEL_SEMCONV_STABILITY_OPT_IN", "http")
     monkeypatch.setattr(_OpenTelemetrySemanticConventionStability, "_initialized", False)
-    recorded: list[_Recorded] = []
-    heard = measuring._Heard.__init__
+    yield
+    monkeypatch.setattr(_OpenTelemetrySemanticConventionStability, "_initialized", False)
 
-    def counting(self: Any, instrument: Any) -> None:
-        recorded.append(_Recorded(instrument))
-        heard(self, recorded[-1])
 
-    monkeypatch.setattr(measuring._Heard, "__init__", counting)
+@contextmanager
+def measuring_for(*others: InMemoryMetricReader, views: Sequence[View] = (), **options: Any) -> Iterator[Measured]:
+    """Measure for a Guard exporter and for other readers."""
     with guard_server() as server:
         reader = PeriodicExportingMetricReader(GuardMetricExporter(**server.settings), export_interval_millis=3_600_000)
-        with pipeline(readers=[reader]) as made:
-            fastapi_apps.install(GuardOptions(behavior=False), made.emitter)
+        with pipeline(readers=[reader, *others], views=views) as made:
+            fastapi_apps.install(GuardOptions(behavior=False, **options), made.emitter)
             try:
-                measured = Measured(made, server, InMemoryMetricReader())
-                app = measured.app()
-                for _ in range(2):
-                    get(app, "/items/7")
-                before = sum(instrument.count for instrument in recorded)
-                assert before >= 2
-                made.meters.force_flush()
-                for _ in range(3):
-                    get(app, "/items/7")
-                assert sum(instrument.count for instrument in recorded) == before
-                other = InMemoryMetricReader()
-                made.meters.add_metric_reader(other)
-                get(app, "/items/7")
-                assert sum(instrument.count for instrument in recorded) > before
-                measured._other = other
-                assert measured.measured_elsewhere() == 1
-                assert measured.rows("request_count") == {"/items/{n}": 6}
+                yield Measured(made, server, others[0] if others else InMemoryMetricReader())
             finally:
                 fastapi_apps.uninstall()
 
 
-def _under_way(reader: InMemoryMetricReader) -> list[int]:
+@pytest.fixture
+def recorded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the HTTP instruments with which the SDK is asked to record, once for each measurement."""
+    names: list[str] = []
+    for cls, method in ((Histogram, "record"), (UpDownCounter, "add")):
+        monkeypatch.setattr(cls, method, _noted(getattr(cls, method), names))
+    return names
+
+
+def _noted(method: Callable[..., None], names: list[str]) -> Callable[..., None]:
+    def noting(self: Any, *arguments: Any, **named: Any) -> None:
+        if self.name.startswith("http.server."):
+            names.append(self.name)
+        method(self, *arguments, **named)
+
+    return noting
+
+
+@pytest.fixture
+def kept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Values that the SDK sorts into exponential buckets, which only the Guard exporter asks for here."""
+    values: list[float] = []
+    aggregate = _ExponentialBucketHistogramAggregation.aggregate
+
+    def noting(self: Any, measurement: Any, *more: Any) -> None:
+        if measurement.instrument.name.startswith("http.server."):
+            values.append(measurement.value)
+        aggregate(self, measurement, *more)
+
+    monkeypatch.setattr(_ExponentialBucketHistogramAggregation, "aggregate", noting)
+    return values
+
+
+@pytest.mark.usefixtures("stable")
+def test_what_only_the_guard_exporter_would_read_and_leave_is_not_recorded(recorded: list[str]) -> None:
+    with measuring_for() as measured:
+        app = measured.app()
+        for _ in range(2):
+            get(app, "/items/7")
+        assert recorded
+        measured.made.meters.force_flush()
+        get(app, "/items/7")
+        recorded.clear()
+        for _ in range(2):
+            get(app, "/items/7")
+        assert recorded == []
+        other = InMemoryMetricReader()
+        measured.made.meters.add_metric_reader(other)
+        get(app, "/items/7")
+        assert "http.server.request.duration" in recorded
+        assert "http.server.active_requests" in recorded
+        measured._other = other
+        assert measured.measured_elsewhere() == 1
+        assert measured.rows("request_count") == {"/items/{n}": 6}
+
+
+@pytest.mark.usefixtures("stable")
+def test_what_another_reader_reads_is_not_kept_a_second_time_for_the_guard_exporter(kept: list[float]) -> None:
+    other = InMemoryMetricReader({Histogram: AggregationTemporality.DELTA})
+    with measuring_for(other) as measured:
+        app = measured.app()
+        for _ in range(2):
+            get(app, "/items/7", method="POST", body=b"123")
+            measured.made.meters.force_flush()
+        assert kept
+        other.get_metrics_data()
+        earlier = len(measured._server.metrics)
+        kept.clear()
+        for number in (7, 8, 500):
+            get(app, f"/items/{number}", method="POST" if number == 7 else "GET", body=b"123" if number == 7 else b"")
+        assert kept == []
+        points = _points(other, "http.server.request.duration")
+        assert measured.rows("request_count") == {"/items/{n}": 2 + 3}
+        rows = [row for row in measured._server.metrics[earlier:] if row["metric_type"] == "response_time"]
+        figures = ("count", "sum", "min", "max")
+        assert sorted([float(row["tags"][name]) for name in figures] for row in rows) == sorted(
+            [float(getattr(point, name)) for name in figures] for point in points
+        )
+        assert measured.rows("bandwidth_usage") == {"/items/{n}": 3 * (3 + 10) + 10 + len(ERROR)}
+
+
+@pytest.mark.usefixtures("stable")
+@pytest.mark.parametrize("is_alone", [True, False], ids=["alone", "beside"])
+def test_views_count_for_other_readers_and_keep_no_request_from_the_guard_exporter(*, is_alone: bool) -> None:
+    other = InMemoryMetricReader()
+    views = [
+        View(instrument_name="http.server.active_requests", aggregation=DropAggregation()),
+        View(instrument_name="http.server.request.duration", attribute_keys={"http.route"}),
+        View(instrument_name="http.server.response.body.size", aggregation=ExplicitBucketHistogramAggregation([1, 9])),
+    ]
+    with measuring_for(*([] if is_alone else [other]), views=views, http_events=False) as measured:
+        app = measured.app()
+        for requests in (1, 2, 3):
+            for _ in range(requests):
+                get(app, "/items/7")
+            measured.made.meters.force_flush()
+        if not is_alone:
+            [duration] = _points(other, "http.server.request.duration")
+            assert (duration.count, duration.attributes) == (6, {"http.route": "/items/{n}"})
+            [size] = _points(other, "http.server.response.body.size")
+            assert (size.explicit_bounds, list(size.bucket_counts)) == ((1, 9), [0, 0, 6])
+        assert measured.rows("request_count") == {"/items/{n}": 6}
+        assert measured.rows("bandwidth_usage") == {"/items/{n}": 60}
+        assert {row["tags"]["status_code"] for row in measured._server.metrics} == {"200"}
+
+
+@pytest.mark.usefixtures("stable")
+def test_what_is_dropped_by_a_view_stays_dropped() -> None:
+    views = [View(instrument_name="http.server.*", aggregation=DropAggregation())]
+    with measuring_for(InMemoryMetricReader(), views=views) as measured:
+        app = measured.app()
+        for _ in range(2):
+            get(app, "/items/7")
+            measured.made.meters.force_flush()
+        assert measured.rows("request_count") == {}
+
+
+@pytest.mark.usefixtures("stable")
+def test_what_an_application_measures_itself_counts_once_beside_what_is_measured_for_it(kept: list[float]) -> None:
+    with measuring_for(InMemoryMetricReader()) as measured:
+        app = measured.app()
+        own = measured.made.meters.get_meter("shop").create_histogram("http.server.request.duration", "s")
+        for _ in range(3):
+            get(app, "/items/7")
+            own.record(0.25, {"http.route": "/own", "http.response.status_code": 200})
+            measured.made.meters.force_flush()
+        assert measured.rows("request_count") == {"/items/{n}": 3, "/own": 3}
+        assert kept.count(0.25) == 3
+
+
+@pytest.mark.usefixtures("stable")
+def test_a_release_that_keeps_measurements_elsewhere_costs_more_and_loses_nothing(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def moved(storage: Any, instrument: Any) -> None:
+        raise AttributeError("_instrument_view_instrument_matches")
+
+    monkeypatch.setattr(measuring, "spare", moved)
+    other = InMemoryMetricReader()
+    with measuring_for(other) as measured:
+        app = measured.app()
+        app.mount("/v1", measured.app())
+        for _ in range(3):
+            assert get(app, "/v1/items/7") == 200
+            measured.made.meters.force_flush()
+        assert measured.measured_elsewhere() == 6
+        assert measured.rows("request_count") == {"/v1/items/{n}": 3}
+    assert len([record for record in caplog.records if "please report this" in record.message]) <= 1
+
+
+def _points(reader: InMemoryMetricReader, name: str) -> list[Any]:
     data = reader.get_metrics_data()
     return [
-        point.value  # type: ignore[union-attr]
+        point
         for resource in (data.resource_metrics if data is not None else ())
         for scope in resource.scope_metrics
         for metric in scope.metrics
-        if metric.name == "http.server.active_requests"
+        if metric.name == name
         for point in metric.data.data_points
     ]
+
+
+def _under_way(reader: InMemoryMetricReader) -> list[int]:
+    return [point.value for point in _points(reader, "http.server.active_requests")]
 
 
 def test_requests_under_way_are_counted_for_others_and_a_reader_that_comes_late_finds_no_half(
