@@ -218,16 +218,12 @@ class Emitter:
         clean: privacy.Privacy,
         verdict: Verdict,
     ) -> bool:
-        severity, severity_text = severity_of(event_type)
+        severity = severity_of(event_type)
         logger, emit = self._current_logger()
-        if not logger.enabled(severity_number=severity, event_name=semconv.SECURITY_EVENT):
+        if not logger.enabled(severity_number=severity[0], event_name=semconv.SECURITY_EVENT):
             return False
         json = codec.encoded(row, is_whole=bool(verdict))
-        made = record.EventRecord.new(
-            span, timestamp=nanoseconds, severity_number=severity, severity_text=severity_text
-        )
-        made.body = record.Unsaid(json, None if verdict is SPEAKABLE else clean.text)
-        emit(made, row, json)
+        emit(row, json, nanoseconds, severity, span, None if verdict is SPEAKABLE else clean.text)
         return True
 
     def _record_on_span(self, row: codec.Row, nanoseconds: int | None, span: trace.Span, logged: bool | None) -> bool:

@@ -296,7 +296,8 @@ def complete(row: Mapping[str, JSON], trace_id: int = 0, span_id: int = 0) -> Ro
     return {**DEFAULTS, **row, "metadata": metadata}
 
 
-_TRACE = frozenset({"trace_id", "span_id"})
+TRACE_KEYS = frozenset({"trace_id", "span_id"})
+"""The keys of the metadata that name a trace."""
 
 
 def encoded(row: Row, *, is_whole: bool = False) -> bytes:
@@ -318,7 +319,7 @@ def encoded(row: Row, *, is_whole: bool = False) -> bytes:
 def has_trace(row: Row) -> bool:
     """Whether an event names a trace by itself, which the record's own must not replace."""
     metadata = row.get("metadata")
-    return isinstance(metadata, dict) and not _TRACE.isdisjoint(metadata)
+    return isinstance(metadata, dict) and not TRACE_KEYS.isdisjoint(metadata)
 
 
 def with_trace(json: bytes, trace_id: int, span_id: int) -> bytes:

@@ -59,8 +59,11 @@ def threat_score(event_type: str, action: str, recent_events: int) -> int:
         >>> threat_score("penetration_attempt", "request_blocked", 1), threat_score("penetration_attempt", "logged", 8)
         (80, 94)
     """
-    again = _REPETITION * (recent_events.bit_length() - 1) if recent_events > 1 else 0
-    return min(100, _score_of_one(event_type, action) + min(_MOST_REPETITION, again))
+    score = _score_of_one(event_type, action)
+    if recent_events > 1:
+        again = _REPETITION * (recent_events.bit_length() - 1)
+        score += again if again < _MOST_REPETITION else _MOST_REPETITION
+    return score if score < 100 else 100  # noqa: PLR2004  of a hundred
 
 
 @lru_cache(maxsize=1024)

@@ -28,7 +28,8 @@ _IN_STATUS = {
     SERVICE_INSTANCE_ID: "instance",
     DEPLOYMENT_ENVIRONMENT: "environment",
 }
-_KEYS = frozenset(RESOURCE_KEYS.values())
+ORIGIN_KEYS = frozenset(RESOURCE_KEYS.values())
+"""The keys of the metadata that name a service or a deployment."""
 _GUARD_CORES = "guard-core"
 """The same of guard-core, whose other names stay."""
 
@@ -75,7 +76,7 @@ class Origin:
 def names_origin(row: Row) -> bool:
     """Whether an event's metadata name a service or a deployment by themselves, which the Resource must not replace."""
     metadata = row.get("metadata")
-    return isinstance(metadata, dict) and not _KEYS.isdisjoint(metadata)
+    return isinstance(metadata, dict) and not ORIGIN_KEYS.isdisjoint(metadata)
 
 
 _latest: Origin | None = None  # a process has one Resource, as a rule; replaced as a whole

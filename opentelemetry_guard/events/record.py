@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from time import time_ns
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
-from opentelemetry._logs import Logger, LogRecord
+from opentelemetry._logs import Logger, LogRecord, SeverityNumber
 from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.context import Context, get_current
 from opentelemetry.trace import Span
@@ -21,79 +21,66 @@ from opentelemetry.util.types import AnyValue
 
 from .. import semconv
 from .attributes import length_of_text, to_attributes
-from .codec import EncodedRow, Row, encoded, has_trace, with_trace
-from .origin import names_origin
+from .codec import TRACE_KEYS, EncodedRow, Row, encoded, has_trace, with_trace
+from .origin import ORIGIN_KEYS, names_origin
 from .sentence import sentence
 
 if TYPE_CHECKING:
     from opentelemetry.sdk._logs import LogRecordLimits
 
-Emit = Callable[["EventRecord", Row, bytes], None]
-"""Takes a record without attributes, its event's row, and the row's JSON."""
+_OWN = TRACE_KEYS | ORIGIN_KEYS
+"""Keys of the metadata that say by themselves what the record or its Resource would."""
+
+Cleaned = Callable[[str], str]
+"""Returns a sentence without secrets."""
 
 
-class Unsaid:
-    """An event that is put in words when somebody wants to read them."""
+class Emit(Protocol):
+    """Emits an event to one logger, with the current context and time."""
 
-    __slots__ = ("_cleaned", "_json")
-
-    def __init__(self, json: bytes, cleaned: Callable[[str], str] | None) -> None:
-        """Put nothing in words yet.
+    def __call__(
+        self,
+        row: Row,
+        json: bytes,
+        nanoseconds: int | None,
+        severity: tuple[SeverityNumber, str],
+        span: Span,
+        cleaned: Cleaned | None,
+    ) -> None:
+        """Emit an event.
 
         Args:
-            json: the event's row, as `codec.encoded` made it.
-            cleaned: returns a sentence without secrets; None where a sentence of this event's parts has none.
+            row: the event.
+            json: the same as `codec.encoded` made it.
+            nanoseconds: its time, None where OTLP has no number for it.
+            severity: its number and text.
+            span: the current one.
+            cleaned: cleans a sentence of its parts; None where that has no secret.
         """
-        self._json, self._cleaned = json, cleaned
-
-    def words(self) -> str:
-        """Return the sentence."""
-        said = sentence(orjson.loads(self._json))
-        # Its parts are clean, but side by side they might read as a name and its secret.
-        return said if self._cleaned is None else self._cleaned(said)
-
-    def __reduce__(self) -> tuple[type[str], tuple[str]]:
-        """Travel to other processes as the words."""
-        return str, (self.words(),)
 
 
 class EventRecord(LogRecord):
-    """The record of an event; a body that is `Unsaid` is put in words at the first look."""
+    """The record of an event, which is put in words at the first look at its body."""
 
-    _body: AnyValue | Unsaid
+    _event: EventAttributes | None = None
+    _cleaned: Cleaned | None = None
+    _body: AnyValue = None
 
     @property
     def body(self) -> AnyValue:
         """The event in words, or what a processor has put in their place."""
-        body = self._body
-        if isinstance(body, Unsaid):
-            body = self._body = body.words()
-        return body
+        event = self._event
+        if event is not None:
+            said, cleaned = sentence(event.row()), self._cleaned
+            # Its parts are clean, but side by side they might read as a name and its secret.
+            self._body = said if cleaned is None else cleaned(said)
+            self._event = None
+        return self._body
 
     @body.setter
-    def body(self, body: AnyValue | Unsaid) -> None:
+    def body(self, body: AnyValue) -> None:
         self._body = body
-
-    @classmethod
-    def new(cls, span: Span, **values: object) -> EventRecord:
-        """Return the record of an event, with the current context and time: what the class itself makes, in less time.
-
-        Args:
-            span: the current one.
-            **values: attributes of the record.
-        """
-        place = span.get_span_context()
-        made: EventRecord = object.__new__(cls)
-        made.__dict__ = {
-            **_blank,
-            "observed_timestamp": time_ns(),
-            "context": get_current(),
-            "trace_id": place.trace_id,
-            "span_id": place.span_id,
-            "trace_flags": place.trace_flags,
-            **values,
-        }
-        return made
+        self._event = None
 
     def __copy__(self) -> LogRecord:
         # A batch processor copies each record; `copy` would ask it how, which takes four times as long.
@@ -101,9 +88,19 @@ class EventRecord(LogRecord):
         made.__dict__ = vars(self).copy()
         return made
 
+    def __getstate__(self) -> dict[str, object]:
+        """Travel to other processes in words."""
+        return {**vars(self), "_body": self.body, "_event": None, "_cleaned": None}
 
-_blank = vars(EventRecord(context=Context(), event_name=semconv.SECURITY_EVENT))
-"""What a release of the API keeps of a record, by the names of its attributes."""
+
+def _take_defaults(kind: type, made: object) -> None:
+    """Let a class have what a release of the SDK or the API keeps of its objects, beyond the names known here."""
+    for name, value in vars(made).items():
+        if not hasattr(kind, name):
+            setattr(kind, name, value)
+
+
+_take_defaults(EventRecord, EventRecord(context=Context(), event_name=semconv.SECURITY_EVENT))
 
 
 class EventAttributes(BoundedAttributes):
@@ -120,7 +117,6 @@ class EventAttributes(BoundedAttributes):
         exact_time: bool,
         maxlen: int | None,
         max_value_len: int | None,
-        *,
         of_span: bool = False,
         logged: bool = False,
     ) -> None:
@@ -135,17 +131,24 @@ class EventAttributes(BoundedAttributes):
             of_span: whether they are those of a span event, which nobody changes.
             logged: whether a log record carries the event of a span, too.
         """
-        self.__dict__ = {
-            "maxlen": maxlen,
-            "max_value_len": max_value_len,
-            "_json": json,
-            "_exact_time": exact_time,
-            "_of_span": of_span,
-            "logged": logged,
+        self.maxlen = maxlen
+        self.max_value_len = max_value_len
+        self._json = json
+        self._exact_time = exact_time
+        self._of_span = of_span
+        self.logged = logged
+        self._carried: str | None = row["idempotency_key"]  # type: ignore[assignment]
+        self._names_origin = False
+        if not _OWN.isdisjoint(row.get("metadata") or ()):  # type: ignore[arg-type]
+            self._names_origin = names_origin(row)
             # Where an event names a trace by itself, the record's must not be put beside it.
-            "_carried": None if has_trace(row) else str(row["idempotency_key"]),
-            "_names_origin": names_origin(row),
-        }
+            if has_trace(row):
+                self._carried = None
+
+    def row(self) -> Row:
+        """Return the event as it was emitted."""
+        row: Row = orjson.loads(self._json)
+        return row
 
     def carried(self, trace_id: int, span_id: int) -> EncodedRow | None:
         """Return the event's whole row, None where the attributes may say something else by now."""
@@ -160,7 +163,7 @@ class EventAttributes(BoundedAttributes):
         state = vars(self)
         if "_json" not in state or name.startswith("__"):
             raise AttributeError(name)
-        attributes = to_attributes(orjson.loads(self._json), exact_time=self._exact_time, logged=self.logged)
+        attributes = to_attributes(self.row(), exact_time=self._exact_time, logged=self.logged)
         if self.max_value_len is not None and (cut := _cut(attributes, self.max_value_len)):
             attributes = {semconv.GUARD_TRUNCATED: cut, **attributes}
         if any(isinstance(value, (dict, list)) for value in attributes.values()):
@@ -202,7 +205,7 @@ def add_to_span(span: Span, row: Row, nanoseconds: int | None, *, logged: bool) 
             from opentelemetry.sdk.trace import Event  # here: it is loaded already where its span is
 
             most, longest = limits.max_event_attributes, limits.max_attribute_length
-            attributes = EventAttributes(row, encoded(row), exact_time, most, longest, of_span=True, logged=logged)
+            attributes = EventAttributes(row, encoded(row), exact_time, most, longest, True, logged)
             add(Event(semconv.SECURITY_EVENT, attributes, nanoseconds))
             return
     span.add_event(
@@ -220,8 +223,22 @@ def emitter_to(logger: Logger) -> Emit:
 
 
 def _plain(logger: Logger) -> Emit:
-    def emit(record: EventRecord, row: Row, json: bytes) -> None:
-        record.attributes = to_attributes(row, exact_time=record.timestamp is not None)
+    def emit(
+        row: Row,
+        json: bytes,
+        nanoseconds: int | None,
+        severity: tuple[SeverityNumber, str],
+        span: Span,
+        cleaned: Cleaned | None,
+    ) -> None:
+        record = EventRecord(
+            timestamp=nanoseconds,
+            severity_number=severity[0],
+            severity_text=severity[1],
+            attributes=to_attributes(row, exact_time=nanoseconds is not None),
+            event_name=semconv.SECURITY_EVENT,
+        )
+        record._event, record._cleaned = EventAttributes(row, json, nanoseconds is not None, None, None), cleaned
         logger.emit(record)
 
     return emit
@@ -237,12 +254,39 @@ def _carrying(logger: Any, limits: LogRecordLimits) -> Emit:
             """Leave the attributes as they are."""
 
     most, longest = limits.max_log_record_attributes, limits.max_log_record_attribute_length
-    blank = vars(Ready(LogRecord(), logger.resource, logger.instrumentation_scope, limits))
+    scope = logger.instrumentation_scope
+    _take_defaults(Ready, Ready(EventRecord(context=Context()), logger.resource, scope, limits))
 
-    def emit(record: EventRecord, row: Row, json: bytes) -> None:
-        record.attributes = EventAttributes(row, json, record.timestamp is not None, most, longest)
-        ready = object.__new__(Ready)  # a dataclass takes three times as long to be told its values one by one
-        ready.__dict__ = {**blank, "log_record": record, "resource": logger.resource}
+    def emit(
+        row: Row,
+        json: bytes,
+        nanoseconds: int | None,
+        severity: tuple[SeverityNumber, str],
+        span: Span,
+        cleaned: Cleaned | None,
+    ) -> None:
+        event = EventAttributes(row, json, nanoseconds is not None, most, longest)
+        place = span.get_span_context()
+        # What the classes themselves make of these values, in a third of the time.
+        record = object.__new__(EventRecord)
+        record.timestamp = nanoseconds
+        record.observed_timestamp = time_ns()
+        record.context = get_current()
+        record.trace_id = place.trace_id
+        record.span_id = place.span_id
+        record.trace_flags = place.trace_flags
+        record.severity_text = severity[1]
+        record.severity_number = severity[0]
+        record._event = event
+        record._cleaned = cleaned
+        record.attributes = event
+        record.event_name = semconv.SECURITY_EVENT
+        record.exception = None
+        ready = object.__new__(Ready)
+        ready.log_record = record
+        ready.resource = logger.resource
+        ready.instrumentation_scope = scope
+        ready.limits = limits
         logger.emit(ready)
 
     return emit

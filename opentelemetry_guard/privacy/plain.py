@@ -43,9 +43,12 @@ _LABELS = ("event_type", "action_taken", "method", "decorator_type", "rule_type"
 """Fields with few values: those that were clean before are known."""
 _TEXTS = ("user_agent", "reason", "country", "pattern_matched")
 _OTHERS = ("idempotency_key", "timestamp", "status_code", "response_time", "metadata", "ip_address", "endpoint")
-_FIELDS = itemgetter(*_OTHERS, *_LABELS, *_TEXTS)
-_LABELS_END = len(_LABELS)
-_REASON = _LABELS_END + _TEXTS.index("reason")
+_labels_of = itemgetter(*_LABELS)
+_fields_of = itemgetter(*_OTHERS, *_TEXTS)
+_FLAT = frozenset({str, int, float, bool, type(None)})
+"""Types of values that JSON has, and that hold no other value."""
+_USUAL = frozenset({None, *range(-1, 256)})
+"""Values that many events have, true and false among them, which need not be looked at."""
 _IPV4 = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}")
 _KEY = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _MOST_LABELS = 32
@@ -56,12 +59,12 @@ _REASONS = ("word", "x1y2z3w4", "[1]", "(1, 2)")
 """What a sensitive name would not stand in front of without a trace."""
 
 _SIGNS = (
-    r"[=:%<'\"\x00-\x09\x0b-\x1f\x7f]|--",  # what announces a secret, and what is not printed
+    r"[=:%<'\"\x00-\x09\x0b-\x1f\x7f]",  # what announces a secret, and what is not printed
     r"[A-Za-z0-9_=+-]{16}",  # tokens
     r"[0-9]{3}(?:[ +-]?[0-9]){11}",  # cards
     r"\n[ ]*[/{\[]",  # paths and JSON, at the beginning of a text
 )
-_WORDS = ("bearer", "basic", "digest", "xox", "dentified")
+_WORDS = ("--", "bearer", "basic", "digest", "xox", "dentified")
 
 
 def _finder() -> Callable[[str], object]:
@@ -78,12 +81,12 @@ def _finder() -> Callable[[str], object]:
 
 
 _MARKS, _TOKEN, _CARD, _BEGINNING = (re.compile(sign).search for sign in _SIGNS)
-_BEARER, _BASIC, _DIGEST, _XOX, _DENTIFIED = _WORDS
+_DASHES, _BEARER, _BASIC, _DIGEST, _XOX, _DENTIFIED = _WORDS
 
 
 def _find(text: str) -> object:
     # Written out: a loop over them takes half as long again.
-    if _MARKS(text) or _TOKEN(text) or _CARD(text) or _BEGINNING(text):
+    if _MARKS(text) or _DASHES in text or _TOKEN(text) or _CARD(text) or _BEGINNING(text):
         return True
     lower = text.lower()
     return _BEARER in lower or _BASIC in lower or _DIGEST in lower or _XOX in lower or _DENTIFIED in lower
@@ -125,8 +128,8 @@ class Plain:
         self._clean_reasons = texts.harmless[self._kinds["reason"] or Kind.PLAIN]
         self._can = self._can and all(self._kinds[name] is Kind.PLAIN for name in _TEXTS if name != "reason")
         # Texts without a sign, and paths without a secret.
-        self._bare: set[str] = set()
-        self._bare_paths: set[str] = set()
+        self._bare: set[object] = {*_USUAL}
+        self._bare_paths: set[object] = set()
 
     def of(self, fields: Mapping[str, object], dated: bool = False) -> Verdict:
         """Judge an event of which all fields of the contract are given, and no other.
@@ -135,7 +138,7 @@ class Plain:
             fields: of the event.
             dated: whether key and time are known to be what a row holds.
         """
-        key, time, status, seconds, metadata, address, endpoint, *others = _FIELDS(fields)
+        key, time, status, seconds, metadata, address, endpoint, agent, reason, country, pattern = _fields_of(fields)
         if (
             type(metadata) is not dict
             or not (dated or _is_dated(key, time))
@@ -143,54 +146,50 @@ class Plain:
             or not (seconds is None or (type(seconds) is float and isfinite(seconds)))
             or type(address) is not str
             or not (endpoint is None or type(endpoint) is str)
+            or type(reason) is not str
+            or not _FLAT.issuperset(map(type, metadata.values()))
         ):
-            return Verdict.UNCERTAIN
-        labels = (*others[:_LABELS_END], *metadata)
+            return UNCERTAIN
+        labels = (*_labels_of(fields), *metadata)
         try:
             known = self._known.get(labels)
         except TypeError:
-            return Verdict.UNCERTAIN
+            return UNCERTAIN
         if known is None:
             known = self._judged(labels)
         if not known:
             return known
-        found = self._unknown(others[_LABELS_END:], metadata)
-        if found is None:
-            return Verdict.UNCERTAIN
-        reason = others[_REASON]
-        if reason not in self._bare and reason in self._clean_reasons:
-            known = PLAIN
+        bare, found = self._bare, []
+        if reason not in bare:
+            if reason in self._clean_reasons:
+                known = PLAIN
+            else:
+                found.append(("reason", reason))
+        for name, value in (("user_agent", agent), ("country", country), ("pattern_matched", pattern)):
+            if value is not None:
+                if type(value) is not str:
+                    return UNCERTAIN
+                if value not in bare and value not in self._clean:
+                    found.append((name, value))
+        for name, value in metadata.items():
+            if value not in bare:
+                if type(value) is str:
+                    if value not in self._clean_values[name]:
+                        found.append((name, value))
+                elif not self._is_plain_number(value):
+                    return UNCERTAIN
         if not _IPV4.fullmatch(address):
             known = PLAIN
             found.append(("ip_address", address))
         path = "" if endpoint is None or endpoint in self._bare_paths else endpoint
         return self._searched(path, found, known) if path or found else known
 
-    def _unknown(self, texts: list[object], metadata: dict[str, object]) -> list[tuple[str, str]] | None:
-        """Return the texts that have to be looked at, with their names; None where something is no JSON, or nested."""
-        bare, clean, found = self._bare, self._clean, []
-        agent, reason, country, pattern = texts
-        if type(reason) is not str:
-            return None
-        if reason not in bare and reason not in self._clean_reasons:
-            found.append(("reason", reason))
-        for name, value in (("user_agent", agent), ("country", country), ("pattern_matched", pattern)):
-            if type(value) is str:
-                if value not in bare and value not in clean:
-                    found.append((name, value))
-            elif value is not None:
-                return None
-        for name, value in metadata.items():
-            kind = type(value)
-            if kind is str:
-                if value not in bare and value not in self._clean_values[name]:
-                    found.append((name, value))  # type: ignore[arg-type]
-            elif kind is int:
-                if not (_MIN_INT <= value < _SMALLEST_CARD or _LARGEST_CARD <= value < -_MIN_INT):  # type: ignore[operator]
-                    return None
-            elif not (value is None or kind is bool or (kind is float and isfinite(value))):  # type: ignore[arg-type]
-                return None
-        return found
+    @staticmethod
+    def _is_plain_number(number: int | float) -> bool:
+        """Whether JSON has a number, and it is too small or too large for a card's."""
+        if type(number) is float:
+            return isfinite(number)
+        return _MIN_INT <= number < _SMALLEST_CARD or _LARGEST_CARD <= number < -_MIN_INT
 
     def _searched(self, path: str, found: list[tuple[str, str]], known: Verdict) -> Verdict:
         """Judge a path and texts by what signs are in them, and where there are some by cleaning them."""
@@ -223,10 +222,11 @@ class Plain:
         return kind is not None and self._texts.clean(text, kind) == text
 
     @staticmethod
-    def _remember(text: str, memory: set[str]) -> None:
+    def _remember(text: str, memory: set[object]) -> None:
         if len(text) <= MEMORABLE:
             if len(memory) >= MEMORY:
                 memory.clear()
+                memory.update(_USUAL)
             memory.add(text)
 
     def _judged(self, labels: tuple[object, ...]) -> Verdict:
