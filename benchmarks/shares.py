@@ -21,7 +21,7 @@ from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
 from opentelemetry.sdk._shared_internal import BatchProcessor
 from opentelemetry.sdk.metrics import MeterProvider
 
-from opentelemetry_guard import Emitter, GuardLogExporter
+from opentelemetry_guard import Emitter, GuardLogExporter, GuardLogProcessor
 from opentelemetry_guard.delivery import delivery, dispatch, encoder, http, sender, source, stores, transport
 from opentelemetry_guard.events import codec, enrichment
 from opentelemetry_guard.exporters import log
@@ -141,7 +141,7 @@ def _background(url: str, store: str) -> tuple[float, float, dict[str, float]]:
         setattr(owner, name, clock.around(title, getattr(owner, name)))
     exporter = GuardLogExporter(endpoint=url, api_key=KEY, project_id="bench", queue_url=store)
     logs = LoggerProvider(shutdown_on_exit=False)
-    logs.add_log_record_processor(BatchLogRecordProcessor(exporter, max_queue_size=8_192))
+    logs.add_log_record_processor(GuardLogProcessor(exporter, max_queue_size=8_192))
     emitter = Emitter(logs, None, MeterProvider(shutdown_on_exit=False))
     calls = whole = 0.0
     for number in range(WARM + ROUNDS):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .configuration import configure
     from .delivery.health import delivery_stats, health_check, healthz
     from .emit import Emitter, emit_event, record_metric
-    from .exporters import GuardLogExporter, GuardMetricExporter, GuardSpanExporter
+    from .exporters import GuardLogExporter, GuardLogProcessor, GuardMetricExporter, GuardSpanExporter
     from .instrumentation.http.logins import report_login
     from .models import AgentStatus, DynamicRules, EventBatch, SecurityEvent, SecurityMetric
     from .process.end import flush
@@ -42,6 +42,7 @@ __all__ = [
     "GuardAgentError",
     "GuardAgentHandler",
     "GuardLogExporter",
+    "GuardLogProcessor",
     "GuardMetricExporter",
     "GuardRulesMiddleware",
     "GuardSpanExporter",
@@ -77,6 +78,7 @@ _HOME = {
     "GuardAgentError": "agent",
     "GuardAgentHandler": "client",
     "GuardLogExporter": "exporters",
+    "GuardLogProcessor": "exporters",
     "GuardMetricExporter": "exporters",
     "GuardRulesMiddleware": "rules.middleware",
     "GuardSpanExporter": "exporters",

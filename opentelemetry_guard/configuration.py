@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 from opentelemetry._logs import get_logger_provider, set_logger_provider
 from opentelemetry.metrics import get_meter_provider, set_meter_provider
 from opentelemetry.sdk._logs import LoggerProvider
-from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
 from opentelemetry.sdk.environment_variables import (
     OTEL_BLRP_MAX_QUEUE_SIZE,
     OTEL_BLRP_SCHEDULE_DELAY,
@@ -21,7 +20,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import get_tracer_provider, set_tracer_provider
 
-from .exporters import GuardLogExporter, GuardMetricExporter, GuardSpanExporter
+from .exporters import GuardLogExporter, GuardLogProcessor, GuardMetricExporter, GuardSpanExporter
 from .exporters.lookup import find
 from .instrumentation import GuardInstrumentor
 from .process import end as process_end
@@ -82,7 +81,7 @@ def _join_logs(settings: dict[str, Any]) -> None:
     if not isinstance(provider, LoggerProvider):
         set_logger_provider(provider := LoggerProvider())
     if find(provider, GuardLogExporter) is None:
-        processor = BatchLogRecordProcessor(
+        processor = GuardLogProcessor(
             GuardLogExporter(**settings),
             schedule_delay_millis=_unless(OTEL_BLRP_SCHEDULE_DELAY, _LOG_DELAY),
             max_queue_size=_unless(OTEL_BLRP_MAX_QUEUE_SIZE, _LOG_CAPACITY),

@@ -95,16 +95,21 @@ class Ours(Pipeline):
         from opentelemetry._logs import set_logger_provider
         from opentelemetry.metrics import set_meter_provider
         from opentelemetry.sdk._logs import LoggerProvider
-        from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
         from opentelemetry.sdk.metrics import MeterProvider
         from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 
-        from opentelemetry_guard import GuardLogExporter, GuardMetricExporter, SecurityEvent, emit_event
+        from opentelemetry_guard import (
+            GuardLogExporter,
+            GuardLogProcessor,
+            GuardMetricExporter,
+            SecurityEvent,
+            emit_event,
+        )
 
         settings = {"endpoint": url, "api_key": KEY, "project_id": "bench", "queue_url": store}
         self.exporter = GuardLogExporter(**settings)
         self._logs = LoggerProvider(shutdown_on_exit=False)
-        self._logs.add_log_record_processor(BatchLogRecordProcessor(self.exporter, max_queue_size=ROOM))
+        self._logs.add_log_record_processor(GuardLogProcessor(self.exporter, max_queue_size=ROOM))
         set_logger_provider(self._logs)
         self._meters = MeterProvider(
             [PeriodicExportingMetricReader(GuardMetricExporter(**settings))], shutdown_on_exit=False

@@ -7,13 +7,12 @@ from fastapi import FastAPI, HTTPException
 from opentelemetry import _logs, metrics, trace
 from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 from opentelemetry.sdk._logs import LoggerProvider
-from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter, SimpleSpanProcessor
 
-from opentelemetry_guard import GuardLogExporter, GuardMetricExporter, GuardSpanExporter, emit_event
+from opentelemetry_guard import GuardLogExporter, GuardLogProcessor, GuardMetricExporter, GuardSpanExporter, emit_event
 from opentelemetry_guard.instrumentation import GuardInstrumentor
 
 spans = TracerProvider()
@@ -22,7 +21,7 @@ spans.add_span_processor(BatchSpanProcessor(GuardSpanExporter()))
 trace.set_tracer_provider(spans)
 
 logs = LoggerProvider()
-logs.add_log_record_processor(BatchLogRecordProcessor(GuardLogExporter(), schedule_delay_millis=50))
+logs.add_log_record_processor(GuardLogProcessor(GuardLogExporter(), schedule_delay_millis=50))
 _logs.set_logger_provider(logs)
 
 metrics.set_meter_provider(MeterProvider([PeriodicExportingMetricReader(GuardMetricExporter())]))

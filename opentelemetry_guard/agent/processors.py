@@ -24,7 +24,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 from .. import semconv
 from ..events.bearing import bears_nothing
-from ..exporters import GuardLogExporter, GuardSpanExporter
+from ..exporters import GuardLogExporter, GuardLogProcessor, GuardSpanExporter
 from ..settings.agent import AgentConfig
 from ..settings.once import log_once
 
@@ -117,7 +117,7 @@ class EventProcessor(_Restartable[BatchLogRecordProcessor], LogRecordProcessor):
         self._capacity = bounds["max_queue_size"]
         exporter = GuardLogExporter()
         self._at_once = SimpleLogRecordProcessor(exporter)
-        self._batches = BatchLogRecordProcessor(exporter, **bounds)
+        self._batches = GuardLogProcessor(exporter, **bounds)
 
     def on_emit(self, log_record: ReadWriteLogRecord) -> None:
         """Take a security event; every other record is left alone."""

@@ -63,7 +63,7 @@ def threat_score(event_type: str, action: str, recent_events: int) -> int:
     if recent_events > 1:
         again = _REPETITION * (recent_events.bit_length() - 1)
         score += again if again < _MOST_REPETITION else _MOST_REPETITION
-    return score if score < 100 else 100  # noqa: PLR2004  of a hundred
+    return score if score < 100 else 100
 
 
 @lru_cache(maxsize=1024)

@@ -17,7 +17,8 @@ application imports what it is about:
 - `http`: the answers of FastAPI and Starlette applications become security events, and clients are watched over time
   (`behavior`). At the end of an application's lifespan, telemetry is flushed.
 - `opentelemetry_guard.privacy`: secrets are masked in what the HTTP stack itself records, whoever exports it.
-- `idle_spans`: spans without a security event are not queued for an exporter that looks for nothing else.
+- `idle_spans`, `idle_records`: spans and log records without a security event are not queued for an exporter that looks
+  for nothing else.
 - `resources`: CPU, memory and the event loop's lag, where that is switched on.
 - `opentelemetry_guard.process`: SIGTERM shuts telemetry down before it ends the process. uvicorn needs this: it raises
   the signal again when it has stopped, and no ``atexit`` handler runs then. The ends of child processes are followed
@@ -44,7 +45,7 @@ from ..process import signals as termination
 from ..settings.instrumentation import GuardOptions
 from ..settings.once import log_once
 from ..settings.privacy import PrivacySettings
-from . import fastapi_guard, http, idle_spans, resources
+from . import fastapi_guard, http, idle_records, idle_spans, resources
 
 if TYPE_CHECKING:
     from ..emit import Emitter
@@ -96,6 +97,7 @@ class GuardInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # the base is 
         span_privacy.install(providers["tracer_provider"])
         log_privacy.install(providers["logger_provider"])
         idle_spans.install(providers["tracer_provider"])
+        idle_records.install(providers["logger_provider"])
         resources.install(options, providers["meter_provider"])
         fastapi_guard.install(options, emitter)
         http.install(options, emitter)
@@ -105,6 +107,7 @@ class GuardInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # the base is 
         fastapi_guard.uninstall()
         resources.uninstall()
         idle_spans.uninstall()
+        idle_records.uninstall()
         span_privacy.uninstall()
         log_privacy.uninstall()
         termination.unfollow_uvicorn()
