@@ -14,6 +14,7 @@ from support.databases import database, empty_database, module_database, module_
 
 from opentelemetry_guard import privacy
 from opentelemetry_guard.decision import cloud
+from opentelemetry_guard.delivery import workers
 from opentelemetry_guard.events import capture, enrichment
 from opentelemetry_guard.events.tally import TALLY
 from opentelemetry_guard.settings import late, once
@@ -42,6 +43,7 @@ def _fresh_counts_and_messages() -> None:
     capture._captured.clear()
     enrichment._after_fork_in_child()
     cloud._lists = cloud._Lists()
+    workers._left.clear()  # a request of an earlier test may hang until its server is gone
 
 
 @pytest.fixture

@@ -136,7 +136,7 @@ def test_a_signal_delivers_the_last_event_though_nobody_stops_the_agent(
 def test_the_handler_form(backend: RunningBackend, settings: dict[str, str], tmp_path: Path) -> None:
     with served("handlers", settings, tmp_path) as app:
         for path in ("/protected", "/protected-blocking"):
-            answer = app.http.get(app.url + path, timeout=10)
+            answer = app.http.get(app.url + path, timeout=60)
             assert (answer.status_code, answer.json()) == (403, {"detail": "blocked"})
         app.stop()
     events = backend.events("suspicious_request")
@@ -210,9 +210,9 @@ def test_under_opentelemetry_instrument_the_agent_adds_nothing_and_every_event_c
     before = len(backend.events("custom_rule_triggered"))
     with running_application("agent.documents.on_event:app", {**settings, **ZERO_CODE}) as app:
         for _ in range(3):
-            assert app.http.post(f"{app.url}/report-event", timeout=10).json() == {"status": "event sent"}
-        assert app.http.post(f"{app.url}/flush", timeout=10).json()["healthy"]
-        assert app.http.get(f"{app.url}/stats", timeout=10).json()["running"]
+            assert app.http.post(f"{app.url}/report-event", timeout=60).json() == {"status": "event sent"}
+        assert app.http.post(f"{app.url}/flush", timeout=60).json()["healthy"]
+        assert app.http.get(f"{app.url}/stats", timeout=60).json()["running"]
         assert app.stop() == -signal.SIGTERM
     events = backend.events("custom_rule_triggered")[before:]
     assert len(events) == 3

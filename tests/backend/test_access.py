@@ -78,21 +78,21 @@ def token(answer: requests.Response) -> str:
 
 
 def sign_in(http: requests.Session, backend: RunningBackend, password: str, following: str = "/") -> requests.Response:
-    asked = http.get(f"{backend.url}/login", timeout=10)
+    asked = http.get(f"{backend.url}/login", timeout=60)
     fields = {"form_token": token(asked), "password": password, "next": following}
-    return http.post(f"{backend.url}/login", data=fields, timeout=10, allow_redirects=False)
+    return http.post(f"{backend.url}/login", data=fields, timeout=60, allow_redirects=False)
 
 
 @pytest.mark.parametrize("path", PAGES)
 def test_without_the_password_a_page_leads_to_the_sign_in(closed: RunningBackend, path: str) -> None:
-    answer = closed.http.get(closed.url + path, timeout=10, allow_redirects=False)
+    answer = closed.http.get(closed.url + path, timeout=60, allow_redirects=False)
     assert answer.status_code == 303
     assert answer.headers["Location"].startswith("/login?next=%2F")
 
 
 @pytest.mark.parametrize("path", DATA)
 def test_without_the_password_data_is_401(closed: RunningBackend, path: str) -> None:
-    answer = closed.http.get(closed.url + path, timeout=10)
+    answer = closed.http.get(closed.url + path, timeout=60)
     assert (answer.status_code, answer.json()["success"]) == (401, False)
 
 
@@ -101,44 +101,44 @@ def test_without_the_password_data_is_401(closed: RunningBackend, path: str) -> 
 )
 def test_without_the_password_no_rule_changes(closed: RunningBackend, path: str) -> None:
     with visitor() as http:
-        form_token = token(http.get(f"{closed.url}/login", timeout=10))
+        form_token = token(http.get(f"{closed.url}/login", timeout=60))
         fields = {"form_token": form_token, "address": "192.0.2.1", "version": "0"}
-        answer = http.post(closed.url + path, data=fields, timeout=10, allow_redirects=False)
+        answer = http.post(closed.url + path, data=fields, timeout=60, allow_redirects=False)
         assert (answer.status_code, answer.headers["Location"]) == (303, "/login")
-    rules = closed.http.get(f"{closed.url}/api/v1/rules", headers=closed.headers, timeout=10).json()
+    rules = closed.http.get(f"{closed.url}/api/v1/rules", headers=closed.headers, timeout=60).json()
     assert rules["version"] == 0
 
 
 def test_senders_need_no_password(closed: RunningBackend) -> None:
-    assert closed.http.get(f"{closed.url}/api/v1/rules", headers=closed.headers, timeout=10).status_code == 200
+    assert closed.http.get(f"{closed.url}/api/v1/rules", headers=closed.headers, timeout=60).status_code == 200
 
 
 def test_the_password_opens_everything_until_the_sign_out(closed: RunningBackend) -> None:
     with visitor() as http:
         answer = sign_in(http, closed, PASSWORD, "/events?action=x")
         assert (answer.status_code, answer.headers["Location"]) == (303, "/events?action=x")
-        assert all(http.get(closed.url + path, timeout=10).status_code == 200 for path in DATA)
-        page = http.get(f"{closed.url}/rules", timeout=10)
-        http.post(f"{closed.url}/logout", data={"form_token": token(page)}, timeout=10)
-        assert http.get(closed.url + DATA[0], timeout=10).status_code == 401
+        assert all(http.get(closed.url + path, timeout=60).status_code == 200 for path in DATA)
+        page = http.get(f"{closed.url}/rules", timeout=60)
+        http.post(f"{closed.url}/logout", data={"form_token": token(page)}, timeout=60)
+        assert http.get(closed.url + DATA[0], timeout=60).status_code == 401
 
 
 def test_a_copy_of_the_cookie_is_worth_nothing_after_the_sign_out(closed: RunningBackend) -> None:
     with visitor() as http, visitor() as thief:
         sign_in(http, closed, PASSWORD)
         thief.cookies.update(http.cookies)
-        assert thief.get(closed.url + DATA[0], timeout=10).status_code == 200
-        page = http.get(f"{closed.url}/rules", timeout=10)
-        http.post(f"{closed.url}/logout", data={"form_token": token(page)}, timeout=10)
-        assert thief.get(closed.url + DATA[0], timeout=10).status_code == 401
+        assert thief.get(closed.url + DATA[0], timeout=60).status_code == 200
+        page = http.get(f"{closed.url}/rules", timeout=60)
+        http.post(f"{closed.url}/logout", data={"form_token": token(page)}, timeout=60)
+        assert thief.get(closed.url + DATA[0], timeout=60).status_code == 401
 
 
 def test_backends_on_two_ports_of_a_host_do_not_sign_each_other_out(closed: RunningBackend) -> None:
     with running_backend(password=PASSWORD) as neighbour, visitor() as http:
         sign_in(http, closed, PASSWORD)
         sign_in(http, neighbour, PASSWORD)
-        assert http.get(neighbour.url + DATA[0], timeout=10).status_code == 200
-        assert http.get(closed.url + DATA[0], timeout=10).status_code == 200
+        assert http.get(neighbour.url + DATA[0], timeout=60).status_code == 200
+        assert http.get(closed.url + DATA[0], timeout=60).status_code == 200
 
 
 def test_the_cookie_is_out_of_reach_for_scripts_and_other_sites(closed: RunningBackend) -> None:
@@ -155,9 +155,9 @@ def test_too_many_wrong_tries_are_429_and_the_right_password_still_opens() -> No
         late = sign_in(guesser, backend, "wrong")
         assert late.status_code == 429
         assert int(late.headers["Retry-After"]) >= 1
-        assert guesser.get(backend.url + DATA[0], timeout=10).status_code == 401
+        assert guesser.get(backend.url + DATA[0], timeout=60).status_code == 401
         assert sign_in(owner, backend, PASSWORD).status_code == 303
-        assert owner.get(backend.url + DATA[0], timeout=10).status_code == 200
+        assert owner.get(backend.url + DATA[0], timeout=60).status_code == 200
 
 
 def test_late_tries_are_checked_one_at_a_time_and_only_so_many_wait(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,10 +198,10 @@ def test_late_tries_are_checked_one_at_a_time_and_only_so_many_wait(monkeypatch:
 
 def test_a_form_without_the_visitors_own_token_changes_nothing(opened: RunningBackend) -> None:
     with visitor() as http, visitor() as other:
-        page = http.get(f"{opened.url}/rules", timeout=10)
-        foreign = token(other.get(f"{opened.url}/rules", timeout=10))
+        page = http.get(f"{opened.url}/rules", timeout=60)
+        foreign = token(other.get(f"{opened.url}/rules", timeout=60))
         for fields in ({}, {"form_token": ""}, {"form_token": foreign}, {"form_token": "é"}):
-            answer = http.post(f"{opened.url}/rules/ban", data={**fields, "address": "192.0.2.1"}, timeout=10)
+            answer = http.post(f"{opened.url}/rules/ban", data={**fields, "address": "192.0.2.1"}, timeout=60)
             assert answer.status_code == 403
         for headers in (
             {"Origin": "https://other.example"},
@@ -210,16 +210,16 @@ def test_a_form_without_the_visitors_own_token_changes_nothing(opened: RunningBa
             {"Sec-Fetch-Site": "same-site"},
         ):
             fields = {"form_token": token(page), "address": "192.0.2.1"}
-            assert http.post(f"{opened.url}/rules/ban", data=fields, headers=headers, timeout=10).status_code == 403
-    rules = opened.http.get(f"{opened.url}/api/v1/rules", headers=opened.headers, timeout=10).json()
+            assert http.post(f"{opened.url}/rules/ban", data=fields, headers=headers, timeout=60).status_code == 403
+    rules = opened.http.get(f"{opened.url}/api/v1/rules", headers=opened.headers, timeout=60).json()
     assert rules["version"] == 0
 
 
 def test_a_form_in_another_encoding_or_too_large_is_refused(opened: RunningBackend) -> None:
     with visitor() as http:
-        http.get(f"{opened.url}/rules", timeout=10)
-        assert http.post(f"{opened.url}/rules", json={}, timeout=10).status_code == 415
-        assert http.post(f"{opened.url}/rules", data={"message": "x" * 600_000}, timeout=10).status_code == 413
+        http.get(f"{opened.url}/rules", timeout=60)
+        assert http.post(f"{opened.url}/rules", json={}, timeout=60).status_code == 415
+        assert http.post(f"{opened.url}/rules", data={"message": "x" * 600_000}, timeout=60).status_code == 413
 
 
 @pytest.mark.parametrize(
@@ -231,27 +231,27 @@ def test_another_site_can_send_no_form_with_a_visitors_cookie(
 ) -> None:
     with visitor() as http:
         sign_in(http, closed, PASSWORD)
-        form_token = token(http.get(f"{closed.url}/rules", timeout=10))
+        form_token = token(http.get(f"{closed.url}/rules", timeout=60))
         # Where nothing but the origin tells, the token is there; where no browser tells, it is missing.
         fields = {"form_token": form_token if headers else "", "address": "192.0.2.1", "version": "0"}
-        answer = http.post(closed.url + path, data=fields, headers=headers, timeout=10, allow_redirects=False)
+        answer = http.post(closed.url + path, data=fields, headers=headers, timeout=60, allow_redirects=False)
         assert answer.status_code == 403
-        assert http.get(closed.url + DATA[0], timeout=10).status_code == 200
+        assert http.get(closed.url + DATA[0], timeout=60).status_code == 200
 
 
 def test_a_cookie_that_somebody_planted_is_not_signed_in_with_its_bearer(closed: RunningBackend) -> None:
     with visitor() as attacker, visitor() as victim:
-        attacker.get(f"{closed.url}/login", timeout=10)
+        attacker.get(f"{closed.url}/login", timeout=60)
         victim.cookies.update(attacker.cookies)
         assert sign_in(victim, closed, PASSWORD).status_code == 303
         assert dict(victim.cookies) != dict(attacker.cookies)
-        assert victim.get(closed.url + DATA[0], timeout=10).status_code == 200
-        assert attacker.get(closed.url + DATA[0], timeout=10).status_code == 401
+        assert victim.get(closed.url + DATA[0], timeout=60).status_code == 200
+        assert attacker.get(closed.url + DATA[0], timeout=60).status_code == 401
 
 
 @pytest.mark.parametrize("path", ["/", "/events", "/rules", "/static/dashboard.js", "/local/events", "/none"])
 def test_every_answer_tells_the_browser_to_load_nothing_from_elsewhere(opened: RunningBackend, path: str) -> None:
-    headers = opened.http.get(opened.url + path, timeout=10).headers
+    headers = opened.http.get(opened.url + path, timeout=60).headers
     policy = headers["Content-Security-Policy"]
     assert policy.startswith("default-src 'none'")
     assert "unsafe" not in policy
@@ -263,7 +263,7 @@ def test_every_answer_tells_the_browser_to_load_nothing_from_elsewhere(opened: R
 def test_no_page_has_inline_scripts_or_styles(closed: RunningBackend, path: str) -> None:
     with visitor() as http:
         sign_in(http, closed, PASSWORD)
-        text = http.get(closed.url + path, timeout=10).text
+        text = http.get(closed.url + path, timeout=60).text
     assert re.findall(r"<script(?! src=)|<style|\sstyle=|\son\w+=", text) == []
     assert PASSWORD not in text
     assert closed.api_key not in text
@@ -284,20 +284,20 @@ def test_no_page_has_inline_scripts_or_styles(closed: RunningBackend, path: str)
     ],
 )
 def test_what_cannot_be_shown_is_a_page_that_says_why(opened: RunningBackend, path: str, status: int) -> None:
-    answer = opened.http.get(opened.url + path, timeout=10)
+    answer = opened.http.get(opened.url + path, timeout=60)
     assert answer.status_code == status
     assert "To the overview" in answer.text
 
 
 def test_with_a_password_other_host_names_are_answered(closed: RunningBackend) -> None:
     headers = {**closed.headers, "Host": "guard.example"}
-    assert closed.http.get(f"{closed.url}/api/v1/rules", headers=headers, timeout=10).status_code == 200
+    assert closed.http.get(f"{closed.url}/api/v1/rules", headers=headers, timeout=60).status_code == 200
 
 
 def test_with_a_password_any_address_can_be_listened_on() -> None:
     with running_backend(password=PASSWORD, host="0.0.0.0") as backend:
         port = backend.url.rpartition(":")[2]
-        assert backend.http.get(f"http://127.0.0.1:{port}/login", timeout=10).status_code == 200
+        assert backend.http.get(f"http://127.0.0.1:{port}/login", timeout=60).status_code == 200
 
 
 @pytest.mark.parametrize(

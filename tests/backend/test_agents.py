@@ -38,7 +38,7 @@ def test_a_plain_application_beside_one_that_enforces_rules_is_not_taken_for_it(
         for service, code in (("plain", PLAIN), ("enforcing", PLAIN + ENFORCING), ("plain", PLAIN)):
             ran(backend, tmp_path, service, code)
         assert [agent["status"]["service"]["name"] for agent in backend.agents()] == ["enforcing", "plain"]
-        page = backend.http.get(f"{backend.url}/agents", timeout=10).text
+        page = backend.http.get(f"{backend.url}/agents", timeout=60).text
         of_plain, of_enforcing = (page.partition(f"service={name}")[2] for name in ("plain", "enforcing"))
         assert "not enforced" in of_plain.partition("service=")[0]
         assert "not enforced" not in of_enforcing.partition("service=")[0]

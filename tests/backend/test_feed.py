@@ -20,7 +20,7 @@ def backend() -> Iterator[RunningBackend]:
 
 
 def ask(backend: RunningBackend, **parameters: object) -> dict[str, Any]:
-    answer = backend.http.get(f"{backend.url}/local/feed", params=parameters, headers=backend.headers, timeout=10)
+    answer = backend.http.get(f"{backend.url}/local/feed", params=parameters, headers=backend.headers, timeout=60)
     assert answer.status_code == 200, answer.text
     told: dict[str, Any] = answer.json()
     return told
@@ -71,16 +71,16 @@ def test_a_key_shows_its_project_alone_and_none_shows_nothing(backend: RunningBa
     _, key = StoredKeys(store.database).create("other", "")
     store.close()
     url = f"{backend.url}/local/feed"
-    assert backend.http.get(url, headers={"X-API-Key": key}, timeout=10).json()["events"] == []
-    assert backend.http.get(url, timeout=10).status_code == 401
-    assert backend.http.get(url, headers={"X-API-Key": "wrong"}, timeout=10).status_code == 401
+    assert backend.http.get(url, headers={"X-API-Key": key}, timeout=60).json()["events"] == []
+    assert backend.http.get(url, timeout=60).status_code == 401
+    assert backend.http.get(url, headers={"X-API-Key": "wrong"}, timeout=60).status_code == 401
 
 
 @pytest.mark.parametrize(
     "parameters", [{"after": "-1"}, {"last": "501"}, {"since": "soon"}, {"within": "1y"}, {"ip_adres": "x"}]
 )
 def test_what_cannot_be_asked_is_refused(backend: RunningBackend, parameters: dict[str, str]) -> None:
-    answer = backend.http.get(f"{backend.url}/local/feed", params=parameters, headers=backend.headers, timeout=10)
+    answer = backend.http.get(f"{backend.url}/local/feed", params=parameters, headers=backend.headers, timeout=60)
     assert answer.status_code == 422
     assert next(iter(parameters)) in answer.json()["detail"]
 

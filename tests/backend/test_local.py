@@ -33,7 +33,7 @@ def backend() -> Iterator[RunningBackend]:
 
 
 def listed(backend: RunningBackend, **parameters: str | int) -> list[int]:
-    answer = backend.http.get(backend.url + "/local/events", params=parameters, timeout=10)
+    answer = backend.http.get(backend.url + "/local/events", params=parameters, timeout=60)
     return [KEYS.index(entry["event"]["idempotency_key"]) for entry in answer.json()["events"]]
 
 
@@ -64,13 +64,13 @@ def test_the_summary_counts_by_type(backend: RunningBackend) -> None:
     ["limit=0", "limit=10001", "limit=x", "limit=1.0", "limit=1_0", "limit=", "after=-1", "after=%D9%A3", "after=0.0"],
 )
 def test_a_bad_parameter_is_422(backend: RunningBackend, query: str) -> None:
-    assert backend.http.get(f"{backend.url}/local/events?{query}", timeout=10).status_code == 422
+    assert backend.http.get(f"{backend.url}/local/events?{query}", timeout=60).status_code == 422
 
 
 @pytest.mark.parametrize("path", ["/", "/local/events", "/local/summary", "/api/v1/rules", "/openapi.json"])
 def test_a_foreign_host_name_is_403(backend: RunningBackend, path: str) -> None:
     headers = {**backend.headers, "Host": "rebound.example"}
-    assert backend.http.get(backend.url + path, headers=headers, timeout=10).status_code == 403
+    assert backend.http.get(backend.url + path, headers=headers, timeout=60).status_code == 403
 
 
 def test_no_answer_opens_the_backend_to_other_origins(backend: RunningBackend) -> None:

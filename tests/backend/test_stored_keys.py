@@ -35,7 +35,7 @@ def create(db: Path, *arguments: str) -> dict[str, str]:
 
 def send(backend: RunningBackend, key: str, project: str) -> requests.Response:
     body = {**batch(events=[event()]), "project_id": project}
-    return backend.http.post(f"{backend.url}/api/v1/events", json=body, headers={"X-API-Key": key}, timeout=10)
+    return backend.http.post(f"{backend.url}/api/v1/events", json=body, headers={"X-API-Key": key}, timeout=60)
 
 
 def test_a_key_works_at_once_for_its_project_alone_until_it_is_revoked(tmp_path: Path) -> None:

@@ -42,8 +42,8 @@ def token(answer: requests.Response) -> str:
 
 
 def sign_in(backend: RunningBackend, http: requests.Session, secret: str) -> requests.Response:
-    fields = {"form_token": token(http.get(f"{backend.url}/login", timeout=10)), "password": secret}
-    return http.post(f"{backend.url}/login", data=fields, timeout=10, allow_redirects=False)
+    fields = {"form_token": token(http.get(f"{backend.url}/login", timeout=60)), "password": secret}
+    return http.post(f"{backend.url}/login", data=fields, timeout=60, allow_redirects=False)
 
 
 def signed_in(backend: RunningBackend, secret: str) -> requests.Session:
@@ -56,24 +56,24 @@ def signed_in(backend: RunningBackend, secret: str) -> requests.Session:
 def test_a_viewer_sees_every_page_of_the_project_and_no_other_one(backend: RunningBackend) -> None:
     with signed_in(backend, make(backend)[1]) as http:
         for path in ("/", "/events", "/events/1", "/events/export", "/incidents", "/incidents/1", "/agents", "/rules"):
-            answer = http.get(backend.url + path, timeout=10)
+            answer = http.get(backend.url + path, timeout=60)
             assert answer.status_code == 200, path
             assert "secret project" not in answer.text
             assert answer.url.endswith(path)
-        assert http.get(f"{backend.url}/events?project=secret+project", timeout=10).status_code == 404
+        assert http.get(f"{backend.url}/events?project=secret+project", timeout=60).status_code == 404
         for path in ("/local/events", "/local/summary", "/local/agents", "/local/incidents"):
-            assert http.get(backend.url + path, timeout=10).status_code == 403
+            assert http.get(backend.url + path, timeout=60).status_code == 403
 
 
 @pytest.mark.parametrize("path", ["/rules", "/rules/ban", "/rules/restore", "/incidents/1/state"])
 def test_a_viewer_changes_nothing_and_is_told_so(backend: RunningBackend, path: str) -> None:
     with signed_in(backend, make(backend)[1]) as http:
-        fields = {"form_token": token(http.get(f"{backend.url}/events", timeout=10)), "version": "0"}
+        fields = {"form_token": token(http.get(f"{backend.url}/events", timeout=60)), "version": "0"}
         fields |= {"address": "203.0.113.1", "state": "closed", "ttl": "5", "ip_ban_duration": "60", "confirmed": "x"}
-        answer = http.post(backend.url + path, data=fields, timeout=10)
+        answer = http.post(backend.url + path, data=fields, timeout=60)
     assert answer.status_code == 403
     assert "may see everything here, and change nothing" in answer.text
-    rules = backend.http.get(f"{backend.url}/api/v1/rules", headers=backend.headers, timeout=10).json()
+    rules = backend.http.get(f"{backend.url}/api/v1/rules", headers=backend.headers, timeout=60).json()
     assert rules["version"] == 0
 
 
@@ -81,29 +81,29 @@ def test_a_viewer_is_offered_no_change_and_the_owner_is(backend: RunningBackend)
     pages = ("/events/1", "/incidents/1", "/rules")
     with signed_in(backend, make(backend)[1]) as viewer, signed_in(backend, PASSWORD) as owner:
         for path in pages:
-            shown = viewer.get(backend.url + path, timeout=10).text
+            shown = viewer.get(backend.url + path, timeout=60).text
             assert set(re.findall(r'method="post" action="([^"?]+)', shown)) == {"/time-zone", "/logout"}
             assert (
-                len(re.findall(r'method="post" action="([^"?]+)', owner.get(backend.url + path, timeout=10).text)) > 2
+                len(re.findall(r'method="post" action="([^"?]+)', owner.get(backend.url + path, timeout=60).text)) > 2
             )
 
 
 def test_a_viewer_may_choose_the_time_zone_and_sign_out(backend: RunningBackend) -> None:
     with signed_in(backend, make(backend)[1]) as http:
-        fields = {"form_token": token(http.get(f"{backend.url}/events", timeout=10)), "zone": "Europe/Berlin"}
-        assert "Europe/Berlin" in http.post(f"{backend.url}/time-zone", data=fields, timeout=10).text
-        http.post(f"{backend.url}/logout", data=fields, timeout=10)
-        assert "/login" in http.get(f"{backend.url}/events", timeout=10).url
+        fields = {"form_token": token(http.get(f"{backend.url}/events", timeout=60)), "zone": "Europe/Berlin"}
+        assert "Europe/Berlin" in http.post(f"{backend.url}/time-zone", data=fields, timeout=60).text
+        http.post(f"{backend.url}/logout", data=fields, timeout=60)
+        assert "/login" in http.get(f"{backend.url}/events", timeout=60).url
 
 
 def test_a_revoked_key_ends_the_session_at_once(backend: RunningBackend) -> None:
     number, key = make(backend)
     with signed_in(backend, key) as http:
-        assert http.get(f"{backend.url}/events", timeout=10).url.endswith("/events")
+        assert http.get(f"{backend.url}/events", timeout=60).url.endswith("/events")
         with closing(Store(backend.db)) as store:
             assert StoredKeys(store.database).revoke(number)
-        assert "/login" in http.get(f"{backend.url}/events", timeout=10).url
-        answer = http.get(f"{backend.url}/local/events", timeout=10)
+        assert "/login" in http.get(f"{backend.url}/events", timeout=60).url
+        answer = http.get(f"{backend.url}/local/events", timeout=60)
         assert answer.status_code == 401
         # 429 where the tests have used the tries of their address up: the answer to a wrong one then.
         assert sign_in(backend, http, key).status_code in (401, 429)
@@ -114,12 +114,12 @@ def test_a_viewers_key_neither_sends_nor_enforces_but_follows(backend: RunningBa
     headers = {"X-API-Key": key}
     body = batch(events=[event()])
     get = backend.http.get
-    assert backend.http.post(f"{backend.url}/api/v1/events", json=body, headers=headers, timeout=10).status_code == 403
-    answer = get(f"{backend.url}/api/v1/rules", headers=headers, timeout=10)
+    assert backend.http.post(f"{backend.url}/api/v1/events", json=body, headers=headers, timeout=60).status_code == 403
+    answer = get(f"{backend.url}/api/v1/rules", headers=headers, timeout=60)
     assert answer.status_code == 403
     assert "viewer" in answer.json()["detail"]
-    assert get(f"{backend.url}/api/v1/status", headers=headers, timeout=10).status_code == 403
-    told = get(f"{backend.url}/local/feed", headers=headers, timeout=10).json()
+    assert get(f"{backend.url}/api/v1/status", headers=headers, timeout=60).status_code == 403
+    told = get(f"{backend.url}/local/feed", headers=headers, timeout=60).json()
     assert [one["event"]["reason"] for one in told["events"]] == ["seen"]
 
 

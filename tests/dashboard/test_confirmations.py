@@ -22,7 +22,7 @@ def backend() -> Iterator[RunningBackend]:
 
 
 def rules_of(backend: RunningBackend) -> DynamicRules:
-    answer = backend.http.get(f"{backend.url}/api/v1/rules", headers=backend.headers, timeout=10)
+    answer = backend.http.get(f"{backend.url}/api/v1/rules", headers=backend.headers, timeout=60)
     return DynamicRules.model_validate(answer.json())
 
 

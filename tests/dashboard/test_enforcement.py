@@ -72,7 +72,7 @@ def refused(http: requests.Session, address: str) -> bool:
     """Whether a request is refused within the time in which a ban has to hold."""
     deadline = time.monotonic() + FOLLOWS_WITHIN
     while time.monotonic() < deadline:
-        if http.get(address, timeout=10).status_code == 403:
+        if http.get(address, timeout=60).status_code == 403:
             return True
     return False
 
@@ -85,7 +85,7 @@ def test_a_ban_in_the_editor_refuses_the_requests_of_a_running_application(
         http.trust_env = False
         variables = {**backend.environment, "OTEL_PYTHON_GUARD_RULES_INTERVAL": "1"}
         with application(variables, tmp_path, options) as address:
-            assert http.get(address, timeout=10).status_code == 200
+            assert http.get(address, timeout=60).status_code == 200
             page.goto(f"{backend.url}/rules")
             page.get_by_label("Ban an address or range").fill("127.0.0.0/8")
             page.get_by_role("button", name="Ban now").click()
@@ -100,7 +100,7 @@ def test_nothing_is_promised_of_an_application_that_asks_for_no_rules(page: Page
         http.trust_env = False
         variables = {**backend.environment, "OTEL_EXPORTER_GUARD_STATUS_INTERVAL": "1"}
         with application(variables, tmp_path, []) as address:
-            assert http.get(address, timeout=10).status_code == 200
+            assert http.get(address, timeout=60).status_code == 200
             page.goto(f"{backend.url}/rules")
             page.get_by_label("Ban an address or range").fill("127.0.0.0/8")
             page.get_by_role("button", name="Ban now").click()
@@ -110,4 +110,4 @@ def test_nothing_is_promised_of_an_application_that_asks_for_no_rules(page: Page
             ).wait_for()
             page.goto(f"{backend.url}/agents")
             page.get_by_text("not enforced").wait_for()
-            assert http.get(address, timeout=10).status_code == 200
+            assert http.get(address, timeout=60).status_code == 200

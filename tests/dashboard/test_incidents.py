@@ -34,13 +34,13 @@ def of(key: str, **fields: Any) -> dict[str, object]:
 
 def incidents(backend: RunningBackend, state: str = "") -> list[dict[str, Any]]:
     parameters = {"state": state} if state else {}
-    answer = backend.http.get(f"{backend.url}/local/incidents", params=parameters, timeout=10)
+    answer = backend.http.get(f"{backend.url}/local/incidents", params=parameters, timeout=60)
     found: list[dict[str, Any]] = answer.json()["incidents"]
     return found
 
 
 def bans(backend: RunningBackend) -> list[str]:
-    answer = backend.http.get(f"{backend.url}/api/v1/rules", headers=backend.headers, timeout=10)
+    answer = backend.http.get(f"{backend.url}/api/v1/rules", headers=backend.headers, timeout=60)
     return DynamicRules.model_validate(answer.json()).ip_blacklist
 
 

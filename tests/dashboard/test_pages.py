@@ -64,7 +64,7 @@ def send(backend: RunningBackend, *events: dict[str, object]) -> None:
 
 
 def rules_of(backend: RunningBackend) -> DynamicRules:
-    answer = backend.http.get(f"{backend.url}/api/v1/rules", headers=backend.headers, timeout=10)
+    answer = backend.http.get(f"{backend.url}/api/v1/rules", headers=backend.headers, timeout=60)
     return DynamicRules.model_validate(answer.json())
 
 
@@ -101,7 +101,7 @@ def test_new_events_are_told_to_who_does_not_see_them(empty: RunningBackend, pag
 
 
 def test_live_rows_go_on_where_the_newest_rows_were_deleted(empty: RunningBackend) -> None:
-    answer = empty.http.get(f"{empty.url}/events/rows?after=7", timeout=10)
+    answer = empty.http.get(f"{empty.url}/events/rows?after=7", timeout=60)
     assert (answer.status_code, answer.headers["X-Newest-Id"], answer.text.strip()) == (200, "0", "")
 
 

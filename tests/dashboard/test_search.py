@@ -75,10 +75,10 @@ def test_what_arrives_is_filtered_by_it_too(backend: RunningBackend, page: Page)
 def test_exports_and_the_feed_are_filtered_by_it_too(backend: RunningBackend) -> None:
     send(backend, event(reason="no", user_agent="curl"), event(reason="yes", user_agent="sqlmap"))
     get, asked = backend.http.get, {"user_agent": "sqlmap"}
-    rows = get(f"{backend.url}/events/export", params={**asked, "format": "json"}, timeout=10).json()
+    rows = get(f"{backend.url}/events/export", params={**asked, "format": "json"}, timeout=60).json()
     assert [row["reason"] for row in rows] == ["yes"]
     for after in ({}, {"after": "0"}):
-        told = get(f"{backend.url}/local/feed", params={**asked, **after}, headers=backend.headers, timeout=10).json()
+        told = get(f"{backend.url}/local/feed", params={**asked, **after}, headers=backend.headers, timeout=60).json()
         assert [one["event"]["reason"] for one in told["events"]] == ["yes"]
 
 

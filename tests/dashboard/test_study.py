@@ -39,7 +39,7 @@ def test_a_preview_names_clients_keeps_what_was_written_and_saves_nothing(
     assert visitor.get_by_text("1 of these clients had successful requests, 1 logged in.").is_visible()
     assert visitor.get_by_role("link", name="203.0.113.7").is_visible()
     assert visitor.locator("#ip_blacklist").input_value() == "203.0.113.0/24"
-    rules = backend.http.get(f"{backend.url}/api/v1/rules", headers=backend.headers, timeout=10).json()
+    rules = backend.http.get(f"{backend.url}/api/v1/rules", headers=backend.headers, timeout=60).json()
     assert rules["version"] == 0
     visitor.get_by_role("button", name="Save as version 1").click()
     visitor.get_by_text("Saved as version 1.").wait_for()

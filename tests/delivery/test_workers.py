@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from unittest.mock import patch
 
 import pytest
+from support.redis import eventually
 
 from opentelemetry_guard.delivery import workers as workers_module
 from opentelemetry_guard.delivery.workers import Workers
@@ -76,6 +77,7 @@ def test_a_thread_that_hangs_is_left_behind_and_cleans_up_when_it_is_done(worker
 
     with pytest.raises(TimeoutError, match="timed out"):
         workers.call(hang, 0.05)
+    eventually(lambda: threads)
     assert thread_of(workers) is not threads[0]
     release.set()
     threads[0].join(WATCHDOG)

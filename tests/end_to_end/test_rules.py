@@ -17,7 +17,7 @@ GENEROUS = 20.0
 
 
 def status_for(app: RunningApplication, address: str) -> int:
-    answer = app.http.get(f"{app.url}/items/7", headers={"X-Forwarded-For": address}, timeout=10)
+    answer = app.http.get(f"{app.url}/items/7", headers={"X-Forwarded-For": address}, timeout=60)
     return answer.status_code
 
 

@@ -168,7 +168,7 @@ def test_prometheus_has_every_metric_that_the_alerts_and_the_dashboard_ask_for(t
         signed_in_wrongly(example)
 
         def missing() -> set[str]:
-            page = example.http.get(f"http://127.0.0.1:{scraped}/metrics", timeout=10).text
+            page = example.http.get(f"http://127.0.0.1:{scraped}/metrics", timeout=60).text
             return {name for name in wanted if not re.search(rf"^{name}\{{", page, re.MULTILINE)}
 
         eventually(lambda: not missing(), told=lambda: f"{missing()} are not measured")

@@ -82,7 +82,7 @@ def test_one_line_in_a_pipeline_ends_with_an_event_and_a_ban_that_holds(terminal
             example.eventually(lambda: example.request("/items/1", headers=attacker).status_code == 403)
             assert example.request("/items/1").status_code == 200
             assert example.event("ip_blocked")["ip_address"] == "203.0.113.9"
-            page = example.http.get(f"http://127.0.0.1:{scraped}/metrics", timeout=10).text
+            page = example.http.get(f"http://127.0.0.1:{scraped}/metrics", timeout=60).text
             assert re.search(r"^guard_security_events_total\{", page, re.MULTILINE)
             example.eventually(lambda: receiver.seen()["received"]["spans"])
             assert "Traceback" not in example.output()

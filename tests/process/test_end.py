@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from support.application import BIN, PORT, ROOT, ZERO_CODE, running_command
 from support.guard_server import GuardServer, guard_server
+from support.redis import eventually
 
 from opentelemetry_guard.process import end as process_end
 
@@ -255,7 +256,7 @@ if sys.argv[1] == "fill":
         import os, signal
         os.kill(os.getpid(), signal.SIGTERM)
 else:
-    flush(8.0)
+    flush(15.0)
 """
 
 
@@ -368,7 +369,7 @@ def test_a_part_that_hangs_or_raises_keeps_no_other_from_ending(
     process_end.on_end(closed.set, process_end.Stage.DELIVERY)
     process_end.end()
     free.set()
-    assert stages == ["another"]
+    eventually(lambda: stages == ["another"])
     assert closed.wait(WATCHDOG)
     process_end.goes_on()
 

@@ -37,7 +37,7 @@ class RunningApplication:
 
     def fail_to_log_in(self, user: str) -> int:
         """Send one failed login, which the shop emits as an event; return the answer's status."""
-        return self.http.post(f"{self.url}/login", json={"user": user, "password": "guess"}, timeout=10).status_code
+        return self.http.post(f"{self.url}/login", json={"user": user, "password": "guess"}, timeout=60).status_code
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """End the process with a signal and return its exit code."""

@@ -196,7 +196,7 @@ class RunningBackend:
             store.close()
 
     def _get(self, path: str, **parameters: str | None) -> dict[str, Any]:
-        answer = self.http.get(self.url + path, params=parameters, timeout=10)
+        answer = self.http.get(self.url + path, params=parameters, timeout=60)
         answer.raise_for_status()
         body: dict[str, Any] = answer.json()
         return body

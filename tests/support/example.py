@@ -71,7 +71,7 @@ class Example:
         def answer() -> list[requests.Response]:
             assert self.process.poll() is None, self.output()
             try:
-                return [self.http.request(method, self.url + path, timeout=10, **more)]
+                return [self.http.request(method, self.url + path, timeout=60, **more)]
             except requests.ConnectionError:
                 return []
 

@@ -116,11 +116,11 @@ def ban_on_dashboard(example: Example, dashboard: str, address: str) -> None:
     """Ban an address as the form of the page *Rules* does, once that page says that an application enforces."""
 
     def shown() -> str | None:
-        page = example.http.get(f"{dashboard}/rules", timeout=10).text
+        page = example.http.get(f"{dashboard}/rules", timeout=60).text
         return page if _ENFORCED.search(page) else None
 
     token = _FORM_TOKEN.search(example.eventually(shown))
     assert token is not None
     fields = {"form_token": token[1], "address": address}
-    saved = example.http.post(f"{dashboard}/rules/ban", data=fields, timeout=10)
+    saved = example.http.post(f"{dashboard}/rules/ban", data=fields, timeout=60)
     assert saved.status_code == 200, saved.text

@@ -16,7 +16,7 @@ BATCH = {"batch_id": "1", "events": [{"event_type": "ip_blocked"}]}
 
 
 def posted(backend: FakeBackend, path: str, body: bytes, **headers: str) -> requests.Response:
-    return requests.post(backend.url + path, data=body, headers={"X-API-Key": backend.api_key, **headers}, timeout=10)
+    return requests.post(backend.url + path, data=body, headers={"X-API-Key": backend.api_key, **headers}, timeout=60)
 
 
 def test_an_exporter_delivers_to_it() -> None:
@@ -79,9 +79,9 @@ def test_it_answers_as_it_is_told_and_then_as_always() -> None:
 def test_rules_are_handed_out() -> None:
     with FakeBackend() as backend:
         key = {"X-API-Key": backend.api_key}
-        assert requests.get(f"{backend.url}/api/v1/rules", headers=key, timeout=10).status_code == 204
+        assert requests.get(f"{backend.url}/api/v1/rules", headers=key, timeout=60).status_code == 204
         backend.rules = DynamicRules(ip_blacklist=["203.0.113.7"])
-        answer = requests.get(f"{backend.url}/api/v1/rules", headers=key, timeout=10)
+        answer = requests.get(f"{backend.url}/api/v1/rules", headers=key, timeout=60)
         assert answer.json()["ip_blacklist"] == ["203.0.113.7"]
 
 

@@ -65,7 +65,7 @@ def test_nothing_that_a_sender_chooses_becomes_a_formula_in_the_downloaded_file(
         body = batch(events=[event(**chosen, metadata={"trace_id": formula, "span_id": "+1", formula: formula})])
         body["batch_id"] = formula
         assert post(backend, "/api/v1/events", body).status_code == 200
-        answer = backend.http.get(f"{backend.url}/events/export?format=csv", timeout=10)
+        answer = backend.http.get(f"{backend.url}/events/export?format=csv", timeout=60)
     assert answer.headers["Content-Disposition"].startswith("attachment;")
     (line,) = csv.DictReader(io.StringIO(answer.content.decode(), newline=""))
     assert sum(cell.startswith("'=HYPERLINK") for cell in line.values()) >= len(chosen)
@@ -79,7 +79,7 @@ def test_every_format_has_a_line_for_each_event_that_matches(name: str) -> None:
         body = batch(events=[*chosen, event(event_type="rate_limited", ip_address="203.0.113.8")])
         assert post(backend, "/api/v1/events", body).status_code == 200
         parameters = {"format": name, "address": "203.0.113.7"}
-        answer = backend.http.get(f"{backend.url}/events/export", params=parameters, timeout=10)
+        answer = backend.http.get(f"{backend.url}/events/export", params=parameters, timeout=60)
     assert f".{FORMATS[name].suffix}" in answer.headers["Content-Disposition"]
     rows = [SecurityEvent.model_validate(one).model_dump(mode="json") for one in reversed(chosen)]
     lines = answer.content.splitlines()
@@ -91,7 +91,7 @@ def test_every_format_has_a_line_for_each_event_that_matches(name: str) -> None:
 
 def test_a_format_that_there_is_not_is_refused_with_those_that_there_are() -> None:
     with running_backend() as backend:
-        answer = backend.http.get(f"{backend.url}/events/export", params={"format": "xml"}, timeout=10)
+        answer = backend.http.get(f"{backend.url}/events/export", params={"format": "xml"}, timeout=60)
     assert answer.status_code == 404
     assert "csv, json, ndjson, ocsf, ecs, cef" in answer.text
 

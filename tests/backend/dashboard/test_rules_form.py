@@ -134,14 +134,14 @@ def test_an_earlier_version_that_bans_nearly_everybody_is_not_restored(tmp_path:
     with closing(Store(path)) as store:
         store.set_rules("test-project", DynamicRules(message="mended"))
     with running_backend(db=path) as backend:
-        page = backend.http.get(f"{backend.url}/rules", timeout=10)
+        page = backend.http.get(f"{backend.url}/rules", timeout=60)
         token = re.search(r'name="form_token" value="([0-9a-f]+)"', page.text)
         assert token is not None
         fields = {"form_token": token[1], "version": "1"}
-        answer = backend.http.post(f"{backend.url}/rules/restore", data=fields, timeout=10)
+        answer = backend.http.post(f"{backend.url}/rules/restore", data=fields, timeout=60)
         assert answer.status_code == 422
         assert "every address" in answer.text or "half of all addresses" in answer.text
-        rules = backend.http.get(f"{backend.url}/api/v1/rules", headers=backend.headers, timeout=10).json()
+        rules = backend.http.get(f"{backend.url}/api/v1/rules", headers=backend.headers, timeout=60).json()
         assert (rules["version"], rules["message"]) == (2, "mended")
 
 

@@ -16,8 +16,8 @@ HALF: Message = {"type": "http.request", "body": b"{", "more_body": True}
 WHOLE: Message = {"type": "http.request", "body": b"{}", "more_body": False}
 
 
-def received(*messages: Message, reads: int) -> list[Message]:
-    """Return what an application reads of `messages`, after which nothing ever comes."""
+def received(*messages: Message, reads: int, within: float = 60.0) -> list[Message]:
+    """Return what an application reads of `messages`, after which nothing ever comes; it has some seconds to read."""
     found: list[Message] = []
 
     async def application(_: Scope, receive: Receive, __: Send) -> None:
@@ -35,7 +35,7 @@ def received(*messages: Message, reads: int) -> list[Message]:
             raise AssertionError("nothing is answered")
 
         in_time = BodiesInTime(application, seconds=0.05)
-        await asyncio.wait_for(in_time({"type": "http"}, receive, send), 0.3)
+        await asyncio.wait_for(in_time({"type": "http"}, receive, send), within)
 
     asyncio.run(run())
     return found
@@ -50,7 +50,7 @@ def test_a_body_that_stops_halfway_is_refused_with_408() -> None:
 def test_after_the_body_the_connection_may_stay_open_as_long_as_it_likes() -> None:
     assert received(HALF, WHOLE, reads=2) == [HALF, WHOLE]
     with pytest.raises(asyncio.TimeoutError):
-        received(WHOLE, reads=2)
+        received(WHOLE, reads=2, within=0.3)
 
 
 def test_a_sender_that_stops_halfway_does_not_keep_the_backend_from_ending() -> None:

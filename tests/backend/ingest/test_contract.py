@@ -173,11 +173,11 @@ def test_events_outside_of_the_window_are_dropped_and_counted() -> None:
 
 def test_an_agent_may_ask_whether_the_backend_is_ready(backend: RunningBackend) -> None:
     url = f"{backend.url}/api/v1/status"
-    answer = backend.http.get(url, headers=backend.headers, timeout=10)
+    answer = backend.http.get(url, headers=backend.headers, timeout=60)
     assert answer.status_code == 200
     told = answer.json()
     assert (told["success"], told["status"], told["project_id"]) == (True, "healthy", "test-project")
-    assert backend.http.get(url, headers={"X-API-Key": "wrong"}, timeout=10).status_code == 401
+    assert backend.http.get(url, headers={"X-API-Key": "wrong"}, timeout=60).status_code == 401
 
 
 @pytest.mark.parametrize(
@@ -239,7 +239,7 @@ def test_an_answer_does_not_repeat_the_values_of_a_row(backend: RunningBackend) 
 def test_without_a_known_key_every_call_is_401(backend: RunningBackend, path: str, key: str | None) -> None:
     method = "GET" if path == "/rules" else "POST"
     headers = {} if key is None else {"X-API-Key": key}
-    answer = backend.http.request(method, f"{backend.url}/api/v1{path}", headers=headers, timeout=10)
+    answer = backend.http.request(method, f"{backend.url}/api/v1{path}", headers=headers, timeout=60)
     assert answer.status_code == 401
     assert "X-API-Key" in answer.json()["detail"]
     assert "hunter2" not in answer.text
@@ -295,7 +295,7 @@ def test_rules_have_an_etag_that_changes_with_them() -> None:
 
         def get(etag: str = "") -> requests.Response:
             headers = {**backend.headers, "If-None-Match": etag}
-            return backend.http.get(backend.url + "/api/v1/rules", headers=headers, timeout=10)
+            return backend.http.get(backend.url + "/api/v1/rules", headers=headers, timeout=60)
 
         none_set = get()
         assert (none_set.status_code, DynamicRules.model_validate(none_set.json()).version) == (200, 0)

@@ -229,7 +229,7 @@ def test_a_request_in_chunks_is_taken(backend: RunningBackend) -> None:
 
 def test_the_contracts_own_calls_take_no_bearer(backend: RunningBackend) -> None:
     headers = {"Authorization": f"Bearer {backend.api_key}"}
-    assert backend.http.get(f"{backend.url}/api/v1/rules", headers=headers, timeout=10).status_code == 401
+    assert backend.http.get(f"{backend.url}/api/v1/rules", headers=headers, timeout=60).status_code == 401
 
 
 def refused_with(form: Form, media: str, body: bytes) -> int | None:
