@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import requests
+from support.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 START_SECONDS = 60.0
@@ -48,7 +49,7 @@ class Served:
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """End the process by a signal and return its exit code."""
         self.process.send_signal(number)
-        return self.process.wait(30)
+        return self.process.wait(60)
 
     def _body(self, answer: requests.Response) -> dict[str, Any]:
         assert answer.ok, (answer.status_code, answer.text, self.log.read_text())
@@ -59,9 +60,7 @@ class Served:
 @contextmanager
 def served(document: str, settings: Mapping[str, str], directory: Path) -> Iterator[Served]:
     """Run a document's application under uvicorn; it is ended with the block."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
+    port = free_port()
     log = directory / f"{document}.log"
     command = [sys.executable, "-m", "uvicorn", f"agent.documents.{document}:app", "--port", str(port)]
     with log.open("ab") as output:

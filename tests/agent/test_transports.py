@@ -110,7 +110,7 @@ class GreenletExit(BaseException):
 def test_only_true_and_none_mean_that_a_batch_is_taken_and_nothing_ends_the_delivery(
     make_agent: MakeAgent, make: type[Collector], answer: object, caplog: pytest.LogCaptureFixture
 ) -> None:
-    agent = make_agent(timeout=0.5)
+    agent = make_agent(timeout=2.0 if answer == "hang" else 20.0)
     transport = make(answer() if answer is nothing else answer)  # type: ignore[operator]
     agent.transport = transport
     agent.sync.start()
@@ -193,7 +193,7 @@ def test_a_class_is_refused_where_it_is_assigned(make_agent: MakeAgent) -> None:
 
 @pytest.mark.parametrize("answer", [False, ConnectionError("reset"), "hang"])
 def test_a_batch_that_is_not_taken_comes_again(make_agent: MakeAgent, server: GuardServer, answer: object) -> None:
-    agent = make_agent(timeout=0.5)
+    agent = make_agent(timeout=2.0 if answer == "hang" else 20.0)
     collector = Collector(answer)
     agent.transport = collector
     agent.sync.start()

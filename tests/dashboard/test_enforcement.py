@@ -38,7 +38,8 @@ listener = socket.create_server(("127.0.0.1", 0))
 print(listener.getsockname()[1], flush=True)
 uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listener])
 """
-FOLLOWS_WITHIN = 3.0
+FOLLOWS_WITHIN = 60.0
+"""Seconds; a second is promised, to a machine that is not busy with other tests."""
 
 
 @contextmanager
@@ -55,7 +56,7 @@ def application(environment: dict[str, str], directory: Path, options: Sequence[
     if options is not None:
         command = [str(Path(sys.executable).with_name("opentelemetry-guard")), "run", *options, "--", *command, "plain"]
     process = subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, text=True)
-    watchdog = threading.Timer(60, process.kill)
+    watchdog = threading.Timer(180, process.kill)
     watchdog.start()
     try:
         assert process.stdout is not None
@@ -65,7 +66,7 @@ def application(environment: dict[str, str], directory: Path, options: Sequence[
     finally:
         watchdog.cancel()
         process.terminate()
-        process.wait(30)
+        process.wait(60)
 
 
 def refused(http: requests.Session, address: str) -> bool:

@@ -160,9 +160,9 @@ def test_a_thousand_patterns_cost_about_as_much_as_ten(engine: str, caplog: pyte
     agents = [word(512) for _ in range(200)]
 
     def seconds(found: Patterns) -> float:
-        begin = time.perf_counter()
+        begin = time.thread_time()
         for agent in agents:
             found.find(agent)
-        return time.perf_counter() - begin
+        return time.thread_time() - begin
 
     assert min(seconds(many) for _ in range(3)) < 10 * min(seconds(few) for _ in range(3))

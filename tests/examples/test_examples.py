@@ -18,7 +18,8 @@ from support.backend import ROOT
 from support.commands import environment
 from support.example import Example, command_of, running_example
 from support.otlp_receiver import otlp_receiver
-from support.redis import eventually, free_port, redis_server
+from support.ports import free_port
+from support.redis import eventually, redis_server
 
 from opentelemetry_guard.models import DynamicRules
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from support.faults import SCALE, python_environment, read_line
 from support.otlp_receiver import Receiver, otlp_receiver
-from support.redis import free_port
+from support.ports import free_port
 
 pytestmark = pytest.mark.faults
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from support.otlp_receiver import otlp_receiver
 from support.pages import codes
-from support.redis import free_port
+from support.ports import free_port
 from support.terminal import ACTIVATE, Terminal, ban_on_dashboard, newcomer
 
 pytestmark = pytest.mark.slow

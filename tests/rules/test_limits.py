@@ -192,9 +192,9 @@ def test_a_thousand_limits_cost_about_as_much_as_ten(template: str) -> None:
     )
 
     def seconds(limits: Limits) -> float:
-        begin = time.perf_counter()
+        begin = time.thread_time()
         for number in range(500):
             limits.of(f"/api/v3/other/{number}/x")
-        return time.perf_counter() - begin
+        return time.thread_time() - begin
 
     assert min(seconds(many) for _ in range(3)) < 10 * min(seconds(few) for _ in range(3))

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import requests
+from support.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
@@ -42,7 +43,7 @@ class RunningApplication:
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """End the process with a signal and return its exit code."""
         self.process.send_signal(number)
-        return self.process.wait(30)
+        return self.process.wait(60)
 
 
 @contextmanager
@@ -77,9 +78,7 @@ def running_command(settings: Mapping[str, str], *command: str) -> Iterator[Runn
         settings: environment variables.
         *command: of the server, with `PORT` where its port belongs.
     """
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
+    port = free_port()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
     environment |= settings
     environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "tests")])

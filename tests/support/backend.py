@@ -16,6 +16,7 @@ from typing import Any
 
 import requests
 from sqlalchemy import URL
+from support.ports import free_port
 
 from opentelemetry_guard.backend.storage.store import Store
 from opentelemetry_guard.models import DynamicRules
@@ -41,7 +42,7 @@ class RunningBackend:
         self.api_key = api_key
         self.project = project
         self.url = ""
-        self._port = 0
+        self._port = free_port()
         place = str(db) if isinstance(db, Path) else db.render_as_string(hide_password=False)
         self._settings = {**settings, "API_KEY": api_key, "PROJECT": project, "DB": place}
         self._arguments = arguments
@@ -136,7 +137,7 @@ class RunningBackend:
         assert self._process is not None
         process, self._process = self._process, None
         try:
-            code = process.wait(timeout=30)
+            code = process.wait(timeout=60)
         finally:
             process.kill()
         assert process.stdout is not None

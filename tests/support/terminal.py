@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from support.commands import environment
 from support.example import Example, end_group
-from support.redis import free_port
+from support.ports import free_port
 from support.wheel import built
 
 MAKE = "python3 -m venv .venv\n"
