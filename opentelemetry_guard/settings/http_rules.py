@@ -194,6 +194,10 @@ class Burst:
         seconds: the window in which either have to lie.
         cool_down: seconds after a burst was told before the same address's next one is.
         addresses: how many addresses are remembered; the one that has been quiet for longest is forgotten.
+        alike: how many clients, with bursts about the same things within an hour, are a mistake of the application's,
+            and nobody's burst. Fewer are told together, once in a `cool_down`.
+        share: the least share of these answers among the client's requests within a minute, where behaviour is
+            analysed: who finds most of what it asks for follows dead links, or checks what is gone.
     """
 
     count: int = rule(10, values.whole(2, 1_000))
@@ -201,6 +205,8 @@ class Burst:
     seconds: float = rule(10.0, values.number(0.1, 86_400))
     cool_down: float = rule(300.0, values.number(0, 86_400))
     addresses: int = rule(4096, values.whole(1, 1_000_000))
+    alike: int = rule(8, values.whole(2, 1_000))
+    share: float = rule(0.5, values.number(0, 1))
 
 
 def _method(value: object) -> str:

@@ -137,6 +137,12 @@ class BehaviorAnalyzer:
                 if name.startswith(f"{sort} ")
             )
 
+    def requests(self, address: str) -> float:
+        """Return how many requests a client has sent within the last minute, 0 where that isn't known."""
+        key = address_key(address, self._ipv6_prefix)
+        with self.lock:
+            return 0.0 if key is None else self._addresses.requests(key)
+
     def observe(self, answered: AnsweredRequest, now: float) -> Sequence[dict[str, object]]:
         """Count a request and return the fields of the events that it completes, nearly always none.
 

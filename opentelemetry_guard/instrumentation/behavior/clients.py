@@ -38,7 +38,7 @@ class Detectors:
             if not of_users:
                 self._attempts = AttemptDetector(rules.failed_logins, clock, max_clients)
         if rules.scanning:
-            self._scans = ScanDetector(rules.scanning, clock, max_clients, self._requests)
+            self._scans = ScanDetector(rules.scanning, clock, max_clients, self.requests)
         if rules.enumeration:
             self._objects = EnumerationDetector(rules.enumeration, clock, max_clients)
         if rules.request_rate:
@@ -140,8 +140,8 @@ class Detectors:
         """Whether a client hardly finds the objects that it looks for, after `judge`."""
         return self._objects is not None and self._objects.is_mostly_missing(key)
 
-    def _requests(self, key: bytes) -> float:
-        """Return how many requests a client has sent lately, 0 where nobody counts."""
+    def requests(self, key: bytes) -> float:
+        """Return how many requests a client has sent within the last minute, 0 where nobody counts."""
         row = self._table.peek(key)
         return 0.0 if row is None or self.rates is None else self.rates.requests(row)
 

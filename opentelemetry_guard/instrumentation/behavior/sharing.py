@@ -97,6 +97,7 @@ class Sharing:
         """
         self.analyzer = analyzer
         self.is_login = analyzer.is_login
+        self.requests = analyzer.requests
         self._find = find
         self._tell = tell
         self._open = open_store

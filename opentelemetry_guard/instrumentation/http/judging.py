@@ -53,6 +53,9 @@ class Analyzer(Protocol):
     def is_login(self, method: str, route: str | None, path: str) -> bool:
         """Whether a request's name says that it is a login."""
 
+    def requests(self, address: str) -> float:
+        """Return how many requests a client has sent within the last minute, 0 where that isn't known."""
+
     def passed(self, request: PassedRequest, now: float) -> Telling | None:
         """Take one request that means nothing by itself; None where it makes no event."""
 
@@ -88,7 +91,10 @@ class AnswerJudge:
         self._crawlers = crawlers
         self._judge = HttpJudge(self._rules) if options.http_events else None
         burst = self._rules.not_found_burst
-        self._bursts = NotFoundBursts(burst, options.ipv6_prefix) if burst is not None and options.http_events else None
+        requests = None if analyzer is None else analyzer.requests
+        self._bursts = None
+        if burst is not None and options.http_events:
+            self._bursts = NotFoundBursts(burst, options.ipv6_prefix, requests)
 
         logins = self._rules.logins
         signatures = self._rules.signatures if options.http_events else None

@@ -517,6 +517,9 @@ class Analyzer:
     def is_login(self, *named: object) -> bool:
         return False
 
+    def requests(self, address: str) -> float:
+        return 0.0
+
     def passed(self, *counted: object) -> Telling:
         return lambda answered: self.observe(answered, 0.0)
 
@@ -658,7 +661,7 @@ def test_whatever_the_user_object_is_an_answer_makes_its_event_and_its_metrics(r
 def test_a_user_is_whom_the_application_names(user: Any, told: str | None) -> None:
     seen: list[str | None] = []
 
-    class Seeing:
+    class Seeing(Analyzer):
         def observe(self, answered: AnsweredRequest, now: float) -> list[Any]:
             seen.append(answered.user)
             raise LookupError("what an analyzer raises costs neither the event nor the metrics")

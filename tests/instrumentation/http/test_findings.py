@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opentelemetry_guard.instrumentation.http.bursts import NotFoundBursts
+from opentelemetry_guard.instrumentation.http.bursts import MOST_ALIKE, NotFoundBursts
 from opentelemetry_guard.instrumentation.http.findings import AnsweredRequest, Finding, HttpJudge, climbs
 from opentelemetry_guard.settings.http_rules import (
     SCANNER_PATHS,
@@ -190,6 +191,42 @@ class TestBursts:
         assert not any(
             bursts.observe(missing(f"/{word(number)}", address=address), 0) for number, address in enumerate("abcabc")
         )
+
+    def test_clients_that_miss_the_same_things_are_one_burst_and_many_of_them_none(self) -> None:
+        bursts = NotFoundBursts(Burst(count=3, cool_down=60, alike=4))
+
+        def told(address: str, at: float, paths: Sequence[str] = "abc") -> list[object]:
+            found = [bursts.observe(missing(f"/v1/{path}", address=address), at) for path in paths]
+            return [each.evidence.get("alike", 0) for each in found if each is not None]
+
+        assert told("first", 0) == [0]
+        assert told("second", 1) == [], "it is told with the next one after the cool-down"
+        assert told("scanner", 2, "xyz") == [0], "who misses other things has a burst of its own"
+        assert told("third", 70, "abd") == [2]
+        assert told("fourth", 140) == [], "by now it is the application's mistake"
+        assert told("first", 300) == []
+        assert told("fifth", 1000, "abq") == []
+        assert told("second", 1001, "pqr") == [0], "a client with a burst about other things"
+        assert told("sixth", 5000) == [0], "an hour later it is forgotten"
+
+    def test_who_finds_most_of_what_it_asks_for_makes_none(self) -> None:
+        requests = 0.0
+        bursts = NotFoundBursts(Burst(count=3), requests=lambda address: requests)
+
+        def told(paths: str) -> bool:
+            return any(bursts.observe(missing(f"/{path}"), 0) for path in paths)
+
+        requests = 20.0
+        assert not told("abcdef")
+        requests = 12.0
+        assert told("ghi")
+
+    def test_of_what_bursts_were_about_the_latest_are_remembered(self) -> None:
+        bursts = NotFoundBursts(Burst(count=2))
+        for number in range(10 * MOST_ALIKE):
+            for each in range(2):
+                bursts.observe(missing(f"/{word(2 * number + each)}", address=str(number)), number)
+        assert len(bursts._told) == MOST_ALIKE
 
     def test_without_an_address_nothing_is_counted(self) -> None:
         bursts = NotFoundBursts(Burst(count=2))
