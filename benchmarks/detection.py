@@ -11,7 +11,7 @@ import statistics
 import time
 from collections.abc import Sequence
 
-from traffic import against_logins, benign, floods, payloads, scans, second, third_attacks, third_benign
+from traffic import against_logins, benign, floods, fourth, payloads, scans, second, third_attacks, third_benign
 from traffic.asking import Actor
 from traffic.scene import CommonMemory, Fleet, Outcome, play
 
@@ -23,6 +23,8 @@ SETS = {
     "benign of the second set": second.BENIGN,
     "attacks of the third set": third_attacks.ATTACKS,
     "benign of the third set": third_benign.BENIGN,
+    "attacks of the fourth set": fourth.ATTACKS,
+    "benign of the fourth set": fourth.BENIGN,
 }
 FLEETS = {"1 worker": (1, False), "4 workers that share": (4, True), "4 workers, each by itself": (4, False)}
 
