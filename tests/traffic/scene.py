@@ -176,7 +176,7 @@ class CommonMemory:
 
     def __init__(self) -> None:
         self.rows: dict[bytes, Total] = {}
-        self.claims: dict[bytes, tuple[str, int, float, float]] = {}
+        self.claims: dict[bytes, tuple[str, int, float, float, int]] = {}
         self.text: bytes | None = None
         self.now = 0.0
 
@@ -197,12 +197,13 @@ class CommonMemory:
         return [self._claimed(claim) for claim in claims]
 
     def _claimed(self, claim: Claim) -> Claimed | None:
-        name, number, following, until = self.claims.get(claim.key, (claim.name, -1, 0.0, 0.0))
+        name, number, following, until, told = self.claims.get(claim.key, (claim.name, -1, 0.0, 0.0, 0))
         if self.now >= until:
-            name, number = claim.name, -1
-        elif self.now < following:
+            name, number, told = claim.name, -1, 0
+        elif self.now < following and told & claim.bit:
             return None
-        self.claims[claim.key] = (name, number + 1, self.now + claim.pause, self.now + claim.seconds)
+        until, told = self.now + claim.seconds, told | claim.explains
+        self.claims[claim.key] = (name, number + 1, self.now + claim.pause, until, told)
         return Claimed(name, number + 1)
 
     def keep(self, text: bytes) -> None:

@@ -32,7 +32,7 @@ from ..http.reports import FOLDED
 from .campaigns import APPLICATION, CampaignDetector, Learned
 from .clients import HEAVY, Detectors, Touch
 from .histories import Histories
-from .incidents import Chapter, Incidents
+from .incidents import Chapter, Incidents, key_of
 from .keys import address_key, fingerprint, has_objects, is_asset, is_ipv6, kind, mark, resource, user_key
 from .scanning import Alike
 from .sightings import CAMPAIGN, CAMPAIGN_FLOOD, DISTRIBUTED, FAILED_LOGINS, SUCCESS, Explanation, Finding, Sighting
@@ -298,6 +298,9 @@ class BehaviorAnalyzer:
             its_own = client.address is None or finding.pattern == DISTRIBUTED
             if not its_own and self._incidents.fold(client.address or b"", finding.detector):
                 return
+        # Who comes in is an address and a user id, and that is told once.
+        elif client.kind == "user" and self._incidents.fold(key_of(client.address or b"", finding)):
+            return
         chapter = self._incidents.admit(client.key, finding)
         if chapter is not None:
             told.append(Told(finding, finding.explain(), client, chapter))
@@ -330,7 +333,7 @@ class Told(NamedTuple):
             metadata["user"] = answered.user
         metadata |= self.explanation.evidence
         metadata |= {INCIDENT: chapter.name, "cooldown": cooldown}
-        if client.key == APPLICATION:
+        if client.kind in ("application", "user"):
             metadata[CORRELATION_KEY] = chapter.name  # of the many addresses each would make another one
         if chapter.number:
             metadata["update"] = chapter.number

@@ -28,7 +28,7 @@ from .sightings import (
 from .sliding import Clock, Table
 
 _LEAST_SPECIFIC_FIRST = (ERROR_RATIO, REQUEST_RATE, ENUMERATION, SCANNING, FAILED_LOGINS)
-_RANKS = {detector: rank for rank, detector in enumerate(_LEAST_SPECIFIC_FIRST, 1)}
+_DETECTORS = {detector: 1 << place for place, detector in enumerate(_LEAST_SPECIFIC_FIRST)}
 _CAMPAIGNS = {CAMPAIGN_FLOOD: 1, CAMPAIGN_PATHS: 2, CAMPAIGN_LOGINS: 4, CAMPAIGN_OBJECTS: 8}
 _PART_OF = {
     FAILED_LOGINS: CAMPAIGN_LOGINS,
@@ -48,6 +48,8 @@ class Chapter(NamedTuple):
         number: how often it was told before.
         folded: findings since then that were not told.
         pause: seconds until it is told again.
+        bit: which finding is told.
+        explains: bits of all findings that are explained by it, its own among them.
     """
 
     key: bytes
@@ -55,6 +57,13 @@ class Chapter(NamedTuple):
     number: int
     folded: int
     pause: float
+    bit: int
+    explains: int
+
+
+def key_of(client: bytes, finding: Finding) -> bytes:
+    """Return the key of the incident that a client's finding is of: that it has come in is one of its own."""
+    return client + (b"!" if finding.pattern == SUCCESS else b"")
 
 
 class Incidents:
@@ -72,47 +81,41 @@ class Incidents:
         self._next = self._table.reals("d")
         self._number = self._table.integers()
         self._folded = self._table.integers()
-        self._rank = self._table.integers("B")
+        self._explained = self._table.integers("B")
 
     def admit(self, client: bytes, finding: Finding) -> Chapter | None:
         """Return what is to be told with a finding, None where it is folded into what was told."""
-        key = client + (b"!" if finding.pattern == SUCCESS else b"")
+        key = key_of(client, finding)
         now, row = self._clock.now, self._table.row(key)
         is_open = now < self._until[row]
         self._until[row] = now + self._cooldown
-        rank = _RANKS.get(finding.detector, 0)
-        escalates = rank > self._rank[row] if finding.detector != CAMPAIGN else self._joins(row, finding)
-        if is_open and now < self._next[row] and not escalates:
+        is_campaign = finding.detector == CAMPAIGN
+        bit = _CAMPAIGNS[finding.pattern] if is_campaign else _DETECTORS[finding.detector]
+        explains = bit if is_campaign else 2 * bit - 1
+        if is_open and now < self._next[row] and self._explained[row] & bit:
             self._folded[row] += 1
             return None
         if not is_open:
-            self._opened[row], self._number[row], self._folded[row], self._rank[row] = now, 0, 0, 0
+            self._opened[row], self._number[row], self._folded[row], self._explained[row] = now, 0, 0, 0
         number, folded = self._number[row], self._folded[row]
         self._folded[row] = 0
         self._number[row] += 1
-        self._rank[row] = (
-            self._rank[row] | _CAMPAIGNS[finding.pattern]
-            if finding.detector == CAMPAIGN
-            else max(rank, self._rank[row])
-        )
+        self._explained[row] |= explains
         pause = min(self._update * 2 ** min(number, 20), max(self._cooldown, self._update))
         self._next[row] = now + pause
-        return Chapter(key, self._name(key, self._opened[row]), number, folded, pause)
-
-    def _joins(self, row: int, finding: Finding) -> bool:
-        return not self._rank[row] & _CAMPAIGNS[finding.pattern]
+        return Chapter(key, self._name(key, self._opened[row]), number, folded, pause, bit, explains)
 
     def fold(self, client: bytes, detector: str | None = None) -> bool:
         """Count one more finding of a client's incident where one is open, and return whether it is.
 
         Args:
             client: the key of it.
-            detector: what has found something, where only an incident of at least that rank explains it.
+            detector: what has found something, where only an incident that is as specific explains it.
         """
         row = self._table.find(client)
         if row is None or self._clock.now >= self._until[row]:
             return False
-        if detector is not None and self._rank[row] < _RANKS[detector]:
+        if detector is not None and not self._explained[row] & _DETECTORS[detector]:
             return False
         self._folded[row] += 1
         return True
@@ -121,7 +124,7 @@ class Incidents:
         """Count one more finding of an open campaign that explains what a detector finds in one address."""
         row = self._table.find(application)
         campaign = _CAMPAIGNS.get(_PART_OF.get(detector, ""), 0)
-        if row is None or self._clock.now >= self._until[row] or not self._rank[row] & campaign:
+        if row is None or self._clock.now >= self._until[row] or not self._explained[row] & campaign:
             return False
         self._folded[row] += 1
         return True

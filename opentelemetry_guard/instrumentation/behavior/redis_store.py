@@ -12,6 +12,7 @@ from .stores import PREFIX, Claim, Claimed, Row, Total, unpacked
 
 _KEPT_SECONDS = 7 * 86_400
 _WORD_BITS = 32
+_EXPLAINED_BITS = 8
 
 
 class RedisStore:
@@ -56,8 +57,18 @@ class RedisStore:
         pipeline = self._connected().pipeline(transaction=False)
         for claim in claims:
             pipeline.set(self._name("c", claim.key), b"1", nx=True, px=max(1, round(claim.pause * 1000)))
-        granted = pipeline.execute()
-        return [self._claimed(claim) if won else None for claim, won in zip(claims, granted, strict=True)]
+            # Of two processes, one finds its own bit unset.
+            bits = [number for number in range(_EXPLAINED_BITS) if claim.explains >> number & 1]
+            own = claim.bit.bit_length() - 1
+            operations = [word for number in (own, *bits) for word in ("SET", "u1", number, 1)]
+            pipeline.execute_command("BITFIELD", self._name("e", claim.key), *operations)
+            pipeline.expire(self._name("e", claim.key), max(1, round(claim.seconds)))
+        answers = iter(pipeline.execute())
+        granted = []
+        for claim in claims:
+            won, (was_explained, *_), _ = next(answers), next(answers), next(answers)
+            granted.append(self._claimed(claim) if won or not was_explained else None)
+        return granted
 
     def _claimed(self, claim: Claim) -> Claimed:
         name, number, seconds = self._name("i", claim.key), self._name("n", claim.key), max(1, round(claim.seconds))

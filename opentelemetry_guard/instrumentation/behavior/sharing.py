@@ -321,7 +321,14 @@ class Sharing:
             return
         cooldown = self.analyzer.rules.cooldown
         claims = [
-            Claim(self._hashed(b"incident", chapter.key), chapter.name, chapter.pause, chapter.pause + cooldown)
+            Claim(
+                self._hashed(b"incident", chapter.key),
+                chapter.name,
+                chapter.pause,
+                chapter.pause + cooldown,
+                chapter.bit,
+                chapter.explains,
+            )
             for chapter in (finding.told.chapter for finding in pending)
         ]
         try:

@@ -19,8 +19,8 @@ _MAX_PAGES = 8192
 _CLEAN_SECONDS = 60.0
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS rows (name BLOB PRIMARY KEY, found BLOB NOT NULL, until REAL NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS claims (key BLOB PRIMARY KEY, name TEXT NOT NULL, number INTEGER NOT NULL,
-    next REAL NOT NULL, until REAL NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS told (key BLOB PRIMARY KEY, name TEXT NOT NULL, number INTEGER NOT NULL,
+    next REAL NOT NULL, until REAL NOT NULL, explained INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, found BLOB NOT NULL) WITHOUT ROWID;
 """
 
@@ -53,7 +53,7 @@ class SqliteStore:
             if now - self._cleaned > _CLEAN_SECONDS:
                 self._cleaned = now
                 connection.execute("DELETE FROM rows WHERE until < ?", (now,))
-                connection.execute("DELETE FROM claims WHERE until < ?", (now,))
+                connection.execute("DELETE FROM told WHERE until < ?", (now,))
             return [self._added(connection, row, now) for row in rows]
 
     def _added(self, connection: sqlite3.Connection, row: Row, now: float) -> tuple[Total, Total | None]:
@@ -80,16 +80,17 @@ class SqliteStore:
     @staticmethod
     def _claimed(connection: sqlite3.Connection, claim: Claim, now: float) -> Claimed | None:
         found = connection.execute(
-            "SELECT name, number, next, until FROM claims WHERE key = ?", (claim.key,)
+            "SELECT name, number, next, until, explained FROM told WHERE key = ?", (claim.key,)
         ).fetchone()
-        name, number = claim.name, 0
+        name, number, explained = claim.name, 0, 0
         if found is not None and now < found[3]:
-            if now < found[2]:
+            explained = int(found[4])
+            if now < found[2] and explained & claim.bit:
                 return None
             name, number = str(found[0]), int(found[1]) + 1
         connection.execute(
-            "INSERT OR REPLACE INTO claims VALUES (?, ?, ?, ?, ?)",
-            (claim.key, name, number, now + claim.pause, now + claim.seconds),
+            "INSERT OR REPLACE INTO told VALUES (?, ?, ?, ?, ?, ?)",
+            (claim.key, name, number, now + claim.pause, now + claim.seconds, explained | claim.explains),
         )
         return Claimed(name, number)
 

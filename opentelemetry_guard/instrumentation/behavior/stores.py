@@ -49,14 +49,18 @@ class Claim(NamedTuple):
     Attributes:
         key: of the incident, hashed.
         name: that it gets if it has none.
-        pause: seconds in which nobody else may tell of it.
+        pause: seconds in which nobody else may tell of it, but for what isn't explained by what was told.
         seconds: after which it is forgotten.
+        bit: which finding is told (`incidents.Chapter`).
+        explains: bits of all findings that are explained by it, its own among them; 8 bits.
     """
 
     key: bytes
     name: str
     pause: float
     seconds: float
+    bit: int
+    explains: int
 
 
 class Claimed(NamedTuple):

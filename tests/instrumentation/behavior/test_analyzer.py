@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from support.traffic import AGENTS, Timed, answered, normal_traffic
 
 from opentelemetry_guard import SecurityEvent
+from opentelemetry_guard.events.enrichment import CORRELATION_KEY
 from opentelemetry_guard.instrumentation.behavior.analyzer import EVENT_TYPE, BehaviorAnalyzer
 from opentelemetry_guard.instrumentation.behavior.keys import address_key, user_key
 from opentelemetry_guard.instrumentation.http.findings import AnsweredRequest
@@ -243,6 +244,22 @@ def test_who_comes_in_after_guessing_is_the_most_severe_incident() -> None:
     somebody_else = (60.0, came_in[1]._replace(user_agent=AGENTS[5]))
     assert len(seen([*failed_logins(12), somebody_else])) == 1
     assert seen([*failed_logins(7), came_in]) == []
+
+
+def test_who_comes_in_by_a_name_that_the_application_knows_is_told_once() -> None:
+    came_in = (60.0, answered(ATTACKER, "/login", method="POST", user="ann"))
+    told = seen([*failed_logins(12, user="ann"), came_in])
+    assert patterns(told) == ["brute_force", "success_after_failures"]
+    elsewhere = (60.0, answered("203.0.113.201", "/login", method="POST", user="ann"))
+    told = seen([*failed_logins(12, user="ann"), elsewhere])
+    assert [event["metadata"]["client"] for event in told] == ["address", "user"]
+
+
+def test_an_attack_on_one_user_from_many_addresses_is_one_incident() -> None:
+    traffic = [timed for n in range(99) for timed in failed_logins(1, address=f"198.51.{n}.1", user="ann", start=n * 9)]
+    told = [event for event in seen(traffic, {"campaign": None}) if event["metadata"]["client"] == "user"]
+    assert len(told) >= 3
+    assert len({event["metadata"][CORRELATION_KEY] for event in told}) == 1
 
 
 def test_failures_from_many_addresses_are_one_incident_of_the_application() -> None:

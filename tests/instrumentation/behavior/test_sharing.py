@@ -83,6 +83,10 @@ def row(
     return Row(name, before, counts, bits, 320, 600)
 
 
+def claim(name: str, pause: float = 60, *, key: bytes = NAMES[0], bit: int = 0b10, explains: int = 0b11) -> Claim:
+    return Claim(key, name, pause, 60, bit, explains)
+
+
 def test_a_store_adds_counts_and_joins_bits(stores: Callable[[], Store]) -> None:
     one, other = stores(), stores()
     assert one.exchange([row()]) == [(Total((1, 2), 0b101), None)]
@@ -97,12 +101,22 @@ def test_a_store_adds_counts_and_joins_bits(stores: Callable[[], Store]) -> None
 
 def test_of_all_processes_one_is_granted_a_claim_and_the_incident_keeps_its_name(stores: Callable[[], Store]) -> None:
     one, other = stores(), stores()
-    assert one.claim([Claim(NAMES[0], "first", 0.05, 60)]) == [Claimed("first", 0)]
-    assert other.claim([Claim(NAMES[0], "second", 60, 60), Claim(NAMES[1], "apart", 60, 60)])[1] == Claimed("apart", 0)
+    assert one.claim([claim("first", 0.05)]) == [Claimed("first", 0)]
+    assert other.claim([claim("second"), claim("apart", key=NAMES[1])])[1] == Claimed("apart", 0)
     granted: list[Claimed | None] = []
-    eventually(lambda: granted.extend(other.claim([Claim(NAMES[0], "second", 60, 60)])) or any(granted))
+    eventually(lambda: granted.extend(other.claim([claim("second")])) or any(granted))
     assert granted[-1] == Claimed("first", 1)
-    assert one.claim([Claim(NAMES[0], "third", 60, 60)]) == [None]
+    assert one.claim([claim("third")]) == [None]
+
+
+def test_what_was_told_does_not_explain_is_granted_at_once_and_to_one_process(stores: Callable[[], Store]) -> None:
+    one, other = stores(), stores()
+    assert one.claim([claim("first")]) == [Claimed("first", 0)]
+    assert other.claim([claim("less", bit=0b1, explains=0b1)]) == [None]
+    more = claim("more", bit=0b1000, explains=0b1111)
+    assert other.claim([more, more]) == [Claimed("first", 1), None]
+    assert one.claim([more, claim("between", bit=0b100, explains=0b111)]) == [None, None]
+    assert one.claim([claim("apart", bit=0b10000, explains=0b10000)]) == [Claimed("first", 2)]
 
 
 def test_the_secret_is_one_and_what_is_usual_is_kept(stores: Callable[[], Store]) -> None:
@@ -124,6 +138,22 @@ def test_an_attack_that_no_process_sees_as_a_whole_is_found_and_told_once(stores
     told = [event for process in processes for event in process.told]
     assert [event["metadata"]["pattern"] for event in told] == ["brute_force"]
     assert told[0]["metadata"]["count"] >= 10
+
+
+def test_what_is_more_specific_is_told_at_once_by_one_of_all_processes(stores: Callable[[], Store]) -> None:
+    processes = [Process(stores(), {"scanning": {"paths": 10}}) for _ in range(2)]
+    for second in range(16):
+        for number, process in enumerate(processes):
+            if second < 8:
+                path = f"/{'abcdefghijklmnop'[2 * second + number]}"
+                process.told += [dict(each) for each in process.observe(answered(ATTACKER, path, 404), second)]
+            else:
+                process.fail(second)
+            process.step(second)
+    told = [event["metadata"] for process in processes for event in process.told]
+    assert [each["detector"] for each in told] == ["scanning", "failed_logins"]
+    assert len({each["incident"] for each in told}) == 1
+    assert [each.get("update", 0) for each in told] == [0, 1]
 
 
 def test_what_was_counted_before_and_elsewhere_is_known_to_who_sees_the_client_late(
@@ -352,7 +382,7 @@ def test_the_forms_of_redis_that_queues_take_are_stores(running: Any) -> None:
     with running() as servers:
         store = RedisStore(servers.url)
         assert store.exchange([row(), row(NAMES[1])])[1] == (Total((1, 2), 0b101), None)
-        assert store.claim([Claim(NAMES[0], "first", 60, 60)]) == [Claimed("first", 0)]
+        assert store.claim([claim("first")]) == [Claimed("first", 0)]
         store.close()
 
 
@@ -379,7 +409,7 @@ def test_what_a_queues_user_is_granted_is_enough(redis_server: RedisServer) -> N
     store = RedisStore(redis_server.url.replace("redis://", "redis://shop:right@") + "#granted")
     assert len(store.secret()) == 16
     assert store.exchange([row(before=NAMES[1])]) == [(Total((1, 2), 0b101), Total((0, 0), 0))]
-    assert store.claim([Claim(NAMES[0], "first", 60, 60)]) == [Claimed("first", 0)]
+    assert store.claim([claim("first")]) == [Claimed("first", 0)]
     store.keep(b"usual")
     assert store.kept() == b"usual"
     store.close()
