@@ -9,6 +9,9 @@ from opentelemetry_guard import report_login
 
 PASSWORD = "correct horse"
 
+FIRST_MISSING = 1_000_000
+"""The number of the first item that there isn't."""
+
 app = FastAPI(title="Watched")
 
 
@@ -33,14 +36,14 @@ async def login(attempt: Login) -> dict[str, str]:
     return {"user": attempt.user}
 
 
-@app.post("/enter")
-async def enter(attempt: Login) -> dict[str, bool]:
+@app.post("/signin")
+async def sign_in(attempt: Login) -> dict[str, bool]:
     return {"ok": attempt.password == PASSWORD}
 
 
 @app.get("/items/{number}")
 async def item(number: int) -> dict[str, int]:
-    if number >= 1000:
+    if number >= FIRST_MISSING:
         raise HTTPException(404)
     return {"item": number}
 

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import threading
 import zlib
 from collections import OrderedDict
@@ -17,12 +18,16 @@ from typing import NamedTuple
 
 from ...decision.addresses import subscriber
 from ...emit import emit_event
+from ...events.jsonsafe import safe_text
 from ...settings.instrumentation import DEFAULT_IPV6_PREFIX
 from ...settings.login_rules import Logins
+from ...settings.once import log_once
 from ..behavior.keys import has_own_part
 from . import following as request_following
 from .answers import NO_CREDENTIALS, AnsweredRequest
 from .following import ReportedLogin, Scope
+
+_logger = logging.getLogger(__name__)
 
 FAILED_LOGIN = "authentication_failed"
 """The type of the event about a failed login."""
@@ -165,8 +170,9 @@ def report_login(*, success: bool, user: str | None = None, address: str | None 
     wins. Outside of a request (a worker, a socket of one's own) the event is made at once.
 
     Args:
-        success: whether the user is who it claims to be.
-        user: the account that was tried, as the application names accounts.
+        success: whether the user is who it claims to be. A text is neither, and refused with an error in the log:
+            "false" would read as true.
+        user: the account that was tried, as the application names accounts; what is no text is written as one.
         address: the client's; within a request only where the application knows better than the server.
 
     It never raises and never waits. Without an instrumentation a failure makes an event, and nothing is analysed.
@@ -181,7 +187,15 @@ def report_login(*, success: bool, user: str | None = None, address: str | None 
 
     .. versionadded:: 1.0
     """
-    said = ReportedLogin(bool(success), None if user is None else str(user)[:LONGEST_USER], address)
+    if isinstance(success, (str, bytes)):
+        log_once(
+            _logger,
+            logging.ERROR,
+            f"report_login(success={success[:20]!r}) is ignored: success must be True or False",
+            cause="the success of a reported login",
+        )
+        return
+    said = ReportedLogin(bool(success), _written("user", user), _written("address", address))
     request = request_following.current()
     if request is not None and request.status_code is None:
         request.login = said
@@ -189,6 +203,19 @@ def report_login(*, success: bool, user: str | None = None, address: str | None 
         _receiver(said if request is None else said._replace(address=address or _peer(request.scope)))
     elif not said.success:
         emit_event(told(said))
+
+
+def _written(argument: str, value: object) -> str | None:
+    """Return an argument of `report_login` as text, None where there is none in it."""
+    if value is None:
+        return None
+    try:
+        text = value.decode(errors="replace") if isinstance(value, bytes) else safe_text(str(value))
+    except Exception as error:  # noqa: BLE001  a stranger's __str__ may raise anything
+        what = f"the {argument} of report_login is a {type(value).__name__} that can't be written as text"
+        log_once(_logger, logging.ERROR, f"{what} ({type(error).__name__}); pass a name", cause=what)
+        return None
+    return text[:LONGEST_USER] or None
 
 
 def told(login: ReportedLogin) -> dict[str, object]:

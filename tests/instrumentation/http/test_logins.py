@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import uuid
 from collections.abc import Iterator
+from ipaddress import IPv4Address
 from typing import Annotated, Any
 
 import pytest
@@ -15,6 +17,7 @@ from support.recording import Recording, recording
 
 from opentelemetry_guard import report_login
 from opentelemetry_guard.instrumentation import http as fastapi_apps
+from opentelemetry_guard.instrumentation.http.logins import LONGEST_USER
 from opentelemetry_guard.settings.instrumentation import GuardOptions
 
 FORM = {"username": "ann@shop.example", "password": "wrong"}
@@ -241,6 +244,46 @@ class TestReports:
         assert [event["event_type"] for event in events] == [FAILED] * 8 + ["behavioral_violation"]
         assert {event["ip_address"] for event in events} == {"203.0.113.9"}
         assert events[-1]["metadata"]["pattern"] == "credential_stuffing"
+
+    @pytest.mark.parametrize("inside", [True, False])
+    def test_arguments_of_other_types_are_written_as_text_or_left_out_and_never_raise(
+        self, recorded: Recording, inside: bool, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        class Unwritable:
+            def __str__(self) -> str:
+                raise LookupError("the session is closed")
+
+        given: list[Any] = [17, b"ann", "", Unwritable(), "x" * 999, "\ud800"]
+        app = quiet()
+
+        @app.post("/enter/{number}")
+        async def enter(number: int) -> None:
+            report_login(success=False, user=given[number], address=IPv4Address("203.0.113.9"))  # type: ignore[arg-type]
+
+        for number in range(len(given)):
+            if inside:
+                TestClient(app).post(f"/enter/{number}")
+            else:
+                asyncio.run(enter(number))
+        failed = [event for event in recorded.events() if event["event_type"] == FAILED]
+        assert {event["ip_address"] for event in failed} == {"203.0.113.9"}
+        users = [event["metadata"].get("user") for event in failed]
+        assert users == ["17", "ann", None, None, "x" * LONGEST_USER, "\\ud800"]
+        (complaint,) = [record.message for record in caplog.records if "report_login" in record.message]
+        assert complaint.endswith("a Unwritable that can't be written as text (LookupError); pass a name")
+
+    def test_a_text_is_no_success(self, recorded: Recording, caplog: pytest.LogCaptureFixture) -> None:
+        app = quiet()
+
+        @app.post("/enter")
+        async def enter() -> None:
+            report_login(success="false", user="ann")  # type: ignore[arg-type]
+
+        for _ in range(3):
+            assert TestClient(app).post("/enter").status_code == 200
+        assert recorded.types() == []
+        (complaint,) = [record.message for record in caplog.records if "report_login" in record.message]
+        assert complaint == "report_login(success='false') is ignored: success must be True or False"
 
     def test_without_an_instrumentation_a_failure_is_an_event_and_nothing_raises(
         self, monkeypatch: pytest.MonkeyPatch
