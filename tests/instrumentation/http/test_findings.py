@@ -202,7 +202,7 @@ class TestBursts:
         assert told("first", 0) == [0]
         assert told("second", 1) == [], "it is told with the next one after the cool-down"
         assert told("scanner", 2, "xyz") == [0], "who misses other things has a burst of its own"
-        assert told("third", 70, "abd") == [2]
+        assert told("third", 70, "abg") == [2]
         assert told("fourth", 140) == [], "by now it is the application's mistake"
         assert told("first", 300) == []
         assert told("fifth", 1000, "abq") == []
