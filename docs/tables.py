@@ -41,7 +41,7 @@ from opentelemetry_guard.settings.delivery import GuardConfig
 from opentelemetry_guard.settings.durable import DurableConfig
 from opentelemetry_guard.settings.instrumentation import GuardOptions
 from opentelemetry_guard.settings.privacy import PrivacySettings
-from opentelemetry_guard.settings.table import VARIABLES, markdown
+from opentelemetry_guard.settings.table import markdown, variables
 from opentelemetry_guard.siem.cef import cef
 from opentelemetry_guard.siem.ecs import ecs
 from opentelemetry_guard.siem.ocsf import ocsf
@@ -264,12 +264,12 @@ def documents() -> list[Path]:
     return [path for path in (ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))) if _PLACE.search(path.read_text())]
 
 
-def variables() -> str:
+def module_of_variables() -> str:
     """Return the source of the module of environment variables."""
-    return f'"""{environment_variables.__doc__}"""\n\n' + "".join(f'{name} = "{name}"\n' for name in VARIABLES)
+    return f'"""{environment_variables.__doc__}"""\n\n' + "".join(f'{name} = "{name}"\n' for name in variables())
 
 
 if __name__ == "__main__":
     for path in documents():
         path.write_text(written(path))
-    Path(environment_variables.__file__).write_text(variables())
+    Path(environment_variables.__file__).write_text(module_of_variables())

@@ -206,8 +206,8 @@ class EventBatch(BaseModel):
     agent_version: str | None = None
     guard_version: str | None = None
     guard_core_version: str | None = None
-    events: list[SecurityEvent] = Field(default_factory=list)
-    metrics: list[SecurityMetric] = Field(default_factory=list)
+    events: list[SecurityEvent] = []
+    metrics: list[SecurityMetric] = []
 
 
 class AgentStatus(BaseModel):
@@ -227,7 +227,7 @@ class AgentStatus(BaseModel):
     events_failed: int = 0
     buffer_size: int = 0
     last_flush: Timestamp | None = None
-    errors: list[str] = Field(default_factory=list)
+    errors: list[str] = []
     service: dict[str, str] = Field(default_factory=dict)
     resources: dict[str, float] = Field(default_factory=dict)
 
@@ -247,17 +247,17 @@ class DynamicRules(BaseModel):
     timestamp: Timestamp = Field(default_factory=get_current_timestamp)
     expires_at: Timestamp | None = None
     ttl: int = 300
-    ip_blacklist: list[str] = Field(default_factory=list)
-    ip_whitelist: list[str] = Field(default_factory=list)
+    ip_blacklist: list[str] = []
+    ip_whitelist: list[str] = []
     ip_ban_duration: int = 3600
-    blocked_countries: list[str] = Field(default_factory=list)
-    whitelist_countries: list[str] = Field(default_factory=list)
+    blocked_countries: list[str] = []
+    whitelist_countries: list[str] = []
     global_rate_limit: int | None = None
     global_rate_window: int | None = None
     endpoint_rate_limits: dict[str, tuple[int, int]] = Field(default_factory=dict)
-    blocked_cloud_providers: list[str] = Field(default_factory=list)
-    blocked_user_agents: list[str] = Field(default_factory=list)
-    suspicious_patterns: list[str] = Field(default_factory=list)
+    blocked_cloud_providers: list[str] = []
+    blocked_user_agents: list[str] = []
+    suspicious_patterns: list[str] = []
     enable_penetration_detection: bool | None = None
     enable_ip_banning: bool | None = None
     enable_rate_limiting: bool | None = None
@@ -265,7 +265,7 @@ class DynamicRules(BaseModel):
     auto_ban_duration: int | None = None
     enable_rate_limit_auto_ban: bool | None = None
     emergency_mode: bool = False
-    emergency_whitelist: list[str] = Field(default_factory=list)
+    emergency_whitelist: list[str] = []
     emergency_whitelist_only: bool = False
     message: str | None = None
 

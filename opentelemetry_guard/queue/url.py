@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Protocol, cast
 
@@ -42,7 +44,7 @@ def open_queue(url: str, options: QueueOptions) -> DeliveryQueue:
     """
     check_queue_url(url)
     scheme = _scheme(url)
-    entry_point = _entry_points()[scheme]
+    entry_point = _stores()[scheme]
     try:
         store = entry_point.load()
     except (ImportError, AttributeError) as error:
@@ -57,7 +59,7 @@ def open_queue(url: str, options: QueueOptions) -> DeliveryQueue:
 def check_queue_url(url: str) -> None:
     """Raise ValueError for a URL that `open_queue` would refuse; imports no store and opens nothing."""
     scheme = _scheme(url)
-    known = _entry_points()
+    known = _stores()
     if scheme not in known:
         names = ", ".join(f"{name}://" for name in sorted(known))
         raise ValueError(f"queue URL {mask_url(url)!r} has an unknown scheme; known are {names}")
@@ -75,7 +77,8 @@ def _scheme(url: str) -> str:
     return match.group(1).lower() if match else ""
 
 
-def _entry_points() -> dict[str, EntryPoint]:
+@cache  # it reads a file of every distribution that is installed, and each exporter asks more than once
+def _stores() -> Mapping[str, EntryPoint]:
     """Return the registered stores by scheme; an entry point wins over our own table."""
     stores = {name: EntryPoint(name, value, ENTRY_POINT_GROUP) for name, value in BUILT_IN.items()}
     stores.update({found.name.lower(): found for found in entry_points(group=ENTRY_POINT_GROUP)})

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from .delivery import GuardConfig
-from .durable import DurableConfig
 from .instrumentation import GuardOptions
 from .privacy import PrivacySettings
 from .setting import Group, Setting
@@ -16,13 +15,16 @@ GROUPS: tuple[type[Group], ...] = (GuardConfig, GuardOptions, PrivacySettings)
 SETTINGS: tuple[Setting, ...] = tuple(found for group in GROUPS for found in group.settings().values())
 """Every setting; no two have a name in common."""
 
-_WITH_DURABLE: tuple[type[Group], ...] = (*GROUPS, DurableConfig)
-VARIABLES: tuple[str, ...] = tuple(
-    found.variable for group in _WITH_DURABLE for found in group.settings().values() if found.variable
-)
-"""Every environment variable. The durable exporters' settings have names that Guard's have too."""
-
 BY_NAME: Mapping[str, Setting] = {found.name: found for found in SETTINGS}
+
+
+def variables() -> list[str]:
+    """Return every environment variable. The durable exporters' settings have names that Guard's have too."""
+    # Imported here: an exporter looks settings up by name, and most processes have no durable exporter.
+    from .durable import DurableConfig
+
+    groups: tuple[type[Group], ...] = (*GROUPS, DurableConfig)
+    return [found.variable for group in groups for found in group.settings().values() if found.variable]
 
 
 def markdown(*groups: type[Group]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -87,18 +88,29 @@ def test_secrets_are_masked_however_they_are_written() -> None:
     assert mask_url("sqlite:///a/b.db") == "sqlite:///a/b.db"
 
 
-def test_a_package_can_register_a_scheme(monkeypatch: pytest.MonkeyPatch) -> None:
-    entry = EntryPoint("mine", f"{__name__}:RegisteredQueue", url_module.ENTRY_POINT_GROUP)
+@pytest.fixture
+def register(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Let a package that is installed have a class for the scheme ``mine``."""
+
+    def registering(target: str) -> None:
+        entry = EntryPoint("mine", target, url_module.ENTRY_POINT_GROUP)
+        monkeypatch.setattr(url_module, "entry_points", lambda group: [entry])
+
+    url_module._stores.cache_clear()
+    yield registering
+    url_module._stores.cache_clear()
+
+
+def test_a_package_can_register_a_scheme(register: Callable[[str], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    register(f"{__name__}:RegisteredQueue")
     monkeypatch.setitem(sys.modules, __name__, sys.modules[RegisteredQueue.__module__])
-    monkeypatch.setattr(url_module, "entry_points", lambda group: [entry])
     check_queue_url("mine://somewhere")
     assert isinstance(open_queue("mine://somewhere", OPTIONS), RegisteredQueue)
 
 
 @pytest.mark.parametrize("target", ["opentelemetry_guard.nowhere:Queue", "opentelemetry_guard.queue.base:Batch"])
-def test_a_store_that_cannot_be_used_is_named(monkeypatch: pytest.MonkeyPatch, target: str) -> None:
-    entry = EntryPoint("mine", target, url_module.ENTRY_POINT_GROUP)
-    monkeypatch.setattr(url_module, "entry_points", lambda group: [entry])
+def test_a_store_that_cannot_be_used_is_named(register: Callable[[str], None], target: str) -> None:
+    register(target)
     with pytest.raises(ValueError, match=target):
         open_queue("mine://somewhere", OPTIONS)
 

@@ -13,7 +13,7 @@ from ...settings.delivery import PREFIX, GuardConfig
 from ...settings.durable import PREFIX as DURABLE_PREFIX
 from ...settings.instrumentation import GuardOptions
 from ...settings.setting import SettingError
-from ...settings.table import GROUPS, SETTINGS, VARIABLES
+from ...settings.table import GROUPS, SETTINGS, variables
 from ...settings.urls import mask_url
 from ..run import DEFAULTS
 from . import config_file
@@ -150,8 +150,9 @@ def _wrong(variable: str, error: SettingError) -> Finding:
 
 
 def _check_unknown(environ: Mapping[str, str]) -> Iterator[Finding]:
+    known = variables()
     for name in sorted(environ):
-        if name.startswith(_OWN) and name not in VARIABLES:
+        if name.startswith(_OWN) and name not in known:
             near = _meant(name)
             remedy = (
                 f"did you mean {near}?" if near else f"unset {name}; opentelemetry-instrument --help lists them all"
@@ -161,7 +162,7 @@ def _check_unknown(environ: Mapping[str, str]) -> Iterator[Finding]:
 
 def _meant(name: str) -> str | None:
     """Return the setting that a name is a misspelling of; prefixes, which all have in common, don't count."""
-    own = {known: _without_prefix(known) for known in VARIABLES}
+    own = {known: _without_prefix(known) for known in variables()}
     near = difflib.get_close_matches(_without_prefix(name), own.values(), n=1, cutoff=0.7)
     return next((known for known, short in own.items() if short in near), None)
 
