@@ -13,7 +13,9 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel, Field
 from pydantic.json_schema import models_json_schema
+from starlette.responses import Response
 
+from ..decision.signing import NONCE, NONCE_HEADER, SIGNATURE_HEADER
 from ..models import AgentStatus, DynamicRules, EventBatch
 from .ingest.body import EncryptedEnvelope
 
@@ -29,7 +31,7 @@ _MEANINGS = {
     411: "The request has no Content-Length: send the body whole, and not in chunks.",
     413: "The body is larger than the backend takes: send fewer rows in one batch.",
     415: "The body is encoded in another way than gzip.",
-    422: "The body doesn't match the schema; the answer names row and field.",
+    422: "The body or a header doesn't match the schema; the answer names row and field.",
     429: "This address, key or project has sent too often: wait as long as Retry-After says, in seconds.",
     503: "The backend cannot store now: wait as long as Retry-After says, in seconds.",
 }
@@ -99,7 +101,36 @@ _INSTALLATION = {
     **_header("X-Agent-Install-Id", "The UUID of the installation.", minLength=1),
     "required": True,
 }
+_ASKING = _header("X-Agent-Install-Id", "The UUID of the installation, so that it is known who enforces rules.")
 _UNCHANGED = _header("If-None-Match", "The ETag of the rules that the caller has.")
+_KNOWN = _header("Last-Event-ID", "The ETag of the rules that the caller has: they are not sent again.")
+_NONCE = _header(
+    NONCE_HEADER,
+    "What no question has had before: asks for signed documents, where the backend has a signing secret.",
+    pattern=f"^{NONCE.pattern}$",
+)
+
+_RULES_EVENT: Document = {
+    "title": "RulesEvent",
+    "description": "Rules that are in force from now on; the first of a stream are those that the caller lacks.",
+    "type": "object",
+    "required": ["event", "id", "data"],
+    "properties": {
+        "event": {"const": "rules"},
+        "id": {"type": "string", "description": "The ETag of these rules, for Last-Event-ID."},
+        "signature": {
+            "type": "string",
+            "pattern": "^v1=[0-9a-f]{64}$",
+            "description": "Of the data, where it was asked for: a field beside those of the standard.",
+        },
+        "data": {
+            "type": "string",
+            "description": "DynamicRules as JSON, on one line.",
+            "contentMediaType": "application/json",
+            "contentSchema": {"$ref": "#/components/schemas/DynamicRules"},
+        },
+    },
+}
 
 
 def _json(model: type[BaseModel], description: str) -> Document:
@@ -131,13 +162,36 @@ def receiving(body: type[BaseModel], answer: type[BaseModel], *, installation: b
 def handing_out_rules() -> Document:
     """Return what `APIRouter.get` needs to know of the endpoint of the rules."""
     tag = {"ETag": {"description": "Changes with the rules.", "required": True, "schema": {"type": "string"}}}
+    signed = {
+        SIGNATURE_HEADER: {
+            "description": "Of the body, where it was asked for.",
+            "schema": _RULES_EVENT["properties"]["signature"],
+        }
+    }
     return {
         "responses": {
-            200: {**_json(DynamicRules, "The rules."), "headers": tag},
+            200: {**_json(DynamicRules, "The rules."), "headers": tag | signed},
             304: {"description": "The caller has these rules already.", "headers": tag},
-            **answers(401, 403, 429, 503),
+            **answers(401, 403, 422, 429, 503),
         },
-        "openapi_extra": {"parameters": [_PROJECT, _UNCHANGED], "security": [{_KEY_SCHEME: []}]},
+        "openapi_extra": {"parameters": [_PROJECT, _ASKING, _UNCHANGED, _NONCE], "security": [{_KEY_SCHEME: []}]},
+    }
+
+
+def streaming_rules() -> Document:
+    """Return what `APIRouter.get` needs to know of the stream of rules."""
+    said = (
+        "Server-sent events, for as long as both sides want: one for each change, and comments while nothing happens."
+    )
+    # `itemSchema` is what OpenAPI 3.2 calls the schema of one event; earlier readers pass it over.
+    events = {"text/event-stream": {"itemSchema": {"$ref": "#/components/schemas/RulesEvent"}}}
+    return {
+        "response_class": Response,
+        "responses": {200: {"description": said, "content": events}, **answers(401, 403, 422, 429, 503)},
+        "openapi_extra": {
+            "parameters": [_PROJECT, _ASKING, _KNOWN, _UNCHANGED, _NONCE],
+            "security": [{_KEY_SCHEME: []}],
+        },
     }
 
 
@@ -195,6 +249,7 @@ def describe(app: FastAPI) -> None:
             schemas.update(
                 _schemas([EventBatch, EncryptedEnvelope, AgentStatus, DynamicRules, Accepted, Success, Ready, Refused])
             )
+            schemas["RulesEvent"] = _RULES_EVENT
             document["components"]["securitySchemes"] = {
                 _KEY_SCHEME: {"type": "apiKey", "in": "header", "name": "X-API-Key"},
                 _BEARER_SCHEME: {"type": "http", "scheme": "bearer"},

@@ -20,7 +20,8 @@ NONCE_HEADER = "X-Rules-Nonce"
 SIGNATURE_HEADER = "X-Rules-Signature"
 """Of the answer: ``v1=`` and 64 hexadecimal digits."""
 
-_NONCE = re.compile(r"[0-9A-Za-z_-]{16,64}")
+NONCE = re.compile(r"[0-9A-Za-z_-]{16,64}")
+"""What a nonce looks like."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ def new_nonce() -> str:
 
 def is_nonce(text: str) -> bool:
     """Whether a text can be a nonce: 16 to 64 letters, digits, ``-`` and ``_``."""
-    return _NONCE.fullmatch(text) is not None
+    return NONCE.fullmatch(text) is not None
 
 
 def context_of(api_key: str, nonce: str, number: int) -> str:

@@ -7,6 +7,7 @@ import socket
 from datetime import datetime, timezone
 from pathlib import Path
 
+from sqlalchemy import URL
 from support.backend import RunningBackend, running_backend
 from support.raw_server import RawServer, answer, raw_server
 from support.redis import eventually
@@ -47,10 +48,10 @@ def told(receiver: RawServer, count: int) -> list[str]:
     return [json.loads(request.partition(b"\r\n\r\n")[2])["data"]["rule"] for request in receiver.requests]
 
 
-def test_after_a_restart_what_nobody_took_is_sent_and_nothing_twice(tmp_path: Path) -> None:
+def test_after_a_restart_what_nobody_took_is_sent_and_nothing_twice(tmp_path: Path, database: Path | URL) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    with running_backend(alerts=alerts_file(tmp_path, port)) as backend:
+    with running_backend(db=database, alerts=alerts_file(tmp_path, port)) as backend:
         happen(backend, "first")
         shown(backend, "Connection refused")
         backend.stop()

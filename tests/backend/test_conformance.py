@@ -7,17 +7,19 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
+from sqlalchemy import URL
 from support.backend import RunningBackend, running_backend
 
 from opentelemetry_guard.backend import conformance
 
 
 @pytest.fixture(scope="module")
-def backend() -> Iterator[RunningBackend]:
+def backend(module_database: Path | URL) -> Iterator[RunningBackend]:
     # With the platform's window, which everything that the kit sends has to be in.
-    with running_backend(window_days="7") as running:
+    with running_backend(db=module_database, window_days="7") as running:
         yield running
 
 

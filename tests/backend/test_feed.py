@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import URL
 from support.backend import RunningBackend, running_backend
 from support.sending import event, send
 
@@ -14,8 +16,8 @@ from opentelemetry_guard.backend.storage.store import Store
 
 
 @pytest.fixture(scope="module")
-def backend() -> Iterator[RunningBackend]:
-    with running_backend(password="correct horse") as running:
+def backend(module_database: Path | URL) -> Iterator[RunningBackend]:
+    with running_backend(db=module_database, password="correct horse") as running:
         yield running
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from uuid import UUID
 
 import pytest
 import requests
+from sqlalchemy import URL
 from support.backend import RunningBackend, running_backend
 
 from opentelemetry_guard.backend.hosts import names_loopback
@@ -16,8 +18,8 @@ KEYS = [str(UUID(int=number)) for number in range(11)]
 
 
 @pytest.fixture(scope="module")
-def backend() -> Iterator[RunningBackend]:
-    with running_backend() as running:
+def backend(module_database: Path | URL) -> Iterator[RunningBackend]:
+    with running_backend(db=module_database) as running:
         events = [
             {"idempotency_key": key, "event_type": "even" if number % 2 == 0 else "odd", "reason": f"r{number}"}
             for number, key in enumerate(KEYS[:10])

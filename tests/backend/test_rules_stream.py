@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
+from sqlalchemy import URL
 from support.backend import ROOT, RunningBackend, running_backend
 from support.redis import eventually
 
@@ -69,9 +70,9 @@ def stream(backend: RunningBackend, **headers: str) -> Iterator[socket.SocketIO]
             yield file  # type: ignore[misc]
 
 
-def test_a_ban_reaches_every_process_and_stays_when_the_backend_is_gone(tmp_path: Path) -> None:
+def test_a_ban_reaches_every_process_and_stays_when_the_backend_is_gone(tmp_path: Path, database: Path | URL) -> None:
     with (
-        running_backend(signing_secret=SECRET) as backend,
+        running_backend(db=database, signing_secret=SECRET) as backend,
         listeners(
             CLIENTS, tmp_path, {**backend.environment, "OTEL_EXPORTER_GUARD_SIGNING_SECRET": SECRET}
         ) as processes,
@@ -107,10 +108,9 @@ def test_a_document_with_another_secret_changes_nothing(tmp_path: Path) -> None:
         assert line(process).split()[0] == "2"
 
 
-def test_two_backends_on_one_database_tell_of_each_others_changes(tmp_path: Path) -> None:
-    db = tmp_path / "shared.db"
+def test_two_backends_on_one_database_tell_of_each_others_changes(tmp_path: Path, database: Path | URL) -> None:
     with ExitStack() as stack:
-        backends = [stack.enter_context(running_backend(db=db)) for _ in range(2)]
+        backends = [stack.enter_context(running_backend(db=database)) for _ in range(2)]
         processes = [
             process
             for backend in backends

@@ -34,6 +34,15 @@ def test_the_signature_is_of_the_uncompressed_body(backend: RunningBackend) -> N
     assert post(backend, "/api/v1/events", gzip.compress(body), **headers).status_code == 200
 
 
+@pytest.mark.parametrize("nonce", ["", "short", "n" * 65, "n" * 15 + "é"])
+def test_a_nonce_that_is_none_is_422_and_named(backend: RunningBackend, nonce: str) -> None:
+    for path in ("/rules", "/rules/stream"):
+        headers = {**backend.headers, "X-Rules-Nonce": nonce.encode("utf-8")}
+        answer = backend.http.get(f"{backend.url}/api/v1{path}", headers=headers, timeout=20)
+        assert answer.status_code == 422
+        assert answer.json()["detail"].startswith("X-Rules-Nonce must be 16 to 64 letters")
+
+
 @pytest.mark.parametrize("path", ["/events", "/metrics", "/events/encrypted", "/status"])
 def test_a_missing_signature_is_401(backend: RunningBackend, path: str) -> None:
     assert post(backend, f"/api/v1{path}", batch()).status_code == 401

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 import requests
+from sqlalchemy import URL
 from support.backend import RunningBackend, running_backend
 from support.sending import batch, event, post
 
@@ -18,8 +20,8 @@ PASSWORD = "correct horse"
 
 
 @pytest.fixture(scope="module")
-def backend() -> Iterator[RunningBackend]:
-    with running_backend(password=PASSWORD) as running:
+def backend(module_database: Path | URL) -> Iterator[RunningBackend]:
+    with running_backend(db=module_database, password=PASSWORD) as running:
         body = batch(
             events=[event(reason="seen", ip_address="203.0.113.7", metadata={"guard.behavior.correlation_key": "k"})]
         )

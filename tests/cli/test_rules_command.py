@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import URL
+from support.backend import place_of
 from support.commands import run
 
 from opentelemetry_guard.backend.storage.store import Store
@@ -17,9 +19,8 @@ from opentelemetry_guard.models import DynamicRules, SecurityEvent
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Path:
+def filled(database: Path | URL) -> Path | URL:
     """Three clients, one of them banned, one of whom has logged in."""
-    path = tmp_path / "backend.db"
     answers = [("203.0.113.7", "/login", 200), ("203.0.113.8", "/x", 404), ("198.51.100.1", "/x", 404)]
     events = [
         SecurityEvent(
@@ -32,20 +33,20 @@ def database(tmp_path: Path) -> Path:
         )
         for address, endpoint, status in answers
     ]
-    with closing(Store(path)) as store:
+    with closing(Store(database)) as store:
         store.set_rules("shop", DynamicRules(ip_blacklist=["198.51.100.1"]))
         store.add("shop", "b", events, [], time.time() + 60)
-    return path
+    return database
 
 
-def study(tmp_path: Path, database: Path, content: object, *arguments: str) -> subprocess.CompletedProcess[str]:
+def study(tmp_path: Path, database: Path | URL, content: object, *arguments: str) -> subprocess.CompletedProcess[str]:
     file = tmp_path / "change.json"
     file.write_text(content if isinstance(content, str) else json.dumps(content))
-    return run(tmp_path, "rules", "study", str(file), "--project", "shop", "--db", str(database), *arguments)
+    return run(tmp_path, "rules", "study", str(file), "--project", "shop", "--db", place_of(database), *arguments)
 
 
-def test_a_study_says_who_would_have_been_blocked_and_saves_nothing(tmp_path: Path, database: Path) -> None:
-    result = study(tmp_path, database, {"ip_blacklist": ["203.0.113.0/24"]})
+def test_a_study_says_who_would_have_been_blocked_and_saves_nothing(tmp_path: Path, filled: Path | URL) -> None:
+    result = study(tmp_path, filled, {"ip_blacklist": ["203.0.113.0/24"]})
     assert (result.returncode, result.stderr) == (0, "")
     lines = result.stdout.splitlines()
     assert lines[0] == "Looked at 3 events of the project shop in the last 7 days."
@@ -55,17 +56,17 @@ def test_a_study_says_who_would_have_been_blocked_and_saves_nothing(tmp_path: Pa
     )
     assert [line.split()[0] for line in lines[2:5]] == ["client", "203.0.113.7", "203.0.113.8"]
     assert "It would no longer have blocked 1 client:" in lines
-    with closing(Store(database)) as store:
+    with closing(Store(filled)) as store:
         assert store.rules("shop").version == 1
 
 
-def test_fields_that_the_file_does_not_have_stay_as_they_are(tmp_path: Path, database: Path) -> None:
-    told: dict[str, Any] = json.loads(study(tmp_path, database, {"blocked_countries": ["DE"]}, "--json").stdout)
+def test_fields_that_the_file_does_not_have_stay_as_they_are(tmp_path: Path, filled: Path | URL) -> None:
+    told: dict[str, Any] = json.loads(study(tmp_path, filled, {"blocked_countries": ["DE"]}, "--json").stdout)
     assert (told["events"], told["blocked"], told["let_in"], told["requests"]) == (3, [], [], 0)
 
 
-def test_the_latest_events_alone_are_looked_at_and_it_says_so(tmp_path: Path, database: Path) -> None:
-    result = study(tmp_path, database, {}, "--most", "1")
+def test_the_latest_events_alone_are_looked_at_and_it_says_so(tmp_path: Path, filled: Path | URL) -> None:
+    result = study(tmp_path, filled, {}, "--most", "1")
     assert result.stdout.startswith(
         "Looked at 1 event of the project shop in the last 7 days, the latest of more (--most 1).\n"
     )
@@ -80,8 +81,8 @@ def test_the_latest_events_alone_are_looked_at_and_it_says_so(tmp_path: Path, da
         ({"ip_blacklist": "192.0.2.1"}, "has wrong rules: ip_blacklist: Input should be a valid list."),
     ],
 )
-def test_a_file_that_is_wrong_is_one_line(tmp_path: Path, database: Path, content: object, told: str) -> None:
-    result = study(tmp_path, database, content)
+def test_a_file_that_is_wrong_is_one_line(tmp_path: Path, content: object, told: str) -> None:
+    result = study(tmp_path, tmp_path / "backend.db", content)
     assert (result.returncode, result.stdout) == (1, "")
     assert told in result.stderr
     assert result.stderr.count("\n") == 1

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from sqlalchemy import URL
 from support.backend import RunningBackend, running_backend
 from support.raw_server import RawServer, answer, raw_server
 from support.sending import batch, event, post
@@ -34,13 +35,13 @@ def receiver() -> Iterator[RawServer]:
 
 
 @pytest.fixture
-def backend(receiver: RawServer, tmp_path: Path) -> Iterator[RunningBackend]:
+def backend(receiver: RawServer, tmp_path: Path, database: Path | URL) -> Iterator[RunningBackend]:
     hook = {"type": "webhook", "url": f"http://127.0.0.1:{receiver.port}/s3cr3t", "secret": SECRET}
     broken = {**hook, "url": "http://127.0.0.1:1/s3cr3t"}
     said = {"every": 1, "rules": RULES, "channels": {"ops": hook, "broken": broken}}
     file = tmp_path / "alerts.json"
     file.write_text(json.dumps(said))
-    with running_backend(alerts=str(file)) as running:
+    with running_backend(db=database, alerts=str(file)) as running:
         yield running
 
 
@@ -94,6 +95,7 @@ def test_an_alert_is_found_told_acknowledged_and_closed(
     assert [json.loads(request.partition(b"\r\n\r\n")[2])["data"]["rule"] for request in receiver.requests] == ["burst"]
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_an_alert_of_an_incident_leads_to_it_by_keyboard(backend: RunningBackend, page: Page) -> None:
     metadata = {CORRELATION_KEY: "k", THREAT_SCORE: 83}
     send(backend, now(event_type="penetration_attempt", ip_address="192.0.2.7", metadata=metadata))
@@ -119,6 +121,7 @@ def test_without_a_file_the_page_says_how_to_begin(page: Page) -> None:
         assert page.goto(f"{plain.url}/alerts/1").status == 404  # type: ignore[union-attr]  # it answers
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1440])
 def test_whatever_was_sent_is_text_and_fits_the_window(

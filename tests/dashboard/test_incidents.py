@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from sqlalchemy import URL
 from support.backend import RunningBackend, running_backend
 from support.sending import batch, event, post
 
@@ -17,8 +19,8 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def backend() -> Iterator[RunningBackend]:
-    with running_backend() as running:
+def backend(database: Path | URL) -> Iterator[RunningBackend]:
+    with running_backend(db=database) as running:
         yield running
 
 
@@ -88,6 +90,7 @@ def test_an_attack_is_found_acknowledged_banned_and_closed(
     context.close()
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_severities_are_words_that_stand_upright(backend: RunningBackend, page: Page) -> None:
     send(backend, of("k"), of("m", event_type="rate_limited"))
     page.goto(f"{backend.url}/incidents")
@@ -117,6 +120,7 @@ def test_the_links_lead_to_its_events(backend: RunningBackend, page: Page) -> No
     assert page.locator("#rows td.reason").all_inner_texts() == ["mine", "mine"]
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_it_works_by_keyboard(backend: RunningBackend, page: Page) -> None:
     send(backend, of("k"))
     page.goto(f"{backend.url}/incidents")
@@ -133,6 +137,7 @@ def test_it_works_by_keyboard(backend: RunningBackend, page: Page) -> None:
     assert bans(backend) == ["192.0.2.7"]
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_an_address_of_ipv6_is_banned_with_its_network(backend: RunningBackend, page: Page) -> None:
     send(backend, of("k", ip_address="2001:db8:7::1"), of("k", ip_address="2001:db8:7::2"))
     page.goto(f"{backend.url}/incidents/1")
@@ -143,6 +148,7 @@ def test_an_address_of_ipv6_is_banned_with_its_network(backend: RunningBackend, 
     assert page.get_by_text("banned", exact=True).count() == 2
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_what_is_no_address_is_not_offered_for_a_ban(backend: RunningBackend, page: Page) -> None:
     send(backend, of("k", ip_address="10.0.0.0/8"), of("k", ip_address="hash:5f0c"))
     page.goto(f"{backend.url}/incidents/1")
@@ -155,6 +161,7 @@ HOSTILE = (
 )
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1440])
 def test_whatever_was_sent_is_text_and_fits_the_window(

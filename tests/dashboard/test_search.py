@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from sqlalchemy import URL
 from support.backend import RunningBackend, running_backend
 from support.sending import event, send
 
@@ -18,8 +20,8 @@ TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 
 @pytest.fixture
-def backend() -> Iterator[RunningBackend]:
-    with running_backend() as running:
+def backend(database: Path | URL) -> Iterator[RunningBackend]:
+    with running_backend(db=database) as running:
         yield running
 
 
@@ -57,6 +59,7 @@ def test_events_are_found_by_user_agent_and_trace(backend: RunningBackend, visit
     assert reasons(visitor) == ["traced"]
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_the_cost_is_said(backend: RunningBackend, visitor: Page) -> None:
     visitor.goto(f"{backend.url}/events")
     assert visitor.get_by_label("Trace", exact=True).get_attribute("aria-describedby") == "contents-hint"

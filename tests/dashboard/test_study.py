@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from sqlalchemy import URL
 from support.backend import RunningBackend, running_backend
 from support.sending import batch, event, post
 
@@ -15,8 +17,8 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def backend() -> Iterator[RunningBackend]:
-    with running_backend() as running:
+def backend(database: Path | URL) -> Iterator[RunningBackend]:
+    with running_backend(db=database) as running:
         seen = {"timestamp": datetime.now(timezone.utc).isoformat(), "event_type": "suspicious_request"}
         events = [
             event(**seen, ip_address="203.0.113.7", status_code=200, method="POST", endpoint="/login"),
@@ -45,6 +47,7 @@ def test_a_preview_names_clients_keeps_what_was_written_and_saves_nothing(
     visitor.get_by_text("Saved as version 1.").wait_for()
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_a_mistake_in_the_form_is_said_as_when_it_is_saved(backend: RunningBackend, visitor: Page) -> None:
     visitor.goto(f"{backend.url}/rules")
     part = visitor.locator("details.group", has=visitor.get_by_text("Addresses", exact=True))

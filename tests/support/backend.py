@@ -26,6 +26,11 @@ START_SECONDS = 60.0
 """When a start that prints nothing is given up."""
 
 
+def place_of(database: Path | URL) -> str:
+    """Return a database as the command line takes it."""
+    return str(database) if isinstance(database, Path) else database.render_as_string(hide_password=False)
+
+
 class RunningBackend:
     """A backend process, its address and what it has stored."""
 
@@ -43,8 +48,7 @@ class RunningBackend:
         self.project = project
         self.url = ""
         self._port = free_port()
-        place = str(db) if isinstance(db, Path) else db.render_as_string(hide_password=False)
-        self._settings = {**settings, "API_KEY": api_key, "PROJECT": project, "DB": place}
+        self._settings = {**settings, "API_KEY": api_key, "PROJECT": project, "DB": place_of(db)}
         self._arguments = arguments
         self._errors = directory / "backend.stderr"
         self._printed = ""

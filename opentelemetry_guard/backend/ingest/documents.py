@@ -8,6 +8,7 @@ from fastapi import Request
 
 from ...decision.signing import NONCE_HEADER, context_of, digest_of, is_nonce, sign
 from ..askers import etag
+from ..refusal import Refusal
 from ..storage.store import Store
 
 
@@ -33,10 +34,16 @@ class Signatures:
     """Signs for whoever sent a request, where it asks for that and there is a secret."""
 
     def __init__(self, request: Request, secret: bytes | None) -> None:
-        """Read the request's headers; `secret` is the backend's."""
-        nonce = request.headers.get(NONCE_HEADER, "")
-        self._secret = secret if is_nonce(nonce) else None
-        self._nonce, self._key = nonce, request.headers.get("x-api-key", "")
+        """Read the request's headers; `secret` is the backend's.
+
+        Raises:
+            Refusal: 422 for a nonce that is none: an answer without a signature would be worth nothing to the caller.
+        """
+        nonce = request.headers.get(NONCE_HEADER)
+        if nonce is not None and not is_nonce(nonce):
+            raise Refusal(422, f"{NONCE_HEADER} must be 16 to 64 letters, digits, - and _: send a fresh one.")
+        self._secret = secret if nonce is not None else None
+        self._nonce, self._key = nonce or "", request.headers.get("x-api-key", "")
 
     def of(self, document: Document, number: int = 0) -> str | None:
         """Return the signature of the answer's document, or of the stream's `number`-th one, from 1."""

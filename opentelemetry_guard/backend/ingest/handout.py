@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from ...decision.signing import SIGNATURE_HEADER
 from ..askers import Askers
-from ..openapi import handing_out_rules
+from ..openapi import handing_out_rules, streaming_rules
 from ..settings import BackendSettings
 from ..storage.rollups import MAX_TEXT
 from ..storage.store import Store
@@ -30,6 +30,7 @@ def handout_router(
     async def get_rules(request: Request) -> Response:
         """Hand out the project's dynamic rules."""
         project_id = await grants.project_of(request)
+        signatures = Signatures(request, settings.signing_secret)
         document = await run_in_threadpool(document_of, store, project_id)
         known = request.headers.get("if-none-match", "")
         if install_id := _install_id(request):
@@ -37,13 +38,12 @@ def handout_router(
         headers = {"ETag": document.tag, "Cache-Control": "no-cache"}
         if matches_etag(known, document.tag):
             return Response(status_code=304, headers=headers)
-        if (signature := Signatures(request, settings.signing_secret).of(document)) is not None:
+        if (signature := signatures.of(document)) is not None:
             # It is for this question alone: from a cache it would fit none.
             headers |= {SIGNATURE_HEADER: signature, "Cache-Control": "no-store"}
         return Response(document.body, media_type="application/json", headers=headers)
 
-    # Not in the OpenAPI document: its readers would wait for the end of the answer.
-    @router.get("/rules/stream", include_in_schema=False)
+    @router.get("/rules/stream", **streaming_rules())
     async def stream_rules(request: Request) -> Response:
         """Tell of the project's dynamic rules whenever they change, until the caller leaves."""
         project_id = await grants.project_of(request)

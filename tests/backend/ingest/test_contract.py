@@ -6,11 +6,13 @@ import gzip
 import json
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
 import requests
+from sqlalchemy import URL
 from support.backend import RunningBackend, running_backend
 from support.sending import batch, event, metric, post
 
@@ -21,8 +23,8 @@ DAY = 86_400
 
 
 @pytest.fixture(scope="module")
-def backend() -> Iterator[RunningBackend]:
-    with running_backend() as running:
+def backend(module_database: Path | URL) -> Iterator[RunningBackend]:
+    with running_backend(db=module_database) as running:
         yield running
 
 

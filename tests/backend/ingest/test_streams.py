@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import URL
 from starlette.requests import Request
 from starlette.types import Message, Scope
 
@@ -27,11 +28,9 @@ WATCHDOG = 30.0
 REQUEST = Request({"type": "http", "headers": [(b"x-api-key", b"k"), (b"x-rules-nonce", NONCE.encode())]})
 
 
-@pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+@pytest.fixture(autouse=True)
+def _look_often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streams, "LOOK_SECONDS", 0.01)
-    with closing(Store(tmp_path / "backend.db")) as opened:
-        yield opened
 
 
 class Caller:
@@ -118,12 +117,11 @@ def test_each_is_signed_for_its_caller_and_its_place(store: Store) -> None:
     run(signed)
 
 
-def test_a_change_by_another_process_and_of_another_project(store: Store) -> None:
+def test_a_change_by_another_process_and_of_another_project(database: Path | URL, store: Store) -> None:
     async def seen() -> None:
         caller = Caller(Streams(store))
         await caller.next()
-        assert store.path is not None
-        with closing(Store(store.path)) as other:
+        with closing(Store(database)) as other:
             ban(other, project="elsewhere")
             ban(other, "192.0.2.9")
         assert "192.0.2.9" in (await caller.next())["data"]

@@ -5,11 +5,11 @@ from __future__ import annotations
 import http.server
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import closing
 from pathlib import Path
 
 import pytest
-from support.backend import running_backend
+from sqlalchemy import URL
+from support.backend import place_of, running_backend
 from support.commands import run
 from support.redis import eventually
 
@@ -18,13 +18,7 @@ from opentelemetry_guard.backend.lists.refreshing import refresh
 from opentelemetry_guard.backend.storage.store import Store
 from opentelemetry_guard.models import DynamicRules
 
-URL = "https://me:secret@lists.example/list"
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with closing(Store(tmp_path / "b.db")) as opened:
-        yield opened
+LIST = "https://me:secret@lists.example/list"
 
 
 def test_a_list_is_fetched_with_the_values_of_variables(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -35,10 +29,10 @@ def test_a_list_is_fetched_with_the_values_of_variables(store: Store, monkeypatc
         asked.append((url, headers, known))
         return Fetched(b"203.0.113.7\n10.0.0.1\n", Validators('"1"'))
 
-    store.lists.add("shop", URL, 3600.0, {"Key": "LIST_KEY"})
+    store.lists.add("shop", LIST, 3600.0, {"Key": "LIST_KEY"})
     assert refresh(store.lists, get)
     assert not refresh(store.lists, get)
-    assert asked == [(URL, {"Key": "the key"}, Validators())]
+    assert asked == [(LIST, {"Key": "the key"}, Validators())]
     assert store.enforced_rules("shop").ip_blacklist == ["203.0.113.7"]
 
 
@@ -54,9 +48,9 @@ def test_what_is_no_list_leaves_the_last_one_in_force_and_is_told(
             raise NotFetched("no answer")
         return Fetched(content, Validators())
 
-    store.lists.add("shop", URL, 60.0, {})
+    store.lists.add("shop", LIST, 60.0, {})
     assert refresh(store.lists, lambda url, headers, known: Fetched(b"203.0.113.7", Validators()))
-    store.lists.add("shop", URL, 60.0, {})
+    store.lists.add("shop", LIST, 60.0, {})
     assert refresh(store.lists, get)
     [shown] = store.lists.of("shop")
     assert problem in shown.problem
@@ -69,7 +63,7 @@ def test_a_variable_that_is_not_set_is_named_and_nobody_is_asked(store: Store) -
     def get(url: str, headers: Mapping[str, str], known: Validators) -> Fetched | None:
         raise AssertionError("it must not be asked without its key")
 
-    store.lists.add("shop", URL, 3600.0, {"Key": "NO_SUCH_VARIABLE"})
+    store.lists.add("shop", LIST, 3600.0, {"Key": "NO_SUCH_VARIABLE"})
     assert refresh(store.lists, get)
     assert store.lists.of("shop")[0].problem == "the variable NO_SUCH_VARIABLE is not set for the backend"
 
@@ -95,9 +89,11 @@ def published(tmp_path: Path) -> Iterator[str]:
     server.server_close()
 
 
-def test_a_running_backend_hands_a_lists_bans_out_and_shows_them_apart(tmp_path: Path, published: str) -> None:
-    with running_backend() as backend:
-        of_ours = ("--project", backend.project, "--db", str(backend.db))
+def test_a_running_backend_hands_a_lists_bans_out_and_shows_them_apart(
+    tmp_path: Path, database: Path | URL, published: str
+) -> None:
+    with running_backend(db=database) as backend:
+        of_ours = ("--project", backend.project, "--db", place_of(database))
         backend.set_rules(DynamicRules(ip_blacklist=["192.0.2.1"]))
         added = run(tmp_path, "backend", "lists", "add", published, *of_ours)
         assert added.returncode == 0, added.stderr
@@ -112,7 +108,7 @@ def test_a_running_backend_hands_a_lists_bans_out_and_shows_them_apart(tmp_path:
         assert "Banned by lists" in page
         assert "1 banned, 1 entries passed over" in page
         assert ">192.0.2.1</textarea>" in page
-        shown = run(tmp_path, "backend", "lists", "show", "--db", str(backend.db)).stdout
+        shown = run(tmp_path, "backend", "lists", "show", "--db", place_of(database)).stdout
         assert published in shown
         removed = run(tmp_path, "backend", "lists", "remove", published, *of_ours)
         assert removed.stdout == "The list is removed, and so are its bans.\n"

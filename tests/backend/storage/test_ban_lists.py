@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import closing
-from pathlib import Path
-
 import pytest
 
 from opentelemetry_guard.backend.storage.ban_lists import RETRY_SECONDS, StoredLists
@@ -22,12 +18,6 @@ class Lists(StoredLists):
     def __init__(self, store: Store) -> None:
         self.now = 1_800_000_000.0
         super().__init__(store.database, lambda: self.now)
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with closing(Store(tmp_path / "b.db")) as opened:
-        yield opened
 
 
 @pytest.fixture

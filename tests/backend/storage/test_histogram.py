@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import tempfile
 from collections import Counter
-from contextlib import closing
+from dataclasses import replace
 from datetime import datetime, timezone
-from pathlib import Path
+from itertools import count
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from opentelemetry_guard.backend.storage import histogram as histogram_module
@@ -38,15 +37,20 @@ FILTERS = st.builds(
     until=st.none() | st.integers(0, 12_000).map(lambda minute: HOUR + minute * 60.0),
 )
 
+numbers = count()
+"""A project for each example."""
 
-@settings(max_examples=40, deadline=None)
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(EVENTS, max_size=30), FILTERS)
-def test_every_event_of_the_list_is_counted_in_its_bar(events: list[SecurityEvent], wanted: EventFilter) -> None:
+def test_every_event_of_the_list_is_counted_in_its_bar(
+    module_store: Store, events: list[SecurityEvent], wanted: EventFilter
+) -> None:
     now = HOUR + 20_000 * 60
-    with tempfile.TemporaryDirectory() as directory, closing(Store(Path(directory, "b.db"))) as store:
-        store.add("p", "b", events, [], now)
-        found = list(EventSearch(store.database).everything(wanted))
-        counted = histogram(store.database, wanted, now)
+    wanted = replace(wanted, project_id=f"p{next(numbers)}")
+    module_store.add(wanted.project_id, "b", events, [], now)
+    found = list(EventSearch(module_store.database).everything(wanted))
+    counted = histogram(module_store.database, wanted, now)
     if counted is None:
         assert found == []
         return
@@ -67,13 +71,12 @@ def test_a_span_of_any_length_has_room(span: float) -> None:
     assert seconds % 60 == 0
 
 
-def test_a_project_without_events_has_none(tmp_path: Path) -> None:
-    with closing(Store(tmp_path / "b.db")) as store:
-        assert histogram(store.database, EventFilter("p"), HOUR) is None
+def test_a_project_without_events_has_none(store: Store) -> None:
+    assert histogram(store.database, EventFilter("p"), HOUR) is None
 
 
 @pytest.mark.parametrize("address", ["", "10.*"])
-def test_what_is_not_looked_at_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+def test_what_is_not_looked_at_is_told(store: Store, monkeypatch: pytest.MonkeyPatch, address: str) -> None:
     monkeypatch.setattr(histogram_module, "_MOST_COUNTS", 10)
     monkeypatch.setattr(search_module, "COMPARED_ROWS", 10)
     events = [
@@ -84,8 +87,7 @@ def test_what_is_not_looked_at_is_told(tmp_path: Path, monkeypatch: pytest.Monke
         )
         for minute in range(30)
     ]
-    with closing(Store(tmp_path / "b.db")) as store:
-        store.add("p", "b", events, [], HOUR + 3600)
-        counted = histogram(store.database, EventFilter("p", address=address), HOUR + 3600)
+    store.add("p", "b", events, [], HOUR + 3600)
+    counted = histogram(store.database, EventFilter("p", address=address), HOUR + 3600)
     assert counted is not None
     assert (counted.events, counted.cut_short) == (10, True)

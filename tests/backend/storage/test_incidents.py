@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections import Counter
-from contextlib import closing
 from datetime import datetime, timezone
-from pathlib import Path
+from itertools import count
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from opentelemetry_guard.backend.storage.incident_search import IncidentSearch
@@ -21,6 +19,8 @@ from opentelemetry_guard.events.enrichment import CORRELATION_KEY, THREAT_SCORE
 from opentelemetry_guard.models import SecurityEvent
 
 NOW = 1_800_000_000.0
+numbers = count()
+"""Projects of their own for each example."""
 
 
 def event(
@@ -119,21 +119,27 @@ def test_addresses_targets_types_and_events_are_bounded_to_those_seen_last(store
     assert found.latest == list(range(101 - MOST_EVENTS, 101))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.lists(st.tuples(st.sampled_from("pq"), st.sampled_from("abc"), st.integers(0, 9)), max_size=6)))
-def test_however_events_come_each_incident_has_all_of_its_own(batches: list[list[tuple[str, str, int]]]) -> None:
-    with tempfile.TemporaryDirectory() as directory, closing(Store(Path(directory, "b.db"))) as store:
-        expected: Counter[tuple[str, str]] = Counter()
-        for number, batch in enumerate(batches):
-            for project in "pq":
-                mine = [event(key, at) for of, key, at in batch if of == project]
-                store.add(project, f"b{number}", mine, [], NOW + 100)
-            expected.update((project, key) for project, key, _ in batch)
-        found = IncidentSearch(store.database).latest("", 100)
-        assert {(one.project_id, one.correlation_key): one.events for one in found} == expected
+def test_however_events_come_each_incident_has_all_of_its_own(
+    module_store: Store, batches: list[list[tuple[str, str, int]]]
+) -> None:
+    mine = f"{next(numbers)}-"
+    expected: Counter[tuple[str, str]] = Counter()
+    for number, batch in enumerate(batches):
+        for project in "pq":
+            events = [event(key, at) for of, key, at in batch if of == project]
+            module_store.add(mine + project, f"b{number}", events, [], NOW + 100)
+        expected.update((mine + project, key) for project, key, _ in batch)
+    search = IncidentSearch(module_store.database)
+    for project in "pq":
+        found = search.page(mine + project, "", "", None, 100).incidents
+        assert {(one.project_id, one.correlation_key): one.events for one in found} == {
+            place: count for place, count in expected.items() if place[0] == mine + project
+        }
         assert [one.last_seen for one in found] == sorted((one.last_seen for one in found), reverse=True)
         for one in found:
-            of_rows = [row for row in store.events(1000) if row.id in one.latest]
+            of_rows = [row for row in module_store.events(1000) if row.id in one.latest]
             assert {row.project_id for row in of_rows} == {one.project_id}
             assert all(f'"{one.correlation_key}"' in row.row for row in of_rows)
             assert len(of_rows) == min(one.events, MOST_EVENTS)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections import Counter
-from contextlib import closing
 from datetime import datetime, timezone
-from pathlib import Path
+from itertools import count
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from opentelemetry_guard.backend.storage.overview import WINDOWS, overview, threat_level
@@ -19,13 +17,15 @@ from opentelemetry_guard.models import SecurityEvent, SecurityMetric
 
 NOW = datetime(2026, 3, 4, 12, 34, 56, tzinfo=timezone.utc).timestamp()
 HOUR = WINDOWS[0]
+numbers = count()
+"""A project for each example."""
 
 
 def at(seconds_ago: float) -> datetime:
     return datetime.fromtimestamp(NOW - seconds_ago, timezone.utc)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(
         st.tuples(st.integers(0, 3000), st.sampled_from("abcdefgh"), st.sampled_from("xyz"), st.booleans()), max_size=40
@@ -33,22 +33,22 @@ def at(seconds_ago: float) -> datetime:
     st.integers(1, 5),
 )
 def test_every_event_of_the_window_is_counted_once_in_each_figure(
-    made: list[tuple[int, str, str, bool]], batches: int
+    module_store: Store, made: list[tuple[int, str, str, bool]], batches: int
 ) -> None:
-    with tempfile.TemporaryDirectory() as directory, closing(Store(Path(directory, "b.db"))) as store:
-        events = [
-            SecurityEvent(timestamp=at(ago), event_type=kind, ip_address=address, action_taken="blocked" * blocked)
-            for ago, kind, address, blocked in made
-        ]
-        for number in range(batches):
-            store.add("p", f"b{number}", events[number::batches], [], NOW)
-        store.add("p", "again", events, [], NOW)
-        figures = overview(store.database, "p", HOUR, NOW)
-        assert figures.events == len(made)
-        assert figures.blocked == sum(blocked for *_, blocked in made)
-        assert dict(figures.addresses) == Counter(address for _, _, address, _ in made)
-        assert sum(count for _, count in figures.types) == len(made)
-        assert sum(sum(bar.rates.values()) for bar in figures.bars) == pytest.approx(len(made))
+    project = f"p{next(numbers)}"
+    events = [
+        SecurityEvent(timestamp=at(ago), event_type=kind, ip_address=address, action_taken="blocked" * blocked)
+        for ago, kind, address, blocked in made
+    ]
+    for number in range(batches):
+        module_store.add(project, f"b{number}", events[number::batches], [], NOW)
+    module_store.add(project, "again", events, [], NOW)
+    figures = overview(module_store.database, project, HOUR, NOW)
+    assert figures.events == len(made)
+    assert figures.blocked == sum(blocked for *_, blocked in made)
+    assert dict(figures.addresses) == Counter(address for _, _, address, _ in made)
+    assert sum(many for _, many in figures.types) == len(made)
+    assert sum(sum(bar.rates.values()) for bar in figures.bars) == pytest.approx(len(made))
 
 
 def test_the_event_of_a_diagnosis_is_kept_and_not_counted(store: Store) -> None:
@@ -59,12 +59,11 @@ def test_the_event_of_a_diagnosis_is_kept_and_not_counted(store: Store) -> None:
     assert len(store.events(10)) == 2
 
 
-def test_the_bars_cover_the_window_up_to_now_and_no_more() -> None:
-    with tempfile.TemporaryDirectory() as directory, closing(Store(Path(directory, "b.db"))) as store:
-        for window in WINDOWS:
-            bars = overview(store.database, "p", window, NOW).bars
-            assert len(bars) == window.minutes // window.bar_minutes
-            assert bars[-1].start <= NOW < bars[-1].start + window.bar_minutes * 60
+def test_the_bars_cover_the_window_up_to_now_and_no_more(store: Store) -> None:
+    for window in WINDOWS:
+        bars = overview(store.database, "p", window, NOW).bars
+        assert len(bars) == window.minutes // window.bar_minutes
+        assert bars[-1].start <= NOW < bars[-1].start + window.bar_minutes * 60
 
 
 def test_the_block_rate_is_of_requests_where_they_are_counted(store: Store) -> None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
-import tempfile
-from contextlib import closing
+from dataclasses import replace
 from datetime import datetime, timezone
-from pathlib import Path
+from itertools import count
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection
 
@@ -20,6 +19,8 @@ from opentelemetry_guard.models import SecurityEvent
 
 PROJECT = "p"
 RECEIVED = 2e9
+numbers = count()
+"""A project for each example."""
 EVENTS = st.builds(
     lambda moment, kind, address, endpoint, action, metadata: SecurityEvent(
         timestamp=datetime.fromtimestamp(moment, timezone.utc),
@@ -65,40 +66,41 @@ def matches(event: SecurityEvent, wanted: EventFilter) -> bool:
     )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(EVENTS, max_size=25), FILTERS, st.integers(1, 7), st.integers(3, 30))
 def test_the_pages_together_are_every_match_newest_first(
-    events: list[SecurityEvent], wanted: EventFilter, page_size: int, compared: int
+    module_store: Store, events: list[SecurityEvent], wanted: EventFilter, page_size: int, compared: int
 ) -> None:
-    with tempfile.TemporaryDirectory() as directory, closing(Store(Path(directory, "b.db"))) as store:
-        store.add(PROJECT, "b", events, [], RECEIVED)
-        store.add("other", "b", events, [], RECEIVED)
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(search_module, "COMPARED_ROWS", compared)
-            found = list(EventSearch(store.database).everything(wanted, page_size))
-        keys = [SecurityEvent.model_validate_json(one.row).idempotency_key for one in found]
-        expected = [
-            event.idempotency_key
-            for _, _, event in sorted(
-                ((event.timestamp, number, event) for number, event in enumerate(events) if matches(event, wanted)),
-                key=lambda one: one[:2],
-                reverse=True,
-            )
-        ]
-        assert keys == expected
+    wanted = replace(wanted, project_id=f"p{next(numbers)}")
+    module_store.add(wanted.project_id, "b", events, [], RECEIVED)
+    module_store.add(f"other{wanted.project_id}", "b", events, [], RECEIVED)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(search_module, "COMPARED_ROWS", compared)
+        found = list(EventSearch(module_store.database).everything(wanted, page_size))
+    keys = [SecurityEvent.model_validate_json(one.row).idempotency_key for one in found]
+    expected = [
+        event.idempotency_key
+        for _, _, event in sorted(
+            ((event.timestamp, number, event) for number, event in enumerate(events) if matches(event, wanted)),
+            key=lambda one: one[:2],
+            reverse=True,
+        )
+    ]
+    assert keys == expected
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(EVENTS, max_size=15), FILTERS, st.integers(0, 15))
 def test_what_arrived_after_an_id_is_what_matches_among_the_later_rows(
-    events: list[SecurityEvent], wanted: EventFilter, after: int
+    module_store: Store, events: list[SecurityEvent], wanted: EventFilter, after: int
 ) -> None:
-    with tempfile.TemporaryDirectory() as directory, closing(Store(Path(directory, "b.db"))) as store:
-        store.add(PROJECT, "b", events, [], RECEIVED)
-        found = EventSearch(store.database).arrived(wanted, after, 100)
-        assert [one.id for one in found] == [
-            number for number in range(len(events), after, -1) if matches(events[number - 1], wanted)
-        ]
+    search, wanted = EventSearch(module_store.database), replace(wanted, project_id=f"p{next(numbers)}")
+    before = search.newest_id()
+    module_store.add(wanted.project_id, "b", events, [], RECEIVED)
+    found = search.arrived(wanted, before + after, 100)
+    assert [one.id - before for one in found] == [
+        number for number in range(len(events), after, -1) if matches(events[number - 1], wanted)
+    ]
 
 
 def test_a_page_that_compares_too_many_rows_says_so_and_goes_on(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

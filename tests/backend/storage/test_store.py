@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import stat
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from itertools import count
 from pathlib import Path
 from uuid import NAMESPACE_URL, uuid5
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import URL, text
 from sqlalchemy.exc import IntegrityError
@@ -29,10 +29,12 @@ def key_of(name: str) -> str:
     return str(uuid5(NAMESPACE_URL, name))
 
 
+numbers = count()
+"""Projects of their own for each example."""
 METRIC = SecurityMetric(metric_type="threat_level", value=1.0)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(
         st.tuples(st.sampled_from("pq"), st.sampled_from("abc"), st.lists(st.sampled_from("1234"), max_size=5)),
@@ -40,19 +42,23 @@ METRIC = SecurityMetric(metric_type="threat_level", value=1.0)
     )
 )
 def test_each_key_of_a_project_is_stored_once_and_every_row_is_counted(
+    module_store: Store,
     batches: list[tuple[str, str, list[str]]],
 ) -> None:
-    with tempfile.TemporaryDirectory() as directory, closing(Store(Path(directory, "b.db"))) as store:
-        first_seen: dict[tuple[str, str], None] = {}
-        for project, batch_id, keys in batches:
-            new = {(project, key) for key in keys} - first_seen.keys()
-            first_seen |= dict.fromkeys((project, key) for key in keys)
-            counted = store.add(project, batch_id, [event(key) for key in keys], [], 1.0)
-            assert (counted.accepted, counted.duplicates) == (len(new), len(keys) - len(new))
-        kept = [
-            (row.project_id, SecurityEvent.model_validate_json(row.row).idempotency_key) for row in store.events(1000)
-        ]
-        assert kept == [(project, key_of(key)) for project, key in first_seen]
+    before = max((row.id for row in module_store.events(1)), default=0)
+    first_seen: dict[tuple[str, str], None] = {}
+    mine = f"{next(numbers)}-"
+    for one, batch_id, keys in batches:
+        project = mine + one
+        new = {(project, key) for key in keys} - first_seen.keys()
+        first_seen |= dict.fromkeys((project, key) for key in keys)
+        counted = module_store.add(project, batch_id, [event(key) for key in keys], [], 1.0)
+        assert (counted.accepted, counted.duplicates) == (len(new), len(keys) - len(new))
+    kept = [
+        (row.project_id, SecurityEvent.model_validate_json(row.row).idempotency_key)
+        for row in module_store.events(1000, before)
+    ]
+    assert kept == [(project, key_of(key)) for project, key in first_seen]
 
 
 def test_the_same_batch_of_metrics_in_two_projects_is_two_batches(store: Store) -> None:
