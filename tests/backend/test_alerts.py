@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import socket
 from datetime import datetime, timezone
 from pathlib import Path
 
 from sqlalchemy import URL
 from support.backend import RunningBackend, running_backend
+from support.ports import free_port
 from support.raw_server import RawServer, answer, raw_server
 from support.redis import eventually
 from support.sending import event, send
@@ -49,8 +49,7 @@ def told(receiver: RawServer, count: int) -> list[str]:
 
 
 def test_after_a_restart_what_nobody_took_is_sent_and_nothing_twice(tmp_path: Path, database: Path | URL) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     with running_backend(db=database, alerts=alerts_file(tmp_path, port)) as backend:
         happen(backend, "first")
         shown(backend, "Connection refused")

@@ -27,7 +27,7 @@ def browser() -> Iterator[Browser]:
 def context(browser: Browser) -> Iterator[BrowserContext]:
     """A visitor of their own, at 1440 pixels, whose requests to other machines fail the test."""
     opened = browser.new_context(viewport={"width": 1440, "height": 900})
-    opened.set_default_timeout(15_000)
+    opened.set_default_timeout(60_000)
     refused = keep_on_this_machine(opened)
     yield opened
     opened.close()
@@ -52,5 +52,6 @@ def page(context: BrowserContext) -> Iterator[Page]:
 def visitor(request: pytest.FixtureRequest, browser: Browser) -> Iterator[Page]:
     """A visitor with and without scripts, at 1280 pixels."""
     context = browser.new_context(java_script_enabled=request.param, viewport={"width": 1280, "height": 900})
+    context.set_default_timeout(60_000)
     yield context.new_page()
     context.close()

@@ -31,6 +31,12 @@ EVENT = {"event_type": "ip_blocked", "ip_address": "192.0.2.1"}
 ROOT = Path(__file__).parents[2]
 
 
+NO_THREAD_AT_THE_END = (
+    "can't create new thread at interpreter shutdown" if (3, 12) <= sys.version_info < (3, 12, 3) else "\0"
+)
+"""What ends the last flush of OpenTelemetry's log handler on these releases of Python, when all has been sent."""
+
+
 def sender_threads() -> list[threading.Thread]:
     """Return the threads of deliveries that run in this process."""
     return [thread for thread in threading.enumerate() if thread.name == "OtelGuardSender"]
@@ -264,7 +270,7 @@ def test_a_declarative_configuration_builds_all_three_exporters(tmp_path: Path) 
             **environment,
         )
         assert done.returncode == 0, done.stderr
-        assert "Traceback" not in done.stderr
+        assert done.stderr.count("Traceback") == done.stderr.count(NO_THREAD_AT_THE_END), done.stderr
         assert [event["event_type"] for event in server.events] == ["ip_blocked"], done.stderr
         assert [row["metric_type"] for row in server.metrics] == ["threat_level"]
         assert {request.document["project_id"] for request in server.requests} == {"from-file"}

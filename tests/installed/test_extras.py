@@ -33,6 +33,7 @@ FOR = {
     "auto": ["opentelemetry.distro"],
     "backend": ["opentelemetry_guard.backend.app", "opentelemetry_guard.backend.server"],
     "cli": ["opentelemetry_guard.cli.app", "opentelemetry_guard.cli.doctor", "opentelemetry_guard.cli.queue"],
+    "crawlers": ["dns.resolver"],
     "declarative": ["opentelemetry.configuration"],
     "durable": ["opentelemetry_guard.durable"],
     "encryption": ["opentelemetry_guard.delivery.envelope", "cryptography.hazmat.primitives.ciphers.aead"],

@@ -14,6 +14,7 @@ import pytest
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
 from support.mailbox import mailbox
+from support.ports import free_port
 from support.raw_server import RawServer, answer, make_certificate, raw_server, server_context
 
 from opentelemetry_guard.backend.alerts.channels import OtelChannel, SmtpChannel, WebhookChannel
@@ -112,8 +113,7 @@ def test_a_receiver_that_asks_for_time_gets_it() -> None:
 
 
 def test_a_receiver_that_is_gone_is_asked_ever_less_and_found_again() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     clock = Clock()
     channel = Channel(hook(f"http://127.0.0.1:{port}/"), clock, largest)
     pauses, failures = [], 0
@@ -135,8 +135,7 @@ def test_a_receiver_that_is_gone_is_asked_ever_less_and_found_again() -> None:
 
 
 def test_no_failure_repeats_the_secret_or_the_path() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     gone = refusal(hook(f"http://127.0.0.1:{port}/services/T0/s3cr3t?token=s3cr3t")).reason
     assert "s3cr3t" not in gone
     assert "refused" in gone

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -14,6 +13,7 @@ from typing import Any
 import pytest
 from sqlalchemy import URL
 from support.mailbox import mailbox
+from support.ports import free_port
 from support.raw_server import RawServer, answer, raw_server
 from support.redis import eventually
 
@@ -126,8 +126,7 @@ def test_an_acknowledged_one_stays_so_while_it_goes_on(store: Store, receiver: R
 def test_after_a_restart_what_was_told_is_not_told_again_and_what_was_not_is(
     store: Store, database: Path | URL
 ) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     add(store, event(), event(), event())
     first = watch(store, alerts(port))
     first.step(NOW)

@@ -580,7 +580,7 @@ def test_four_workers_of_a_host_find_one_attack_and_tell_it_once(
         for worker in workers:
             assert worker.stdin is not None
             worker.stdin.close()
-        codes = [worker.wait(30) for worker in workers]
+        codes = [worker.wait(60) for worker in workers]
         for reader in readers:
             reader.join()
     assert codes == [0] * 4
