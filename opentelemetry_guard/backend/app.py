@@ -41,8 +41,8 @@ from .local import local_router
 from .openapi import describe
 from .refusal import Refusal
 from .settings import BackendSettings
+from .storage.askers import StoredAskers
 from .storage.database import DATABASE_ERRORS, reason_of
-from .storage.keys import StoredKeys
 from .storage.store import Store
 
 logger = logging.getLogger(__name__)
@@ -110,9 +110,10 @@ def create_app(store: Store, settings: BackendSettings) -> FastAPI:
     """Return the application that receives into `store` and reads back from it. Closing the store is the caller's."""
     # The documentation pages of FastAPI load their scripts from elsewhere.
     app = FastAPI(title="Guard backend", version=__version__, docs_url=None, redoc_url=None)
-    visitors = Visitors(settings.password, StoredKeys(store.database))
+    visitors = Visitors(settings.password, store.database)
     grants = Grants(store, settings)
-    desk, intake, askers = Desk(grants, settings), Intake(store, settings.window_seconds), Askers()
+    desk, intake = Desk(grants, settings), Intake(store, settings.window_seconds)
+    askers = Askers(StoredAskers(store.database))
     pages = Pages(store, settings, visitors, askers)
     app.include_router(contract_router(store, settings, grants, desk, intake))
     app.state.streams = streams = Streams(store)

@@ -6,7 +6,8 @@ import asyncio
 import re
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from opentelemetry_guard.backend.dashboard.sessions import SESSION_SECONDS, Pass
 from opentelemetry_guard.backend.dashboard.visitors import MOST_LATE, TRIES_PER_MINUTE, Visitors
 from opentelemetry_guard.backend.refusal import Refusal
 from opentelemetry_guard.backend.settings import TraceLink
+from opentelemetry_guard.backend.storage.store import Store
 from opentelemetry_guard.decision.addresses import subscriber
 
 PASSWORD = "correct horse"
@@ -160,8 +162,10 @@ def test_too_many_wrong_tries_are_429_and_the_right_password_still_opens() -> No
         assert owner.get(backend.url + DATA[0], timeout=60).status_code == 200
 
 
-def test_late_tries_are_checked_one_at_a_time_and_only_so_many_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(visitors_module, "LATE_TRY_SECONDS", 0.0)
+def test_late_tries_are_checked_one_at_a_time_and_only_so_many_wait(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(visitors_module, "LATE_TRY_SECONDS", 0.001)
     checked: list[str] = []
     at_once, most = 0, 0
 
@@ -175,8 +179,11 @@ def test_late_tries_are_checked_one_at_a_time_and_only_so_many_wait(monkeypatch:
             at_once -= 1
             return offered == PASSWORD
 
+        def signing_key(self, key: bytes) -> bytes:
+            return key
+
     async def run() -> list[int]:
-        visitors = Visitors(Slow())  # type: ignore[arg-type]
+        visitors = Visitors(Slow(), store.database)  # type: ignore[arg-type]
         request = HTTPConnection({"type": "http", "client": ("192.0.2.1", 1), "headers": []})
 
         async def attempt(offered: str) -> int:
@@ -192,7 +199,8 @@ def test_late_tries_are_checked_one_at_a_time_and_only_so_many_wait(monkeypatch:
         assert len(checked) == TRIES_PER_MINUTE + MOST_LATE
         return [*together, await attempt(PASSWORD)]
 
-    assert asyncio.run(run()) == [429] * MOST_LATE * 3 + [303]
+    with closing(Store(tmp_path / "backend.db")) as store:
+        assert asyncio.run(run()) == [429] * MOST_LATE * 3 + [303]
     assert most == 1
 
 
@@ -333,14 +341,42 @@ def test_after_the_sign_in_only_a_path_of_our_own_is_followed(text: str | None, 
     assert own_path(text) == path
 
 
+class Ended:
+    """Sessions that were ended, in memory."""
+
+    def __init__(self) -> None:
+        self._ids: set[str] = set()
+
+    def end(self, session_id: str, expires_at: float) -> None:
+        self._ids.add(session_id)
+
+    def is_ended(self, session_id: str) -> bool:
+        return session_id in self._ids
+
+
+def test_a_login_that_was_ended_holds_no_longer_whoever_has_its_cookie() -> None:
+    sessions = Sessions(b"a key", Ended())
+    login, other = sessions.start(signed_in=True), sessions.start(signed_in=True)
+    sessions.end(login)
+    assert sessions.read(sessions.cookie(login)) is None
+    assert sessions.read(sessions.cookie(other)) == other
+
+
+def test_what_signs_depends_on_the_password_and_on_the_database() -> None:
+    signing = {
+        Password(text).signing_key(key) for text in (PASSWORD, PASSWORD, "another horse") for key in (b"1", b"2")
+    }
+    assert len(signing) == 4
+
+
 def test_a_session_is_only_what_we_signed_and_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    sessions = Sessions()
+    sessions = Sessions(b"a key", Ended())
     cookie = sessions.cookie(sessions.start(signed_in=False))
     known = sessions.read(cookie)
     assert known is not None
     assert not known.signed_in
     assert sessions.read(cookie.replace(".0.", ".1.")) is None
-    assert Sessions().read(cookie) is None
+    assert Sessions(b"another key", Ended()).read(cookie) is None
     for text in ("", ".", "...", "é", cookie[:-1]):
         assert sessions.read(text) is None
     later = sessions_module.time.time() + SESSION_SECONDS + 1

@@ -16,6 +16,7 @@ from urllib.parse import urlencode
 
 from fastapi import APIRouter, Request
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import QueryParams
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
@@ -185,7 +186,7 @@ def sign_in_router(pages: Pages) -> APIRouter:
         """Let in who knows the password."""
         fields = await visitors.form(request, of_viewers=True)
         following = own_path(fields.get("next"))
-        if visitors.may_see(request):
+        if await run_in_threadpool(visitors.may_see, request):
             return RedirectResponse(following, 303)
         try:
             session = await visitors.try_password(request, fields.get("password", ""))
@@ -202,7 +203,7 @@ def sign_in_router(pages: Pages) -> APIRouter:
         """Forget the visitor."""
         await visitors.form(request, of_viewers=True)
         response = RedirectResponse("/login" if visitors.sign_in else "/", 303)
-        visitors.sign_out(request, response)
+        await run_in_threadpool(visitors.sign_out, request, response)
         return response
 
     return router

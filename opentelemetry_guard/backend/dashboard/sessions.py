@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import os
 import secrets
 import time
 from dataclasses import dataclass
+from typing import Protocol
 
 SESSION_SECONDS = 12 * 3600
-"""How long a login holds. The key that signs is made at the start: a restart ends every session."""
+"""How long a login holds, at every process of the database, and after a restart."""
 
 
 MIN_LENGTH = 8
 """Characters that a password has at least."""
 
 _MAX_LENGTH = 1024
+
+# The same everywhere, so that processes with one password take each other's cookies. Nothing made of it is stored.
+_SALT = b"opentelemetry-guard dashboard"
 
 
 class Password:
@@ -33,17 +36,23 @@ class Password:
                 f"The dashboard password has {len(text)} characters: give it at least {MIN_LENGTH} "
                 "(--password or OTEL_GUARD_BACKEND_PASSWORD)."
             )
-        self._salt = os.urandom(16)
-        self._hash = self._hashed(text)
+        self._hash = _hashed(text)
 
     def matches(self, offered: str) -> bool:
         """Whether `offered` is the password; takes some 50 ms of a processor either way."""
-        return hmac.compare_digest(self._hash, self._hashed(offered))
+        return hmac.compare_digest(self._hash, _hashed(offered))
 
-    def _hashed(self, text: str) -> bytes:
-        return hashlib.scrypt(
-            text[:_MAX_LENGTH].encode("utf-8", "surrogatepass"), salt=self._salt, n=2**14, r=8, p=1, dklen=32
-        )
+    def signing_key(self, key: bytes) -> bytes:
+        """Return what signs where the database has `key`: who reads that alone can sign nothing.
+
+        Another password signs otherwise, so that changing it ends every login.
+        """
+        return hmac.new(key, self._hash, hashlib.sha256).digest()
+
+
+def _hashed(text: str) -> bytes:
+    plain = text[:_MAX_LENGTH].encode("utf-8", "surrogatepass")
+    return hashlib.scrypt(plain, salt=_SALT, n=2**14, r=8, p=1, dklen=32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,15 +68,22 @@ class Session:
     viewer: int = 0
 
 
+class EndedSessions(Protocol):
+    """Who knows which sessions were ended."""
+
+    def end(self, session_id: str, expires_at: float) -> None:
+        """Note that a session holds no longer; its cookie would until `expires_at` (Unix seconds)."""
+
+    def is_ended(self, session_id: str) -> bool:
+        """Whether a session holds no longer."""
+
+
 class Sessions:
     """Makes and reads session cookies; the state is in the cookie, and what it says is signed."""
 
-    def __init__(self) -> None:
-        """Make a signing key that ends with the process."""
-        self._key = secrets.token_bytes(32)
-        # Ids of sessions that were ended, and until when their cookies would hold. Replaced as a whole, so that it can
-        # be read without a lock; only who has signed in adds to it.
-        self._ended: dict[str, int] = {}
+    def __init__(self, key: bytes, ended: EndedSessions) -> None:
+        """Sign with `key`, and believe no cookie of a session that `ended` knows."""
+        self._key, self._ended = key, ended
 
     def start(self, signed_in: bool, viewer: int = 0) -> Session:
         """Return a new session."""
@@ -76,9 +92,7 @@ class Sessions:
     def end(self, session: Session) -> None:
         """Let a login hold no longer, whoever has a copy of its cookie."""
         if session.signed_in:
-            now = time.time()
-            still = {identity: expires_at for identity, expires_at in self._ended.items() if expires_at > now}
-            self._ended = {**still, session.id: session.expires_at}
+            self._ended.end(session.id, session.expires_at)
 
     def cookie(self, session: Session) -> str:
         """Return the session as the value of a cookie."""
@@ -92,7 +106,10 @@ class Sessions:
             return None
         identity, signed_in, expires_at, viewer = stated.split(".")
         session = Session(identity, signed_in == "1", int(expires_at), int(viewer))
-        return session if session.expires_at > time.time() and session.id not in self._ended else None
+        if session.expires_at <= time.time():
+            return None
+        # Only a login can be ended, so that whoever is not signed in costs no look into the database.
+        return None if session.signed_in and self._ended.is_ended(session.id) else session
 
     def form_token(self, session: Session) -> str:
         """Return what a form of this visitor has to carry: another site can't read it, so can't send it."""

@@ -22,8 +22,8 @@ from ...events.enrichment import (
 from ...events.known import band_of, meaning_of
 from ...events.names import name_of
 from ...models import AgentStatus
-from ..askers import Asker
 from ..settings import TraceLink
+from ..storage.askers import Asker
 from ..storage.search import FoundEvent
 from ..storage.store import Agent
 from .export import utc_text

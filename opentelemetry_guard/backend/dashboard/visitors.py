@@ -10,6 +10,7 @@ has shown.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Mapping
 from urllib.parse import parse_qs, quote
 
@@ -20,7 +21,10 @@ from starlette.responses import Response
 from ...decision.addresses import subscriber
 from ..ingest.rate import RateLimiter
 from ..refusal import Refusal
+from ..storage.database import Database
 from ..storage.keys import KEY_BEGINNING, VIEWER, StoredKeys
+from ..storage.rates import StoredBuckets
+from ..storage.sessions import StoredSessions
 from .sessions import SESSION_SECONDS, Password, Session, Sessions
 
 FORM_TOKEN = "form_token"  # noqa: S105 - a field's name
@@ -30,16 +34,21 @@ TRIES_PER_MINUTE = 5
 """Passwords that one address, or one IPv6 network of 64 bits, may try in a minute."""
 
 LATE_TRY_SECONDS = 0.5
-"""The pause after a wrong one beyond these: it bounds the guesses of all such addresses together to two a second."""
+"""The pause between tries beyond these, of all such addresses and all processes together: two guesses a second."""
 
 MOST_LATE = 10
-"""Such tries that wait for their turn; more are refused unseen, until there is room."""
+"""Such tries that wait for their turn in one process; more are refused unseen, until there is room."""
 
 _CHECKS = 2
 """Passwords that are hashed at once."""
 
 _MAX_FORM_BYTES = 512 * 1024
 _MAX_FIELDS = 100
+
+_SESSION = "opentelemetry_guard.session"
+"""Where in an ASGI scope the visitor's session is, once it was looked up."""
+
+_PORT = re.compile(r":([0-9]{1,5})\Z")
 
 
 class SignInNeeded(Exception):
@@ -54,11 +63,14 @@ class SignInNeeded(Exception):
 class Visitors:
     """Tells visitors apart, and lets in those who know the password."""
 
-    def __init__(self, password: Password | None, keys: StoredKeys | None = None) -> None:
-        """Ask for `password`; None lets everybody in. Viewers have one of `keys`."""
-        self._password, self._keys = password, keys
-        self._sessions = Sessions()
-        self._tries = RateLimiter()
+    def __init__(self, password: Password | None, database: Database) -> None:
+        """Ask for `password`; None lets everybody in. Viewers have a key of `database`, which knows the sessions."""
+        self._password, self._keys = password, StoredKeys(database)
+        stored = StoredSessions(database)
+        key = stored.signing_key()
+        self._sessions = Sessions(key if password is None else password.signing_key(key), stored)
+        self._buckets = StoredBuckets(database)
+        self._tries = RateLimiter(self._buckets.draw, "tries")
         # Used on the event loop alone: hashing takes a processor and 16 MiB, which senders want too.
         self._checks = asyncio.Semaphore(_CHECKS)
         self._one_late_try = asyncio.Lock()
@@ -140,14 +152,14 @@ class Visitors:
 
         An address that has used its tries up is not shut out, since the owner
         may be behind the same proxy as who guesses: what comes from it is
-        checked one at a time, with a pause after each that is wrong.
+        checked one at a time, with a pause between them.
 
         Raises:
             Refusal: 401 for a wrong password; 429 after too many of them, or where too many wait to be checked.
         """
         address = request.client.host if request.client else ""
         # Nothing is counted for all addresses together: whoever guesses from many would lock the owner out.
-        wait = self._tries.wait(subscriber(address), TRIES_PER_MINUTE)
+        wait = await self._tries.wait(subscriber(address), TRIES_PER_MINUTE)
         if not wait:
             if session := await self._opened(offered):
                 return session
@@ -156,9 +168,9 @@ class Visitors:
             self._late += 1
             try:
                 async with self._one_late_try:
+                    await self._turn()
                     if session := await self._opened(offered):
                         return session
-                    await asyncio.sleep(LATE_TRY_SECONDS)
             finally:
                 self._late -= 1
         else:
@@ -166,9 +178,14 @@ class Visitors:
             await asyncio.sleep(LATE_TRY_SECONDS)
         raise Refusal(429, f"Too many tries: wait {wait} seconds.", {"Retry-After": str(wait)})
 
+    async def _turn(self) -> None:
+        """Wait until no process has checked a late try for a while."""
+        while not (drawn := await run_in_threadpool(self._buckets.draw, "late tries", 60 / LATE_TRY_SECONDS, 1)).tokens:
+            await asyncio.sleep(drawn.wait)
+
     async def _opened(self, offered: str) -> Session | None:
         """Return the session that a password or a viewer's key opens."""
-        if self._keys is not None and offered.startswith(KEY_BEGINNING):
+        if offered.startswith(KEY_BEGINNING):
             grant = await run_in_threadpool(self._keys.grant, offered)
             if grant is not None and grant.role == VIEWER and grant.key_id:
                 return self._sessions.start(signed_in=True, viewer=grant.key_id)
@@ -185,7 +202,7 @@ class Visitors:
         """
         _check_origin(request)
         fields = await _fields(request)
-        session = self._known(request)
+        session = await run_in_threadpool(self._known, request)
         if session is None or not self._sessions.is_form_token(session, fields.get(FORM_TOKEN, "")):
             raise Refusal(403, "This form is not valid any more: load the page again, and send it once more.")
         if not of_viewers and await run_in_threadpool(self.viewed, request) is not None:
@@ -193,20 +210,27 @@ class Visitors:
         return fields
 
     def _known(self, request: HTTPConnection) -> Session | None:
-        cookie = request.cookies.get(_cookie_name(request))
-        session = self._sessions.read(cookie) if cookie else None
-        if session is None or not session.viewer or self._project_of(session.viewer) is not None:
-            return session
-        return None
+        """Return the session that the visitor has; looked up once for a request, which asks for it several times."""
+        if _SESSION not in request.scope:
+            cookie = request.cookies.get(_cookie_name(request))
+            session = self._sessions.read(cookie) if cookie else None
+            if session is not None and session.viewer and self._project_of(session.viewer) is None:
+                session = None
+            request.scope[_SESSION] = session
+        known: Session | None = request.scope[_SESSION]
+        return known
 
     def _project_of(self, viewer: int) -> str | None:
-        return None if self._keys is None else self._keys.viewed(viewer)
+        return self._keys.viewed(viewer)
 
 
 def _cookie_name(request: HTTPConnection) -> str:
-    """Name the cookie by the port: browsers send a host's cookies to all its ports, and each may be a backend."""
-    _, port = request.scope.get("server") or (None, None)
-    return f"guard_session_{port}"
+    """Name the cookie by the port: browsers send a host's cookies to all its ports, and each may be a backend.
+
+    It is the port that the browser knows, which is the same at all backends behind one address.
+    """
+    port = _PORT.search(request.headers.get("host", ""))
+    return f"guard_session_{port[1]}" if port else "guard_session"
 
 
 def _check_origin(request: Request) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-
 from fastapi import Request
 from fastapi.concurrency import run_in_threadpool
 
@@ -11,6 +9,7 @@ from ...decision.addresses import subscriber
 from ..refusal import Refusal
 from ..settings import BackendSettings
 from ..storage.keys import VIEWER, StoredKeys
+from ..storage.rates import StoredBuckets
 from ..storage.store import Store
 from .rate import RateLimiter
 
@@ -23,7 +22,10 @@ class Grants:
         self._settings = settings
         self._stored_keys = StoredKeys(store.database)
         # Of each their own, so that a flood of addresses makes no key's count forgotten.
-        self._addresses, self._keys, self._projects = RateLimiter(), RateLimiter(), RateLimiter()
+        draw = StoredBuckets(store.database).draw
+        self._addresses, self._keys, self._projects = (
+            RateLimiter(draw, kind) for kind in ("address", "key", "project")
+        )
 
     async def project_of(self, request: Request, *, bearer: bool = False, looking: bool = False) -> str:
         """Return the project that the request's key is for: 401, 403 or 429 when it is not to be used now.
@@ -32,7 +34,7 @@ class Grants:
         ``Authorization: Bearer`` instead. The address is that of the connection: `X-Forwarded-For` is not read.
         """
         address = subscriber(request.client.host) if request.client else ""
-        _hold(self._addresses, address, self._settings.rate_of_address, "This address")
+        await _hold(self._addresses, address, self._settings.rate_of_address, "This address")
         key = request.headers.get("x-api-key")
         if not key and bearer:
             scheme, _, token = request.headers.get("authorization", "").partition(" ")
@@ -48,13 +50,13 @@ class Grants:
         if grant.role == VIEWER and not looking:
             raise Refusal(403, "This is a viewer's key: it shows the dashboard, and is not for sending or enforcing.")
         per_minute = self._settings.requests_per_minute if grant.per_minute is None else grant.per_minute
-        _hold(self._keys, grant.digest, per_minute, "This key")
-        _hold(self._projects, grant.project_id, self._settings.rate_of_project, "This project")
+        await _hold(self._keys, grant.digest.hex(), per_minute, "This key")
+        await _hold(self._projects, grant.project_id, self._settings.rate_of_project, "This project")
         return grant.project_id
 
 
-def _hold(limiter: RateLimiter, who: Hashable, per_minute: int, called: str) -> None:
-    if per_minute and (wait := limiter.wait(who, per_minute)):
+async def _hold(limiter: RateLimiter, who: str, per_minute: int, called: str) -> None:
+    if per_minute and (wait := await limiter.wait(who, per_minute)):
         detail = f"{called} may send {per_minute} requests a minute: wait {wait} s."
         raise Refusal(429, detail, {"Retry-After": str(wait)})
 

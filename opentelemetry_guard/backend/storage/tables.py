@@ -352,6 +352,29 @@ Index("alert_notices_by_time", alert_notices.c.created_at)
 # Who of several processes does what only one is to do.
 leases = _table("leases", _text("name"), _text("holder"), _real("until"), key=("name",))
 
+# What every process of the database signs with.
+signing_keys = _table("signing_keys", _text("name"), Column("value", LargeBinary, nullable=False), key=("name",))
+
+# Sessions of the dashboard that hold no longer, though their cookies say so.
+ended_sessions = _table("ended_sessions", _text("id"), _real("expires_at"), key=("id",))
+
+# How many requests somebody may still make, of all processes together.
+rate_buckets = _table(
+    "rate_buckets", _text("name"), *(_real(name) for name in ("tokens", "since", "full_at")), key=("name",)
+)
+Index("rate_buckets_by_filling", rate_buckets.c.full_at)
+
+# Who asks for rules, and which version they have; what is over is deleted soon.
+askers = _table(
+    "askers",
+    *(_text(name) for name in ("project_id", "install_id")),
+    *(_real(name) for name in ("asked_at", "there_until")),
+    _number("ttl"),
+    Column("has", Number),
+    key=("project_id", "install_id"),
+)
+Index("askers_by_end", askers.c.there_until)
+
 user_places = _table(
     "user_places",
     _text("project_id"),
