@@ -17,6 +17,7 @@ import pytest
 import requests
 from sqlalchemy import URL
 from support.backend import RunningBackend, running_backend
+from support.redis import eventually
 
 from opentelemetry_guard.backend.dashboard.visitors import TRIES_PER_MINUTE
 from opentelemetry_guard.backend.storage.keys import VIEWER, StoredKeys
@@ -166,6 +167,19 @@ def test_a_change_of_rules_at_one_is_told_at_the_other(database: Path | URL, tmp
         assert [next(stream) for stream in streams] == [0, 0]
         backends[0].set_rules(DynamicRules(ip_blacklist=["192.0.2.1"]))
         assert [next(stream) for stream in streams] == [1, 1]
+
+
+def test_who_asks_one_for_rules_is_known_at_the_other(database: Path | URL) -> None:
+    with running_backend(db=database) as one, running_backend(db=database) as other:
+        headers = {**one.headers, "X-Agent-Install-Id": "an installation"}
+        assert one.http.get(f"{one.url}/api/v1/rules", headers=headers, timeout=60).status_code == 200
+
+        def asking() -> bool:
+            query = {"project": one.project}
+            answer = other.http.get(f"{other.url}/local/enforcement", params=query, timeout=60)
+            return bool(answer.json()["asking"] == 1)
+
+        eventually(asking, 60)
 
 
 @contextmanager
