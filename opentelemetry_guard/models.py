@@ -232,6 +232,17 @@ class AgentStatus(BaseModel):
     resources: dict[str, float] = Field(default_factory=dict)
 
 
+class BanSource(BaseModel):
+    """Which entries of `DynamicRules.ip_blacklist` a list of others has: `count` from the one at `first`, from 0.
+
+    .. versionadded:: 1.0
+    """
+
+    name: str
+    first: int = Field(ge=0)
+    count: int = Field(ge=0)
+
+
 class DynamicRules(BaseModel):
     """Rules that the backend hands out to running applications. Durations and windows are in seconds.
 
@@ -248,6 +259,7 @@ class DynamicRules(BaseModel):
     expires_at: Timestamp | None = None
     ttl: int = 300
     ip_blacklist: list[str] = []
+    ip_blacklist_sources: list[BanSource] = []
     ip_whitelist: list[str] = []
     ip_ban_duration: int = 3600
     blocked_countries: list[str] = []

@@ -48,6 +48,11 @@ EVENT_ATTRIBUTES: tuple[EventAttribute, ...] = (
         "the same for the same client and behaviour, until it was quiet for a day",
     ),
     EventAttribute("guard.threat_score", "metadata.guard.threat_score", "0 to 100: see [SIEM](siem.md)"),
+    EventAttribute(
+        "guard.ban_list",
+        "metadata.ban_list",
+        "the [list of others](rules.md#ban-lists-of-others) whose ban has blocked the request",
+    ),
     EventAttribute("guard.handler_name", "handler_name", "the function that handles the request"),
     EventAttribute("guard.decorator_type", "decorator_type", "the kind of guard's decorator that was violated"),
     EventAttribute("guard.response_time", "response_time", "seconds until the answer began"),

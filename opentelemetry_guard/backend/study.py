@@ -42,6 +42,7 @@ class Client:
         address: or the network, by which applications count it.
         rule: the field that decides, of the last request.
         matched: the entry of that field.
+        ban_list: the list of others that the entry is from, "" for one of the operator's.
         requests: that are judged otherwise than now.
         through: those of them that nothing has stopped then.
         successes: requests of the client that were answered without an error, whatever rules say of them.
@@ -52,6 +53,7 @@ class Client:
     address: str
     rule: str = ""
     matched: str = ""
+    ban_list: str = ""
     requests: int = 0
     through: int = 0
     successes: int = 0
@@ -176,7 +178,8 @@ def _count(client: Client, decision: Decision, requests: int, stopped: bool, at:
     client.requests += requests
     client.through += 0 if stopped else requests
     if at >= client.last_seen:
-        client.rule, client.matched, client.last_seen = decision.rule, decision.matched, at
+        client.rule, client.matched, client.ban_list = decision.rule, decision.matched, decision.ban_list
+        client.last_seen = at
 
 
 def _known(seen: dict[str, _Seen]) -> Iterable[_Seen]:

@@ -41,7 +41,8 @@ def add_list(
     db: Database = None,
 ) -> None:
     """Add a list to a project's rules; a backend that runs fetches it within seconds."""
-    from ..backend.lists.fetching import checked_url, shown_url
+    from ..backend.lists.fetching import checked_url
+    from ..backend.storage.ban_lists import shown_url
 
     try:
         checked = checked_url(url)
@@ -89,14 +90,14 @@ def show_lists(db: Database = None, as_json: AsJson = False) -> None:
 
 
 def _state(found: BanList) -> str:
-    from ..backend.lists.fetching import shown_url
+    from ..backend.storage.ban_lists import shown_url
 
     problem = f" ({found.problem})" if found.problem else "" if found.checked_at else " (not asked for yet)"
     return shown_url(found.url) + problem
 
 
 def _as_json(found: BanList) -> dict[str, object]:
-    from ..backend.lists.fetching import shown_url
+    from ..backend.storage.ban_lists import shown_url
 
     return {
         "project": found.project_id,

@@ -114,7 +114,7 @@ def _list(clients: list[Client]) -> None:
     rows = [
         (
             *(client.address, client.requests, client.successes, client.logins, time_text(client.last_seen)),
-            f"{client.rule} {client.matched}".strip(),
+            " ".join(filter(None, (client.rule, client.matched, client.ban_list))),
         )
         for client in clients[:_SHOWN]
     ]

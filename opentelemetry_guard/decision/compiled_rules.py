@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
@@ -21,6 +21,7 @@ from typing import Protocol
 from urllib.parse import unquote
 
 from .addresses import AddressList, is_loopback, number_of
+from .ban_sources import Source, by_entry
 from .cloud import CloudProviders
 from .patterns import Patterns
 from .unenforced import Unenforced
@@ -39,6 +40,7 @@ MOST_REMEMBERED = 1024
 """User agents whose verdict is remembered."""
 _LISTS = itemgetter(
     "ip_blacklist",
+    "ip_blacklist_sources",
     "ip_whitelist",
     "blocked_countries",
     "whitelist_countries",
@@ -60,6 +62,7 @@ class Decision:
         reason: why, in words for operators, not for the client; "" where no rule says anything.
         rule: the field of `DynamicRules` that decided, "" where none did.
         matched: the entry of that field that matched; "" where it was the lack of a match.
+        ban_list: the list of others that the entry is from, "" for one of the operator's.
         message: what the rules' author says to operators (`DynamicRules.message`) where they block; "" for nothing.
     """
 
@@ -68,6 +71,7 @@ class Decision:
     rule: str = ""
     matched: str = ""
     message: str = ""
+    ban_list: str = ""
 
     def __bool__(self) -> bool:
         return self.allowed
@@ -82,6 +86,11 @@ class Rules(Protocol):
 
     expires_at: datetime | None
     ip_blacklist: list[str]
+
+    @property
+    def ip_blacklist_sources(self) -> Sequence[Source]:
+        """Which of these are from lists of others."""
+
     ip_whitelist: list[str]
     blocked_countries: list[str]
     whitelist_countries: list[str]
@@ -112,6 +121,7 @@ class CompiledRules:
         self._emergency_whitelist = AddressList(rules.emergency_whitelist)
         self._whitelist = AddressList(rules.ip_whitelist)
         self._blacklist = AddressList(rules.ip_blacklist)
+        self._ban_lists = by_entry(rules.ip_blacklist, rules.ip_blacklist_sources)
         self._clouds = CloudProviders(rules.blocked_cloud_providers)
         self._needs_address = bool(self._whitelist or self._blacklist or self._clouds or self._emergency)
         self._message = (rules.message or "")[:LONGEST_MESSAGE]
@@ -179,7 +189,7 @@ class CompiledRules:
             if (entry := self._whitelist.find(number)) is not None:
                 return _on_list(True, entry)
             if (entry := self._blacklist.find(number)) is not None:
-                return _on_list(False, entry)
+                return _on_list(False, entry, self._ban_lists.get(entry, ""))
         if country is not None and self.wants_country and (verdict := self._decide_country(ip, country)) is not None:
             return verdict
         if number is not None and self._clouds and (provider := self._clouds.find(number)) is not None:
@@ -228,10 +238,11 @@ class CompiledRules:
 
 
 @lru_cache(maxsize=4096)
-def _on_list(allowed: bool, entry: str) -> Decision:
+def _on_list(allowed: bool, entry: str, ban_list: str = "") -> Decision:
     if allowed:
         return Decision(True, f"the address is whitelisted ({entry})", "ip_whitelist", entry)
-    return Decision(False, f"the address is blacklisted ({entry})", "ip_blacklist", entry)
+    whose = f", by the list {ban_list}" if ban_list else ""
+    return Decision(False, f"the address is blacklisted ({entry}{whose})", "ip_blacklist", entry, ban_list=ban_list)
 
 
 class Compilation:

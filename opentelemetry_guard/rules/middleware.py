@@ -31,6 +31,7 @@ from ..decision.unenforced import Unenforced
 from ..emit import Emitter, emit_event
 from ..events import incident
 from ..events.client_address import Network, client_address
+from ..events.enrichment import BAN_LIST
 from ..events.header_text import header_text
 from ..models import DynamicRules
 from ..settings.instrumentation import GuardOptions
@@ -332,6 +333,7 @@ class GuardRulesMiddleware:
                 **identity(rules),
                 "rule": decision.rule,
                 **({"message": decision.message} if decision.message else {}),
+                **({BAN_LIST: decision.ban_list} if decision.ban_list else {}),
             },
         )
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from opentelemetry_guard.backend.storage.search import FoundEvent
 from opentelemetry_guard.backend.study import Study, study
-from opentelemetry_guard.models import DynamicRules, SecurityEvent
+from opentelemetry_guard.models import BanSource, DynamicRules, SecurityEvent
 
 NOW = 1_800_000_000.0
 NONE = DynamicRules()
@@ -50,6 +50,18 @@ def test_who_would_have_been_blocked_is_counted_with_what_they_did() -> None:
     assert (found.with_successes, found.with_logins) == (1, 1)
     assert found.requests == one.requests + other.requests
     assert (found.events, found.since, found.cut_short, found.let_in) == (7, NOW - 6, False, [])
+
+
+def test_a_client_that_a_list_would_ban_is_told_with_the_list() -> None:
+    sources = [BanSource(name="https://lists.example/drop", first=1, count=1)]
+    bans = ["203.0.113.7", "203.0.113.8"]
+    found = studied(
+        DynamicRules(ip_blacklist=bans, ip_blacklist_sources=sources), event("203.0.113.7"), event("203.0.113.8")
+    )
+    assert {client.address: client.ban_list for client in found.blocked} == {
+        "203.0.113.7": "",
+        "203.0.113.8": "https://lists.example/drop",
+    }
 
 
 def test_who_is_blocked_already_is_no_news_and_who_would_be_let_in_is() -> None:

@@ -13,9 +13,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from opentelemetry_guard.decision.ban_sources import by_entry
 from opentelemetry_guard.decision.compiled_rules import MOST_REMEMBERED, CompiledRules
 from opentelemetry_guard.decision.unenforced import unenforced
-from opentelemetry_guard.models import DynamicRules
+from opentelemetry_guard.models import BanSource, DynamicRules
 
 # A small world, so that addresses and networks meet.
 v4_numbers = st.integers(0, 1023).map(lambda low: (198 << 24) + (51 << 16) + low)
@@ -251,3 +252,18 @@ def test_an_address_object_is_the_address_that_it_writes() -> None:
     assert not rules.decide(ip=ipaddress.ip_address("192.0.2.7"))
     assert not rules.decide(ip=ipaddress.ip_address("2001:db8::7"))
     assert rules.decide(ip=ipaddress.ip_address("198.51.100.7"))
+
+
+@given(
+    st.lists(st.sampled_from("abcdef"), unique=True),
+    st.lists(st.builds(BanSource, name=st.sampled_from(["x", "y"]), first=st.integers(0, 9), count=st.integers(0, 9))),
+)
+def test_an_entry_is_of_the_first_list_that_reaches_it(blacklist: list[str], sources: list[BanSource]) -> None:
+    expected: dict[str, str] = {}
+    reached = 0
+    for source in sources:
+        for place in range(max(reached, source.first), source.first + source.count):
+            if place < len(blacklist):
+                expected[blacklist[place]] = source.name
+        reached = max(reached, source.first + source.count)
+    assert by_entry(blacklist, sources) == expected

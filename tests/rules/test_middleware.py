@@ -25,7 +25,7 @@ from opentelemetry_guard.decision import cloud, patterns
 from opentelemetry_guard.decision.unenforced import unenforced
 from opentelemetry_guard.events import incident
 from opentelemetry_guard.instrumentation import http as fastapi_apps
-from opentelemetry_guard.models import DynamicRules
+from opentelemetry_guard.models import BanSource, DynamicRules
 from opentelemetry_guard.settings.instrumentation import GuardOptions
 
 
@@ -106,6 +106,18 @@ def test_a_blocked_request_is_answered_and_reported(
     }
     assert {name: event[name] for name in expected} == expected
     assert event["reason"]
+
+
+def test_the_event_of_a_lists_ban_says_whose_it_was(recorder: Recorder) -> None:
+    sources = [BanSource(name="https://lists.example/drop", first=1, count=1)]
+    rules = DynamicRules(ip_blacklist=["192.0.2.7", "192.0.3.0/24"], ip_blacklist_sources=sources)
+    assert client(recorder, rules).get("/items/7").status_code == 403
+    assert client(recorder, rules, "192.0.3.9").get("/items/7").status_code == 403
+    ours, listed = recorder.events
+    assert "ban_list" not in ours["metadata"]
+    assert listed["metadata"]["ban_list"] == "https://lists.example/drop"
+    assert listed["reason"] == "the address is blacklisted (192.0.3.0/24, by the list https://lists.example/drop)"
+    assert listed["pattern_matched"] == "192.0.3.0/24"
 
 
 def test_a_user_agent_in_utf_8_is_matched_and_reported_as_it_was_sent(recorder: Recorder) -> None:

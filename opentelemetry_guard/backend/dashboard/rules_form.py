@@ -206,7 +206,7 @@ def changes_between(older: DynamicRules, newer: DynamicRules) -> list[str]:
     """Say in a line each what `newer` changes."""
     told: list[str] = []
     for name in DynamicRules.model_fields:
-        if name in ("rule_id", "version", "timestamp"):
+        if name in ("rule_id", "version", "timestamp", "ip_blacklist_sources"):
             continue
         before, after = getattr(older, name), getattr(newer, name)
         if before == after:

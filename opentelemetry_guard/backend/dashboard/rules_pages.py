@@ -13,9 +13,8 @@ from starlette.responses import RedirectResponse, Response
 
 from ...models import DynamicRules
 from ..bans import check_bans, with_ban
-from ..lists.fetching import shown_url
 from ..refusal import Refusal
-from ..storage.ban_lists import BanList
+from ..storage.ban_lists import BanList, shown_url
 from ..storage.search import EventFilter
 from ..storage.store import FIRST_TTL, RulesConflict, Store
 from ..study import Study, study

@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 
 from ...events.enrichment import (
+    BAN_LIST,
     CORRELATION_KEY,
     DEPLOYMENT_ENVIRONMENT,
     RECENT_EVENT_COUNT,
@@ -68,6 +69,7 @@ _FACTS = (
     ("idempotency_key", "Idempotency key"),
 )
 _METADATA_FACTS = (
+    (BAN_LIST, "Ban list"),
     (SERVICE_NAME, "Service"),
     (SERVICE_VERSION, "Service version"),
     (DEPLOYMENT_ENVIRONMENT, "Environment"),

@@ -58,12 +58,6 @@ def checked_url(url: str) -> str:
     return url.strip()
 
 
-def shown_url(url: str) -> str:
-    """Return a URL without what may be secret in it: user, password and query."""
-    parts = urlsplit(url)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "…" if parts.query else "", ""))
-
-
 def fetch(url: str, headers: Mapping[str, str], known: Validators) -> Fetched | None:
     """Return a list, None where it is still what is known.
 

@@ -7,8 +7,8 @@ import os
 import threading
 from collections.abc import Callable, Mapping
 
-from ..storage.ban_lists import DueList, StoredLists
-from .fetching import Fetched, NotFetched, Validators, fetch, shown_url
+from ..storage.ban_lists import DueList, StoredLists, shown_url
+from .fetching import Fetched, NotFetched, Validators, fetch
 from .reading import read_list
 
 logger = logging.getLogger(__name__)

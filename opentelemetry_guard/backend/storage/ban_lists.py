@@ -5,16 +5,26 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from urllib.parse import urlsplit, urlunsplit
 
 import orjson
 from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, update
 
-from ...models import DynamicRules
+from ...models import BanSource, DynamicRules
 from .database import Database
 from .tables import ban_lists
 
 RETRY_SECONDS = 300.0
 """Seconds after which a list that could not be had is asked for again, where its usual pause is longer."""
+
+_LONGEST_NAME = 200
+"""Characters of a list's URL by which events call it."""
+
+
+def shown_url(url: str) -> str:
+    """Return a list's URL without what may be secret in it: user, password and query."""
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "…" if parts.query else "", ""))
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,16 +103,21 @@ class StoredLists:
         return found[0][0].split() if found else []
 
     def merged(self, project_id: str, rules: DynamicRules) -> DynamicRules:
-        """Return rules with the bans of the project's lists after the operator's own."""
+        """Return rules with the bans of the project's lists after the operator's own, and whose they are."""
         found = self._database.read(
-            select(ban_lists.c.content)
+            select(ban_lists.c.url, ban_lists.c.content)
             .where(ban_lists.c.project_id == project_id, ban_lists.c.size > 0)
             .order_by(ban_lists.c.url)
         )
         if not found:
             return rules
-        bans = dict.fromkeys([*rules.ip_blacklist, *(entry for (content,) in found for entry in content.split())])
-        return rules.model_copy(update={"ip_blacklist": list(bans)})
+        bans = dict.fromkeys(rules.ip_blacklist)
+        sources: list[BanSource] = []
+        for url, content in found:
+            before = len(bans)
+            bans |= dict.fromkeys(entry for entry in content.split() if entry not in bans)
+            sources.append(BanSource(name=shown_url(url)[:_LONGEST_NAME], first=before, count=len(bans) - before))
+        return rules.model_copy(update={"ip_blacklist": list(bans), "ip_blacklist_sources": sources})
 
     def mark(self, project_id: str) -> object:
         """Return what changes whenever the project's lists ban others."""

@@ -74,6 +74,8 @@ def without_effect(rules: DynamicRules, converted: Any, has_countries: bool) -> 
             yield f"{name} has no effect: give fastapi-guard's SecurityConfig a geo_ip_handler"
     for name, given in rules:
         taken = getattr(converted, name, None)
+        if name == "ip_blacklist_sources":
+            continue  # it says of bans where they are from, and asks for nothing
         if isinstance(given, list) and (left_out := [entry for entry in given if entry not in (taken or ())]):
             yield f"{name} has entries that fastapi-guard doesn't take: {', '.join(map(repr, left_out[:10]))[:200]}"
 

@@ -17,8 +17,8 @@ from opentelemetry_guard.backend.lists.fetching import (
     Validators,
     checked_url,
     fetch,
-    shown_url,
 )
+from opentelemetry_guard.backend.storage.ban_lists import shown_url
 
 LIST = b"203.0.113.7\n"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import re
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ from sqlalchemy import URL
 from support.backend import place_of, running_backend
 from support.commands import run
 from support.redis import eventually
+from support.sending import event, send
 
 from opentelemetry_guard.backend.lists.fetching import Fetched, NotFetched, Validators
 from opentelemetry_guard.backend.lists.refreshing import refresh
@@ -104,6 +106,14 @@ def test_a_running_backend_hands_a_lists_bans_out_and_shows_them_apart(
             return bans if len(bans) > 1 else None
 
         assert eventually(banned, 60.0) == ["192.0.2.1", "203.0.113.0/24"]
+        handed_out = DynamicRules.model_validate(
+            backend.http.get(f"{backend.url}/api/v1/rules", headers=backend.headers, timeout=20).json()
+        )
+        assert handed_out.decide(ip="203.0.113.9").ban_list == published
+        metadata = {"rule": "ip_blacklist", "ban_list": published}
+        send(backend, event(reason="banned", metadata=metadata))
+        of_event = backend.http.get(f"{backend.url}/events/1", timeout=20).text
+        assert re.search(rf"<dt>Ban list</dt><dd>{re.escape(published)}</dd>", of_event)
         page = backend.http.get(f"{backend.url}/rules", timeout=20).text
         assert "Banned by lists" in page
         assert "1 banned, 1 entries passed over" in page

@@ -6,7 +6,7 @@ import pytest
 
 from opentelemetry_guard.backend.storage.ban_lists import RETRY_SECONDS, StoredLists
 from opentelemetry_guard.backend.storage.store import Store
-from opentelemetry_guard.models import DynamicRules
+from opentelemetry_guard.models import BanSource, DynamicRules
 
 URL, OTHER = "https://one.example/list", "https://two.example/list"
 BANS = ["203.0.113.7", "198.51.100.0/24"]
@@ -35,6 +35,8 @@ def test_bans_of_lists_follow_the_operators_own_and_each_is_there_once(store: St
     rules = store.set_rules("shop", DynamicRules(ip_blacklist=["192.0.2.1", "203.0.113.7"]))
     assert store.enforced_rules("shop").ip_blacklist == ["192.0.2.1", *BANS]
     assert store.rules("shop").ip_blacklist == rules.ip_blacklist
+    assert store.enforced_rules("shop").ip_blacklist_sources == [BanSource(name=URL, first=2, count=1)]
+    assert store.rules("shop").ip_blacklist_sources == []
     assert store.enforced_rules("blog").ip_blacklist == []
     [shown] = lists.of("shop")
     assert (shown.size, shown.passed_over, shown.problem, shown.changed_at) == (2, 3, "", lists.now)
@@ -42,6 +44,27 @@ def test_bans_of_lists_follow_the_operators_own_and_each_is_there_once(store: St
     assert lists.remove("shop", URL)
     assert not lists.remove("shop", URL)
     assert store.enforced_rules("shop").ip_blacklist == rules.ip_blacklist
+
+
+def test_each_ban_is_of_the_first_that_has_it_and_no_secret_of_a_url_is_handed_out(store: Store, lists: Lists) -> None:
+    lists.remove("shop", URL)
+    urls = ("https://one.example/a", "https://two.example/b", "https://user:password@three.example/c?key=secret")
+    entries = (["203.0.113.1", "203.0.113.2"], ["203.0.113.2"], ["203.0.113.2", "203.0.113.3"])
+    for url, banned in zip(urls, entries, strict=True):
+        lists.add("shop", url, 3600.0, {})
+        due = lists.claim()
+        assert due is not None
+        lists.changed(due, banned, 0, "", "")
+    store.set_rules("shop", DynamicRules(ip_blacklist=["203.0.113.1"]))
+    rules = store.enforced_rules("shop")
+    assert rules.ip_blacklist == ["203.0.113.1", "203.0.113.2", "203.0.113.3"]
+    assert {ban: rules.decide(ip=ban).ban_list for ban in rules.ip_blacklist} == {
+        "203.0.113.1": "",
+        "203.0.113.2": "https://one.example/a",
+        "203.0.113.3": "https://three.example/c?…",
+    }
+    assert "secret" not in rules.model_dump_json()
+    assert "password" not in rules.model_dump_json()
 
 
 def test_a_list_is_claimed_by_one_and_again_when_it_is_time(store: Store, lists: Lists) -> None:
