@@ -1,8 +1,10 @@
 """What a request has in it that attacks have: its query, path and some headers, held against the signatures.
 
-Nearly every request has nothing in it but letters, digits and what joins them. `bytes.translate` says so in a fraction
-of a microsecond, and nothing else is done. What remains is brought to one form first (`forms`): decoded as often as
-servers and applications do it, without the blanks and comments by which payloads are drawn apart.
+Nearly every request has nothing in it but letters, digits and what joins them, and none of the words that a signature
+needs then. `bytes.translate` and a few searches say so in a microsecond, and nothing else is done: the automaton is as
+quick in a loop, but its tables are far from a processor that has just run an application. What remains is brought to
+one form first (`forms`): decoded as often as servers and applications do it, without the blanks and comments by which
+payloads are drawn apart.
 """
 
 from __future__ import annotations
@@ -23,10 +25,19 @@ _LONGEST_QUOTATION = 200
 _REMEMBERED = 1024
 _LONGEST_REMEMBERED = 512
 
-_WORDS = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_."
-_PLAIN_QUERY = _WORDS + b"=&,~:@"
-_PLAIN_PATH = _WORDS + b"/~,@:+="
-"""Of these alone, nothing is made that a signature looks for."""
+_WORDS = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"
+_PLAIN_QUERY = _WORDS + b"+,"
+_PLAIN_PATH = _WORDS + b"/~"
+"""Of these alone, next to nothing is made that a signature looks for; of parameters see `_HINTS`."""
+_HINTS = tuple(
+    """
+    union having order+ like cposix gzinflate ro0ab aced0005 moz-binding bash+ invoke- certutil powershell
+    base64_decode str_rot13 file_get_contents allow_url_include auto_prepend_file c__builtin _memberaccess xp_ sp_
+    """.split()  # noqa: SIM905  words read better than a column of strings
+)
+"""What parameters of `_PLAIN_QUERY` have in them where a signature matches, unless a value has an equals sign."""
+_PERCENT = ord("%")
+"""A number is looked up in bytes in a fifth of the time that one byte takes."""
 
 _OVERLONG = tuple(
     (encoded, bytes((code,)))
@@ -82,15 +93,20 @@ class Inspector:
             headers: names in lower case, and values.
         """
         found: Match | None = None
-        if query and query.translate(None, _PLAIN_QUERY):
+        if query and not _is_plain_query(query):
             found = self._query(query[:MOST_BYTES])
         if found is None and path.translate(None, _PLAIN_PATH):
             found = self._in_path(path[:MOST_BYTES])
         if found is None and self._headers:
             found = self._in_headers(headers)
-        if found is None and (b"%" in path or b"%" in query):
+        if found is None and (_PERCENT in path or _PERCENT in query):
             found = self._as_sent(path[:MOST_BYTES], query[:MOST_BYTES])
         return found
+
+    @staticmethod
+    def is_plain(path: bytes, query: bytes) -> bool:
+        """Whether a look is enough to know that `inspect` finds nothing in a path and a query."""
+        return not path.translate(None, _PLAIN_PATH) and (not query or _is_plain_query(query))
 
     def missing(self, path: str) -> Signature | None:
         """Return the signature of the path of something that isn't there; `path` is decoded."""
@@ -138,6 +154,14 @@ class Inspector:
             if (signature := signatures.find(text)) is not None:
                 return Match(signature, place, text)
         return None
+
+
+def _is_plain_query(query: bytes) -> bool:
+    joints = query.translate(None, _PLAIN_QUERY)
+    if joints.strip(b"=&") or joints.find(b"==") >= 0:  # the second is an equals sign in a value
+        return False
+    text = str(query, "ascii").lower()
+    return not any(map(text.__contains__, _HINTS))
 
 
 def quotation(match: Match) -> str:

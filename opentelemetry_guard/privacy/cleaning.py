@@ -28,7 +28,7 @@ from .cards import is_card_number
 from .hashed_addresses import AddressHash, literals
 from .kinds import Kind, kind_of, spares
 from .paths import mask_route_values, names_secrets
-from .plain import Plain, Verdict
+from .plain import IPV4, Plain, Verdict
 from .processors import processed
 from .quoted_content import CONTENT_KEYS_OF, MATCH_KEYS
 from .sensitive_names import Names
@@ -69,7 +69,7 @@ class Privacy:
         self._mask = shorten(MASK, self._limit)
         self._names_limit = max(self._limit, _SHORTEST_NAME)
         self._texts = Texts(self._names, self._limit, self._hash, self._json)
-        self._known_paths = self._texts.harmless[Kind.PATH]
+        self._known_paths, self._known_addresses = (self._texts.harmless[kind] for kind in (Kind.PATH, Kind.ADDRESS))
         self._of_names = self._texts
         if self._names_limit > self._limit:
             self._of_names = Texts(self._names, self._names_limit, self._hash, self._json)
@@ -175,20 +175,30 @@ class Privacy:
         return changes
 
     def knows(self, path: str, attributes: Mapping[str, AnyValue]) -> bool:
-        """Whether `path`, `changes` and `route_changes` know a name and attributes, and found all of it harmless."""
-        if path not in self._known_paths or self._hash is not None:
+        """Whether `path`, `changes` and `route_changes` surely leave a name and attributes as they are.
+
+        Nearly all of it was seen before; what a client chooses may be made of what was.
+        """
+        paths = self._known_paths
+        if path not in paths or self._hash is not None:
             return False
-        known = self._known_values
+        known, addresses = self._known_values, self._known_addresses
+        unknown: list[str] = []
         for name, value in attributes.items():
             if type(value) is str:
                 harmless = known.get(name)
-                if harmless is None or value not in harmless:
+                if harmless is None:
                     return False
+                if value not in harmless:
+                    if harmless is paths:
+                        unknown.append(value)
+                    elif harmless is not addresses or not IPV4.fullmatch(value):
+                        return False
                 if name == HTTP_ROUTE and value not in self._harmless_routes:
                     return False
             elif type(value) not in _NUMBERS:
                 return False
-        return True
+        return not unknown or self._texts.familiar.has_all(unknown)
 
     def route_changes(self, attributes: Mapping[str, AnyValue], route: object) -> dict[str, AnyValue]:
         """Return those of the attributes that are paths or URLs with a secret by the template of their route."""

@@ -49,7 +49,8 @@ _FLAT = frozenset({str, int, float, bool, type(None)})
 """Types of values that JSON has, and that hold no other value."""
 _USUAL = frozenset({None, *range(-1, 256)})
 """Values that many events have, true and false among them, which need not be looked at."""
-_IPV4 = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}")
+IPV4 = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}")
+"""An address as clients have it, in which nothing else can be."""
 _KEY = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _MOST_LABELS = 32
 _MIN_INT, _SMALLEST_CARD, _LARGEST_CARD = -(2**63), 10**13, 10**16
@@ -178,7 +179,7 @@ class Plain:
                         found.append((name, value))
                 elif not self._is_plain_number(value):
                     return UNCERTAIN
-        if not _IPV4.fullmatch(address):
+        if not IPV4.fullmatch(address):
             known = PLAIN
             found.append(("ip_address", address))
         path = "" if endpoint is None or endpoint in self._bare_paths else endpoint

@@ -24,6 +24,7 @@ from opentelemetry import trace
 from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
 from opentelemetry.sdk.util import BoundedList
 from opentelemetry.trace import SpanKind, Status
 from opentelemetry.util.types import AnyValue
@@ -51,21 +52,62 @@ _SCOPES = frozenset(
 """Scopes of which all spans are masked, also those of a request's parts; of other scopes it is the server spans."""
 
 
-class SpanPrivacy(SpanProcessor):
-    """Masks the secrets in the spans of HTTP servers; while it is not active it does nothing."""
+_IDLE = tuple((each.on_start, each._on_ending) for each in (SpanProcessor, BatchSpanProcessor, SimpleSpanProcessor))
+"""What the SDK's processors do with a span that begins and with one that is about to end: nothing."""
 
-    def __init__(self) -> None:
+
+class _Asked(NamedTuple):
+    """Whether somebody may look at spans that begin, under one privacy and with these processors."""
+
+    privacy: Privacy
+    processors: tuple[SpanProcessor, ...]
+    is_seen: bool
+
+
+class SpanPrivacy(SpanProcessor):
+    """Masks the secrets in the spans of HTTP servers; while it is not active it does nothing.
+
+    A span is masked when it ends, before anybody gets it. It is masked when it begins, too, where another processor may
+    look at it then, and where addresses are hashed.
+    """
+
+    def __init__(self, provider: object = None) -> None:
+        """Work for a provider of spans; without one, anybody may look at spans that begin."""
         self.active = True
+        # What has the processors, in a tuple that is replaced when one comes; it doesn't refer to the provider.
+        self._holder: Any = getattr(provider, "_active_span_processor", None)
+        self._asked: _Asked | None = None
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
-        """Mask what a server's span starts with, so that other processors don't see it either."""
-        if self.active and span.kind is SpanKind.SERVER and not _is_known(span):
+        """Mask what a server's span starts with, where other processors would see it."""
+        if self.active and span.kind is SpanKind.SERVER and self._is_seen() and not _is_known(span):
             _survive(span)
 
     def _on_ending(self, span: Span) -> None:
         # What `on_end` would mask would come too late for the processors before this one.
         if self.active and (span.kind is SpanKind.SERVER or _is_part(span)) and not _is_known(span):
             _survive(span)
+
+    def _is_seen(self) -> bool:
+        """Whether anybody may look at a span before it ends."""
+        try:
+            processors = self._holder._span_processors
+            asked = self._asked
+            if asked is None or asked.processors is not processors or asked.privacy is not _process._current:
+                privacy = cleaners().texts
+                is_seen = privacy.settings.address_key is not None or not all(map(_is_idle, processors))
+                asked = self._asked = _Asked(_process._current, processors, is_seen)
+            return asked.is_seen
+        except Exception:  # noqa: BLE001  another release of the SDK, or another provider, keeps them differently
+            return True
+
+
+def _is_idle(processor: SpanProcessor) -> bool:
+    """Whether a processor is known to do nothing with a span before it has ended."""
+    if type(processor) is SpanPrivacy:
+        return True
+    cls, own = type(processor), vars(processor)
+    return (cls.on_start, cls._on_ending) in _IDLE and "on_start" not in own and "_on_ending" not in own
 
 
 # What is installed, by provider; a provider that is gone takes its processor along.
@@ -84,7 +126,7 @@ def install(tracer_provider: trace.TracerProvider | None = None) -> None:
         return
     add = getattr(provider, "add_span_processor", None)
     if add is not None:
-        made = _installed[provider] = SpanPrivacy()
+        made = _installed[provider] = SpanPrivacy(provider)
         add(made)
 
 

@@ -17,6 +17,7 @@ import orjson
 
 from ..events.jsonsafe import JSON
 from ..settings.mask import MASK
+from .familiar import Familiar
 from .hashed_addresses import HASHED_ADDRESS, AddressHash
 from .kinds import Kind
 from .ordinary import Ordinary
@@ -69,6 +70,7 @@ class Texts:
         self._harmless_long: dict[Kind, set[str]] = {kind: set() for kind in Kind}
         self._names, self._limit, self._addresses, self._clean_json = names, limit, addresses, clean_json
         self._ordinary = Ordinary(names)
+        self.familiar = Familiar(names, limit)
         self._mask = shorten(MASK, limit)
 
     def clean(self, original: str, kind: Kind, depth: int = 0, hashing: Hashing = None) -> str:
@@ -85,14 +87,14 @@ class Texts:
             return text
         if kind is Kind.ADDRESS and len(text) <= self._limit and HASHED_ADDRESS.fullmatch(text):
             return text
-        if (
-            (kind is Kind.PATH or kind is Kind.PLAIN)
-            and not cut
-            and len(text) <= self._limit
-            and text in self._ordinary
-        ):
-            self._remember(text, kind)
-            return original if text == original else text
+        if (kind is Kind.PATH or kind is Kind.PLAIN) and not cut and len(text) <= self._limit:
+            # What is known at once isn't remembered: it may never come again, and others that do would have to go.
+            if self.familiar.has_all((text,)):
+                return original if text == original else text
+            if text in self._ordinary:
+                self.familiar.learn(text)
+                self._remember(text, kind)
+                return original if text == original else text
         cleaned = text
         for _ in range(_PASSES):
             before, cleaned, cut = cleaned, self._once(cleaned, kind, depth, cut), False

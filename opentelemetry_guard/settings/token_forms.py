@@ -116,6 +116,9 @@ FORMS: Mapping[str, str] = {
 }
 """The pattern of each form, which is matched at the beginning of a word."""
 
+HOSTS = ("discord", "hooks.slack", "webhook.office")
+"""How the names of the hosts begin that forms name: the rest of such a token is the path of a URL."""
+
 _LEAD = re.compile(r"[A-Za-z0-9]")
 _LONG = r"(?=[A-Za-z0-9_~.:-]{36})"
 """What the forms that begin with anything are at least; it spares trying them at a shorter word."""

@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator
 from urllib.parse import quote, unquote
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.errors import InvalidArgument
 from support import benign_forms, benign_requests
 from support.attack_payloads import PAYLOADS
 from support.engines import need_re2
@@ -174,6 +175,45 @@ class TestRequests:
         if unquote(text) == text and "%" not in text:
             assert first == last
 
+    @pytest.mark.parametrize("signature", [each for each in signatures() if "values" in each.where], ids=lambda s: s.id)
+    @settings(max_examples=30)
+    @given(data=st.data())
+    def test_a_query_that_is_passed_over_has_nothing_in_it(self, signature: Signature, data: st.DataObject) -> None:
+        # Of letters, digits and what joins them alone; some signatures can't be made of these.
+        pattern = re.compile(signature.pattern, re.IGNORECASE | re.MULTILINE)
+        try:
+            text = data.draw(st.from_regex(pattern, alphabet=_PLAIN))
+        except InvalidArgument:
+            return
+        query = text.strip("\n").replace("\n", "&").replace(" ", "+").encode()
+        if any(map(pattern.search, forms(query, is_query=True))):
+            assert not _FUZZED.is_plain(b"/", query)
+
+    @pytest.mark.parametrize(
+        "query",
+        [
+            b"id=1+or+1=1",
+            b"id=1+union+select+null",
+            b"id=1UNION++SELECT+a+from+b",
+            b"id=1+order+by+3",
+            b"data=rO0ABXNyABFqYXZhLnV0aWw",
+            b"f=.htpasswd",
+            b"url=169.254.169.254",
+            b"q=java.lang.Runtime",
+            b"q=gopher:x",
+            b"to=a.oast.fun",
+        ],
+    )
+    def test_an_attack_of_letters_and_digits_is_found(self, inspector: Inspector, query: bytes) -> None:
+        assert not inspector.is_plain(b"/", query)
+        assert inspector.inspect(b"/", query, ())
+
+    @pytest.mark.parametrize(
+        "query", [b"", b"page=1&sort=price&q=blue+shoes", b"utm_source=mail&ids=1,2", b"order=desc"]
+    )
+    def test_most_queries_need_but_a_look(self, inspector: Inspector, query: bytes) -> None:
+        assert inspector.is_plain(b"/items/7", query)
+
     def test_what_matched_can_be_quoted(self, inspector: Inspector) -> None:
         need_re2()
         match = inspector.inspect(b"/", b"a=b&q=x%27%20or%201=1--&c=d", ())
@@ -182,6 +222,7 @@ class TestRequests:
 
 
 _FUZZED = Inspector(CATEGORIES, HEADERS)
+_PLAIN = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_=, \n"
 
 Source = Callable[[int, int], Iterator[tuple[bytes, bytes]]]
 

@@ -10,8 +10,16 @@ from fastapi import FastAPI, Response
 from fastapi.testclient import TestClient
 from hypothesis import given
 from hypothesis import strategies as st
+from opentelemetry.context import Context
 from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace import (
+    ConcurrentMultiSpanProcessor,
+    ReadableSpan,
+    Span,
+    SpanProcessor,
+    SynchronousMultiSpanProcessor,
+    TracerProvider,
+)
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import NoOpTracerProvider, SpanKind
@@ -142,15 +150,96 @@ def test_the_validation_errors_of_pydantic_and_fastapi_leave_no_value_of_a_sensi
     assert "logins.0.password" in traced.written
 
 
-def test_what_is_set_at_the_start_is_masked_for_other_processors_at_once(traced: Traced) -> None:
-    span = traced.provider.get_tracer(HTTP).start_span(
+class Starting(SpanProcessor):
+    """Somebody's processor, which notes how spans begin."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, dict[str, Any]]] = []
+
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        self.seen.append((span.name, dict(span.attributes or {})))
+
+
+class Ending(SpanProcessor):
+    """Another one, which notes them when they are about to end."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, dict[str, Any]]] = []
+
+    def _on_ending(self, span: Span) -> None:
+        self.seen.append((span.name, dict(span.attributes or {})))
+
+
+def secret_span(provider: TracerProvider) -> Span:
+    span = provider.get_tracer(HTTP).start_span(
         f"GET /keys/{KEY}",
         kind=SpanKind.SERVER,
         attributes={"url.query": f"token={SECRET}", "url.path": f"/keys/{KEY}"},
     )
-    assert dict(span.attributes) == {"url.query": "token=[REDACTED]", "url.path": "/keys/[REDACTED]"}  # type: ignore[attr-defined]
-    assert span.name == "GET /keys/[REDACTED]"  # type: ignore[attr-defined]
+    assert isinstance(span, Span)
+    return span
+
+
+MASKED = ("GET /keys/[REDACTED]", {"url.query": "token=[REDACTED]", "url.path": "/keys/[REDACTED]"})
+
+
+def test_what_is_set_at_the_start_is_masked_for_other_processors_at_once(traced: Traced) -> None:
+    starting = Starting()
+    traced.provider.add_span_processor(starting)
+    span = secret_span(traced.provider)
+    assert starting.seen == [MASKED]
+    assert (span.name, dict(span.attributes or {})) == MASKED
     span.end()
+
+
+@pytest.mark.parametrize("kind", [SynchronousMultiSpanProcessor, ConcurrentMultiSpanProcessor])
+def test_the_processors_after_ours_see_only_what_is_masked_whenever_they_came(kind: Any) -> None:
+    privacy.reset()
+    provider = TracerProvider(shutdown_on_exit=False, active_span_processor=kind())
+    span_privacy.install(provider)
+    secret_span(provider).end()
+    starting, ending, exporter = Starting(), Ending(), InMemorySpanExporter()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    secret_span(provider).end()
+    provider.add_span_processor(starting)
+    provider.add_span_processor(ending)
+    secret_span(provider).end()
+    provider.shutdown()
+    if kind is SynchronousMultiSpanProcessor:  # the other one asks all at once
+        assert starting.seen == [MASKED]
+        assert ending.seen == [MASKED]
+    written = "".join(span.to_json() for span in exporter.get_finished_spans())
+    assert SECRET not in written
+    assert KEY not in written
+
+
+@pytest.mark.parametrize("method", ["on_start", "_on_ending"])
+def test_a_processor_of_the_sdk_that_somebody_has_changed_may_look_at_a_span_that_begins(
+    traced: Traced, method: str
+) -> None:
+    secret_span(traced.provider).end()
+    changed, seen = SimpleSpanProcessor(InMemorySpanExporter()), []
+    setattr(changed, method, lambda span, *_, **__: seen.append(dict(span.attributes)))
+    traced.provider.add_span_processor(changed)
+    secret_span(traced.provider).end()
+    assert seen == [MASKED[1]]
+
+
+def test_addresses_are_hashed_when_a_span_begins(traced: Traced) -> None:
+    privacy.configure(address_key="k" * 32)
+    span = traced.provider.get_tracer(HTTP).start_span(
+        "GET /", kind=SpanKind.SERVER, attributes={"client.address": "192.0.2.7"}
+    )
+    assert isinstance(span, Span)
+    assert str((span.attributes or {})["client.address"]).startswith("ip-hmac-")
+    span.end()
+
+
+def test_what_other_releases_of_the_sdk_keep_elsewhere_is_masked_at_the_start(traced: Traced) -> None:
+    processor = span_privacy.SpanPrivacy()
+    span = secret_span(TracerProvider(shutdown_on_exit=False))
+    processor.on_start(span)
+    assert (span.name, dict(span.attributes or {})) == MASKED
 
 
 def test_what_holds_no_secret_stays_as_it_is_however_long(traced: Traced) -> None:

@@ -62,7 +62,8 @@ class SignatureJudge:
         """
         if "." in path:
             self._note_served(path)
-        return self._inspector.inspect(raw_path or path.encode("utf-8", "replace"), query, ()) is None
+        sent = raw_path or path.encode("utf-8", "replace")
+        return self._inspector.is_plain(sent, query) or self._inspector.inspect(sent, query, ()) is None
 
     def is_plain_header(self, name: bytes, value: bytes) -> bool:
         """Whether a header has nothing in it that is looked for."""

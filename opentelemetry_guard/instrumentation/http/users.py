@@ -15,11 +15,11 @@ USER_ATTRIBUTES = ("enduser.id", "user.id")
 
 def user_of(request: FollowedRequest) -> str | None:
     """Return whom the application has recognised: on its span, or in the scope as Starlette's authentication does."""
-    current = trace.get_current_span()
-    for span in (request.server_span, current) if current is not request.server_span else (current,):
-        if (user := _span_user(span)) is not None:
-            return user
-    return _scope_user(request.scope)
+    server, current = request.server_span, trace.get_current_span()
+    user = _span_user(server)
+    if user is None and current is not server:
+        user = _span_user(current)
+    return _scope_user(request.scope) if user is None else user
 
 
 def _span_user(span: trace.Span) -> str | None:
@@ -28,12 +28,13 @@ def _span_user(span: trace.Span) -> str | None:
         held = span._attributes._dict  # type: ignore[attr-defined]
     except Exception:  # noqa: BLE001  as in `_said`
         held = None
-    if not isinstance(held, dict):
+    if type(held) is not dict:
         held = _said(span, "attributes")  # a span that isn't recorded has none
-    if isinstance(held, Mapping):
-        for name in USER_ATTRIBUTES:
-            if (value := held.get(name)) is not None:
-                return _text(value)
+        if not isinstance(held, Mapping):
+            return None
+    for name in USER_ATTRIBUTES:
+        if (value := held.get(name)) is not None:
+            return _text(value)
     return None
 
 
