@@ -32,7 +32,7 @@ from .plain import IPV4, Plain, Verdict
 from .processors import processed
 from .quoted_content import CONTENT_KEYS_OF, MATCH_KEYS
 from .sensitive_names import Names
-from .texts import LOOKAHEAD, MEMORABLE, MEMORY, Hashing, Texts, shorten
+from .texts import LOOKAHEAD, MEMORABLE, MEMORY, Hashing, Texts, free_name, shorten
 
 _logger = logging.getLogger(__name__)
 
@@ -327,7 +327,7 @@ class Privacy:
             if name not in gone:
                 free = names.get(name, name)
                 if names and (free in result or (free != name and free in mapping)):
-                    free = self._free(free, mapping, result, numbers)
+                    free = free_name(free, self._names_limit, (mapping, result), numbers)
                 result[free] = updates.get(name, value)
         return result
 
@@ -336,21 +336,6 @@ class Privacy:
         if isinstance(label, list):
             return is_secret_place(label, self._names)
         return isinstance(label, str) and label in self._names
-
-    def _free(self, name: str, given: Row, taken: Row, numbers: dict[str, int]) -> str:
-        """Return a name that is not taken: names that differ in a secret alone are the same when it is masked.
-
-        `numbers` holds where the search for the last one like it ended, so that a thousand like it are no longer
-        search each.
-        """
-        number = numbers.get(name, 2)
-        while True:
-            suffix = f" ({number})"
-            free = shorten(name, self._names_limit - len(suffix)) + suffix
-            number += 1
-            if free not in given and free not in taken:
-                numbers[name] = number
-                return free
 
     def _value(self, value: JSON, kind: Kind, depth: int, hashing: Hashing) -> JSON:
         if kind is Kind.SECRET:

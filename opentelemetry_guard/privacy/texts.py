@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Container, Sequence
 from typing import TypeAlias
 
 import orjson
@@ -150,6 +150,25 @@ class Texts:
             return text if cleaned is value and not repeated else orjson.dumps(cleaned).decode()
         except (ValueError, TypeError, RecursionError):
             return None
+
+
+def free_name(name: str, limit: int, taken: Sequence[Container[str]], numbers: dict[str, int]) -> str:
+    """Return a name that is not taken: names that differ in a secret alone are the same when it is masked.
+
+    Args:
+        name: that is taken.
+        limit: bytes of a name.
+        taken: where names are taken.
+        numbers: where the search for the last one like it ended, so that a thousand like it are no longer search each.
+    """
+    number = numbers.get(name, 2)
+    while True:
+        suffix = f" ({number})"
+        free = shorten(name, limit - len(suffix)) + suffix
+        number += 1
+        if not any(free in names for names in taken):
+            numbers[name] = number
+            return free
 
 
 def shorten(text: str, limit: int, *, always: bool = False) -> str:
