@@ -19,6 +19,8 @@ Scope = Mapping[str, Any]
 
 _MOUNTED = "/{path}"
 """How the template of a mount ends."""
+_MOST_MOUNTS = 16
+"""Mounts in mounts that are looked through; one that is in itself has no end."""
 
 
 _SCOPE_KEY = "opentelemetry_guard.route"
@@ -71,16 +73,43 @@ class Route:
         return "router" in scope and not (self._asked_before or "endpoint" in scope or "route" in scope)
 
     def _found(self) -> str | None:
-        route = self._scope.get("route")
-        if route is None or hasattr(route, "routes") or self._scope.get("root_path", "") != self._root_path:
-            return None  # not asked yet, or it has found a mount and the template goes on
+        scope = self._scope
+        route = scope.get("route")
+        if route is None or hasattr(route, "routes"):
+            return None  # not asked yet, or nothing is in the mount that was found
         # FastAPI keeps the prefix of an included router beside the route.
-        included = self._scope.get("fastapi", {}).get("effective_route_context")
-        return _format(included if getattr(included, "original_route", None) is route else route)
+        included = scope.get("fastapi", {}).get("effective_route_context")
+        template = _format(included if getattr(included, "original_route", None) is route else route)
+        if template is None or scope.get("root_path", "") == self._root_path:
+            return template
+        mounts = self._mounts(scope["root_path"])
+        return None if mounts is None else mounts + template
+
+    def _mounts(self, root_path: str) -> str | None:
+        """Return the template of the mounts that have led to `root_path`, None where others have set that.
+
+        Only mounts are asked: a router has found one, so no route in front of it has matched.
+        """
+        scope, routes, template = self._asking(), getattr(self._app, "routes", ()), ""
+        for _ in range(_MOST_MOUNTS):
+            for route in _flat(routes):
+                inner = getattr(route, "routes", None)
+                if inner is not None and (matched := route.matches(scope))[0].name == "FULL":
+                    scope, routes = {**scope, **matched[1]}, inner
+                    template += (_format(route) or "").removesuffix(_MOUNTED)
+                    break
+            else:
+                return None
+            if scope["root_path"] == root_path:
+                return template
+        return None
 
     def _asked(self) -> str | None:
-        app = self._app or _router(self._scope)
-        scope = {
+        return _match(getattr(self._app or _router(self._scope), "routes", ()), self._asking())
+
+    def _asking(self) -> dict[str, Any]:
+        """Return the scope of which routes are asked."""
+        return {
             "type": self._scope["type"],
             "method": self._scope.get("method", "GET"),
             "path": self._path,
@@ -88,7 +117,6 @@ class Route:
             "headers": self._scope.get("headers", ()),
             "path_params": {},
         }
-        return _match(getattr(app, "routes", ()), scope)
 
 
 def begin(scope: MutableMapping[str, Any]) -> Route:

@@ -31,6 +31,7 @@ from opentelemetry_guard.agent.held import Held
 from opentelemetry_guard.instrumentation import http as fastapi_apps
 from opentelemetry_guard.instrumentation.http import following as request_following
 from opentelemetry_guard.instrumentation.http import patches as application_patches
+from opentelemetry_guard.instrumentation.http import routes
 from opentelemetry_guard.instrumentation.http.answers import AnsweredRequest, Telling
 from opentelemetry_guard.instrumentation.http.judging import AnswerJudge
 from opentelemetry_guard.settings.instrumentation import GuardOptions
@@ -357,6 +358,34 @@ class TestRoutes:
         assert get(app, "/.env") == 404
         assert asked == ["/.env"]
         assert [event["endpoint"] for event in recorded.events()] == ["/.env"]
+
+    def test_routes_in_mounts_are_asked_by_their_router_alone(
+        self, recorded: Recording, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        asked: list[str] = []
+        matches = APIRoute.matches
+        monkeypatch.setattr(
+            APIRoute, "matches", lambda self, scope: asked.append(self.path_format) or matches(self, scope)
+        )
+        inner, outer = FastAPI(), FastAPI()
+        for app in (inner, outer):
+            app.get("/other")(lambda: {})
+        inner.get("/items/{number}")(lambda number: PlainTextResponse("no", status_code=403))
+        between = Router(routes=[Mount("/{shop}", app=inner)])
+        outer.mount("/else", application())
+        outer.mount("/shops/{country}", between)
+        assert get(outer, "/shops/nl/first/items/7") == 403
+        assert asked == ["/other", "/other", "/items/{number}"]
+        assert [event["endpoint"] for event in recorded.events()] == ["/shops/{country}/{shop}/items/{number}"]
+
+    def test_routes_are_asked_where_somebody_else_has_moved_a_request(self) -> None:
+        app, inner = FastAPI(), FastAPI()
+        inner.get("/items/{number}")(lambda number: {})
+        app.mount("/shop", inner)
+        scope = {"type": "http", "method": "GET", "path": "/shop/items/7", "root_path": "", "headers": [], "app": app}
+        noted = routes.begin(scope)
+        scope.update({"root_path": "/elsewhere", "route": inner.routes[-1]})
+        assert noted.template() == "/shop/items/{number}"
 
     def test_a_plain_starlette_application_is_followed(self, recorded: Recording) -> None:
         async def page(request: Request) -> Response:
