@@ -132,7 +132,6 @@ class _Ears:
     """One middleware's instruments, and who reads them as far as is known."""
 
     def __init__(self, middleware: Any) -> None:
-        self._middleware = middleware
         self._heard: list[_Heard] = []
         for name in _INSTRUMENTS:
             instrument = getattr(middleware, name, None)
@@ -149,20 +148,20 @@ class _Ears:
         """Whether a reader has come or gone, or has replaced something. The SDK replaces the mapping of its readers."""
         return self._readers is not self._consumer._reader_storages or self._replacements != http_metrics.replacements
 
-    def listen(self) -> None:
+    def listen(self, middleware: Any) -> None:
         """Spare the readers that are told what they would read, and note what nobody else reads."""
         self._readers, self._replacements = self._consumer._reader_storages, http_metrics.replacements
         for heard in self._heard:
             told = [http_metrics.is_replaced(reader, heard.name or "") for reader in self._readers]
             heard.is_unread = self._spared(heard.instrument, told)
-        counter = getattr(self._middleware, _COUNTER, None)
+        counter = getattr(middleware, _COUNTER, None)
         if counter is not None:
             is_counted = isinstance(counter, _Counted)
             told = [http_metrics.reads_nothing_else(reader) for reader in self._readers]
             is_unread = self._spared(counter.instrument if is_counted else counter, told)
             if is_unread and not is_counted:
                 counter = _Counted(counter)
-                setattr(self._middleware, _COUNTER, counter)
+                setattr(middleware, _COUNTER, counter)
             if isinstance(counter, _Counted):
                 counter.is_unread = is_unread
 
@@ -219,7 +218,7 @@ def _listen(middleware: Any) -> None:
     if ears is None:
         ears = _Ears(middleware)
         setattr(middleware, _EARS, ears)
-    ears.listen()
+    ears.listen(middleware)
 
 
 def _tell(scope: Scope, route: Route, measured: _Measured) -> None:
