@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import re
 import threading
 import zlib
 from collections import OrderedDict
@@ -40,6 +41,8 @@ LONGEST_USER = 256
 
 _LONGEST_NAME = 256
 _CREDENTIALS = (b"authorization", b"x-api-key")
+_IN_QUERY = re.compile(rb"(?:^|&)(?:api|access|auth)[_-]?(?:key|token)=([^&]+)", re.IGNORECASE)
+"""API keys and tokens (RFC 6750, 2.3) as URLs carry them."""
 
 
 class Login(NamedTuple):
@@ -158,7 +161,8 @@ def credentials(scope: Scope) -> tuple[str, int]:
         if name in _CREDENTIALS and value.strip():
             scheme = value.partition(b" ")[0] if name == b"authorization" else b"key"
             return str(scheme[:32], "latin-1").lower(), zlib.crc32(value) or 1
-    return NO_CREDENTIALS
+    in_query = _IN_QUERY.search(scope.get("query_string") or b"")
+    return NO_CREDENTIALS if in_query is None else ("key", zlib.crc32(in_query[1]) or 1)
 
 
 def report_login(*, success: bool, user: str | None = None, address: str | None = None) -> None:

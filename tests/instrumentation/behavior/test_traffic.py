@@ -6,7 +6,7 @@ A part of what `make detection` counts, chosen to take seconds.
 from __future__ import annotations
 
 import pytest
-from traffic import against_logins, benign, floods, payloads, scans, second, third_attacks, third_benign
+from traffic import against_logins, benign, floods, fourth, payloads, scans, second, third_attacks, third_benign
 from traffic.asking import Actor
 from traffic.scene import CommonMemory, Fleet, play
 
@@ -24,6 +24,7 @@ FOUND: dict[type[Actor], str] = {
     scans.Fuzzing: "refused_submissions",
     third_attacks.KeysInAHeader: "guessed_credentials",
     third_attacks.KeysThatAreForbidden: "guessed_credentials",
+    fourth.KeysInTheQuery: "guessed_credentials",
     third_attacks.ResetsOfNobody: "refused_submissions",
     third_attacks.GiftCards: "objects_from_many_addresses",
     third_attacks.AccountsOfOthers: "missing_objects",
@@ -39,6 +40,7 @@ INNOCENT: tuple[type[Actor], ...] = (
     second.GalleryThatIsScrolled,
     second.PasswordsExpire,
     third_benign.PhonesAfterAnOutage,
+    third_benign.SmokeTests,
     third_benign.ProxyAtNine,
     third_benign.VpnWhoseTokensEnd,
 )
@@ -66,6 +68,7 @@ def test_the_sets_are_as_large_as_what_is_said_of_them() -> None:
     assert (len(set(attacks)), len(set(benign.ACTORS))) == (47, 22)
     assert min(len(second.ATTACKS), len(second.BENIGN)) >= 10
     assert (len(set(third_attacks.ATTACKS)), len(set(third_benign.BENIGN))) == (25, 18)
+    assert (len(set(fourth.ATTACKS)), len(set(fourth.BENIGN))) == (12, 12)
 
 
 def test_the_same_seed_is_the_same_traffic() -> None:
@@ -75,3 +78,9 @@ def test_the_same_seed_is_the_same_traffic() -> None:
 
     assert told(3) == told(3)
     assert told(3) != told(4)
+
+
+def test_apps_that_ask_for_a_renamed_interface_are_one_burst() -> None:
+    outcome = play(third_benign.RenamedVersion(), 1, Fleet(1))
+    assert outcome.patterns == ["not_found_burst"]
+    assert len(outcome.found) == 1

@@ -157,10 +157,14 @@ class TestTokens:
             client.get("/api/feed")
         assert recorded.types() == []
 
-    def test_who_tries_one_token_after_the_other_guesses(self, recorded: Recording) -> None:
+    @pytest.mark.parametrize("where", ["header", "api_key", "apikey", "Access-Token"])
+    def test_who_tries_one_token_after_the_other_guesses(self, recorded: Recording, where: str) -> None:
         client = TestClient(self.application())
         for number in range(12):
-            client.get("/api/feed", headers={"X-API-Key": f"guess-{number}"})
+            if where == "header":
+                client.get("/api/feed", headers={"X-API-Key": f"guess-{number}"})
+            else:
+                client.get("/api/feed", params={"page": "2", where: f"guess-{number}"})
         told = [event["metadata"] for event in recorded.events() if event["event_type"] == FAILED]
         assert [event.get("refusals") for event in told] == [9], "the others are folded"
 
