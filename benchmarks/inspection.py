@@ -5,6 +5,9 @@ The rates are of the lists in `tests/support`: payloads by category, and two kin
 
 from __future__ import annotations
 
+import time
+from functools import partial
+
 from opentelemetry_guard.decision.inspection import Inspector
 from opentelemetry_guard.settings.signature_rules import CATEGORIES, HEADERS
 
@@ -35,7 +38,33 @@ def main() -> None:
             f"a hostile query of {name}, by its bytes",
             compare({str(size): lambda text=text: inspector.inspect(b"/", text, ()) for size, text in texts.items()}),  # type: ignore[misc]
         )
+    _judging()
     _rates(inspector)
+
+
+def _judging() -> None:
+    """Print what it costs to judge an answer, by the bytes that a client has written into one place of its request."""
+    from traffic.asking import Sent
+    from traffic.scene import Fleet, Followed
+
+    failed = Sent(0.0, "203.0.113.7", "/login", 401, method="POST")
+    places = {
+        "the path": lambda text: failed._replace(path=f"/{text}"),
+        "the query": lambda text: failed._replace(query=text),
+        "the user agent": lambda text: failed._replace(agent=text),
+        "the credentials": lambda text: failed._replace(credentials=text),
+    }
+    for place, sent in places.items():
+        for name, unit in (*((name, str(unit, "latin-1")) for name, unit in HOSTILE.items()), ("words", "/log-in ")):
+            fleet = Fleet(1)
+            requests = {size: Followed(sent((unit * size)[:size])) for size in (8_192, 16_384, 32_768, 65_536)}
+            show(
+                f"judging an answer, with {name} in {place}, by its bytes",
+                compare(
+                    {str(size): partial(fleet.answer, 0, one, 0.0) for size, one in requests.items()},
+                    clock=time.thread_time,
+                ),
+            )
 
 
 def _rates(inspector: Inspector) -> None:

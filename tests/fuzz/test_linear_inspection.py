@@ -1,7 +1,8 @@
 """Looking into a request takes a time in proportion to its length, whatever a hostile client writes, with each engine.
 
 Units of what the signatures look for, and those of `support.hostile_texts`, are repeated to 4, 8 and 16 kB as a query,
-a path, a header and a body. FUZZ_SCALE=20 tries 20 times as many, FUZZ_SEED begins elsewhere.
+a path, a header and a body; then all that judges an answer sees them. FUZZ_SCALE=20 tries 20 times as many, FUZZ_SEED
+begins elsewhere.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from support import linear
 from support.attack_payloads import PAYLOADS
 from support.hostile_texts import PARTS
 from support.linear import MOST
+from traffic.asking import Sent
+from traffic.scene import Fleet, Followed
 
 from opentelemetry_guard.decision import patterns
 from opentelemetry_guard.decision.inspection import Inspector
@@ -37,6 +40,16 @@ WAYS: dict[str, Looking] = {
     "header": lambda inspector, text: inspector.inspect(b"/", b"", [(b"referer", text)]),
     "form": lambda inspector, text: inspector.values(b"q=" + text),
     "json": lambda inspector, text: inspector.texts(texts_of(b'["' + text)),
+}
+
+
+FAILED = Sent(0.0, "203.0.113.7", "/login", 401, method="POST")
+PLACES: dict[str, Callable[[str], Sent]] = {
+    "path": lambda text: FAILED._replace(path=f"/{text}"),
+    "missing": lambda text: FAILED._replace(path=f"/{text}", status=404, method="GET"),
+    "query": lambda text: FAILED._replace(query=text),
+    "agent": lambda text: FAILED._replace(agent=text),
+    "credentials": lambda text: FAILED._replace(credentials=text),
 }
 
 
@@ -90,4 +103,18 @@ def test_four_times_the_text_takes_about_four_times_as_long(
         some = units()
     inspector = Inspector(CATEGORIES, HEADERS)
     measured = {unit: growth(WAYS[way], inspector, unit) for unit in some}
+    assert {unit: ratio for unit, ratio in measured.items() if ratio > MOST} == {}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_all_that_judges_an_answer_takes_about_four_times_as_long_for_four_times_the_text(place: str) -> None:
+    fleet, words = Fleet(1), ["/log-in", "a-b_c-", "0123456789abcdef-", "..;/", "%2e", "googlebot "]
+    measured = {}
+    for unit in (*words, *(text.decode(errors="replace") for text in units()[::2])):
+
+        def judging(size: int, tries: int, unit: str = unit) -> float:
+            request = Followed(PLACES[place]((unit * (size // len(unit) + 1))[:size]))
+            return linear.seconds(lambda: fleet.answer(0, request, 0.0), tries)
+
+        measured[unit] = linear.growth(judging, NOTICEABLE, tries=(2, 5))
     assert {unit: ratio for unit, ratio in measured.items() if ratio > MOST} == {}
