@@ -6,7 +6,9 @@ WAL lets a reader see the last commit while the writer is at work, so neither wa
 from __future__ import annotations
 
 import os
+import random
 import sqlite3
+import time
 from collections.abc import Sequence
 from contextlib import closing, suppress
 from functools import lru_cache
@@ -22,6 +24,9 @@ from .many import ManyRows
 
 _BUSY_SECONDS = 5.0
 """How long a statement waits for another process that writes to the same file."""
+
+_TURN_SECONDS = (0.001, 0.003)
+"""Seconds between two looks at whether another process has done writing."""
 
 _CACHE_KIBIBYTES = 16 * 1024
 """Memory of one connection for pages: the inner ones of the indexes of a large file."""
@@ -76,7 +81,24 @@ class SqliteFile:
         return engine
 
     def begin(self, connection: Connection) -> None:
-        """Begin a transaction that nobody else writes during."""
+        """Begin a transaction that nobody else writes during; who waits for other processes gets its turn.
+
+        SQLite waits longer and longer between two looks: processes which are never idle would keep one that waits from
+        finding the lock free.
+        """
+        connection.exec_driver_sql("PRAGMA busy_timeout = 0")
+        driver = connection.connection.driver_connection
+        assert driver is not None  # noqa: S101 - the connection is in use
+        until = time.monotonic() + _BUSY_SECONDS
+        while time.monotonic() < until:
+            try:
+                driver.execute("BEGIN IMMEDIATE")
+                return
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error):
+                    break
+            time.sleep(random.uniform(*_TURN_SECONDS))
+        # What is wrong is raised as SQLAlchemy's error.
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     def make_room(self, connection: Connection, day: int) -> None:
