@@ -22,11 +22,13 @@ _LONGEST = 2_000
 _SHORT = 14
 """Digits that are too many: so many can be a card's number."""
 _DIGITS = "0123456789"
-# A blank has a letter beside it, so that the digits of several words are no card number. What stands where is never in
+# No blank is between digits, so that those of several words are no card number. What stands where is never in
 # doubt: an expression that could be read in two ways would take a hostile query's square.
 _WORD = "[A-Za-z0-9.-]{0,12}"
-_BLANK = r"(?:\+|%20)"
-_JOINT = rf"(?:,|%[89A-Fa-f][0-9A-Fa-f]|(?<=[A-Za-z]){_BLANK}|(?<![A-Za-z]){_BLANK}(?=[A-Za-z]))"
+_BLANK = r"(?:\+|%20| )"
+# No letter beyond ASCII that `re` takes for one of ASCII, and none that is a wide or an invisible one.
+_LETTER = "[\u00c0-\u012f\u0132-\u017e\u0370-\u03ff\u0400-\u04ff\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7a3]"
+_JOINT = rf"(?:,|{_LETTER}|%[89A-Fa-f][0-9A-Fa-f]|(?<![0-9]){_BLANK}|(?<=[0-9]){_BLANK}(?![0-9]))"
 _VALUE = re.compile(rf"{_WORD}(?:{_JOINT}{_WORD})*")
 """Numbers, dates and short words, and what joins these."""
 _UUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
@@ -69,7 +71,7 @@ class Familiar:
             if text in (path, query):
                 continue
             # Slack's tokens are shorter than others, and Bedrock's go on behind a plus.
-            if len(text) > self._longest or not text.isascii() or "xox" in text or "ABSK" in text:
+            if len(text) > self._longest or "xox" in text or "ABSK" in text:
                 return False
             if text[:1] == "/":
                 path, _, query = text.partition("?")
@@ -80,6 +82,8 @@ class Familiar:
             else:
                 path, query = "", text
             if path:
+                if not path.isascii():
+                    return False
                 stem = path.rstrip(_DIGITS)
                 number = len(path) - len(stem)
                 is_known = stem in self._stems and (not number or (number < _SHORT and stem[-1] == "/"))
@@ -97,7 +101,7 @@ class Familiar:
                 return False
         # What has credentials behind it, after a blank.
         lower = query.lower()
-        return "bearer" not in lower and "basic" not in lower and "digest" not in lower
+        return not ("bearer" in lower or "basic" in lower or "digest" in lower or "--" in lower or "dentified" in lower)
 
     def _learns(self, path: str, stem: str) -> bool:
         """Whether all segments of a path are familiar; then what is in front of its last number is remembered."""

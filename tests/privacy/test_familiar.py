@@ -70,6 +70,8 @@ TAUGHT = taught(*COMMON)
         "/items/1?page=2&sort=name&q=blue+shoes+0a1b2c3d",
         "/items/1?q=blue%20shoes",
         "/items/1?page&q=shoes",
+        "http://shop.example/items/1?q=blue shoes 0a1b",
+        "http://shop.example/items/1?q=caf\xe9 \u6771\u4eac",
         "/items/1?q=caf%C3%A9+au+lait",
         "/items/1?q=2026-11-28&page=",
         "http://shop.example/items/9?sort=price&q=Red+Shoes",
@@ -113,7 +115,15 @@ def test_what_is_made_of_familiar_parts_is_known_when_it_first_comes(text: str) 
         "/items/7?q=ABSK+aaaaaaa+aaaaaaa+aaaaaaa+aaaaaaa+aaa",
         "/items/7?Page=1",
         "/items/7?page=\x00",
-        "/items/7?page=\xe9",
+        "/\xe9tems/7?page=1",
+        "/items/\u0667?page=1",
+        "/items/7?q=4111 1111 1111 1111",
+        "/items/7?q=Bearer abcdefgh",
+        "/items/7?q=ba\u017fic dXNlcjpwYXNz",
+        "/items/7?q=D\u0131gest username",
+        "/items/7?q=--password hunter2",
+        "/items/7?q=identified by hunter2",
+        "/items/7?q=token\uff1dhunter2-a",
         "/items/7?q=" + "a" * 13 + "-",
         "http://other.example/items/7",
         "http://shop.example:80/items/7",
@@ -130,8 +140,9 @@ def test_of_any_other_text_nothing_is_said(text: str) -> None:
 
 WORDS = (
     "page sort q items order-lines a b v1 name value key loc token tokens session auth code reset-password password "
-    "k3vT9q iPhone Hunter2 bearer Basic dIgEsT ABSK xoxb xoxb-1 glc_ whsec_a ops_eyJ tskey-ab-abcd curl args "
-    "x.input_value to%6ben passw%6Frd 4111 1111 4111111111111111 4111111111111 123456 4111-1111-1111-1111 192.0.2.1 .."
+    "k3vT9q iPhone Hunter2 bearer Basic dIgEsT ABSK xoxb xoxb-1 glc_ whsec_a ops_eyJ tskey-ab-abcd curl args --pw "
+    "x.input_value to%6ben passw%6Frd 4111 1111 4111111111111111 4111111111111 123456 4111-1111-1111-1111 192.0.2.1 .. "
+    "identified by hunter2 caf\xe9 \u6771\u4eac ba\u017fic d\u0131gest \uff1d \uff54oken \u0664111"
 )
 words = st.one_of(
     st.sampled_from(WORDS.split()),
