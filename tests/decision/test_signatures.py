@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from urllib.parse import quote, unquote
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.errors import InvalidArgument
 from support import benign_forms, benign_requests
@@ -176,7 +176,7 @@ class TestRequests:
             assert first == last
 
     @pytest.mark.parametrize("signature", [each for each in signatures() if "values" in each.where], ids=lambda s: s.id)
-    @settings(max_examples=30)
+    @settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
     @given(data=st.data())
     def test_a_query_that_is_passed_over_has_nothing_in_it(self, signature: Signature, data: st.DataObject) -> None:
         # Of letters, digits and what joins them alone; some signatures can't be made of these.

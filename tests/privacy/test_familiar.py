@@ -6,7 +6,7 @@ import re
 from unittest.mock import patch
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from opentelemetry_guard.privacy.familiar import Familiar
@@ -169,7 +169,7 @@ urls = st.one_of(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 @given(st.lists(urls, min_size=1, max_size=5), st.sampled_from([Kind.PATH, Kind.PLAIN]))
 @example(["http://api.secret:80/items/7", f"http://api.secret:80/items/{UUID}"], Kind.PATH)
 @example(["/items/7?input_value=1", "/items/7?input_value=x...y"], Kind.PATH)
@@ -183,7 +183,7 @@ def test_what_was_learned_of_any_texts_spares_none_that_the_rules_would_change(t
         assert [thoroughly(text, kind) for text in texts] == texts
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 @given(st.sampled_from(sorted(FORMS.values())).flatmap(lambda form: st.from_regex(form, fullmatch=True)))
 def test_a_token_of_any_form_is_in_no_familiar_text(token: str) -> None:
     places = (
