@@ -12,6 +12,7 @@ from opentelemetry.context import Context
 
 from ...emit import Emitter, emit_event, record_metric
 from ...events import capture, codec, incident
+from ...events.enrichment import BAN_LIST
 from ...events.tally import TALLY
 from ...models import SecurityMetric
 from ..http import following as request_following
@@ -85,6 +86,7 @@ class GuardAgentHandler:
 
     def _take(self, report: Report) -> None:
         report.setdefault("timestamp", datetime.now(timezone.utc))
+        _name_ban_list(report)
         if is_noise(str(report.get("event_type"))):
             admitted = self._noise.admit(report)
             if admitted is not None:
@@ -217,6 +219,15 @@ class BesideAgent:
     def get_stats(self) -> Any:
         """Return the counts of the application's agent."""
         return self._theirs.get_stats()
+
+
+def _name_ban_list(report: Report) -> None:
+    """Say of a banned client which list of others has banned it, where rules have the ban from one."""
+    if report.get("event_type") != "ip_blocked" or not isinstance(metadata := report.get("metadata") or {}, dict):
+        return
+    # Bans come first: who is banned is asked for nothing else.
+    if name := guard_rules.ban_list_of(str(report.get("ip_address"))):
+        report["metadata"] = {**metadata, BAN_LIST: name}
 
 
 def _trace_of(request: FollowedRequest) -> Context:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from ...decision.ban_sources import ListedBans
 from ...decision.unenforced import Unenforced
 from ...models import DynamicRules
 from ...privacy import told
@@ -54,6 +55,7 @@ class _State:
         self.lock = threading.Lock()
         self.managed: list[_Managed] = []
         self.rules: Any = None  # guard-core's form
+        self.listed: ListedBans | None = None  # replaced as a whole, and read without the lock
         self.unsubscribe: Unsubscribe | None = None
         self.unenforced: Unenforced | None = None  # held for as long as the rules are
 
@@ -67,6 +69,11 @@ def current() -> Any | None:
     if rules is None or not _is_nothing(rules):
         return rules
     return rules if any(managed.manager.current_rules is not None for managed in _state.managed) else None
+
+
+def ban_list_of(address: str) -> str:
+    """Return the list of others by which rules ban an address; "" where they don't, or where the operator does."""
+    return "" if _state.listed is None else _state.listed.list_of(address)
 
 
 def _is_nothing(rules: Any) -> bool:
@@ -146,7 +153,7 @@ def forget() -> None:
     with _state.lock:
         unsubscribe, _state.unsubscribe = _state.unsubscribe, None
         _state.managed = []
-        _state.rules = _state.unenforced = None
+        _state.rules = _state.unenforced = _state.listed = None
     if unsubscribe is not None:
         unsubscribe()
 
@@ -199,8 +206,11 @@ def _changed(old: DynamicRules | None, new: DynamicRules) -> None:
     converted = for_guard_core(new)
     if converted is None:
         return
+    # Made here, on the client's thread: lists may be long.
+    listed = ListedBans(new.ip_blacklist, new.ip_blacklist_sources)
     with _state.lock:
         _state.rules = converted
+        _state.listed = listed
         managed = list(_state.managed)
     has_countries = any(getattr(each.manager.config, "geo_ip_handler", None) is not None for each in managed)
     _state.unenforced = Unenforced(_logger, without_effect(new, converted, has_countries))

@@ -17,6 +17,7 @@ from support.redis import eventually
 from opentelemetry_guard import rules as rules_module
 from opentelemetry_guard.decision.unenforced import unenforced
 from opentelemetry_guard.instrumentation import fastapi_guard
+from opentelemetry_guard.instrumentation.fastapi_guard import patches
 from opentelemetry_guard.instrumentation.fastapi_guard import rules as guard_rules
 from opentelemetry_guard.instrumentation.fastapi_guard.handler import BesideAgent, GuardAgentHandler
 from opentelemetry_guard.models import DynamicRules
@@ -110,6 +111,23 @@ def test_a_ban_is_in_force_when_it_arrives_and_lifted_when_it_goes(backend: Rule
         becomes(client, 403)
         backend.push(version=2)
         becomes(client, 200)
+
+
+def test_what_a_list_has_banned_says_which_list_it_was(backend: RulesClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[dict[str, Any]] = []
+    monkeypatch.setattr(patches._handler, "_emit_event", taken.append)
+    listed = [{"name": "https://lists.example/drop", "first": 1, "count": 1}]
+    with running() as client:
+        backend.push(version=1, ip_blacklist=["192.0.2.1", ADDRESS], ip_blacklist_sources=listed)
+        becomes(client, 403)
+        backend.push(version=2, ip_blacklist=[ADDRESS, "192.0.2.1"], ip_blacklist_sources=listed)
+        before = len(taken)
+        becomes(client, 403)
+    blocked = [event for event in taken if event["event_type"] == "ip_blocked"]
+    assert blocked[0]["metadata"]["ban_list"] == "https://lists.example/drop"
+    assert "ban_list" not in blocked[-1]["metadata"]
+    assert len(taken) > before
+    assert not any("ip_blacklist_sources" in problem for problem in unenforced())
 
 
 def test_what_fastapi_guard_does_not_enforce_is_told_while_it_is_asked_for(
