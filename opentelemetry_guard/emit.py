@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 
 from opentelemetry import trace
-from opentelemetry._logs import Logger, LoggerProvider, SeverityNumber, get_logger_provider
+from opentelemetry._logs import LoggerProvider, SeverityNumber, get_logger_provider
 from opentelemetry.metrics import Counter, Histogram, Meter, MeterProvider, get_meter_provider
 
 from . import privacy, semconv
@@ -109,7 +109,7 @@ class Emitter:
         self._tracer_provider = tracer_provider
         self._meter_provider = meter_provider
         # Each is replaced whole, never changed, so that threads may race here and still read a consistent pair.
-        self._logger: tuple[LoggerProvider, Logger, record.Emit] | None = None
+        self._logger: tuple[LoggerProvider, record.Takes, record.Emit] | None = None
         self._meters: _Meters | None = None
 
     def emit_event(self, event: SecurityEvent | Mapping[str, object] | None = None, /, **fields: object) -> None:
@@ -219,8 +219,8 @@ class Emitter:
         verdict: Verdict,
     ) -> bool:
         severity = severity_of(event_type)
-        logger, emit = self._current_logger()
-        if not logger.enabled(severity_number=severity[0], event_name=semconv.SECURITY_EVENT):
+        _, takes, emit = self._current_logger()
+        if not takes(severity[0]):
             return False
         json = codec.encoded(row, is_whole=bool(verdict))
         emit(row, json, nanoseconds, severity, span, None if verdict is SPEAKABLE else clean.text)
@@ -273,13 +273,13 @@ class Emitter:
         else:
             meters.histograms[metric_type].record(number, attributes)
 
-    def _current_logger(self) -> tuple[Logger, record.Emit]:
+    def _current_logger(self) -> tuple[LoggerProvider, record.Takes, record.Emit]:
         provider = self._logger_provider or get_logger_provider()
         known = self._logger
         if known is None or known[0] is not provider:
             logger = provider.get_logger(semconv.SCOPE_NAME, __version__)
-            known = self._logger = (provider, logger, record.emitter_to(logger))
-        return known[1], known[2]
+            known = self._logger = (provider, record.question_to(logger), record.emitter_to(logger))
+        return known
 
     def _current_meters(self) -> _Meters:
         provider = self._meter_provider or get_meter_provider()

@@ -35,6 +35,10 @@ Cleaned = Callable[[str], str]
 """Returns a sentence without secrets."""
 
 
+Takes = Callable[[SeverityNumber], bool]
+"""Says whether anybody takes an event of a severity."""
+
+
 class Emit(Protocol):
     """Emits an event to one logger, with the current context and time."""
 
@@ -164,10 +168,9 @@ class EventAttributes(BoundedAttributes):
             key, with_trace(self._json, trace_id, span_id) if trace_id else self._json, self._names_origin
         )
 
-    def __getattr__(self, name: str) -> Any:
+    def made(self) -> dict[str, Any]:
+        """Make the attributes, and return what is kept of them, by the names that the SDK has for it."""
         state = vars(self)
-        if "_json" not in state or name.startswith("__"):
-            raise AttributeError(name)
         attributes = to_attributes(self.row(), exact_time=self._exact_time, logged=self.logged)
         if self.max_value_len is not None and (cut := _cut(attributes, self.max_value_len)):
             attributes = {semconv.GUARD_TRUNCATED: cut, **attributes}
@@ -176,7 +179,7 @@ class EventAttributes(BoundedAttributes):
         made = BoundedAttributes(self.maxlen, attributes, immutable=self._of_span, max_value_len=self.max_value_len)
         for kept, value in vars(made).items():
             state.setdefault(kept, value)  # of two threads that look first, both get the same
-        return state[name]
+        return state
 
     def __setitem__(self, key: str, value: AnyValue) -> None:
         self._carried = None
@@ -185,6 +188,21 @@ class EventAttributes(BoundedAttributes):
     def __delitem__(self, key: str) -> None:
         self._carried = None
         super().__delitem__(key)
+
+
+class _MadeAtFirstLook:
+    """What `BoundedAttributes` keeps under a name, while there is none of it: an instance's own comes first."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, owner: EventAttributes, kind: type[EventAttributes]) -> Any:
+        return owner.made()[self._name]
+
+
+for _name in vars(BoundedAttributes()).keys() - {"maxlen", "max_value_len"}:
+    # A `__getattr__` would do the same, and have each look at any attribute take three times as long.
+    setattr(EventAttributes, _name, _MadeAtFirstLook(_name))
 
 
 def _cut(attributes: Mapping[str, AnyValue], limit: int) -> dict[str, AnyValue]:
@@ -215,6 +233,37 @@ def add_to_span(span: Span, row: Row, nanoseconds: int | None, *, logged: bool) 
             return
     span.add_event(
         semconv.SECURITY_EVENT, to_attributes(row, exact_time=exact_time, logged=logged), timestamp=nanoseconds
+    )
+
+
+def question_to(logger: Logger) -> Takes:
+    """Return what says whether anybody takes an event of a severity from a logger.
+
+    The SDK asks each processor, in four calls; where one of them is known to take everything, nobody need be asked.
+    """
+    chain = getattr(logger, "_multi_log_record_processor", None)
+    is_on: Callable[[], bool] | None = getattr(logger, "_is_enabled", None)
+    known: tuple[object, bool] = (None, False)  # the processors, and whether one takes everything; replaced as a whole
+
+    def takes(severity: SeverityNumber) -> bool:
+        nonlocal known
+        processors = getattr(chain, "_log_record_processors", None)
+        if known[0] is not processors:
+            known = (processors, _one_takes_all(processors))
+        if known[1] and is_on is not None:
+            return is_on()
+        return logger.enabled(severity_number=severity, event_name=semconv.SECURITY_EVENT)
+
+    return takes
+
+
+def _one_takes_all(processors: object) -> bool:
+    """Whether one of the SDK's processors leaves its answer to the SDK, which is that it takes everything."""
+    from opentelemetry.sdk._logs import LogRecordProcessor  # here: it is loaded already where its processors are
+
+    return isinstance(processors, tuple) and any(
+        getattr(type(each), "enabled", None) is LogRecordProcessor.enabled and "enabled" not in getattr(each, "__dict__", ())
+        for each in processors
     )
 
 

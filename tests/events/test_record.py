@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from opentelemetry._logs import LogRecord, SeverityNumber
 from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.sdk._logs import LoggerProvider, LogRecordLimits, LogRecordProcessor, ReadWriteLogRecord
+from opentelemetry.sdk._logs._internal import _disable_logger_configurator
 from opentelemetry.sdk.trace import Span, SpanLimits, TracerProvider
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import INVALID_SPAN_CONTEXT, NonRecordingSpan
@@ -305,3 +306,38 @@ def test_a_body_that_a_processor_sets_stays() -> None:
     made = unsaid()
     made.body = "***"
     assert (made.body, copy.copy(made).body) == ("***", "***")
+
+
+class Unwilling(Kept):
+    """Takes nothing while it is told not to."""
+
+    willing = False
+
+    def enabled(self, **asked: object) -> bool:
+        assert asked["event_name"] == "guard.security_event"
+        return self.willing
+
+
+def test_a_record_is_made_where_one_processor_takes_it() -> None:
+    with pipeline() as made:
+        first, second = Unwilling(), Unwilling()
+        made.logs.add_log_record_processor(first)
+        made.logs.add_log_record_processor(second)
+        made.emitter.emit_event(EVENT)
+        second.willing = True
+        made.emitter.emit_event(EVENT)
+        second.willing = False
+        made.emitter.emit_event(EVENT)
+        assert len(first.records) == 1
+        made.logs.add_log_record_processor(Kept())
+        made.emitter.emit_event(EVENT)
+        assert len(first.records) == 2
+
+
+def test_a_logger_that_is_switched_off_gets_nothing() -> None:
+    with pipeline() as made:
+        made.logs.add_log_record_processor(kept := Kept())
+        made.emitter.emit_event(EVENT)
+        made.logs._set_logger_configurator(logger_configurator=_disable_logger_configurator)
+        made.emitter.emit_event(EVENT)
+    assert len(kept.records) == 1
