@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import orjson
 from opentelemetry.sdk.resources import Resource
 
-from .codec import EncodedRow, Row, with_members
+from .codec import Row
 from .enrichment import (
     DEPLOYMENT_ENVIRONMENT,
     RESOURCE_KEYS,
@@ -63,20 +63,6 @@ class Origin:
             for row in rows:
                 tags = row.get("tags")
                 row["tags"] = {**self.values, **(tags if isinstance(tags, dict) else {})}
-
-    def put_into_encoded(self, row: EncodedRow) -> EncodedRow | Row:
-        """Return the same of a row that is encoded."""
-        if not self.members:
-            return row
-        if row.names_origin:
-            return self.put_into(row.decoded())
-        return EncodedRow(row.key, with_members(row.json, self.members), True)
-
-
-def names_origin(row: Row) -> bool:
-    """Whether an event's metadata name a service or a deployment by themselves, which the Resource must not replace."""
-    metadata = row.get("metadata")
-    return isinstance(metadata, dict) and not ORIGIN_KEYS.isdisjoint(metadata)
 
 
 _latest: Origin | None = None  # a process has one Resource, as a rule; replaced as a whole

@@ -21,8 +21,8 @@ from opentelemetry.util.types import AnyValue
 
 from .. import semconv
 from .attributes import length_of_text, to_attributes
-from .codec import TRACE_KEYS, EncodedRow, Row, encoded, has_trace, with_trace
-from .origin import ORIGIN_KEYS, names_origin
+from .codec import TRACE_KEYS, EncodedRow, Row, encoded, has_trace, trace_members, with_members
+from .origin import ORIGIN_KEYS, Origin
 from .sentence import sentence
 
 if TYPE_CHECKING:
@@ -148,8 +148,9 @@ class EventAttributes(BoundedAttributes):
         self.logged = logged
         self._carried: str | None = row["idempotency_key"]  # type: ignore[assignment]
         self._names_origin = False
-        if not _OWN.isdisjoint(row.get("metadata") or ()):  # type: ignore[arg-type]
-            self._names_origin = names_origin(row)
+        metadata = row.get("metadata")
+        if isinstance(metadata, dict) and not _OWN.isdisjoint(metadata):
+            self._names_origin = not ORIGIN_KEYS.isdisjoint(metadata)
             # Where an event names a trace by itself, the record's must not be put beside it.
             if has_trace(row):
                 self._carried = None
@@ -159,14 +160,24 @@ class EventAttributes(BoundedAttributes):
         row: Row = orjson.loads(self._json)
         return row
 
-    def carried(self, trace_id: int, span_id: int) -> EncodedRow | None:
-        """Return the event's whole row, None where the attributes may say something else by now."""
+    def carried(self, trace_id: int, span_id: int, origin: Origin | None = None) -> EncodedRow | None:
+        """Return the event's whole row, None where the attributes may say something else by now.
+
+        Args:
+            trace_id: of the record, 0 where it has none.
+            span_id: of the record.
+            origin: whose telemetry it is.
+        """
         key: str | None = self._carried
         if key is None:
             return None
-        return EncodedRow(
-            key, with_trace(self._json, trace_id, span_id) if trace_id else self._json, self._names_origin
-        )
+        json, members = self._json, trace_members(trace_id, span_id) if trace_id else b""
+        if origin is not None and origin.members:
+            if self._names_origin:
+                row: Row = orjson.loads(with_members(json, members) if members else json)
+                return EncodedRow(key, encoded(origin.put_into(row)))
+            members = b"%b,%b" % (members, origin.members) if members else origin.members
+        return EncodedRow(key, with_members(json, members) if members else json)
 
     def made(self) -> dict[str, Any]:
         """Make the attributes, and return what is kept of them, by the names that the SDK has for it."""
@@ -262,7 +273,8 @@ def _one_takes_all(processors: object) -> bool:
     from opentelemetry.sdk._logs import LogRecordProcessor  # here: it is loaded already where its processors are
 
     return isinstance(processors, tuple) and any(
-        getattr(type(each), "enabled", None) is LogRecordProcessor.enabled and "enabled" not in getattr(each, "__dict__", ())
+        getattr(type(each), "enabled", None) is LogRecordProcessor.enabled
+        and "enabled" not in getattr(each, "__dict__", ())
         for each in processors
     )
 

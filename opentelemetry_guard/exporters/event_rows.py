@@ -40,8 +40,8 @@ def rows_of_records(records: Sequence[ReadableLogRecord | Sifted]) -> list[codec
                 attributes, trace_id, span_id, resource = log.attributes, log.trace_id, log.span_id, record.resource
             if origin is None or origin.resource is not resource:
                 origin = origin_of(resource)
-            if type(attributes) is EventAttributes and (carried := attributes.carried(trace_id, span_id)):
-                rows.append(origin.put_into_encoded(carried) if origin.members else carried)
+            if type(attributes) is EventAttributes and (carried := attributes.carried(trace_id, span_id, origin)):
+                rows.append(carried)
                 continue
             row = _row_of_sifted(record) if isinstance(record, tuple) else _row_of_record(record)
             if row is not None:
@@ -72,7 +72,7 @@ def rows_of_spans(
             try:
                 row = read(trace_id, span_id)
                 if isinstance(row, codec.EncodedRow):
-                    rows.append(origin_of(span.resource).put_into_encoded(row))
+                    rows.append(row)
                 elif row is not None:
                     rows.append(origin_of(span.resource).put_into(codec.complete(row, trace_id, span_id)))
             except Exception as error:  # noqa: BLE001  a stranger's event must cost nothing but itself
@@ -94,7 +94,7 @@ def _readers(span: ReadableSpan, include_logged: bool, include_guard_core: bool)
         attributes = event.attributes
         if type(attributes) is EventAttributes:
             if include_logged or not attributes.logged:
-                yield partial(_carried_by_span_event, event, attributes)
+                yield partial(_carried_by_span_event, event, attributes, origin_of(span.resource))
             continue
         if not include_logged and not attributes:
             continue  # a count limit of 0 took everything, the mark too; the log record has the whole event
@@ -105,9 +105,9 @@ def _readers(span: ReadableSpan, include_logged: bool, include_guard_core: bool)
 
 
 def _carried_by_span_event(
-    event: Event, attributes: EventAttributes, trace_id: int, span_id: int
+    event: Event, attributes: EventAttributes, origin: Origin, trace_id: int, span_id: int
 ) -> codec.Row | codec.EncodedRow | None:
-    return attributes.carried(trace_id, span_id) or _row_of_span_event(event, trace_id, span_id)
+    return attributes.carried(trace_id, span_id, origin) or _row_of_span_event(event, trace_id, span_id)
 
 
 def _row_of_sifted(record: Sifted) -> codec.Row | None:

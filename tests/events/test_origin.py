@@ -26,7 +26,8 @@ from opentelemetry_guard import Emitter, SecurityEvent
 from opentelemetry_guard.delivery import registry
 from opentelemetry_guard.events import codec
 from opentelemetry_guard.events.enrichment import RESOURCE_KEYS
-from opentelemetry_guard.events.origin import names_origin, origin_of
+from opentelemetry_guard.events.origin import origin_of
+from opentelemetry_guard.events.record import EventAttributes
 from opentelemetry_guard.exporters.event_rows import rows_of_records
 from opentelemetry_guard.exporters.log import GuardLogExporter
 from opentelemetry_guard.exporters.metric import GuardMetricExporter
@@ -117,14 +118,18 @@ def test_what_guard_core_has_written_stays_unless_it_is_its_default(written: str
     events,
     st.dictionaries(st.sampled_from(["service.name", "service.version", "service.instance.id"]), st.text()),
     st.dictionaries(st.sampled_from(sorted(RESOURCE_KEYS.values())), st.text() | st.just("guard-core"), max_size=2),
+    st.sampled_from([(0, 0), (0xAB, 0xCD)]),
 )
 def test_an_encoded_row_and_a_plain_one_say_the_same(
-    event: SecurityEvent, attributes: dict[str, str], named: dict[str, str]
+    event: SecurityEvent, attributes: dict[str, str], named: dict[str, str], trace: tuple[int, int]
 ) -> None:
     origin = origin_of(Resource(attributes))
     row, _ = codec.to_row(event.model_copy(update={"metadata": {**event.metadata, **named}}))
-    encoded = codec.EncodedRow(str(row["idempotency_key"]), codec.encoded(row), names_origin(row))
-    assert decoded([origin.put_into_encoded(encoded)]) == [origin.put_into(codec.complete(row))]
+    carried = EventAttributes(row, codec.encoded(row), True, None, None).carried(*trace, origin)
+    if carried is None:
+        assert codec.has_trace(row)
+    else:
+        assert carried.decoded() == origin.put_into(codec.complete(row, *trace))
 
 
 def test_a_record_from_a_collector_has_its_own_services_name() -> None:
