@@ -86,10 +86,16 @@ class EventRecord(LogRecord):
         self._body = body
         self._event = None
 
-    @property
-    def carries_all(self) -> bool:
-        """Whether the attributes say all that there is, since nobody has replaced them or looked at the body."""
-        return self._event is not None and self._event is self.attributes
+    def carried(self, origin: Origin) -> EncodedRow | None:
+        """Return the event's whole row; None where somebody may have changed something, or has looked at the body.
+
+        Args:
+            origin: whose telemetry it is.
+        """
+        event = self._event
+        if event is None or event is not self.attributes:
+            return None
+        return event.carried(self.trace_id or 0, self.span_id or 0, origin)
 
     def __copy__(self) -> LogRecord:
         # A batch processor copies each record; `copy` would ask it how, which takes four times as long.

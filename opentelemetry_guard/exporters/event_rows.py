@@ -16,36 +16,38 @@ from ..events.bearing import bears_nothing
 from ..events.enrichment import enrich
 from ..events.origin import Origin, origin_of
 from ..events.record import EventAttributes
-from ..events.sentence import sentence
-from ..events.sifting import Sifted
 from ..events.tally import INVALID, TALLY
 from ..settings.once import log_once
 
 _logger = logging.getLogger(__name__)
 
 
-def rows_of_records(records: Sequence[ReadableLogRecord | Sifted]) -> list[codec.Row | codec.EncodedRow]:
-    """Return the rows of the log records that carry a security event; all other records are left alone."""
+def rows_of_records(records: Sequence[ReadableLogRecord | codec.EncodedRow]) -> list[codec.Row | codec.EncodedRow]:
+    """Return the rows of the log records that carry a security event; all other records are left alone.
+
+    Args:
+        records: of the SDK; or what `sifting` has left of one.
+    """
     rows: list[codec.Row | codec.EncodedRow] = []
     origin: Origin | None = None  # of the batch's one resource, as a rule
     for record in records:
+        if isinstance(record, codec.EncodedRow):
+            rows.append(record)
+            continue
+        log = record.log_record
+        if log.event_name != semconv.SECURITY_EVENT:
+            continue
         try:
-            attributes: object
-            if isinstance(record, tuple):
-                attributes, trace_id, span_id, _, resource = record
-            else:
-                log = record.log_record
-                if log.event_name != semconv.SECURITY_EVENT:
-                    continue
-                attributes, trace_id, span_id, resource = log.attributes, log.trace_id, log.span_id, record.resource
+            attributes, resource = log.attributes, record.resource
             if origin is None or origin.resource is not resource:
                 origin = origin_of(resource)
+            trace_id, span_id = log.trace_id or 0, log.span_id or 0
             if type(attributes) is EventAttributes and (carried := attributes.carried(trace_id, span_id, origin)):
                 rows.append(carried)
                 continue
-            row = _row_of_sifted(record) if isinstance(record, tuple) else _row_of_record(record)
+            row = _row_of_record(record)
             if row is not None:
-                rows.append(origin.put_into(codec.complete(row, trace_id or 0, span_id or 0)))
+                rows.append(origin.put_into(codec.complete(row, trace_id, span_id)))
         except Exception as error:  # noqa: BLE001  a stranger's record must cost nothing but itself
             _refuse(error)
     return rows
@@ -108,12 +110,6 @@ def _carried_by_span_event(
     event: Event, attributes: EventAttributes, origin: Origin, trace_id: int, span_id: int
 ) -> codec.Row | codec.EncodedRow | None:
     return attributes.carried(trace_id, span_id, origin) or _row_of_span_event(event, trace_id, span_id)
-
-
-def _row_of_sifted(record: Sifted) -> codec.Row | None:
-    attributes, _, _, nanoseconds, _ = record
-    row = from_record(sentence(attributes.row()), attributes, nanoseconds, attributes.dropped)
-    return _cleaned(row, is_ours=True)
 
 
 def _row_of_record(record: ReadableLogRecord) -> codec.Row | None:

@@ -8,7 +8,8 @@ from typing import Any
 from opentelemetry.sdk._logs import ReadableLogRecord, ReadWriteLogRecord
 from opentelemetry.sdk._logs.export import BatchLogRecordProcessor, LogRecordExporter, LogRecordExportResult
 
-from ..events.sifting import OnEmit, Sifted, sifted
+from ..events.codec import EncodedRow
+from ..events.sifting import OnEmit, sifted
 from ..queue.base import DeliveryQueue
 from ..settings.in_use import EventExporter
 from .connection import Connection, GuardExporter
@@ -28,7 +29,7 @@ class GuardLogExporter(GuardExporter, LogRecordExporter, EventExporter):
     """
 
     reads_events_alone = True
-    """Other records need not be given to it, and events may be `Sifted`. A derived class gets all as the SDK has it."""
+    """Other records need not be given to it, and events may be sifted. A derived class gets all as the SDK has it."""
 
     def __init__(self, *, queue: DeliveryQueue | None = None, **settings: object) -> None:
         """Make an exporter; the sender's thread starts, nothing else is opened before the first event.
@@ -44,11 +45,11 @@ class GuardLogExporter(GuardExporter, LogRecordExporter, EventExporter):
         """
         self._connection = Connection("logs", queue, settings)
 
-    def export(self, batch: Sequence[ReadableLogRecord | Sifted]) -> LogRecordExportResult:
+    def export(self, batch: Sequence[ReadableLogRecord | EncodedRow]) -> LogRecordExportResult:
         """Write the security events of `batch` ahead to the queue, and return."""
-        if batch:
-            first = batch[0]
-            self._connection.belong_to(first[-1] if isinstance(first, tuple) else first.resource)
+        whole = next((record for record in reversed(batch) if not isinstance(record, EncodedRow)), None)
+        if whole is not None:
+            self._connection.belong_to(whole.resource)
         rows = rows_of_records(batch)
         if not rows or self._connection.submit("events", rows):
             return LogRecordExportResult.SUCCESS

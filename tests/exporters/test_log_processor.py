@@ -16,6 +16,8 @@ from support.rows import decoded
 from support.strategies import events
 
 from opentelemetry_guard import Emitter, GuardLogExporter, GuardLogProcessor, SecurityEvent
+from opentelemetry_guard.events import codec
+from opentelemetry_guard.events.codec import EncodedRow
 from opentelemetry_guard.events.sifting import sifted
 from opentelemetry_guard.exporters.event_rows import rows_of_records
 from opentelemetry_guard.instrumentation import GuardInstrumentor, idle_records
@@ -100,9 +102,11 @@ def test_an_event_is_the_same_through_either_processor(event: SecurityEvent) -> 
         BatchLogRecordProcessor(sdks, schedule_delay_millis=NEVER),
     )
     try:
+        provider.get_logger("the.application").emit(body="begun")
         with TracerProvider(shutdown_on_exit=False).get_tracer("test").start_as_current_span("GET /"):
             Emitter(provider).emit_event(event)
         provider.force_flush()
+        assert isinstance(ours.records[-1], EncodedRow) or codec.has_trace({"metadata": event.metadata})
         assert ours.rows == decoded(rows_of_records(sdks.get_finished_logs()))
         assert ours.rows[0]["metadata"]["guard.service.name"] == "shop" or "guard.service.name" in event.metadata
     finally:
@@ -164,25 +168,45 @@ def test_what_a_processor_before_it_has_changed_counts(
         BatchLogRecordProcessor(sdks, schedule_delay_millis=NEVER),
         limits=LogRecordLimits(max_log_record_attributes=most),
     )
-    Emitter(provider).emit_event(EVENT)
+    for _ in range(2):  # the first tells the exporter which service it works for
+        Emitter(provider).emit_event(EVENT)
     provider.force_flush()
     assert exporter.rows == decoded(rows_of_records(sdks.get_finished_logs()))
     provider.shutdown()
 
 
-@pytest.mark.parametrize("most", [128, 3])
-def test_attributes_that_a_processor_behind_it_changes_are_read_as_they_are(exporter: Seeing, most: int) -> None:
-    sdks = InMemoryLogRecordExporter()
-    provider = provider_with(
-        GuardLogProcessor(exporter, schedule_delay_millis=NEVER),
-        BatchLogRecordProcessor(sdks, schedule_delay_millis=NEVER),
-        Changing(lambda record: record.attributes.update({"guard.reason": "password=hunter2"})),
-        limits=LogRecordLimits(max_log_record_attributes=most),
-    )
-    Emitter(provider).emit_event(EVENT)
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda record: record.attributes.update({"guard.reason": "password=hunter2"}),
+        lambda record: record.attributes.clear(),
+        lambda record: setattr(record, "attributes", {}),
+    ],
+)
+def test_what_a_processor_behind_it_changes_is_for_those_behind_that(
+    exporter: Seeing, change: Callable[[Any], object]
+) -> None:
+    provider = provider_with(GuardLogProcessor(exporter, schedule_delay_millis=NEVER), Changing(change))
+    for _ in range(2):
+        Emitter(provider).emit_event(EVENT)
     provider.force_flush()
     assert "hunter2" not in str(exporter.rows)
-    assert exporter.rows == decoded(rows_of_records(sdks.get_finished_logs()))
+    assert exporter.rows[-1]["reason"] == "on a list"
+    provider.shutdown()
+
+
+def test_a_service_that_gets_another_name_is_told_by_the_next_event() -> None:
+    exporter = GuardLogExporter(**SETTINGS)
+    provider = provider_with(GuardLogProcessor(exporter, schedule_delay_millis=NEVER))
+    emitter = Emitter(provider)
+    assert exporter.delivery is not None
+    for _ in range(3):
+        emitter.emit_event(EVENT)
+    provider._update_resource(Resource({"service.name": "till"}))
+    for _ in range(3):
+        emitter.emit_event(EVENT)
+    provider.force_flush()
+    assert exporter.delivery.service == {"name": "till"}
     provider.shutdown()
 
 
