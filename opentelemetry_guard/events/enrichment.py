@@ -121,19 +121,20 @@ def enrich(row: dict[str, JSON], *, hashed_client: str | None = None) -> None:
     """
     event_type, address, given = str(row["event_type"]), row.get("ip_address"), row.get("metadata")
     metadata = given.copy() if isinstance(given, dict) else {}
+    kept: dict[str, JSON] = {}
+    if not _OURS.isdisjoint(metadata):  # as of few events
+        if hashed_client is not None and metadata.get(CORRELATION_KEY) != metadata.get(INCIDENT):
+            metadata.pop(CORRELATION_KEY, None)
+        kept = {key: metadata[key] for key in _OURS & metadata.keys()}
     recent = 1
-    is_new = _OURS.isdisjoint(metadata)  # as of nearly all events
-    if hashed_client is not None and not is_new and metadata.get(CORRELATION_KEY) != metadata.get(INCIDENT):
-        metadata.pop(CORRELATION_KEY, None)
     if isinstance(address, str) and address:
-        client = hashed_client or subscriber(address)
-        recent = _recent.count(client)
-        if is_new or RECENT_EVENT_COUNT not in metadata:
-            metadata[RECENT_EVENT_COUNT] = recent
-        if (is_new or CORRELATION_KEY not in metadata) and (key := incident_key(client, event_type)):
+        client = hashed_client or (address if ":" not in address else subscriber(address))
+        recent = metadata[RECENT_EVENT_COUNT] = _recent.count(client)
+        if CORRELATION_KEY not in kept and (key := incident_key(client, event_type)):
             metadata[CORRELATION_KEY] = key
-    if is_new or THREAT_SCORE not in metadata:
-        metadata[THREAT_SCORE] = threat_score(event_type, str(row.get("action_taken", "")), recent)
+    metadata[THREAT_SCORE] = threat_score(event_type, str(row.get("action_taken", "")), recent)
+    if kept:
+        metadata.update(kept)
     row["metadata"] = metadata
 
 
