@@ -299,7 +299,7 @@ TRACE_KEYS = frozenset({"trace_id", "span_id"})
 
 
 def encoded(row: Row, *, is_whole: bool = False) -> bytes:
-    """Return a row as JSON with every field of the contract, the metadata last: see `with_trace`.
+    """Return a row as JSON with every field of the contract, the metadata last: see `with_members`.
 
     Args:
         row: a cleaned row.
@@ -318,11 +318,6 @@ def has_trace(row: Row) -> bool:
     """Whether an event names a trace by itself, which the record's own must not replace."""
     metadata = row.get("metadata")
     return isinstance(metadata, dict) and not TRACE_KEYS.isdisjoint(metadata)
-
-
-def with_trace(json: bytes, trace_id: int, span_id: int) -> bytes:
-    """Return what `encoded` made with the trace context in its metadata, where there is one."""
-    return with_members(json, trace_members(trace_id, span_id)) if trace_id else json
 
 
 def trace_members(trace_id: int, span_id: int) -> bytes:

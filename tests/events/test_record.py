@@ -103,8 +103,8 @@ def test_an_event_with_a_trace_of_its_own_is_read_from_its_attributes() -> None:
 def test_the_trace_context_is_put_into_the_json(metadata: dict[str, object]) -> None:
     row, _ = codec.to_row({**EVENT, "metadata": metadata})
     json = codec.encoded(row)
-    assert orjson.loads(codec.with_trace(json, 0xAB, 0xCD)) == codec.complete(row, 0xAB, 0xCD)
-    assert codec.with_trace(json, 0, 0) == json
+    members = codec.trace_members(0xAB, 0xCD)
+    assert orjson.loads(codec.with_members(json, members)) == codec.complete(row, 0xAB, 0xCD)
 
 
 def test_they_are_copied_and_pickled_like_any_other() -> None:
