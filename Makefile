@@ -16,7 +16,7 @@ COUNTED := $(addprefix tests/,agent backend/alerts backend/lists backend/storage
 	$(addprefix tests/durable/test_,answers.py delivery.py posting.py requests.py) tests/test_emit.py tests/test_models.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check demo test coverage test-guard faults fuzz lint format docs tables wheel licences audit release test-versions test-extras test-lowest bench bench-parts bench-gate detection simulate redis-fleet rules-stream screenshots clean
+.PHONY: help setup check demo test coverage test-guard faults fuzz lint format docs tables wheel licences audit release test-versions test-extras test-lowest bench bench-parts bench-ingestion bench-postgresql bench-gate detection simulate redis-fleet rules-stream screenshots clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -116,6 +116,12 @@ bench: ## Measure beside guard-agent, sentry-sdk and OTLP, and write docs/benchm
 
 bench-parts: $(INSTALLED)  ## Measure single parts; figures are ratios within one run
 	$(BIN)/python -m benchmarks
+
+bench-ingestion: $(INSTALLED)  ## Measure how many events a second the backend takes, on SQLite and on PostgreSQL
+	$(BIN)/python -m benchmarks.ingestion
+
+bench-postgresql: $(INSTALLED)  ## Look at every page with 10,000,000 events in PostgreSQL; EVENTS=1000000 is shorter
+	$(BIN)/python -m benchmarks.postgresql $(or $(EVENTS),10000000)
 
 bench-gate: $(INSTALLED)  ## Compare a few ratios with the last landed ones; fails where one has more than doubled
 	$(BIN)/python -m benchmarks.gate

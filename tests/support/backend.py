@@ -42,6 +42,7 @@ class RunningBackend:
         project: str,
         settings: Mapping[str, str],
         arguments: Sequence[str] = (),
+        root: Path = ROOT,
     ) -> None:
         self.db = db
         self.api_key = api_key
@@ -50,6 +51,7 @@ class RunningBackend:
         self._port = free_port()
         self._settings = {**settings, "API_KEY": api_key, "PROJECT": project, "DB": place_of(db)}
         self._arguments = arguments
+        self._root = root
         self._errors = directory / "backend.stderr"
         self._printed = ""
         self._process: subprocess.Popen[str] | None = None
@@ -81,7 +83,7 @@ class RunningBackend:
         assert self._process is None, "the backend is running"
         environment = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
         environment |= {f"OTEL_GUARD_BACKEND_{name}": value for name, value in self._settings.items()}
-        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), environment.get("PYTHONPATH")]))
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(self._root), environment.get("PYTHONPATH")]))
         with self._errors.open("a") as errors:
             process = subprocess.Popen(
                 [
@@ -97,6 +99,8 @@ class RunningBackend:
                 stderr=errors,
                 text=True,
                 env=environment,
+                # Where a module is looked for first.
+                cwd=self._root,
             )
         assert process.stdout is not None
         watchdog = threading.Timer(START_SECONDS, process.kill)
@@ -214,18 +218,19 @@ def running_backend(
     project: str = "test-project",
     db: Path | URL | None = None,
     arguments: Sequence[str] = (),
+    root: Path = ROOT,
     **settings: str,
 ) -> Iterator[RunningBackend]:
     """Start a backend on a free loopback port and end it with the block.
 
     `settings` are the command's other options by name, for example
     ``signing_secret="s"``; `arguments` go on its command line. Without `db`
-    the data goes with the block.
+    the data goes with the block. The package is the one in `root`.
     """
     with tempfile.TemporaryDirectory() as directory:
         options = {name.upper(): value for name, value in settings.items()}
         database = db or Path(directory, "backend.db")
-        backend = RunningBackend(Path(directory), database, api_key, project, options, arguments)
+        backend = RunningBackend(Path(directory), database, api_key, project, options, arguments, root)
         try:
             backend.start()
             yield backend

@@ -31,12 +31,13 @@ class Postgresql:
     """A server that runs, and its databases."""
 
     def __init__(self, directory: Path) -> None:
-        self._directory = directory
+        self.directory = directory
+        """Where its socket is, and its data in `data`."""
         self._numbers = count(1)
 
     def url(self, name: str) -> URL:
         """Return the URL of a database."""
-        return URL.create("postgresql+psycopg", username="guard", database=name, query={"host": str(self._directory)})
+        return URL.create("postgresql+psycopg", username="guard", database=name, query={"host": str(self.directory)})
 
     def run(self, statement: str) -> None:
         """Run a statement outside of the tests' databases."""

@@ -58,7 +58,7 @@ def histogram(database: Database, wanted: EventFilter, now: float) -> Histogram 
         return None
     seconds = bar_seconds(until - since)
     if wanted.address or wanted.endpoint or wanted.action or wanted.service:
-        counts, cut_short = _walked(EventSearch(database), wanted, seconds)
+        counts, cut_short = EventSearch(database).counts(wanted, seconds)
     else:
         counts, cut_short = _added_up(database, wanted, seconds, since, until)
     first, last = math.floor(since / seconds), math.ceil(until / seconds)
@@ -103,8 +103,3 @@ def _added_up(
     counted = cast(func.sum(case((asked, newest.c.events), else_=0)), newest.c.events.type)
     found = database.read(select(bar, counted, func.count()).group_by(bar))
     return Counter({bar: events for bar, events, _ in found}), sum(rows for *_, rows in found) >= _MOST_COUNTS
-
-
-def _walked(search: EventSearch, wanted: EventFilter, seconds: int) -> tuple[Counter[int], bool]:
-    moments, cut_short = search.moments(wanted)
-    return Counter(math.floor(moment / seconds) for moment in moments), cut_short

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Table, bindparam, cast, func, select
+from sqlalchemy import ColumnElement, Connection, Table, bindparam, cast, func, select, true
 
 from .database import Database
-from .results import AnyRow
+from .results import AnyRow, AnySelect
 from .rollups import quantile
-from .tables import event_minutes, event_tops, latency_minutes, metric_minutes
+from .tables import Number, event_minutes, event_tops, latency_minutes, metric_minutes
 
 QUANTILES = (0.5, 0.95, 0.99)
 """Response-time quantiles that are shown."""
@@ -208,27 +208,66 @@ def _top(
     """
     spans = range(first * 60 // seconds, last * 60 // seconds + 1)
     place = {"of_project": project_id, "of_dimension": dimension, "of_length": seconds}
-    candidates: Counter[str] = Counter()
     with database.reading() as connection:
-        for span in spans:
-            candidates.update(dict(connection.execute(_TOP_OF_SPAN, {**place, "of_span": span}).all()))
-        leading = [value for value, _ in candidates.most_common(TOP * 4)]
-        # One seek for each pair: a range over the spans would walk over every value of theirs.
-        exact: Counter[str] = Counter()
-        for span in spans:
-            exact.update(dict(connection.execute(_OF_VALUES, {**place, "of_span": span, "values": leading}).all()))
-    return sorted(exact.items(), key=lambda item: (-item[1], item[0]))[:TOP]
+        leading = _candidates(connection, place, spans)
+        # By the spans one by one: a range of them would walk over every value of theirs.
+        found = connection.execute(_OF_VALUES, {**place, "spans": list(spans), "values": leading})
+        exact = [(str(value), int(events)) for value, events in found]
+    return sorted(exact, key=lambda item: (-item[1], item[0]))[:TOP]
 
 
-_OF_SPAN = select(event_tops.c.value, event_tops.c.events).where(
+def _candidates(connection: Connection, place: Mapping[str, object], spans: range) -> list[str]:
+    candidates: Counter[str] = Counter()
+    if connection.dialect.name == "postgresql":
+        # A question for each span would be hundreds of them, each of which a server has to be asked.
+        found = connection.execute(_TOP_OF_SPANS, {**place, "first_span": spans.start, "last_span": spans.stop - 1})
+        candidates.update(dict(found.all()))
+    else:
+        for span in spans:
+            for value, events in connection.execute(_TOP_OF_SPAN, {**place, "of_span": span}):
+                candidates[value] += events
+    return [value for value, _ in candidates.most_common(TOP * 4)]
+
+
+_OF_DIMENSION = (
     event_tops.c.project_id == bindparam("of_project"),
     event_tops.c.dimension == bindparam("of_dimension"),
     event_tops.c.seconds == bindparam("of_length"),
-    event_tops.c.span == bindparam("of_span"),
 )
 _TOP_OF_SPAN = (
-    _OF_SPAN.with_hint(event_tops, "INDEXED BY event_tops_by_events", "sqlite")
+    select(event_tops.c.value, event_tops.c.events)
+    .with_hint(event_tops, "INDEXED BY event_tops_by_events", "sqlite")
+    .where(*_OF_DIMENSION, event_tops.c.span == bindparam("of_span"))
     .order_by(event_tops.c.events.desc())
     .limit(_CANDIDATES_PER_SPAN)
 )
-_OF_VALUES = _OF_SPAN.where(event_tops.c.value.in_(bindparam("values", expanding=True)))
+_OF_VALUES = (
+    select(event_tops.c.value, _sum(event_tops.c.events))
+    .where(
+        *_OF_DIMENSION,
+        event_tops.c.span.in_(bindparam("spans", expanding=True)),
+        event_tops.c.value.in_(bindparam("values", expanding=True)),
+    )
+    .group_by(event_tops.c.value)
+)
+
+
+def _top_of_spans() -> AnySelect:
+    edges = (cast(bindparam(name), Number) for name in ("first_span", "last_span"))
+    spans = func.generate_series(*edges).table_valued("span", name="spans").render_derived()
+    of_span = (
+        select(event_tops.c.value, event_tops.c.events)
+        .where(*_OF_DIMENSION, event_tops.c.span == spans.c.span)
+        .order_by(event_tops.c.events.desc())
+        .limit(_CANDIDATES_PER_SPAN)
+        .lateral("of_span")
+    )
+    return (
+        select(of_span.c.value, _sum(of_span.c.events))
+        .select_from(spans)
+        .join(of_span, true())
+        .group_by(of_span.c.value)
+    )
+
+
+_TOP_OF_SPANS = _top_of_spans()

@@ -10,6 +10,7 @@ too little for a page, the answer says how far it looked and goes on from there.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
@@ -21,6 +22,7 @@ from sqlalchemy import (
     FromClause,
     Subquery,
     and_,
+    case,
     func,
     select,
     true,
@@ -30,7 +32,7 @@ from sqlalchemy import (
 from .arriving import last_id
 from .database import Database
 from .results import AnySelect
-from .tables import HAS_TRACE, SEARCHED, TRACE, agents, api_keys, events, metric_batches, rules
+from .tables import HAS_TRACE, SEARCHED, TRACE, agents, api_keys, events, metric_batches, rules, whole
 
 _LONG_AGO = -1e12
 _FAR_AHEAD = 1e12
@@ -156,10 +158,12 @@ class _Plan:
     def _whole(self, chosen: Subquery, limit: int) -> AnySelect:
         return select(*_FOUND).where(events.c.id.in_(select(chosen.c.id))).order_by(*_newest_first(events)).limit(limit)
 
-    def moments(self) -> AnySelect:
-        """Return the statement that gives when each row that is compared occurred, and whether it matches."""
+    def counted(self, seconds: int) -> AnySelect:
+        """Return the statement that counts what is compared, and what of it matches, in stretches of `seconds`."""
         walked = self.walk.limit(COMPARED_ROWS).subquery()
-        return select(walked.c.occurred_at, and_(true(), *self._matching(walked)))
+        matches = and_(true(), *self._matching(walked))
+        stretch = whole(walked.c.occurred_at / seconds)
+        return select(stretch, func.sum(case((matches, 1), else_=0)), func.count()).group_by(stretch)
 
     def last_compared(self) -> AnySelect:
         """Return the statement that gives the place at which comparing ends."""
@@ -230,13 +234,15 @@ class EventSearch:
             return Page(found, None)
         return Page(found, Cursor(*last[0]), cut_short=True)
 
-    def moments(self, wanted: EventFilter) -> tuple[list[float], bool]:
-        """Return when what matches occurred (Unix seconds), among the rows that are compared for one page.
+    def counts(self, wanted: EventFilter, seconds: int) -> tuple[Counter[int], bool]:
+        """Count what matches by when it occurred, among the rows that are compared for one page.
 
-        With it comes whether there are more of these.
+        The counts are by the number of the stretch of so many seconds since 1970; what occurred before is not counted.
+        With them comes whether there are more rows.
         """
-        found = self._database.read(_plan(wanted, None).moments())
-        return [moment for moment, matches in found if matches], len(found) == COMPARED_ROWS
+        found = self._database.read(_plan(wanted, None).counted(seconds))
+        counts = Counter({int(stretch): int(matching) for stretch, matching, _ in found})
+        return counts, sum(rows for *_, rows in found) == COMPARED_ROWS
 
     def arrived(self, wanted: EventFilter, after: int, limit: int) -> list[FoundEvent]:
         """Return up to `limit` of the events that match and were stored after the one with the id `after`."""

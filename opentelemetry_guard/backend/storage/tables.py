@@ -144,6 +144,23 @@ def _strpos(element: _position, compiler: SQLCompiler, **options: Any) -> str:
     return f"strpos({compiler.process(element.clauses, **options)})"
 
 
+class whole(FunctionElement[int]):
+    """A number of zero or more without its fraction: PostgreSQL rounds where SQLite cuts off."""
+
+    type = Number
+    inherit_cache = True
+
+
+@compiles(whole)
+def _cut_off(element: whole, compiler: SQLCompiler, **options: Any) -> str:
+    return f"CAST({compiler.process(element.clauses, **options)} AS INTEGER)"
+
+
+@compiles(whole, "postgresql")
+def _floor(element: whole, compiler: SQLCompiler, **options: Any) -> str:
+    return f"CAST(floor({compiler.process(element.clauses, **options)}) AS BIGINT)"
+
+
 # Read off the row, and in no column: an index of what was stored before needs no row to be written again, and a process
 # of an earlier release that goes on for a while writes rows that are in it.
 _trace_at = _position(events.c.row, literal_column(f"'{_TRACE_BEGINS}'"))
