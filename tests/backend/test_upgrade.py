@@ -55,8 +55,11 @@ def found(database: Path | URL, statement: str) -> list[tuple[object, ...]]:
 
 
 def test_a_rolling_upgrade_with_a_migration_loses_nothing(database: Path | URL, next_release: Path) -> None:
-    with running_backend(db=database) as first, running_backend(db=database) as second:
-        load = Load([first.url, second.url], first.api_key, first.project, rate=RATE)
+    with (
+        running_backend(db=database) as first,
+        running_backend(db=database) as second,
+        Load([first.url, second.url], first.api_key, first.project, rate=RATE) as load,
+    ):
 
         def acknowledges(*urls: str) -> None:
             before = load.batches_of.copy()

@@ -22,17 +22,20 @@ KILLS = 6
 
 def test_killed_backends_lose_nothing_that_was_acknowledged_and_store_nothing_twice(database: Path | URL) -> None:
     clock = threading.Event()  # never set: the schedule of the kills is the experiment
-    with running_backend(db=database, rate_limit="0") as one, running_backend(db=database, rate_limit="0") as other:
-        both = (one, other)
-        load = Load([one.url, other.url], one.api_key, one.project, rate=RATE)
+    with (
+        running_backend(db=database, rate_limit="0") as one,
+        running_backend(db=database, rate_limit="0") as other,
+        Load([one.url, other.url], one.api_key, one.project, rate=RATE) as load,
+    ):
         ends_at = time.monotonic() + SECONDS
         for turn in range(KILLS):
             clock.wait(SECONDS / KILLS)
+            victim = (one, other)[turn % 2]
             # However slow the machine is, a kill is to meet a backend that is at work.
-            before = load.batches_of[both[turn % 2].url]
-            eventually(lambda: load.batches_of[both[turn % 2].url] > before, seconds=120, told=load.told)  # noqa: B023
-            both[turn % 2].kill()
-            both[turn % 2].start()
+            before = load.batches_of[victim.url]
+            eventually(lambda: load.batches_of[victim.url] > before, seconds=120, told=load.told)  # noqa: B023
+            victim.kill()
+            victim.start()
         clock.wait(max(0.0, ends_at - time.monotonic()))
         load.stop()
     kept = stored_keys(database)

@@ -35,7 +35,7 @@ class Load:
             **{"Content-Type": "application/json", "Content-Encoding": "gzip"},
         }
         self._project, self._every = project, ROWS * senders / rate
-        self._stopped, self._turns = threading.Event(), count()
+        self._stopped, self._given_up, self._turns = threading.Event(), threading.Event(), count()
         self._lock = threading.Lock()
         # The lock guards what was sent and answered.
         self.acknowledged: set[str] = set()
@@ -55,6 +55,15 @@ class Load:
         self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(senders)]
         for thread in self._threads:
             thread.start()
+
+    def __enter__(self) -> Load:
+        """Return the senders, which are at work."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End them, whatever they still have to send."""
+        self._stopped.set()
+        self._given_up.set()
 
     def stop(self) -> None:
         """Send nothing new, and return when the last batch was acknowledged."""
@@ -100,7 +109,7 @@ class Load:
     def _deliver(self, http: requests.Session, keys: list[str], body: bytes) -> None:
         """Send a batch until it is acknowledged, as senders do."""
         began, tried = time.monotonic(), 0
-        while time.monotonic() - began < PATIENCE:
+        while time.monotonic() - began < PATIENCE and not self._given_up.is_set():
             url = self.urls[next(self._turns) % len(self.urls)]
             try:
                 answer = http.post(f"{url}/api/v1/events", data=body, headers=self._headers, timeout=30)
@@ -118,7 +127,7 @@ class Load:
                 self.failures.append(f"{answer.status_code} {answer.text[:200]}")
                 return
             tried += 1
-            threading.Event().wait(_PAUSE)
+            self._given_up.wait(_PAUSE)
 
 
 def engine_of(database: Path | URL) -> Engine:
