@@ -17,7 +17,7 @@ pytestmark = pytest.mark.faults
 
 RATE = 5_000 * SCALE
 SECONDS = 60 * SCALE
-KILLS = 6
+KILLS = max(2, round(6 * SCALE))
 
 
 def test_killed_backends_lose_nothing_that_was_acknowledged_and_store_nothing_twice(database: Path | URL) -> None:
