@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass
 
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import OperationalError, TimeoutError
 
 from .arriving import Offered, add_batches
 from .database import Database
@@ -74,23 +74,18 @@ class Together:
         try:
             with self._database.writing() as connection:
                 accepted = add_batches(self._database, connection, [one.offered for one in group])
-        except DBAPIError as error:
-            if len(group) == 1 or isinstance(error, OperationalError):
-                self._fail(group, error)
-                return
-            # One of them can't be stored, whenever it comes: the others can.
-            for one in group:
-                self._store([one])
         except BaseException as error:
+            is_of_one = isinstance(error, Exception) and not isinstance(error, (OperationalError, TimeoutError))
+            if is_of_one and len(group) > 1:
+                # One of them can't be stored, whenever it comes: the others can.
+                for one in group:
+                    self._store([one])
+                return
             # Those who wait are told, whatever it is: nobody else stores what is theirs.
-            self._fail(group, error)
+            for one in group:
+                one.error = error
             if not isinstance(error, Exception):
                 raise
         else:
             for one, number in zip(group, accepted, strict=True):
                 one.accepted = number
-
-    @staticmethod
-    def _fail(group: list[_Waiting], error: BaseException) -> None:
-        for one in group:
-            one.error = error
