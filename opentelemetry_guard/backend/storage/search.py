@@ -31,8 +31,9 @@ from sqlalchemy import (
 
 from .arriving import last_id
 from .database import Database
+from .functions import whole
 from .results import AnySelect
-from .tables import HAS_TRACE, SEARCHED, TRACE, agents, api_keys, events, metric_batches, rules, whole
+from .tables import HAS_TRACE, SEARCHED, TRACE, agents, api_keys, events, metric_batches, rules
 
 _LONG_AGO = -1e12
 _FAR_AHEAD = 1e12

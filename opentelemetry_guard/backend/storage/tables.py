@@ -7,7 +7,6 @@ out: PostgreSQL keeps events and metrics by the day on which they came, so that 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 from sqlalchemy import (
     BigInteger,
@@ -27,9 +26,8 @@ from sqlalchemy import (
     func,
     literal_column,
 )
-from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.compiler import SQLCompiler
-from sqlalchemy.sql.functions import FunctionElement
+
+from .functions import position
 
 DAY_SECONDS = 86_400
 """Seconds of a day in UTC; days are counted since the Unix epoch."""
@@ -127,43 +125,9 @@ TRACE_DIGITS = 32
 _TRACE_BEGINS = '"trace_id":"'
 
 
-class _position(FunctionElement[int]):
-    """Where a text begins in another, from 1; 0 where it doesn't."""
-
-    type = Integer()
-    inherit_cache = True
-
-
-@compiles(_position)
-def _instr(element: _position, compiler: SQLCompiler, **options: Any) -> str:
-    return f"instr({compiler.process(element.clauses, **options)})"
-
-
-@compiles(_position, "postgresql")
-def _strpos(element: _position, compiler: SQLCompiler, **options: Any) -> str:
-    return f"strpos({compiler.process(element.clauses, **options)})"
-
-
-class whole(FunctionElement[int]):
-    """A number of zero or more without its fraction: PostgreSQL rounds where SQLite cuts off."""
-
-    type = Number
-    inherit_cache = True
-
-
-@compiles(whole)
-def _cut_off(element: whole, compiler: SQLCompiler, **options: Any) -> str:
-    return f"CAST({compiler.process(element.clauses, **options)} AS INTEGER)"
-
-
-@compiles(whole, "postgresql")
-def _floor(element: whole, compiler: SQLCompiler, **options: Any) -> str:
-    return f"CAST(floor({compiler.process(element.clauses, **options)}) AS BIGINT)"
-
-
 # Read off the row, and in no column: an index of what was stored before needs no row to be written again, and a process
 # of an earlier release that goes on for a while writes rows that are in it.
-_trace_at = _position(events.c.row, literal_column(f"'{_TRACE_BEGINS}'"))
+_trace_at = position(events.c.row, literal_column(f"'{_TRACE_BEGINS}'"))
 TRACE = func.lower(
     func.substr(events.c.row, _trace_at + literal_column(str(len(_TRACE_BEGINS))), literal_column(str(TRACE_DIGITS)))
 )
