@@ -354,7 +354,7 @@ def test_a_flush_that_waits_for_the_backend_leaves_the_event_loop_alone(
 
     async def main() -> None:
         agent.sync.send_event(event())
-        server.answer(delay=0.5)
+        server.answer(delay=3.0)
         flush = asyncio.create_task(agent.flush_buffer())
         turns = 0
         while not server.requests:

@@ -118,7 +118,7 @@ def test_bodies_beyond_what_is_held_at_once_are_503_until_there_is_room() -> Non
 
 def until(status: int, ask: Callable[[], requests.Response]) -> requests.Response:
     """Ask again until the answer has `status`, for some seconds."""
-    ends = time.monotonic() + 20
+    ends = time.monotonic() + 60
     while True:
         answer = ask()
         if answer.status_code == status:

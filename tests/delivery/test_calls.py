@@ -14,7 +14,7 @@ from opentelemetry_guard.delivery.outcome import Verdict
 from opentelemetry_guard.events.codec import complete, to_row
 from opentelemetry_guard.settings.delivery import GuardConfig
 
-WATCHDOG = 20.0
+WATCHDOG = 60.0
 
 
 def event() -> list[Any]:

@@ -11,7 +11,7 @@ import pytest
 
 from opentelemetry_guard.delivery.control import Control
 
-WATCHDOG = 20.0
+WATCHDOG = 60.0
 NEVER = float("inf")
 
 

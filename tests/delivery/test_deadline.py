@@ -19,7 +19,7 @@ from opentelemetry_guard.delivery.workers import MAX_LEFT
 from opentelemetry_guard.queue.base import Batch
 from opentelemetry_guard.settings.delivery import GuardConfig
 
-WATCHDOG = 20.0
+WATCHDOG = 60.0
 BATCH = Batch("b", "events", 1, b"{}")
 LONG_HEADER = b"X-Padding: " + b"x" * 5000 + b"\r\n"
 

@@ -20,7 +20,7 @@ from opentelemetry_guard.queue.base import Batch, QueueOptions, QueueUnavailable
 from opentelemetry_guard.queue.memory import MemoryQueue
 from opentelemetry_guard.settings.delivery import MAX_BODY_BYTES, GuardConfig
 
-WATCHDOG = 20.0
+WATCHDOG = 60.0
 
 
 def events(*reasons: str) -> list[Any]:

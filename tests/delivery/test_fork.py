@@ -15,7 +15,7 @@ from opentelemetry_guard.process.end import CLOCK
 from opentelemetry_guard.settings.delivery import GuardConfig
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-WATCHDOG = 20.0
+WATCHDOG = 60.0
 
 
 @pytest.mark.parametrize("way", ["fork", "multiprocessing"])

@@ -29,7 +29,7 @@ from opentelemetry_guard.models import AgentStatus
 from opentelemetry_guard.queue.base import KINDS, Batch, DeliveryQueue, Kind, Lease, QueueOptions, QueueUnavailable
 from opentelemetry_guard.queue.memory import MemoryQueue
 
-WATCHDOG = 20.0
+WATCHDOG = 60.0
 ACCEPTED = Outcome(Verdict.ACCEPTED, 200)
 RETRY = Outcome(Verdict.RETRY, 500, "broken")
 PARTIAL = Outcome(Verdict.PARTIAL, 200, '{"success": false}')

@@ -22,7 +22,7 @@ from opentelemetry_guard.models import AgentStatus
 from opentelemetry_guard.queue.base import Batch
 from opentelemetry_guard.settings.delivery import GuardConfig
 
-WATCHDOG = 20.0
+WATCHDOG = 60.0
 
 
 def events(count: int) -> list[Any]:

@@ -16,7 +16,7 @@ from support.pipeline import pipeline
 from opentelemetry_guard import GuardLogExporter, GuardMetricExporter, GuardSpanExporter
 from opentelemetry_guard.process.end import CLOCK, ShutdownClock
 
-WATCHDOG = 30.0
+WATCHDOG = 60.0
 
 
 def test_the_clock_runs_from_the_first_shutdown_on() -> None:

@@ -13,7 +13,7 @@ from support.redis import eventually
 from opentelemetry_guard.delivery import workers as workers_module
 from opentelemetry_guard.delivery.workers import Workers
 
-WATCHDOG = 20.0
+WATCHDOG = 60.0
 
 
 @pytest.fixture

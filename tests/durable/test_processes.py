@@ -23,7 +23,7 @@ def environment(receiver: Receiver, queue_url: str) -> dict[str, str]:
     return {
         "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url,
         "OTEL_PYTHON_EXPORTER_DURABLE_QUEUE_URL": queue_url,
-        "OTEL_PYTHON_EXPORTER_DURABLE_SHUTDOWN_TIMEOUT": "2",
+        "OTEL_PYTHON_EXPORTER_DURABLE_SHUTDOWN_TIMEOUT": "20",
     }
 
 
@@ -51,7 +51,7 @@ def app(environment: dict[str, str]) -> Iterator[App]:
         process.communicate()
 
 
-def received(receiver: Receiver, count: int, timeout: float = 30.0) -> dict[str, Any]:
+def received(receiver: Receiver, count: int, timeout: float = 60.0) -> dict[str, Any]:
     return receiver.wait(lambda seen: seen["distinct"]["spans"] >= count, timeout)
 
 
@@ -69,12 +69,16 @@ def test_what_a_killed_process_had_exported_is_delivered_by_the_next_one(receive
 
 
 @pytest.mark.parametrize("mode", ["ok", "hang"])
-def test_sigterm_exports_what_was_not_and_the_process_ends_in_time(receiver: Receiver, app: App, mode: str) -> None:
+def test_sigterm_exports_what_was_not_and_the_process_ends_in_time(
+    receiver: Receiver, app: App, environment: dict[str, str], mode: str
+) -> None:
     receiver.set_mode(mode)
+    if mode == "hang":
+        environment["OTEL_PYTHON_EXPORTER_DURABLE_SHUTDOWN_TIMEOUT"] = "2"
     process = app(count=100, flush=False, then="wait")
     assert read_line(process) == {"exported": 100}
     process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=30) == -signal.SIGTERM
+    assert process.wait(timeout=60) == -signal.SIGTERM
     receiver.set_mode("ok")
     if mode == "hang":
         app(count=1, first=1000)

@@ -23,7 +23,7 @@ from opentelemetry_guard.queue.sqlite.store import SqliteQueue
 from opentelemetry_guard.settings import late
 from opentelemetry_guard.settings.delivery import GuardConfig
 
-WATCHDOG = 20.0
+WATCHDOG = 60.0
 ENCRYPTION_KEY = base64.urlsafe_b64encode(b"k" * 32).decode()
 EXPORTERS: list[type[Any]] = [GuardLogExporter, GuardSpanExporter, GuardMetricExporter]
 

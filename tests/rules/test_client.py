@@ -31,7 +31,7 @@ from opentelemetry_guard.settings import late
 START = 1_800_000_000.0
 UNCHANGED = RulesAnswer(Outcome(Verdict.ACCEPTED, 304))
 DOWN = RulesAnswer(Outcome(Verdict.RETRY, 503, "down"))
-WATCHDOG = 20.0
+WATCHDOG = 60.0
 
 
 def served(document: dict[str, Any] | bytes, etag: str | None = None) -> RulesAnswer:

@@ -26,7 +26,7 @@ PATHS = ("/api/v1/events", "/api/v1/metrics")
 STATUS_PATH = "/api/v1/status"
 RULES_PATH = "/api/v1/rules"
 STREAM_PATH = "/api/v1/rules/stream"
-WAIT_SECONDS = 20.0
+WAIT_SECONDS = 60.0
 """When a wait is given up as failed."""
 
 Json = dict[str, Any]

@@ -29,7 +29,7 @@ from support.ports import free_port
 
 T = TypeVar("T")
 
-START_SECONDS = 20.0
+START_SECONDS = 60.0
 """When a server that does not answer is given up."""
 
 
@@ -44,7 +44,7 @@ def server_binary() -> str:
 
 
 def eventually(
-    what: Callable[[], T | None], seconds: float = 30.0, every: float = 0.02, told: Callable[[], str] = str
+    what: Callable[[], T | None], seconds: float = 60.0, every: float = 0.02, told: Callable[[], str] = str
 ) -> T:
     """Return what `what` finds, once it is something; a watchdog ends it, not an assertion about time.
 

@@ -24,7 +24,7 @@ from opentelemetry_guard.decision.signing import Proof, context_of, is_genuine
 from opentelemetry_guard.models import DynamicRules
 
 NONCE = "n" * 32
-WATCHDOG = 30.0
+WATCHDOG = 60.0
 REQUEST = Request({"type": "http", "headers": [(b"x-api-key", b"k"), (b"x-rules-nonce", NONCE.encode())]})
 
 

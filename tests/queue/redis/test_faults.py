@@ -38,7 +38,7 @@ from opentelemetry_guard.queue.url import check_queue_url
 from opentelemetry_guard.settings import once
 
 OPTIONS = QueueOptions("ab12", max_bytes=1_000_000, lease_seconds=2.0)
-WATCHDOG = 3.0
+WATCHDOG = 20.0
 """Seconds after which a call is taken for one that waits for Redis; far more than it may take on a busy machine."""
 
 
