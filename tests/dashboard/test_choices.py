@@ -49,6 +49,7 @@ def test_times_are_in_the_zone_that_is_chosen_on_every_page(backend: RunningBack
     visitor.get_by_label("Write times in").select_option("Europe/Berlin")
     visitor.get_by_role("button", name="Use this zone").click()
     visitor.get_by_text("Times are in Europe/Berlin").wait_for()
+    visitor.wait_for_load_state()
     assert visitor.url == there
     assert times(visitor) == ["2026-07-15 00:30:05.000"]
     for path in ("/events/1", "/incidents/1"):
@@ -63,6 +64,7 @@ def test_the_browsers_own_zone_is_one_press_away(backend: RunningBackend, browse
     page.goto(f"{backend.url}/events")
     page.get_by_role("button", name="America/New_York").press("Enter")
     page.get_by_text("Times are in America/New_York").wait_for()
+    page.wait_for_load_state()
     assert times(page) == ["2026-07-14 18:30:05.000"]
     assert page.get_by_role("button", name="Use this browser").count() == 0
     # A row that the script puts in is as the others.

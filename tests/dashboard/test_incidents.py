@@ -54,7 +54,7 @@ def test_an_attack_is_found_acknowledged_banned_and_closed(
     page = context.new_page()
     page.goto(backend.url)
     page.get_by_role("link", name="Incidents").click()
-    assert page.get_by_text("No incident yet").is_visible()
+    page.get_by_text("No incident yet").wait_for()
     send(
         backend,
         of("k", timestamp="2026-01-02T00:00:01Z", endpoint="/a", action_taken="request_blocked"),
@@ -67,6 +67,7 @@ def test_an_attack_is_found_acknowledged_banned_and_closed(
     page.get_by_role("button", name="Filter").click()
     page.wait_for_url("**severity=high**")
     page.get_by_role("link", name="Attacks by 192.0.2.7").click()
+    page.wait_for_url("**/incidents/1**")
     text = page.locator("main").inner_text()
     for shown in ("2026-01-02 00:00:01", "2026-01-02 00:00:09", "8, told in 2 events", "1 of 8", "logged", "83 of 100"):
         assert shown in text

@@ -38,6 +38,7 @@ def test_a_preview_names_clients_keeps_what_was_written_and_saves_nothing(
     visitor.get_by_label("Banned").fill("203.0.113.0/24")
     visitor.get_by_role("button", name="Preview on stored events").click()
     visitor.get_by_text("2 clients would have been blocked").wait_for()
+    visitor.wait_for_load_state()
     assert visitor.get_by_text("1 of these clients had successful requests, 1 logged in.").is_visible()
     assert visitor.get_by_role("link", name="203.0.113.7").is_visible()
     assert visitor.locator("#ip_blacklist").input_value() == "203.0.113.0/24"
