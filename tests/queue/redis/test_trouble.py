@@ -26,35 +26,32 @@ OPTIONS = QueueOptions("ab12", max_bytes=1_000_000, lease_seconds=2.0)
 ACL = "on >right ~{guard:* +@read +@write +@scripting +time"
 
 
-def error_of(url: str) -> str:
-    """Return why a queue can't use its Redis, as its state says it."""
+def error_of(url: str, words: str) -> str:
+    """Return why a queue can't use its Redis, once it says so in these words: a slow server is told of before that."""
     queue = RedisQueue(parse_redis_url(url), OPTIONS, MemoryQueue(OPTIONS))
     try:
-        eventually(lambda: queue.append(make_batch("a")) or queue.link.last_error)
+        eventually(
+            lambda: queue.append(make_batch("a")) or words in str(queue.link.last_error),
+            told=lambda: f"but {queue.link.last_error}",
+        )
         return str(queue.link.last_error)
     finally:
         queue.close()
 
 
 def says(url: str, words: str) -> bool:
-    """Return once a queue that can't use its Redis says so in these words: a slow handshake is told before its end."""
-    queue = RedisQueue(parse_redis_url(url), OPTIONS, MemoryQueue(OPTIONS))
-    try:
-        return eventually(
-            lambda: queue.append(make_batch("a")) or words in str(queue.link.last_error),
-            told=lambda: f"but {queue.link.last_error}",
-        )
-    finally:
-        queue.close()
+    """Return once a queue that can't use its Redis says so in these words."""
+    return bool(error_of(url, words))
 
 
 def works(url: str) -> bool:
+    """Return once a queue uses its Redis; a server that is slow to begin is no answer yet."""
     queue = RedisQueue(parse_redis_url(url), OPTIONS, MemoryQueue(OPTIONS))
     try:
-        eventually(lambda: queue.append(make_batch("a")) or queue.link.up or queue.link.last_error)
+        eventually(lambda: queue.append(make_batch("a")) or queue.link.up, told=lambda: f"but {queue.link.last_error}")
         for lease in queue.lease("events", 0.0):
             queue.acknowledge(lease.batch.batch_id)
-        return queue.link.up
+        return True
     finally:
         queue.close()
 
@@ -101,8 +98,7 @@ def test_sentinels_with_a_password_of_their_own_are_named(
 ) -> None:
     with sentinel("requirepass s3ntinel") as (server, _):
         url = f"redis+sentinel://127.0.0.1:{started(server).port}/guarded/0"
-        error = error_of(url + query)
-        assert expected in error
+        error = error_of(url + query, expected)
         assert "Authentication" in error
         assert "wr0ng" not in error + caplog.text
         said = [record for record in caplog.records if record.levelname == "ERROR"]
@@ -114,32 +110,30 @@ def test_sentinels_with_a_password_of_their_own_are_named(
 def test_sentinels_without_a_password_are_told_from_those_that_refuse_one() -> None:
     with sentinel() as (server, _):
         url = f"redis+sentinel://127.0.0.1:{started(server).port}/guarded/0?sentinel_username=u&sentinel_password=needless"
-        assert "sentinel_password" in error_of(url)
+        assert says(url, "sentinel_password")
 
 
 def test_a_masters_password_is_told_from_that_of_the_sentinels() -> None:
     with sentinel(master_password="right") as (server, _):
         port = started(server).port
-        missing = error_of(f"redis+sentinel://127.0.0.1:{port}/guarded/0")
-        wrong = error_of(f"redis+sentinel://:wr0ng@127.0.0.1:{port}/guarded/0")
-        assert "write user:password@" in missing
-        assert "check user and password" in wrong
+        missing = error_of(f"redis+sentinel://127.0.0.1:{port}/guarded/0", "write user:password@")
+        wrong = error_of(f"redis+sentinel://:wr0ng@127.0.0.1:{port}/guarded/0", "check user and password")
         assert "sentinel_password" not in missing + wrong
         assert works(f"redis+sentinel://:right@127.0.0.1:{port}/guarded/0")
 
 
 def test_a_service_that_the_sentinels_do_not_know_is_named() -> None:
     with sentinel() as (server, _):
-        assert "by the name 'another'" in error_of(f"redis+sentinel://127.0.0.1:{started(server).port}/another/0")
+        assert says(f"redis+sentinel://127.0.0.1:{started(server).port}/another/0", "by the name 'another'")
 
 
 def test_a_password_is_missing_wrong_or_needless() -> None:
     with redis_server(password="right") as server:
-        assert "it has no password; write" in error_of(server.url.replace(":right@", ""))
-        assert "check user and password" in error_of(server.url.replace("right", "wr0ng"))
-        assert "check user and password" in error_of(server.url.replace(":right", "stranger:right"))
+        assert says(server.url.replace(":right@", ""), "it has no password; write")
+        assert says(server.url.replace("right", "wr0ng"), "check user and password")
+        assert says(server.url.replace(":right", "stranger:right"), "check user and password")
     with redis_server() as server:
-        assert "Redis has no password" in error_of(server.url.replace("redis://", "redis://:needless@"))
+        assert says(server.url.replace("redis://", "redis://:needless@"), "Redis has no password")
 
 
 def test_what_a_users_rules_must_grant_is_said_and_is_enough() -> None:
@@ -149,9 +143,8 @@ def test_what_a_users_rules_must_grant_is_said_and_is_enough() -> None:
             client.execute_command("ACL", "SETUSER", "elsewhere", *ACL.replace("{guard:", "other:").split())
             client.execute_command("ACL", "SETUSER", "guard", *ACL.split())
         for user in ("poor", "elsewhere"):
-            assert "grant that user ~{guard:* +@read +@write +@scripting +time" in error_of(
-                server.url.replace("redis://", f"redis://{user}:right@")
-            )
+            url = server.url.replace("redis://", f"redis://{user}:right@")
+            assert says(url, "grant that user ~{guard:* +@read +@write +@scripting +time")
         assert works(server.url.replace("redis://", "redis://guard:right@"))
 
 
@@ -162,15 +155,14 @@ def test_a_cluster_that_refuses_is_told_apart_from_one_that_is_away() -> None:
                 client.execute_command("ACL", "SETUSER", "poor", *["on", ">right", "~{guard:*", "+@read"])
                 client.execute_command("ACL", "SETUSER", "guard", *ACL.split(), "+cluster", "+command")
         url = cluster.url.replace("://", "://{}:right@")
-        assert "+cluster" in error_of(url.format("poor"))
-        assert "check user and password" in error_of(url.format("stranger"))
+        assert says(url.format("poor"), "+cluster")
+        assert says(url.format("stranger"), "check user and password")
         assert works(url.format("guard"))
 
 
 def test_one_server_is_no_cluster() -> None:
     with redis_server() as server:
-        error = error_of(f"redis+cluster://127.0.0.1:{server.port}")
-    assert "begin the queue URL with redis://" in error
+        assert says(f"redis+cluster://127.0.0.1:{server.port}", "begin the queue URL with redis://")
 
 
 def tls_url(port: int, host: str = "127.0.0.1", **options: str) -> str:
@@ -217,7 +209,7 @@ def test_a_server_that_answers_a_handshake_in_plain_text_speaks_no_tls() -> None
 
         answering = threading.Thread(target=answer_once, daemon=True)
         answering.start()
-        assert "begin the queue URL with redis://" in error_of(tls_url(listener.getsockname()[1]))
+        assert says(tls_url(listener.getsockname()[1]), "begin the queue URL with redis://")
 
 
 @pytest.mark.parametrize(
