@@ -377,8 +377,10 @@ def test_rules_that_replace_others_start_from_the_applications_own_configuration
         backend.push(version=1, blocked_user_agents=["testclient"], emergency_mode=True)
         becomes(client, 503)
         backend.push(version=2, emergency_mode=True)
-        eventually(lambda: config.blocked_user_agents == ["own"])
-        assert (config.emergency_mode, config.auto_ban_threshold) == (True, 4)
+        # All of it at once: on the way there the application's own configuration is in force.
+        eventually(
+            lambda: (config.blocked_user_agents, config.emergency_mode, config.auto_ban_threshold) == (["own"], True, 4)
+        )
         backend.push(version=3)
         becomes(client, 200)
         assert (config.blocked_user_agents, config.emergency_mode, config.auto_ban_threshold) == (["own"], False, 8)
