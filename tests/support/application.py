@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import requests
@@ -71,12 +71,15 @@ PORT = "{port}"
 
 
 @contextmanager
-def running_command(settings: Mapping[str, str], *command: str) -> Iterator[RunningApplication]:
+def running_command(
+    settings: Mapping[str, str], *command: str, output: Path | None = None
+) -> Iterator[RunningApplication]:
     """Run a server under ``opentelemetry-instrument``, with `settings` in its environment.
 
     Args:
         settings: environment variables.
         *command: of the server, with `PORT` where its port belongs.
+        output: file for what it says, for a test that reads it; it is shown at the end. Default: it is shown at once.
     """
     port = free_port()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
@@ -84,7 +87,10 @@ def running_command(settings: Mapping[str, str], *command: str) -> Iterator[Runn
     environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
     environment["PATH"] = f"{BIN}{os.pathsep}{environment['PATH']}"
     words = [word.replace(PORT, str(port)) for word in command]
-    process = subprocess.Popen([str(BIN / "opentelemetry-instrument"), *words], env=environment, cwd=ROOT)
+    with output.open("wb") if output else nullcontext() as file:
+        process = subprocess.Popen(
+            [str(BIN / "opentelemetry-instrument"), *words], env=environment, cwd=ROOT, stdout=file, stderr=file
+        )
     try:
         _wait_for_port(port, process)
         yield RunningApplication(process, f"http://127.0.0.1:{port}")
@@ -92,6 +98,8 @@ def running_command(settings: Mapping[str, str], *command: str) -> Iterator[Runn
         if process.poll() is None:
             process.kill()
         process.wait()
+        if output:
+            print(output.read_text())
 
 
 def _wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
