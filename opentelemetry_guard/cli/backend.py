@@ -69,9 +69,7 @@ AlertsFile = Annotated[
     Path | None,
     option("ALERTS", "The file of alert rules and channels, TOML or JSON.", show_default="nobody is told"),
 ]
-Workers = Annotated[
-    int, option("WORKERS", "Processes that serve; each has a thread of Python's of its own.", min=1, max=64)
-]
+Workers = Annotated[int, option("WORKERS", "Processes that serve; each runs Python on one core.", min=1, max=64)]
 Verbose = Annotated[bool, typer.Option("--verbose", help="Log every request.")]
 UNTIL_INPUT_ENDS = "--until-input-ends"
 """The option of a backend that is started as a child, and is not to outlive who started it."""

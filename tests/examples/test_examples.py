@@ -22,9 +22,12 @@ from support.ports import free_port
 from support.redis import eventually, redis_server
 
 from opentelemetry_guard.models import DynamicRules
+from opentelemetry_guard.semconv import RULES_REFUSED
 
 FOLDERS = sorted(path for path in (ROOT / "examples").iterdir() if path.is_dir())
 WRONG = {"user": "ada", "password": "?"}
+UNLESS_REFUSED = f"{RULES_REFUSED.replace('.', '_')}_total"
+"""Is measured from the first rules document on that is refused, of which this backend sends none."""
 
 
 def signed_in_wrongly(example: Example) -> dict[str, object]:
@@ -164,6 +167,8 @@ def test_prometheus_has_every_metric_that_the_alerts_and_the_dashboard_ask_for(t
     queries = [rule["expr"] for rule in alerts] + [target["expr"] for panel in panels for target in panel["targets"]]
     without_labels = [re.sub(r"\bby \([^)]*\)|\{[^}]*\}", "", query) for query in queries]
     wanted = {name for query in without_labels for name in re.findall(r"\bguard_\w+", query)}
+    assert UNLESS_REFUSED in wanted
+    wanted.remove(UNLESS_REFUSED)
     scraped = free_port()
     with running_example("prometheus", tmp_path, OTEL_EXPORTER_PROMETHEUS_PORT=str(scraped)) as example:
         signed_in_wrongly(example)
