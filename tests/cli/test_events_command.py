@@ -46,7 +46,7 @@ def following(backend: RunningBackend, home: Path, *arguments: str) -> Iterator[
     finally:
         if process.poll() is None:
             process.kill()
-        process.communicate(timeout=30)
+        process.communicate(timeout=60)
 
 
 def line_of(process: subprocess.Popen[str]) -> str:
@@ -100,7 +100,7 @@ def test_what_arrives_is_followed_until_ctrl_c(backend: RunningBackend, tmp_path
             send(backend, event(event_type="e", reason=str(number)))
             assert json.loads(line_of(process))["reason"] == str(number)
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=60)
     assert (process.returncode, out, err) == (130, "", "")
 
 
@@ -150,7 +150,7 @@ def test_it_ends_when_nobody_reads_even_if_nothing_arrives(backend: RunningBacke
         assert line_of(process).startswith("CEF:0|")
         assert process.stdout is not None
         process.stdout.close()
-        assert process.wait(timeout=30) == 0
+        assert process.wait(timeout=60) == 0
         assert process.stderr is not None
         assert process.stderr.read() == ""
         process.stdout = None
@@ -163,7 +163,7 @@ def test_a_reader_that_goes_in_the_midst_ends_it_too(backend: RunningBackend, tm
         assert process.stdout is not None
         process.stdout.read(10)
         process.stdout.close()
-        assert process.wait(timeout=30) == 0
+        assert process.wait(timeout=60) == 0
         assert process.stderr is not None
         assert process.stderr.read() == ""
         process.stdout = None

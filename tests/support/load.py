@@ -110,7 +110,8 @@ class Load:
         """Send a batch until it is acknowledged, as senders do."""
         began, tried = time.monotonic(), 0
         while time.monotonic() - began < PATIENCE and not self._given_up.is_set():
-            url = self.urls[next(self._turns) % len(self.urls)]
+            urls = tuple(self.urls)
+            url = urls[next(self._turns) % len(urls)]
             try:
                 answer = http.post(f"{url}/api/v1/events", data=body, headers=self._headers, timeout=30)
             except requests.RequestException:
