@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable
 from types import FrameType
@@ -19,6 +21,10 @@ from .ingest.connections import Doorkeeper, protocol
 
 _GRACE_SECONDS = 3
 """How long a request that is under way may take after the signal to end: the process is gone within five seconds."""
+
+_SWITCH_SECONDS = 0.0005
+"""How long a thread may go on while another one wants to: who stores has a turn after each of its statements, and
+everybody else waits for what it stores. Python's own 5 ms would be longer than most statements take."""
 
 logger = logging.getLogger(__name__)
 
@@ -84,6 +90,9 @@ def serve(
     `on_ending` on the event loop when the end begins: for what would not end
     by itself. To be called on the main thread. `verbose` logs every request.
     """
+    sys.setswitchinterval(_SWITCH_SECONDS)
+    # What is loaded by now stays: the collector doesn't look at it again, which it would while rows come in.
+    gc.freeze()
     # Uvicorn restores these handlers at its end and raises the signal again: the process then leaves with 0.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _leave)

@@ -29,6 +29,7 @@ _LONGEST = 1e9
 
 _USER_KEYS = ("user", "user.id", "enduser.id", "user_id", "user.name", "username")
 """Keys of the metadata that name the user of a request; the first that is there counts."""
+_USER_KEY_SET = frozenset(_USER_KEYS)
 
 _READ = frozenset(
     {
@@ -160,6 +161,9 @@ def _text(values: Mapping[str, object], name: str) -> str:
 
 def user_of(metadata: Mapping[str, object]) -> str:
     """Return the user that an event's metadata name, "" where they name none."""
+    # Most events name nobody, and this is asked of each.
+    if _USER_KEY_SET.isdisjoint(metadata):
+        return ""
     return next((found for key in _USER_KEYS if (found := _text(metadata, key))), "")
 
 

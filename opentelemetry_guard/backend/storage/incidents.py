@@ -81,19 +81,21 @@ class Incident:
         self.events += 1
         self.requests += event.requests
         self.stopped += event.requests if event.blocked else 0
-        self.severity = max(self.severity, meaning_of(event.event_type).severity)
-        self.threat_score = max(self.threat_score, event.threat_score)
+        if (severity := meaning_of(event.event_type).severity) > self.severity:
+            self.severity = severity
+        if event.threat_score > self.threat_score:
+            self.threat_score = event.threat_score
         if event.action and (event.occurred_at >= self.last_seen or not self.last_action):
             self.last_action = event.action
-        self.first_seen = min(self.first_seen, event.occurred_at)
-        self.last_seen = max(self.last_seen, event.occurred_at)
-        for values, value in (
-            (self.event_types, event.event_type),
-            (self.addresses, event.address),
-            (self.targets, event.endpoint),
-        ):
-            _remember(values, value)
-        self.latest = [*self.latest, event_id][-MOST_EVENTS:]
+        if event.occurred_at < self.first_seen:
+            self.first_seen = event.occurred_at
+        elif event.occurred_at > self.last_seen:
+            self.last_seen = event.occurred_at
+        _remember(self.event_types, event.event_type)
+        _remember(self.addresses, event.address)
+        _remember(self.targets, event.endpoint)
+        self.latest.append(event_id)
+        del self.latest[:-MOST_EVENTS]
         # What occurred before somebody closed it, and was delivered later, is what that was about.
         if self.state == CLOSED and event.occurred_at > self.state_since:
             self.state, self.state_since = OPEN, event.occurred_at

@@ -1,8 +1,9 @@
 """Writing many rows with few statements, whose text is made once.
 
 SQLAlchemy looks at each value of each row on its way to the driver, which takes longer than the database does. Here it
-writes the statement, and the values go to the driver as they are. A statement of many rows is one step for SQLite,
-which it makes without holding up this process's other threads, and one question for PostgreSQL.
+writes the statement, and the values go to the driver as they are. SQLite is given some hundred rows in one statement,
+which is one step that it makes without holding up this process's other threads. PostgreSQL is given all of them as one
+JSON text: of a value by itself its driver and server would each have to find out again what it is.
 """
 
 from __future__ import annotations
@@ -10,17 +11,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection
+import orjson
+from sqlalchemy import Connection, LargeBinary, column, select, text
 from sqlalchemy.sql.dml import Insert, ReturningInsert
 
-from .results import AnyRow
+from .results import AnyRow, AnySelect
 from .tables import Words, without_nul
 
 _SIZES = (256, 128, 64, 32, 16, 8, 4, 2, 1)
-"""Rows of one statement: few sizes, so that drivers and databases keep each of them prepared."""
-
-_STYLES = {"sqlite": "qmark", "postgresql": "format"}
-"""How a place for a value is written, by dialect: those that are filled in by position."""
+"""Rows of one statement: few sizes, so that driver and database keep each of them prepared."""
 
 
 class ManyRows:
@@ -32,45 +31,68 @@ class ManyRows:
         Raises:
             ValueError: that is another order than the table's, in which values are written.
         """
-        self._statement, self._columns = statement, tuple(columns)
+        # SQLAlchemy has names that are more than texts, which JSON has not.
+        self._statement, self._columns = statement, tuple(map(str, columns))
         declared = [column for column in statement.table.c if column.name in columns]
         if [column.name for column in declared] != list(columns):
             raise ValueError(f"The columns of {statement.table.name} are to be in the order of the table.")
         self._texts = [place for place, column in enumerate(declared) if isinstance(column.type, Words)]
-        self._written: dict[tuple[str, int], str] = {}
+        self._bytes = [place for place, column in enumerate(declared) if isinstance(column.type, LargeBinary)]
+        self._written: dict[int, str] = {}
 
     def run(self, connection: Connection, rows: Sequence[Sequence[object]]) -> list[AnyRow]:
         """Write `rows`, and return what the statement returns of them, if anything."""
+        if not rows:
+            return []
+        if connection.dialect.name == "postgresql":
+            return list(self._run(connection, 0, (self._json(rows),)))
         returned: list[AnyRow] = []
         done = 0
         for size in _SIZES:
             while len(rows) - done >= size:
-                result = connection.exec_driver_sql(
-                    self._text(connection, size), self._values(rows[done : done + size])
-                )
-                if result.returns_rows:
-                    returned += result.all()
+                returned += self._run(connection, size, self._values(rows[done : done + size]))
                 done += size
         return returned
 
+    def _run(self, connection: Connection, size: int, values: tuple[object, ...]) -> Sequence[AnyRow]:
+        result = connection.exec_driver_sql(self._text(connection, size), values)
+        return result.all() if result.returns_rows else []
+
     def _values(self, rows: Sequence[Sequence[object]]) -> tuple[object, ...]:
-        values = [value for row in rows for value in row]
-        width = len(self._columns)
+        return tuple([value for row in zip(*self._columns_of(rows), strict=True) for value in row])
+
+    def _columns_of(self, rows: Sequence[Sequence[object]]) -> list[Sequence[Any]]:
+        """Return the values of each column, texts as they are stored."""
+        columns: list[Sequence[Any]] = list(zip(*rows, strict=True))
         for place in self._texts:
-            values[place::width] = map(_as_stored, values[place::width])
-        return tuple(values)
+            # Of thousands of texts hardly one has it.
+            if "\0" in "".join(columns[place]):
+                columns[place] = [without_nul(value) for value in columns[place]]
+        return columns
+
+    def _json(self, rows: Sequence[Sequence[object]]) -> str:
+        columns = self._columns_of(rows)
+        for place in self._bytes:
+            columns[place] = [f"\\x{value.hex()}" for value in columns[place]]
+        return orjson.dumps([dict(zip(self._columns, row, strict=True)) for row in zip(*columns, strict=True)]).decode()
 
     def _text(self, connection: Connection, size: int) -> str:
-        dialect = connection.dialect
-        known = self._written.get((dialect.name, size))
+        """Return the statement for `size` rows; for any number of them, in one JSON text, where it is 0."""
+        known = self._written.get(size)
         if known is None:
-            # Made for a dialect of the same kind: the connection's own fills in values by name, where it can.
-            by_position = type(dialect)(paramstyle=_STYLES[dialect.name])  # type: ignore[call-arg]
-            several = self._statement.values([dict.fromkeys(self._columns)] * size)
-            compiled = several.compile(dialect=by_position)
-            known = self._written[dialect.name, size] = str(compiled)
+            known = self._written[size] = self._of_values(connection, size) if size else self._of_json(connection)
         return known
 
+    def _of_values(self, connection: Connection, size: int) -> str:
+        # Made for a dialect of the same kind: the connection's own fills in values by name, where it can.
+        by_position = type(connection.dialect)(paramstyle="qmark")  # type: ignore[call-arg]
+        several = self._statement.values([dict.fromkeys(self._columns)] * size)
+        return str(several.compile(dialect=by_position))
 
-def _as_stored(value: object) -> object:
-    return without_nul(value) if isinstance(value, str) else value
+    def _of_json(self, connection: Connection) -> str:
+        by_position = type(connection.dialect)(paramstyle="format")  # type: ignore[call-arg]
+        given = text(f"json_populate_recordset(CAST(NULL AS {self._statement.table.name}), CAST(:rows AS json))")
+        chosen: AnySelect = select(*map(column, self._columns)).select_from(given)
+        return str(
+            self._statement.from_select(self._columns, chosen, include_defaults=False).compile(dialect=by_position)
+        )

@@ -8,7 +8,7 @@ from pathlib import Path
 from sqlalchemy import URL, Connection, Engine, Table, create_engine, delete, func, select, text
 from sqlalchemy.exc import DBAPIError
 
-from .tables import DAY_SECONDS, Words, events, metrics, stored_rows, without_nul
+from .tables import DAY_SECONDS, events, metrics, stored_rows, without_nul
 
 _WRITING = 0x6F74656C67756172
 """The key of the advisory lock of who writes, "otelguar" in ASCII: other programs may have their own."""
@@ -79,23 +79,33 @@ class PostgresqlDatabase:
     ) -> None:
         """Insert many rows, each with its values in the order of `columns`, by COPY."""
         quoted = ", ".join(map(connection.dialect.identifier_preparer.quote, columns))
-        texts = [isinstance(table.c[name].type, Words) for name in columns]
         driver = connection.connection.driver_connection
         assert driver is not None  # noqa: S101 - the connection is in use
         statement = f"COPY {table.name} ({quoted}) FROM STDIN"
         errors = connection.dialect.loaded_dbapi.Error
         try:
             with driver.cursor() as cursor, cursor.copy(statement) as copy:
-                for row in rows:
-                    copy.write_row(
-                        [
-                            without_nul(str(value)) if is_text else value
-                            for is_text, value in zip(texts, row, strict=True)
-                        ]
-                    )
+                copy.write(_copied(rows, len(columns)))
         except errors as error:
             # As SQLAlchemy tells of it: this statement goes past it.
             raise DBAPIError.instance(statement, None, error, errors, dialect=connection.dialect) from error
+
+
+def _copied(rows: Sequence[Sequence[object]], width: int) -> str:
+    """Write rows of numbers and texts, each of `width` values, in COPY's text format.
+
+    No text has a NUL by then, so that all values can be made one text by it, and what has to be escaped is at once.
+    """
+    written = "\0".join([without_nul(str(value)) or "" for row in rows for value in row])
+    for plain, escaped in _ESCAPES:
+        if plain in written:
+            written = written.replace(plain, escaped)
+    values = written.split("\0")
+    return "".join(["\t".join(values[at : at + width]) + "\n" for at in range(0, len(values), width)])
+
+
+_ESCAPES = (("\\", "\\\\"), ("\n", "\\n"), ("\r", "\\r"), ("\t", "\\t"))
+"""What means something in COPY's text format, the backslash first, and how it is written there."""
 
 
 def drop_days(connection: Connection, table: Table, days: Sequence[int]) -> None:

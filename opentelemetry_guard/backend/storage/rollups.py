@@ -12,7 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 from sqlalchemy import Connection, Table, case
@@ -23,7 +23,7 @@ from ...events.known import TEST_EVENT, is_blocking
 from ...models import SecurityEvent
 from ...siem.facts import user_of
 from .many import ManyRows
-from .tables import event_minutes, event_tops, events, latency_minutes, metric_minutes, without_nul
+from .tables import NUL_SHOWN, event_minutes, event_tops, events, latency_minutes, metric_minutes
 
 SPAN_SECONDS = (600, 3600)
 """Addresses and endpoints are counted for spans of these lengths: by the minute there would be as many counts as rows.
@@ -49,8 +49,7 @@ _BUCKETS_PER_DOUBLING = 8
 """Latency buckets are 9 % wide."""
 
 
-@dataclass(frozen=True, slots=True)
-class EventFacts:
+class EventFacts(NamedTuple):
     """What an event is searched and counted by; `occurred_at` is in Unix seconds.
 
     `requests` is how many it stands for, `threat_score` is 0 to 100; `correlation_key`, `user` and `country` are empty
@@ -96,14 +95,14 @@ def facts_of_event(event: SecurityEvent, received_at: float) -> EventFacts:
 
 
 def _facts(event: Mapping[str, Any], occurred_at: float) -> EventFacts:
-    action = str(event.get("action_taken") or "")
+    action = _searched(event.get("action_taken"))
     given = event.get("metadata")
     metadata: dict[str, Any] = given if isinstance(given, dict) else {}
     again = _whole(metadata, _UPDATE, 1)
     return EventFacts(
         occurred_at,
         _searched(event["event_type"]),
-        _searched(action),
+        action,
         _searched(event.get("ip_address")),
         _searched(event.get("endpoint")),
         is_blocking(action),
@@ -118,7 +117,10 @@ def _facts(event: Mapping[str, Any], occurred_at: float) -> EventFacts:
 
 def _searched(value: object) -> str:
     """Return a text as it is stored: of two that are stored alike, a count has one."""
-    return (without_nul(str(value)) or "")[:MAX_TEXT] if value else ""
+    if not value:
+        return ""
+    text = value if isinstance(value, str) else str(value)
+    return text[:MAX_TEXT] if "\0" not in text else text.replace("\0", NUL_SHOWN)[:MAX_TEXT]
 
 
 EVENT_COLUMNS = tuple(column.name for column in events.c)
@@ -244,21 +246,25 @@ _ADD_LATENCIES = _adding(latency_minutes, "requests")
 
 def add_event_rollups(connection: Connection, project_id: str, stored: Iterable[EventFacts]) -> None:
     """Count events that were stored in the transaction under way; a test event is kept and not counted."""
+    # Few of many events differ in all of that: each is looked at once.
+    alike = Counter(
+        (int(event.occurred_at // 60), event.event_type, event.blocked, event.address, event.endpoint)
+        for event in stored
+        if event.event_type != TEST_EVENT
+    )
+    if not alike:
+        return
     minutes: Counter[tuple[int, str]] = Counter()
     blocked: Counter[tuple[int, str]] = Counter()
     tops: Counter[tuple[str, int, int, str]] = Counter()
-    for event in stored:
-        if event.event_type == TEST_EVENT:
-            continue
-        minute = int(event.occurred_at // 60), event.event_type
-        minutes[minute] += 1
-        blocked[minute] += event.blocked
-        for dimension, value in (("address", event.address), ("endpoint", event.endpoint)):
+    for (minute, event_type, is_blocked, address, endpoint), count in alike.items():
+        minutes[minute, event_type] += count
+        if is_blocked:
+            blocked[minute, event_type] += count
+        for dimension, value in (("address", address), ("endpoint", endpoint)):
             if value:
                 for seconds in SPAN_SECONDS:
-                    tops[dimension, seconds, int(event.occurred_at // seconds), value] += 1
-    if not minutes:
-        return
+                    tops[dimension, seconds, minute * 60 // seconds, value] += count
     _ADD_EVENT_MINUTES.run(
         connection, [(project_id, *key, count, blocked[key]) for key, count in sorted(minutes.items())]
     )

@@ -36,9 +36,13 @@ Number = BigInteger().with_variant(Integer, "sqlite")
 """A whole number of 64 bits; SQLite's are all of that size, and its row ids have to be called INTEGER."""
 
 
+NUL_SHOWN = "\ufffd"
+"""What a NUL becomes, which PostgreSQL doesn't store: the mark of what can't be shown."""
+
+
 def without_nul(value: str | None) -> str | None:
-    """Return a text as it is stored: PostgreSQL stores no NUL, so it becomes the mark of what can't be shown."""
-    return value.replace("\0", "\ufffd") if value is not None and "\0" in value else value
+    """Return a text as it is stored."""
+    return value.replace("\0", NUL_SHOWN) if value is not None and "\0" in value else value
 
 
 class Words(TypeDecorator[str]):

@@ -7,7 +7,7 @@ comes while somebody stores waits for the next turn, and all who wait have one t
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sqlalchemy.exc import OperationalError, TimeoutError
 
@@ -20,9 +20,13 @@ _MOST_ROWS = 2_000
 
 @dataclass(slots=True, eq=False)
 class _Waiting:
-    """A batch that somebody waits for: how many of its rows were new, or why it can't be stored."""
+    """A batch that somebody waits for: how many of its rows were new, or why it can't be stored.
+
+    Who waits is called when it is one of those, or when it is to store what waits.
+    """
 
     offered: Offered
+    called: threading.Event = field(default_factory=threading.Event)
     accepted: int | None = None
     error: BaseException | None = None
 
@@ -37,10 +41,10 @@ class Together:
     def __init__(self, database: Database) -> None:
         """Store into `database`."""
         self._database = database
-        self._turn = threading.Lock()
-        # The lock guards the list of those who wait, the one that came first at its beginning.
+        # The lock guards both: those who wait, the one that came first at the beginning, and whether somebody stores.
         self._lock = threading.Lock()
         self._waiting: list[_Waiting] = []
+        self._storing = False
 
     def add(self, offered: Offered) -> int:
         """Store a batch, and return how many of its rows are new; when this returns they are on the disk.
@@ -51,13 +55,26 @@ class Together:
         mine = _Waiting(offered)
         with self._lock:
             self._waiting.append(mine)
-        while not mine.is_done:
-            with self._turn:
-                if not mine.is_done:
-                    self._store(self._take())
+            must_wait, self._storing = self._storing, True
+        if must_wait:
+            mine.called.wait()
+        if not mine.is_done:
+            self._have_turn()
         if mine.error is not None:
             raise mine.error
         return mine.accepted or 0
+
+    def _have_turn(self) -> None:
+        """Store what waits, and call whose turn is next first: others have nothing to do but to answer."""
+        group = self._take()
+        try:
+            self._store(group)
+        finally:
+            with self._lock:
+                following = self._waiting[:1]
+                self._storing = bool(following)
+            for one in following + group:
+                one.called.set()
 
     def _take(self) -> list[_Waiting]:
         with self._lock:

@@ -13,12 +13,14 @@ from sqlalchemy import URL, Engine, create_engine, inspect, make_url, select, te
 from support.postgresql import Postgresql
 
 from opentelemetry_guard.backend.storage import migrating
+from opentelemetry_guard.backend.storage.incident_search import IncidentSearch
 from opentelemetry_guard.backend.storage.leases import take_lease
 from opentelemetry_guard.backend.storage.retention import Retention, apply_retention
 from opentelemetry_guard.backend.storage.search import EventFilter, EventSearch
 from opentelemetry_guard.backend.storage.sqlite import SqliteFile
 from opentelemetry_guard.backend.storage.store import Store, StoreError
 from opentelemetry_guard.backend.storage.tables import DAY_SECONDS, event_keys, metadata
+from opentelemetry_guard.events.enrichment import CORRELATION_KEY
 from opentelemetry_guard.models import SecurityEvent, SecurityMetric
 
 NOW = 100 * DAY_SECONDS + 5.0
@@ -102,6 +104,23 @@ def test_text_that_cannot_be_stored_is_shown_as_what_cannot_be_shown(store: Stor
     (found,) = EventSearch(store.database).page(EventFilter("p", event_type="a\0b"), None, 10).events
     assert SecurityEvent.model_validate_json(found.row) == strange
     assert store.add("p", "b\0", [], [METRIC], NOW).duplicates == 1
+
+
+WRITTEN_OTHERWISE = ["a\tb", "a\nb\r", "\\N", "\\.", "\\", "\\n\\t", '"', "'", "100 %s", "\x1f\x7f\x01", "ü€𝄞"]
+"""Texts that mean something on the way into a database, if they aren't escaped there."""
+
+
+@pytest.mark.parametrize("value", WRITTEN_OTHERWISE)
+def test_text_of_any_kind_comes_back_as_it_was(store: Store, value: str) -> None:
+    strange = SecurityEvent(
+        event_type=value, ip_address=value, endpoint=value, reason=value, metadata={CORRELATION_KEY: value}
+    )
+    assert store.add("p", value, [strange], [], NOW).accepted == 1
+    asked = EventFilter("p", event_type=value, address=value, endpoint=value)
+    (found,) = EventSearch(store.database).page(asked, None, 10).events
+    assert (SecurityEvent.model_validate_json(found.row), found.batch_id) == (strange, value)
+    (incident,) = IncidentSearch(store.database).latest("", 10)
+    assert (incident.correlation_key, incident.event_types) == (value, [value])
 
 
 def test_what_was_dropped_is_forgotten_with_its_keys(store: Store) -> None:
