@@ -46,7 +46,9 @@ def listen(host: str, port: int, beyond_loopback: bool = False) -> socket.socket
             f"The host {host!r} is not a loopback address: use 127.0.0.1, ::1 or localhost, or set a dashboard "
             "password (OTEL_GUARD_BACKEND_PASSWORD)."
         )
-    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    # Named, the protocol lets asyncio send at once: else an answer's body waits for the client to acknowledge its head,
+    # which clients put off for 40 ms.
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, proto=socket.IPPROTO_TCP)
     if os.name == "posix":
         # A restart may take the port over from connections that are still closing.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

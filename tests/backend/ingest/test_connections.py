@@ -13,6 +13,7 @@ from support.backend import running_backend
 from uvicorn.server import ServerState
 
 from opentelemetry_guard.backend.ingest import connections
+from opentelemetry_guard.backend.server import listen
 
 WHOLE = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 HEAD = b"GET /local/summary HTTP/1.1\r\nHost: 127.0.0.1\r\n"
@@ -67,3 +68,22 @@ def test_a_head_that_does_not_end_is_cut_off(before: bytes, begun: bytes) -> Non
                 writer.close()
 
     assert asyncio.run(run()) == b""
+
+
+def test_an_answer_does_not_wait_for_the_client_to_acknowledge_its_head() -> None:
+    at_once: list[int] = []
+
+    def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        accepted = writer.get_extra_info("socket")
+        at_once.append(accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        writer.close()
+
+    async def run() -> None:
+        with listen("127.0.0.1", 0) as listener:
+            async with await asyncio.start_server(answer, sock=listener):
+                reader, writer = await asyncio.open_connection(*listener.getsockname())
+                await reader.read()
+                writer.close()
+
+    asyncio.run(run())
+    assert [bool(one) for one in at_once] == [True]
