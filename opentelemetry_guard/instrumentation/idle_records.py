@@ -11,7 +11,6 @@ from functools import partial
 from opentelemetry._logs import LoggerProvider, get_logger_provider
 from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
 
-from ..events.sifting import sifted
 from .patching import Patches
 
 _patches = Patches()
@@ -27,6 +26,9 @@ def install(logger_provider: LoggerProvider | None = None) -> None:
         # A class that was derived from the SDK's, or from ours, may do more with a record.
         reads_events_alone = vars(type(exporter)).get("reads_events_alone")
         if type(processor) is BatchLogRecordProcessor and reads_events_alone and "on_emit" not in vars(processor):
+            # Here, since it imports what such an exporter has imported, and what nobody else needs.
+            from ..events.sifting import sifted
+
             _patches.wrap(processor, "on_emit", partial(sifted, processor))
 
 
