@@ -8,6 +8,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from opentelemetry_guard.events.enrichment import CORRELATION_KEY, INCIDENT
 from opentelemetry_guard.instrumentation.behavior.analyzer import BehaviorAnalyzer
 from opentelemetry_guard.instrumentation.http.answers import AnsweredRequest, PassedRequest
 
@@ -66,4 +67,4 @@ def test_both_ways_count_and_find_the_same(coming: list[Any]) -> None:
 
 def _named(found: Any) -> list[Any]:
     """Leave out the names of incidents, which are drawn."""
-    return [{**each, "metadata": {**each["metadata"], "incident": "", "correlation_key": ""}} for each in found]
+    return [{**each, "metadata": {**each["metadata"], INCIDENT: "", CORRELATION_KEY: ""}} for each in found]
