@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import orjson
 from sqlalchemy import Connection, Table, bindparam, select
@@ -28,8 +28,10 @@ from .rollups import (
     facts_of_event,
     metric_facts,
 )
-from .tables import day_of, event_keys, events, last_ids, metric_batches, metrics, stored_rows
+from .tables import day_of, event_keys, events, last_ids, metric_batches, metrics, stored_rows, without_nul
 from .user_places import add_user_places
+
+T = TypeVar("T")
 
 
 class NewEvent(NamedTuple):
@@ -151,27 +153,27 @@ def _new_events(connection: Connection, offered: Sequence[Offered]) -> list[Sequ
     return [[event for event in one.events if _is_first(claimed, one.batch.project_id, event.key)] for one in offered]
 
 
-def _is_first(claimed: set[tuple[str, bytes]], project_id: str, key: bytes) -> bool:
-    """Whether a key was claimed, and nobody has asked for it before."""
-    if (project_id, key) not in claimed:
+def _is_first(claimed: set[tuple[str, T]], project_id: str, name: T) -> bool:
+    """Whether a key or an id was claimed, and nobody has asked for it before."""
+    if (project_id, name) not in claimed:
         return False
-    claimed.remove((project_id, key))
+    claimed.remove((project_id, name))
     return True
 
 
 _NEW_BATCH = ManyRows(
-    insert(metric_batches).on_conflict_do_nothing().returning(metric_batches.c.batch_id),
+    insert(metric_batches).on_conflict_do_nothing().returning(metric_batches.c.project_id, metric_batches.c.batch_id),
     ("project_id", "batch_id", "received_at"),
 )
 
 
 def _begun(connection: Connection, offered: Sequence[Offered]) -> set[int]:
     """Note the batches that have metrics, and return the places of those that their project didn't have."""
-    return {
-        place
-        for place, (batch, metrics) in enumerate((one.batch, one.metrics) for one in offered)
-        if metrics and _NEW_BATCH.run(connection, [(batch.project_id, batch.batch_id, batch.received_at)])
-    }
+    with_metrics = [(place, one.batch) for place, one in enumerate(offered) if one.metrics]
+    rows = [(batch.project_id, batch.batch_id, batch.received_at) for _, batch in with_metrics]
+    claimed = {(project_id, batch_id) for project_id, batch_id in _NEW_BATCH.run(connection, rows)}
+    # It is returned as it is stored.
+    return {place for place, batch in with_metrics if _is_first(claimed, batch.project_id, without_nul(batch.batch_id))}
 
 
 def _add_events(
@@ -179,9 +181,7 @@ def _add_events(
 ) -> None:
     if not new:
         return
-    first = _give_ids(connection, events, len(new))
-    kinds = Counter((day_of(batch.received_at), event.facts.event_type) for batch, event in new)
-    _count(database, connection, events, kinds)
+    first = _enter(database, connection, events, [(batch, event.facts.event_type) for batch, event in new])
     rows = [
         event_columns(number, project_id, batch.batch_id, batch.received_at, event.facts, event.row)
         for number, (batch, event) in enumerate(new, first)
@@ -201,9 +201,7 @@ def _add_metrics(
 ) -> None:
     if not new:
         return
-    first = _give_ids(connection, metrics, len(new))
-    kinds = Counter((day_of(batch.received_at), metric.facts.metric_type) for batch, metric in new)
-    _count(database, connection, metrics, kinds)
+    first = _enter(database, connection, metrics, [(batch, metric.facts.metric_type) for batch, metric in new])
     rows = [
         (number, project_id, batch.batch_id, batch.received_at, metric.facts.metric_type, metric.row)
         for number, (batch, metric) in enumerate(new, first)
@@ -241,8 +239,18 @@ _COUNT = ManyRows(
 )
 
 
-def _count(database: Database, connection: Connection, table: Table, kinds: Counter[tuple[int, str]]) -> None:
-    """Count rows by the day on which they came and their kind, and see to it that there is room for them."""
+def _enter(database: Database, connection: Connection, table: Table, new: Sequence[tuple[Batch, str]]) -> int:
+    """Count rows by the day on which they came and their kind, and see to it that there is room; return the first id.
+
+    Args:
+        database: where they go.
+        connection: of the transaction under way.
+        table: of the rows.
+        new: of each row its batch and its kind.
+    """
+    first = _give_ids(connection, table, len(new))
+    kinds = Counter((day_of(batch.received_at), kind) for batch, kind in new)
     for day in {day for day, _ in kinds}:
         database.kind.make_room(connection, day)
     _COUNT.run(connection, [(table.name, day, kind, amount) for (day, kind), amount in kinds.items()])
+    return first
