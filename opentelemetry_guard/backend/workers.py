@@ -1,12 +1,13 @@
-"""Several processes that serve one socket: started, started again when they die, replaced one by one, ended together.
+"""Several processes that serve one socket: started, started again when they die or hang, replaced, ended together.
 
 The socket is opened once and handed down, so that connections which wait to be accepted outlive a process. Each worker
-has a line to this process as its standard input: by it the worker tells that it listens, and it ends when the line
-does, however this process came to its end.
+has a line to this process as its standard input: by it the worker tells that it listens, and then again and again that
+its event loop runs. It ends when the line does, however this process came to its end.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import selectors
@@ -16,7 +17,7 @@ import subprocess
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import FrameType
 
@@ -31,17 +32,40 @@ _AGAIN_SECONDS = 1.0
 _FAILED_SECONDS = 5.0
 """The same where it never listened: the database may be gone for a while."""
 
-_LISTENING = b"listening\n"
+USUAL_TIMEOUT = 30.0
+"""Seconds of silence after which a worker is taken to hang, unless told otherwise: as long as gunicorn waits."""
+
+_LOOKS = 6
+"""How often this process looks, in the time that a worker may be silent, whether it was heard of since the last look.
+
+Silence is counted in these looks and not by a clock: while the machine sleeps, or this process is stopped, there are
+none, and what the workers said in between is read before the next one.
+"""
 
 
-def tell_of_listening() -> None:
-    """Tell the process that started this worker that it listens."""
-    os.write(0, _LISTENING)
+def tell_of_listening(timeout: float) -> None:
+    """Tell the process that started this worker that it listens, and from then on that its event loop runs.
+
+    To be called on the event loop.
+
+    Args:
+        timeout: seconds of silence after which that process takes this one to hang; 0 is never, and nothing is told.
+    """
+    line, loop = socket.socket(fileno=os.dup(0)), asyncio.get_running_loop()
+
+    def tell(said: bytes) -> None:
+        # Who doesn't read is stopped itself, and has enough to read; who is gone ends this process another way.
+        with suppress(BlockingIOError, ConnectionError):
+            line.send(said, socket.MSG_DONTWAIT)
+        if timeout:
+            loop.call_later(timeout / _LOOKS, tell, b".")
+
+    tell(b"listening")
 
 
 @dataclass(eq=False, slots=True)
 class _Worker:
-    """A process; `replaces` is the one that ends when this one listens."""
+    """A process; `replaces` is the one that ends when this one listens, `silent` are looks since it was heard of."""
 
     process: subprocess.Popen[bytes]
     line: socket.socket
@@ -49,13 +73,20 @@ class _Worker:
     replaces: _Worker | None = None
     listens: bool = False
     leaving: bool = False
+    silent: int = 0
+    hangs: bool = False
 
 
 class Workers:
     """Keeps a number of workers running. To be used on the main thread, once."""
 
     def __init__(
-        self, command: Sequence[str], listener: socket.socket, number: int, on_listening: Callable[[], None]
+        self,
+        command: Sequence[str],
+        listener: socket.socket,
+        number: int,
+        on_listening: Callable[[], None],
+        timeout: float = USUAL_TIMEOUT,
     ) -> None:
         """Take what is to run.
 
@@ -64,6 +95,8 @@ class Workers:
             listener: the bound socket.
             number: how many workers.
             on_listening: called once, when all of them listen.
+            timeout: seconds after which a worker that has told that it listens, and is silent since, is killed and
+                replaced; 0 is never.
         """
         self._command, self._listener, self._number = command, listener, number
         self._on_listening: Callable[[], None] | None = on_listening
@@ -74,6 +107,8 @@ class Workers:
         self._outdated: deque[_Worker] = deque()
         self._signals: deque[int] = deque()
         self._ends_at: float | None = None
+        self._timeout = timeout
+        self._looks_at: float | None = None
         self._failed = False
         self._selector = selectors.DefaultSelector()
 
@@ -84,6 +119,7 @@ class Workers:
         """
         with self._selector, self._signals_noted():
             self._due = [time.monotonic()] * self._number
+            self._plan_look()
             while self._running or self._ends_at is None:
                 self._start_due()
                 for key, _ in self._selector.select(self._pause()):
@@ -91,11 +127,12 @@ class Workers:
                         self._obey()
                     else:
                         self._hear(key.data)
+                self._look()
                 self._insist()
         return not self._failed
 
     def _pause(self) -> float | None:
-        moments = [*self._due, *(() if self._ends_at is None else (self._ends_at,))]
+        moments = [*self._due, *(moment for moment in (self._looks_at, self._ends_at) if moment is not None)]
         return max(0.0, min(moments) - time.monotonic()) if moments else None
 
     def _start_due(self) -> None:
@@ -128,6 +165,9 @@ class Workers:
         if not said:
             self._ended(worker)
             return
+        worker.silent = 0
+        if worker.listens:
+            return
         worker.listens = True
         if worker.replaces is not None:
             self._retire(worker.replaces)
@@ -159,13 +199,31 @@ class Workers:
                 # It takes the place anyway.
                 other.replaces = None
                 return
-        logger.warning("Worker %s ended with %s: another one is started.", worker.process.pid, code)
+        if not worker.hangs:
+            logger.warning("Worker %s ended with %s: another one is started.", worker.process.pid, code)
         pause = _AGAIN_SECONDS if worker.listens else _FAILED_SECONDS
         self._due.append(worker.started_at + pause)
 
     def _retire(self, worker: _Worker) -> None:
         worker.leaving = True
         worker.process.terminate()
+
+    def _plan_look(self) -> None:
+        if self._timeout:
+            self._looks_at = time.monotonic() + self._timeout / _LOOKS
+
+    def _look(self) -> None:
+        """Kill who hangs, when it is time to look; its place is taken when its line ends."""
+        if self._looks_at is None or time.monotonic() < self._looks_at:
+            return
+        self._plan_look()
+        for worker in self._running:
+            worker.silent += worker.listens
+            if worker.silent > _LOOKS and not worker.hangs:
+                worker.hangs = True
+                told = "Worker %s has not answered for %g seconds: it is killed, and another one takes its place."
+                logger.error(told, worker.process.pid, self._timeout)
+                worker.process.kill()
 
     def _replace_next(self) -> None:
         while self._outdated:

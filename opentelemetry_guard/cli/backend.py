@@ -70,6 +70,14 @@ AlertsFile = Annotated[
     option("ALERTS", "The file of alert rules and channels, TOML or JSON.", show_default="nobody is told"),
 ]
 Workers = Annotated[int, option("WORKERS", "Processes that serve; each runs Python on one core.", min=1, max=64)]
+WorkerTimeout = Annotated[
+    int,
+    option(
+        "WORKER_TIMEOUT",
+        "Kill and replace one of several processes whose event loop has not run for so many seconds; 0 is never.",
+        min=0,
+    ),
+]
 Verbose = Annotated[bool, typer.Option("--verbose", help="Log every request.")]
 UNTIL_INPUT_ENDS = "--until-input-ends"
 """The option of a backend that is started as a child, and is not to outlive who started it."""
@@ -98,6 +106,7 @@ def backend(
     trace_url: TraceUrl = None,
     alerts: AlertsFile = None,
     workers: Workers = 1,
+    worker_timeout: WorkerTimeout = 30,
     verbose: Verbose = False,
     until_input_ends: UntilInputEnds = False,
     worker_of: WorkerOf = None,
@@ -134,6 +143,6 @@ def backend(
         listener = listen(host, port, settings.password is not None) if worker_of is None else inherited(worker_of)
     except (ValueError, ListenError) as error:
         fail(str(error))
-    serving = Serving(settings, db, listener, Retention(keep_days, keep_rows), not api_key, verbose)
+    serving = Serving(settings, db, listener, Retention(keep_days, keep_rows), not api_key, verbose, worker_timeout)
     with listener:
         serving.run(0 if worker_of is not None else workers, until_input_ends)

@@ -38,6 +38,7 @@ class Serving:
         retention: how long rows are kept.
         makes_key: whether the project gets a key where it has none.
         verbose: whether every request is logged.
+        worker_timeout: seconds of silence after which one of several processes is replaced; 0 is never.
     """
 
     settings: BackendSettings
@@ -46,6 +47,7 @@ class Serving:
     retention: Retention
     makes_key: bool
     verbose: bool
+    worker_timeout: float
 
     def run(self, workers: int, until_input_ends: bool) -> None:
         """Serve with so many processes until a signal, or the end of the input where that is to end it.
@@ -77,14 +79,14 @@ class Serving:
         from ..backend.workers import tell_of_listening
 
         with opened(self.db) as store:
-            self._serve(store, tell_of_listening)
+            self._serve(store, lambda: tell_of_listening(self.worker_timeout))
 
     def _serve_with(self, workers: int, lines: str) -> None:
         from ..backend.workers import Workers
 
         # The very command that was given: a worker that is started later takes a new release and new files over.
         command: Sequence[str] = [sys.executable, *sys.orig_argv[1:], WORKER, str(self.listener.fileno())]
-        if not Workers(command, self.listener, workers, lambda: typer.echo(lines)).run():
+        if not Workers(command, self.listener, workers, lambda: typer.echo(lines), self.worker_timeout).run():
             fail("A worker could not start; what it says is above.")
 
     def _serve(self, store: Store, on_listening: Callable[[], None]) -> None:

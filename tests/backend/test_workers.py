@@ -1,4 +1,4 @@
-"""Several processes behind one socket: all of them serve, one that dies is started again, and all end together."""
+"""Several processes behind one socket: all serve, one that dies or hangs is started again, and all end together."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -100,6 +101,129 @@ def test_a_worker_that_is_killed_under_load_is_started_again_and_loses_nothing_a
         assert len(kept) == len(set(kept))
         assert set(kept) == keys(senders.acknowledged + senders.unanswered)
         assert Counter(re.findall(r"ended with -9: another one is started", backend.stderr())).total() == 2
+
+
+def test_a_worker_that_is_stopped_is_replaced_and_loses_nothing_acknowledged(database: Path | URL) -> None:
+    with running_backend(db=database, workers="2", worker_timeout="4", rate_limit="0") as backend:
+        stopped = workers_of(backend)[0]
+        senders = Senders(backend, goes_on=True)
+        assert senders.enough.wait(WATCHDOG)
+        stopped.suspend()
+        replaced(backend, [stopped], 2)
+        senders.stop()
+        for body in senders.unanswered:
+            assert post(backend, "/api/v1/events", body).status_code == 200
+        kept = [row["idempotency_key"] for row in backend.events()]
+        assert len(kept) == len(set(kept))
+        assert set(kept) == keys(senders.acknowledged + senders.unanswered)
+        told = [line for line in backend.stderr().splitlines() if str(stopped.pid) in line]
+        assert len(told) == 1
+        assert f"Worker {stopped.pid} has not answered for 4 seconds" in told[0]
+
+
+def test_a_stopped_worker_does_not_keep_sighup_from_the_others() -> None:
+    with running_backend(workers="2", worker_timeout="4") as backend:
+        before = workers_of(backend)
+        before[0].suspend()
+        psutil.Process(backend.pid).send_signal(signal.SIGHUP)
+        replaced(backend, before, 2)
+
+
+def test_a_machine_that_sleeps_is_no_worker_that_hangs() -> None:
+    with running_backend(workers="2", worker_timeout="4") as backend:
+        workers = workers_of(backend)
+        everybody = [psutil.Process(backend.pid), *workers]
+        for one in everybody:
+            one.suspend()
+        time.sleep(5)  # for longer than any of them may be silent
+        for one in everybody:
+            one.resume()
+        assert post(backend, "/api/v1/events", batch(events=[event()])).status_code == 200
+        assert set(workers_of(backend)) == set(workers)
+        assert backend.stop() == 0
+        assert backend.stderr() == ""
+
+
+class Script:
+    """Runs workers that count those before them, and then do what a test says when they listen."""
+
+    _BEGINNING = """
+import asyncio, os, signal, socket, sys, time
+from pathlib import Path
+
+from opentelemetry_guard.backend.server import serve
+from opentelemetry_guard.backend.workers import tell_of_listening
+
+listener, timeout, started = socket.socket(fileno=int(sys.argv[1])), float(sys.argv[2]), Path(sys.argv[3])
+before = len(list(started.iterdir()))
+(started / str(os.getpid())).touch()
+
+async def app(scope, receive, send):
+    while (await receive())["type"] != "lifespan.shutdown":
+        await send({"type": "lifespan.startup.complete"})
+    await send({"type": "lifespan.shutdown.complete"})
+
+def end_all():
+    os.kill(os.getppid(), signal.SIGTERM)
+"""
+
+    def __init__(self, directory: Path, on_listening: str) -> None:
+        self._started = directory / "started"
+        self._started.mkdir()
+        self._text = self._BEGINNING + on_listening + "serve(app, listener, on_listening)\n"
+
+    def run(self, timeout: float) -> bool:
+        """Run one worker, until one calls `end_all`."""
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            words = [str(listener.fileno()), str(timeout), str(self._started)]
+            return Workers([sys.executable, "-c", self._text, *words], listener, 1, lambda: None, timeout).run()
+
+    def started(self) -> int:
+        """Return how many workers there were."""
+        return len(list(self._started.iterdir()))
+
+
+def test_a_worker_whose_event_loop_is_blocked_is_replaced(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    script = Script(
+        tmp_path,
+        """
+def on_listening():
+    tell_of_listening(timeout)
+    if not before:
+        time.sleep(3600)
+    end_all()
+""",
+    )
+    assert script.run(timeout=2)
+    assert script.started() == 2
+    assert ["has not answered for 2 seconds" in line for line in caplog.messages] == [True]
+
+
+@pytest.mark.parametrize(
+    "timeout", [pytest.param(5, id="never for as long as the timeout"), pytest.param(0, id="without a timeout")]
+)
+def test_a_worker_whose_event_loop_is_blocked_again_and_again_is_not_replaced(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, timeout: float
+) -> None:
+    script = Script(
+        tmp_path,
+        """
+def on_listening():
+    tell_of_listening(timeout)
+    block(7)
+
+def block(times):
+    time.sleep(1)
+    if times:
+        # The event loop has a turn.
+        asyncio.get_running_loop().call_later(0.01, block, times - 1)
+    else:
+        end_all()
+""",
+    )
+    assert script.run(timeout)
+    assert script.started() == 1
+    assert caplog.messages == []
 
 
 def test_sighup_replaces_every_worker_while_the_others_serve() -> None:
