@@ -6,12 +6,13 @@ import asyncio
 import re
 import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
+from sqlalchemy import URL
 from starlette.requests import HTTPConnection
 from support.backend import RunningBackend, running_backend
 
@@ -42,16 +43,16 @@ DATA = ["/local/events", "/local/metrics", "/local/agents", "/local/incidents", 
 
 
 @pytest.fixture(scope="module")
-def opened() -> Iterator[RunningBackend]:
+def opened(module_database: Path | URL) -> Iterator[RunningBackend]:
     """A backend without a password."""
-    with running_backend() as running:
+    with running_backend(db=module_database) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
-def closed() -> Iterator[RunningBackend]:
+def closed(module_database: Path | URL) -> Iterator[RunningBackend]:
     """A backend with a password."""
-    with running_backend(password=PASSWORD) as running:
+    with running_backend(db=module_database, password=PASSWORD) as running:
         yield running
 
 
@@ -150,8 +151,8 @@ def test_the_cookie_is_out_of_reach_for_scripts_and_other_sites(closed: RunningB
         assert "samesite=lax" in cookie
 
 
-def test_too_many_wrong_tries_are_429_and_the_right_password_still_opens() -> None:
-    with running_backend(password=PASSWORD) as backend, visitor() as guesser, visitor() as owner:
+def test_too_many_wrong_tries_are_429_and_the_right_password_still_opens(database: Path | URL) -> None:
+    with running_backend(db=database, password=PASSWORD) as backend, visitor() as guesser, visitor() as owner:
         tries = [sign_in(guesser, backend, "wrong").status_code for _ in range(TRIES_PER_MINUTE)]
         assert tries == [401] * TRIES_PER_MINUTE
         late = sign_in(guesser, backend, "wrong")
@@ -163,7 +164,7 @@ def test_too_many_wrong_tries_are_429_and_the_right_password_still_opens() -> No
 
 
 def test_late_tries_are_checked_one_at_a_time_and_only_so_many_wait(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, store: Store
 ) -> None:
     monkeypatch.setattr(visitors_module, "LATE_TRY_SECONDS", 0.001)
     checked: list[str] = []
@@ -199,8 +200,7 @@ def test_late_tries_are_checked_one_at_a_time_and_only_so_many_wait(
         assert len(checked) == TRIES_PER_MINUTE + MOST_LATE
         return [*together, await attempt(PASSWORD)]
 
-    with closing(Store(tmp_path / "backend.db")) as store:
-        assert asyncio.run(run()) == [429] * MOST_LATE * 3 + [303]
+    assert asyncio.run(run()) == [429] * MOST_LATE * 3 + [303]
     assert most == 1
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from sqlalchemy import URL
 from support.backend import RunningBackend, running_backend
 from support.sending import batch, event, post
 
@@ -16,8 +18,8 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def backend() -> Iterator[RunningBackend]:
-    with running_backend() as running:
+def backend(database: Path | URL) -> Iterator[RunningBackend]:
+    with running_backend(db=database) as running:
         yield running
 
 

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
-from uuid import uuid4
 
 import pytest
 from support.backend import RunningBackend, running_backend
@@ -20,7 +19,6 @@ from support.sending import batch, event, post
 
 from opentelemetry_guard.backend.storage.store import Store
 from opentelemetry_guard.exporters.log import GuardLogExporter
-from opentelemetry_guard.models import DynamicRules
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -61,11 +59,6 @@ def empty() -> Iterator[RunningBackend]:
 def send(backend: RunningBackend, *events: dict[str, object]) -> None:
     body = {**batch(events=list(events)), "project_id": backend.project}
     assert post(backend, "/api/v1/events", body).status_code == 200
-
-
-def rules_of(backend: RunningBackend) -> DynamicRules:
-    answer = backend.http.get(f"{backend.url}/api/v1/rules", headers=backend.headers, timeout=60)
-    return DynamicRules.model_validate(answer.json())
 
 
 def test_an_event_that_an_application_emits_shows_without_a_reload(empty: RunningBackend, page: Page) -> None:
@@ -201,64 +194,6 @@ def test_an_agent_shows_with_its_ledger_and_errors_and_the_list_refreshes_by_its
     for shown in ("degraded", "1,234", "opentelemetry-guard/9.9", "2 h", "503 twice"):
         assert shown in text
     assert re.search(r"seen (just now|\d+ s ago)", text)
-
-
-def test_a_ban_made_in_the_editor_is_handed_out_to_applications(empty: RunningBackend, page: Page) -> None:
-    page.goto(f"{empty.url}/rules")
-    page.get_by_label("Ban an address or range").fill("192.0.2.77/24")
-    page.get_by_role("button", name="Ban now").click()
-    page.get_by_text("Saved as version 1").wait_for()
-    rules = rules_of(empty)
-    assert (rules.version, rules.ip_blacklist) == (1, ["192.0.2.0/24"])
-    assert page.locator(".history li li").all_inner_texts() == ["ip blacklist + 192.0.2.0/24"]
-
-
-def test_every_kind_of_rule_can_be_set_and_restored(empty: RunningBackend, page: Page) -> None:
-    page.goto(f"{empty.url}/rules")
-    page.get_by_label("Banned").fill("192.0.2.1\n2001:db8::/32")
-    page.get_by_label("Blocked user agents").fill("sqlmap")
-    page.get_by_label("All endpoints: requests").fill("100")
-    page.get_by_label("in seconds").fill("60")
-    page.get_by_label("Endpoints", exact=True).fill("/login 5 60")
-    page.get_by_label("Let in nobody but the whitelist").check()
-    page.get_by_role("button", name="Save as version 1").click()
-    page.get_by_role("button", name="Yes, save it").click()
-    page.get_by_text("Saved as version 1").wait_for()
-    rules = rules_of(empty)
-    assert rules.ip_blacklist == ["192.0.2.1", "2001:db8::/32"]
-    assert (rules.blocked_user_agents, rules.endpoint_rate_limits) == (["sqlmap"], {"/login": (5, 60)})
-    assert (rules.global_rate_limit, rules.global_rate_window, rules.emergency_mode) == (100, 60, True)
-    assert page.get_by_text("The emergency mode is on").is_visible()
-
-    page.get_by_label("Let in nobody but the whitelist").uncheck()
-    page.get_by_role("button", name="Save as version 2").click()
-    page.get_by_text("Saved as version 2").wait_for()
-    page.wait_for_load_state()
-    assert page.get_by_text("emergency mode: on → off").is_visible()
-    page.get_by_role("button", name="Restore version 1").click()
-    page.get_by_role("button", name="Yes, save it").click()
-    page.get_by_text("Saved as version 3").wait_for()
-    assert rules_of(empty).emergency_mode is True
-
-
-def test_a_mistake_in_the_editor_is_told_and_what_was_written_stays(empty: RunningBackend, page: Page) -> None:
-    page.goto(f"{empty.url}/rules")
-    page.get_by_label("Banned").fill("192.0.2.1\nnot-an-address")
-    page.get_by_role("button", name="Save as version 1").click()
-    page.get_by_text("Line 2: “not-an-address” is neither an IP address nor a range").wait_for()
-    assert page.get_by_label("Banned").input_value() == "192.0.2.1\nnot-an-address"
-    assert page.get_by_label("Banned").get_attribute("aria-invalid") == "true"
-    assert page.evaluate("document.activeElement.id") == "ip_blacklist"
-    assert rules_of(empty).version == 0
-
-
-def test_two_editors_do_not_overwrite_each_other(empty: RunningBackend, page: Page) -> None:
-    page.goto(f"{empty.url}/rules")
-    empty.set_rules(DynamicRules(ip_blacklist=["192.0.2.1"]))
-    page.get_by_label("Message").fill("mine")
-    page.get_by_role("button", name="Save as version 1").click()
-    page.get_by_text("Somebody saved version 1 meanwhile").wait_for()
-    assert rules_of(empty).message is None
 
 
 ATTACKS = [
@@ -467,32 +402,3 @@ def test_a_backend_that_is_gone_is_told_and_the_page_recovers(page: Page) -> Non
         send(backend, event(event_type="after_the_restart"))
         page.get_by_role("link", name="after_the_restart").wait_for()
         page.get_by_text("The backend does not answer").wait_for(state="hidden")
-
-
-def test_the_project_can_be_chosen_where_there_are_several(page: Page, tmp_path: Path) -> None:
-    db = tmp_path / "backend.db"
-    with closing(Store(db)) as store:
-        store.set_rules("alpha", DynamicRules(message="rules of alpha"))
-    with running_backend(db=db, project="beta") as backend:
-        page.goto(f"{backend.url}/rules")
-        assert page.get_by_label("Project").input_value() == "beta"
-        page.get_by_label("Project").select_option("alpha")
-        page.wait_for_url("**project=alpha**")
-        assert page.get_by_label("Message").input_value() == "rules of alpha"
-
-
-def test_with_a_password_nothing_is_shown_before_it_is_given(page: Page) -> None:
-    with running_backend(password="correct horse") as backend:
-        send(backend, event(event_type=f"secret_{uuid4().hex}"))
-        page.goto(f"{backend.url}/events?action=x")
-        assert page.get_by_role("heading", name="Sign in").is_visible()
-        page.get_by_label("Password").fill("wrong horse")
-        page.get_by_role("button", name="Sign in").click()
-        page.get_by_text("This is not the password").wait_for()
-        page.get_by_label("Password").fill("correct horse")
-        page.keyboard.press("Enter")
-        page.wait_for_url("**/events?action=x")
-        page.get_by_role("button", name="Sign out").click()
-        page.get_by_role("heading", name="Sign in").wait_for()
-        page.goto(f"{backend.url}/rules")
-        assert page.get_by_role("heading", name="Sign in").is_visible()

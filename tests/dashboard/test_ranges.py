@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from sqlalchemy import URL
 from support.backend import RunningBackend, running_backend
 from support.sending import event, send
 
@@ -16,8 +18,8 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def backend() -> Iterator[RunningBackend]:
-    with running_backend() as running:
+def backend(database: Path | URL) -> Iterator[RunningBackend]:
+    with running_backend(db=database) as running:
         yield running
 
 

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import ipaddress
 import re
-import sqlite3
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import URL, update
 from support.backend import running_backend
 
 from opentelemetry_guard.backend.bans import with_ban
 from opentelemetry_guard.backend.dashboard.rules_form import RulesForm, changes_between, form_of, read_form
 from opentelemetry_guard.backend.storage.store import Store
+from opentelemetry_guard.backend.storage.tables import rules as stored_rules
 from opentelemetry_guard.models import DynamicRules
 
 NETWORKS = st.one_of(
@@ -115,25 +116,23 @@ BANS_OF_NEARLY_EVERYBODY = [["0.0.0.0/0"], ["::ffff:0:0/96"], [f"{first}.0.0.0/8
 
 
 @pytest.mark.parametrize("bans", BANS_OF_NEARLY_EVERYBODY, ids=lambda bans: bans[0])
-def test_the_store_takes_no_rules_that_ban_nearly_everybody(tmp_path: Path, bans: list[str]) -> None:
-    with closing(Store(tmp_path / "backend.db")) as store:
-        with pytest.raises(ValueError, match=r"all addresses|every address"):
-            store.set_rules("p", DynamicRules(ip_blacklist=bans))
-        assert store.rules("p").version == 0
-        assert store.set_rules("p", DynamicRules(ip_blacklist=["no address", "192.0.2.1"])).version == 1
+def test_the_store_takes_no_rules_that_ban_nearly_everybody(store: Store, bans: list[str]) -> None:
+    with pytest.raises(ValueError, match=r"all addresses|every address"):
+        store.set_rules("p", DynamicRules(ip_blacklist=bans))
+    assert store.rules("p").version == 0
+    assert store.set_rules("p", DynamicRules(ip_blacklist=["no address", "192.0.2.1"])).version == 1
 
 
 @pytest.mark.parametrize("bans", BANS_OF_NEARLY_EVERYBODY, ids=lambda bans: bans[0])
-def test_an_earlier_version_that_bans_nearly_everybody_is_not_restored(tmp_path: Path, bans: list[str]) -> None:
-    path = tmp_path / "backend.db"
-    with closing(Store(path)) as store:
+def test_an_earlier_version_that_bans_nearly_everybody_is_not_restored(database: Path | URL, bans: list[str]) -> None:
+    with closing(Store(database)) as store:
         store.set_rules("test-project", DynamicRules())
-    too_wide = DynamicRules(version=1, ip_blacklist=bans).model_dump_json()
-    with closing(sqlite3.connect(path)) as connection, connection:
-        connection.execute("UPDATE rules SET rules = ?", (too_wide,))
-    with closing(Store(path)) as store:
+        with store.database.writing() as connection:
+            # As a release has taken them that didn't look.
+            too_wide = DynamicRules(version=1, ip_blacklist=bans).model_dump_json()
+            connection.execute(update(stored_rules).values(rules=too_wide))
         store.set_rules("test-project", DynamicRules(message="mended"))
-    with running_backend(db=path) as backend:
+    with running_backend(db=database) as backend:
         page = backend.http.get(f"{backend.url}/rules", timeout=60)
         token = re.search(r'name="form_token" value="([0-9a-f]+)"', page.text)
         assert token is not None
