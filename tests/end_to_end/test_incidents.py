@@ -8,6 +8,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,7 +18,7 @@ import pytest
 from support.application import ZERO_CODE, RunningApplication, running_application
 from support.asgi import BROWSER
 from support.backend import RunningBackend, running_backend
-from support.redis import redis_server
+from support.redis import eventually, redis_server
 from support.watched_app import FIRST_MISSING, PASSWORD
 
 from opentelemetry_guard.backend.storage.incident_search import IncidentSearch
@@ -78,13 +79,15 @@ class Attackers:
     def until_told(self, expected: Iterable[tuple[str, str]], send: Round) -> None:
         """Send a round, and another one where not all of what it has to bring (pattern, address) is told soon."""
         missing = set(expected)
+
+        def is_over(until: float) -> bool:
+            for event in _analysed(self._backend):
+                missing.difference_update({(_pattern(event), event["ip_address"]), (_pattern(event), ANY)})
+            return not missing or time.monotonic() > until
+
         for _ in range(ROUNDS):
             send(self)
-            deadline = time.monotonic() + PATIENCE
-            while missing and time.monotonic() < deadline:
-                time.sleep(0.1)
-                for event in _analysed(self._backend):
-                    missing -= {(_pattern(event), event["ip_address"]), (_pattern(event), ANY)}
+            eventually(partial(is_over, time.monotonic() + PATIENCE), every=0.1)
             if not missing:
                 return
         raise AssertionError(f"{missing} are not told")

@@ -26,7 +26,7 @@ from .rollups import (
     add_metric_rollups,
     event_columns,
     facts_of_event,
-    metric_facts,
+    facts_of_metric,
 )
 from .tables import day_of, event_keys, events, last_ids, metric_batches, metrics, stored_rows, without_nul
 from .user_places import add_user_places
@@ -99,20 +99,19 @@ def read_events(offered: Sequence[SecurityEvent], received_at: float) -> list[Ne
     return list(found.values())
 
 
-def _json_of(event: SecurityEvent) -> str:
+def _json_of(row: SecurityEvent | SecurityMetric) -> str:
     """Return what `model_dump_json` returns, which takes several times as long."""
-    values, more = vars(event), event.model_extra
+    values, more = vars(row), row.model_extra
     try:
         return orjson.dumps({**values, **more} if more else values, option=orjson.OPT_UTC_Z).decode()
     except TypeError:
         # A number of more than 64 bits, or what somebody has put there who is no sender.
-        return event.model_dump_json()
+        return row.model_dump_json()
 
 
 def read_metrics(offered: Sequence[SecurityMetric], received_at: float) -> list[NewMetric]:
     """Make metrics ready to be stored."""
-    rows = [metric.model_dump_json() for metric in offered]
-    return [NewMetric(metric_facts(row, received_at), row) for row in rows]
+    return [NewMetric(facts_of_metric(metric, received_at), _json_of(metric)) for metric in offered]
 
 
 def add_batches(database: Database, connection: Connection, offered: Sequence[Offered]) -> list[int]:

@@ -20,7 +20,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from ...events.enrichment import CORRELATION_KEY, SERVICE_NAME, THREAT_SCORE
 from ...events.known import TEST_EVENT, is_blocking
-from ...models import SecurityEvent
+from ...models import SecurityEvent, SecurityMetric
 from ...siem.facts import user_of
 from .many import ManyRows
 from .tables import NUL_SHOWN, event_minutes, event_tops, events, latency_minutes, metric_minutes
@@ -151,12 +151,21 @@ def _whole(metadata: Mapping[str, object], key: str, most: int) -> int:
 def metric_facts(row: str, received_at: float) -> MetricFacts:
     """Read the facts off a metric's JSON: a row of a distribution has its figures in its tags."""
     metric: dict[str, Any] = orjson.loads(row)
+    return _metric_facts(metric, min(_unix_seconds(metric.get("timestamp"), received_at), received_at))
+
+
+def facts_of_metric(metric: SecurityMetric, received_at: float) -> MetricFacts:
+    """Return what `metric_facts` reads off the metric's JSON."""
+    return _metric_facts(vars(metric), min(metric.timestamp.timestamp(), received_at))
+
+
+def _metric_facts(metric: Mapping[str, Any], occurred_at: float) -> MetricFacts:
     value, tags = float(metric["value"]), metric.get("tags") or {}
     count = _figure(tags, "count")
     weight = min(count, _MAX_WEIGHT) if count is not None and count > 0 else 1.0
     largest = _figure(tags, "max")
     return MetricFacts(
-        min(_unix_seconds(metric.get("timestamp"), received_at), received_at),
+        occurred_at,
         str(metric["metric_type"]),
         value,
         weight,
