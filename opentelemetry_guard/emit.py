@@ -23,7 +23,7 @@ from opentelemetry._logs import LoggerProvider, SeverityNumber, get_logger_provi
 from opentelemetry.metrics import Counter, Histogram, Meter, MeterProvider, get_meter_provider
 
 from . import privacy, semconv
-from .events import codec, counts, diverted, incident, record, signatures
+from .events import codec, counts, diverted, incident, record, sifting, signatures
 from .events.enrichment import enrich
 from .events.jsonsafe import describe, safe_text
 from .events.known import meaning_of
@@ -278,7 +278,7 @@ class Emitter:
         known = self._logger
         if known is None or known[0] is not provider:
             logger = provider.get_logger(semconv.SCOPE_NAME, __version__)
-            known = self._logger = (provider, record.question_to(logger), record.emitter_to(logger))
+            known = self._logger = (provider, record.question_to(logger), sifting.emitter_to(logger))
         return known
 
     def _current_meters(self) -> _Meters:

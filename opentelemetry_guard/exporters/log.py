@@ -9,7 +9,7 @@ from opentelemetry.sdk._logs import ReadableLogRecord
 from opentelemetry.sdk._logs.export import BatchLogRecordProcessor, LogRecordExporter, LogRecordExportResult
 
 from ..events.codec import EncodedRow
-from ..events.sifting import sifted
+from ..events.sifting import Sifter
 from ..queue.base import DeliveryQueue
 from ..settings.in_use import EventExporter
 from .connection import Connection, GuardExporter
@@ -77,4 +77,4 @@ class GuardLogProcessor(BatchLogRecordProcessor):
         super().__init__(exporter, **bounds)
         if vars(type(exporter)).get("reads_events_alone"):
             # In the place of the method, which would only call it.
-            self.on_emit = sifted(self, super().on_emit)  # type: ignore[method-assign,assignment]
+            self.on_emit = Sifter(self, super().on_emit)  # type: ignore[method-assign]

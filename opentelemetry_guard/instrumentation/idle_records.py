@@ -27,9 +27,9 @@ def install(logger_provider: LoggerProvider | None = None) -> None:
         reads_events_alone = vars(type(exporter)).get("reads_events_alone")
         if type(processor) is BatchLogRecordProcessor and reads_events_alone and "on_emit" not in vars(processor):
             # Here, since it imports what such an exporter has imported, and what nobody else needs.
-            from ..events.sifting import sifted
+            from ..events.sifting import Sifter
 
-            _patches.wrap(processor, "on_emit", partial(sifted, processor))
+            _patches.wrap(processor, "on_emit", partial(Sifter, processor))
 
 
 def uninstall() -> None:

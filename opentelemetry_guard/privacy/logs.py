@@ -34,6 +34,9 @@ _LOGGERS = frozenset(
 class LogPrivacy(LogRecordProcessor):
     """Masks the secrets in the records of the HTTP stack's loggers; while it is not active it does nothing."""
 
+    leaves_events = True
+    """Security events, which are clean, need not be given to it (`events.sifting`)."""
+
     def __init__(self) -> None:
         self.active = True
 

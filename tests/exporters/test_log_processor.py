@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import given
-from opentelemetry.sdk._logs import LoggerProvider, LogRecordLimits, LogRecordProcessor, ReadWriteLogRecord
+from hypothesis import strategies as st
+from opentelemetry.sdk._logs import Logger, LoggerProvider, LogRecordLimits, LogRecordProcessor, ReadWriteLogRecord
 from opentelemetry.sdk._logs.export import BatchLogRecordProcessor, InMemoryLogRecordExporter, LogRecordExportResult
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
@@ -18,9 +20,12 @@ from support.strategies import events
 from opentelemetry_guard import Emitter, GuardLogExporter, GuardLogProcessor, SecurityEvent
 from opentelemetry_guard.events import codec
 from opentelemetry_guard.events.codec import EncodedRow
-from opentelemetry_guard.events.sifting import sifted
+from opentelemetry_guard.events.sifting import Sifter
 from opentelemetry_guard.exporters.event_rows import rows_of_records
 from opentelemetry_guard.instrumentation import GuardInstrumentor, idle_records
+from opentelemetry_guard.privacy import logs
+from opentelemetry_guard.semconv import SCOPE_NAME
+from opentelemetry_guard.version import __version__
 
 SETTINGS: dict[str, Any] = {
     "endpoint": "http://127.0.0.1:9",
@@ -111,6 +116,115 @@ def test_an_event_is_the_same_through_either_processor(event: SecurityEvent) -> 
         assert ours.rows[0]["metadata"]["guard.service.name"] == "shop" or "guard.service.name" in event.metadata
     finally:
         provider.shutdown()
+
+
+COUNTED = ("guard.behavior.recent_event_count", "guard.threat_score")
+"""What a second event of the same client has more of."""
+
+
+def without_counts(rows: list[Any]) -> list[Any]:
+    """Return rows without what depends on how often their client was met."""
+    return [
+        {**row, "metadata": {key: value for key, value in row["metadata"].items() if key not in COUNTED}}
+        for row in rows
+    ]
+
+
+@pytest.fixture
+def recorded(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The records that loggers of the SDK are given."""
+    records: list[Any] = []
+    emit = Logger.emit
+
+    def noting(self: Logger, record: Any = None, **fields: Any) -> None:
+        records.append(record)
+        emit(self, record, **fields)
+
+    monkeypatch.setattr(Logger, "emit", noting)
+    return records
+
+
+@given(events, st.booleans())
+def test_an_event_is_the_same_whether_or_not_others_take_its_record(event: SecurityEvent, is_traced: bool) -> None:
+    alone, beside = Seeing(), Seeing()
+    providers = [
+        provider_with(GuardLogProcessor(alone, schedule_delay_millis=NEVER)),
+        provider_with(GuardLogProcessor(beside, schedule_delay_millis=NEVER), Changing(lambda record: None)),
+    ]
+    tracer = TracerProvider(shutdown_on_exit=False).get_tracer("test")
+    try:
+        with tracer.start_as_current_span("GET /") if is_traced else nullcontext():
+            for provider in providers:
+                provider.get_logger("the.application").emit(body="begun")
+                Emitter(provider).emit_event(event)
+        for provider in providers:
+            provider.force_flush()
+        assert without_counts(alone.rows) == without_counts(beside.rows)
+        assert len(alone.rows) == 1
+    finally:
+        for provider in providers:
+            provider.shutdown()
+
+
+def test_an_event_that_nobody_else_takes_need_not_become_a_record(exporter: Seeing, recorded: list[Any]) -> None:
+    provider = provider_with(GuardLogProcessor(exporter, schedule_delay_millis=NEVER))
+    logs.install(provider)
+    emitter = Emitter(provider)
+    for _ in range(3):
+        emitter.emit_event(EVENT)
+    assert len(recorded) == 1, "the first tells the exporter which service it works for"
+    provider.force_flush()
+    assert [row["reason"] for row in exporter.rows] == ["on a list"] * 3
+    provider.shutdown()
+
+
+def test_a_processor_that_is_added_later_gets_records(exporter: Seeing) -> None:
+    provider = provider_with(GuardLogProcessor(exporter, schedule_delay_millis=NEVER))
+    emitter, seen = Emitter(provider), list[Any]()
+    for _ in range(2):
+        emitter.emit_event(EVENT)
+    provider.add_log_record_processor(Changing(lambda record: seen.append(dict(record.attributes))))
+    emitter.emit_event(EVENT)
+    provider.force_flush()
+    assert [attributes["client.address"] for attributes in seen] == ["192.0.2.1"]
+    assert len(exporter.rows) == 3
+    provider.shutdown()
+
+
+def test_a_method_that_is_put_in_the_place_of_ours_gets_records(
+    exporter: Seeing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    processor = GuardLogProcessor(exporter, schedule_delay_millis=NEVER)
+    provider = provider_with(processor)
+    emitter, seen = Emitter(provider), list[Any]()
+    emitter.emit_event(EVENT)
+    monkeypatch.setattr(processor, "on_emit", seen.append)
+    emitter.emit_event(EVENT)
+    assert [record.log_record.event_name for record in seen] == ["guard.security_event"]
+    provider.shutdown()
+
+
+def test_the_sdk_counts_events_that_become_no_record(exporter: Seeing, monkeypatch: pytest.MonkeyPatch) -> None:
+    provider = provider_with(GuardLogProcessor(exporter, schedule_delay_millis=NEVER))
+    counted: list[int] = []
+    made = provider.get_logger(SCOPE_NAME, __version__)
+    monkeypatch.setattr(made, "_logger_metrics", SimpleNamespace(emit_log=lambda: counted.append(1)))
+    monkeypatch.setattr(provider, "get_logger", lambda *_: made)
+    emitter = Emitter(provider)
+    for _ in range(3):
+        emitter.emit_event(EVENT)
+    assert len(counted) == 3
+    provider.shutdown()
+
+
+def test_nothing_is_held_behind_the_end_of_a_processor(exporter: Seeing) -> None:
+    provider = provider_with(GuardLogProcessor(exporter, schedule_delay_millis=NEVER))
+    emitter = Emitter(provider)
+    for _ in range(2):
+        emitter.emit_event(EVENT)
+    provider.shutdown()
+    emitter.emit_event(EVENT)
+    assert len(exporter.rows) == 2
 
 
 def test_records_of_others_take_no_place_in_it(exporter: Seeing) -> None:
@@ -228,7 +342,7 @@ def test_a_release_of_the_sdk_that_keeps_its_queue_elsewhere_is_given_whole_reco
     processor: Any = SimpleNamespace()
 
     class Whole(Changing):
-        on_emit = staticmethod(sifted(processor, taken.append))  # type: ignore[assignment]
+        on_emit = staticmethod(Sifter(processor, taken.append))  # type: ignore[assignment]
 
     Emitter(provider_with(Whole(dict))).emit_event(EVENT)
     assert [record.log_record.event_name for record in taken] == ["guard.security_event"]
