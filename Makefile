@@ -4,8 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PYTEST_ARGS ?=
-# Most tests wait for processes, so more of them than there are cores run at a time; a file's tests stay together.
-PARALLEL := --numprocesses 3 --dist loadfile
+# Most tests wait for processes, so more of them than there are cores run at a time; a file's tests stay together, and
+# those that take long begin (tests/support/order.py).
+PARALLEL := --numprocesses 3 --dist loadfile --no-loadscope-reorder
 # All that users install.
 EXTRAS := auto,backend,cli,crawlers,declarative,durable,encryption,fastapi-guard,patterns,postgresql,resources
 # Under the LGPL, and no part of what is given out here: the extra postgresql has a user install it, SQLAlchemy imports

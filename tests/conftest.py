@@ -12,6 +12,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 from support.databases import database, empty_database, module_database, module_store, postgresql, store
+from support.order import pytest_collection_modifyitems
 
 from opentelemetry_guard import privacy
 from opentelemetry_guard.decision import cloud
@@ -20,7 +21,15 @@ from opentelemetry_guard.events import capture, enrichment
 from opentelemetry_guard.events.tally import TALLY
 from opentelemetry_guard.settings import late, once
 
-__all__ = ["database", "empty_database", "module_database", "module_store", "postgresql", "store"]
+__all__ = [
+    "database",
+    "empty_database",
+    "module_database",
+    "module_store",
+    "postgresql",
+    "pytest_collection_modifyitems",
+    "store",
+]
 
 # The same examples in every run, and no verdict that depends on how busy the machine is.
 hypothesis.settings.register_profile("suite", derandomize=True, deadline=None, max_examples=50)
