@@ -91,6 +91,54 @@ def test_an_attack_is_found_acknowledged_banned_and_closed(
     context.close()
 
 
+def test_a_client_that_fails_to_log_in_while_many_do_leads_to_their_campaign_and_back(
+    backend: RunningBackend, page: Page
+) -> None:
+    def failed(key: str, address: str, minute: int) -> dict[str, object]:
+        at = f"2026-01-02T12:{minute:02}:00Z"
+        return of(key, event_type="authentication_failed", ip_address=address, timestamp=at)
+
+    send(
+        backend,
+        failed("ann", "192.0.2.7", 0),
+        failed("bob", "192.0.2.8", 1),
+        of(
+            "campaign",
+            event_type="behavioral_violation",
+            ip_address="192.0.2.9",
+            rule_type="campaign",
+            timestamp="2026-01-02T12:02:00Z",
+            metadata={"pattern": "logins_from_many_addresses"},
+        ),
+        of(
+            "campaign",
+            event_type="behavioral_violation",
+            ip_address="192.0.2.9",
+            rule_type="campaign",
+            timestamp="2026-01-02T12:03:00Z",
+            metadata={"pattern": "paths_from_many_addresses"},
+        ),
+        of("later", event_type="authentication_failed", timestamp="2026-01-02T13:30:00Z", ip_address="192.0.2.10"),
+        of("scan", timestamp="2026-01-02T12:02:00Z", ip_address="192.0.2.11"),
+    )
+    page.goto(f"{backend.url}/incidents")
+    page.get_by_role("link", name="192.0.2.7").click()
+    page.get_by_role("heading", name="Part of a campaign?").wait_for()
+    page.get_by_role("link", name="Campaign: failed logins, scans by many addresses").click()
+    page.get_by_role("heading", name="Clients that failed to log in at that time").wait_for()
+    around = page.get_by_role("region", name="Clients that failed to log in at that time")
+    assert around.get_by_role("link").all_inner_texts() == ["192.0.2.8", "192.0.2.7"]
+    assert page.get_by_role("heading", name="Part of a campaign?").count() == 0
+    around.get_by_role("link", name="192.0.2.8").click()
+    page.get_by_role("heading", name="Part of a campaign?").wait_for()
+
+    for another in ("192.0.2.10", "192.0.2.11"):
+        page.goto(f"{backend.url}/incidents")
+        page.get_by_role("link", name=another).click()
+        page.get_by_role("heading", name="What happened").wait_for()
+        assert page.get_by_role("heading", name="Part of a campaign?").count() == 0
+
+
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_severities_are_words_that_stand_upright(backend: RunningBackend, page: Page) -> None:
     send(backend, of("k"), of("m", event_type="rate_limited"))

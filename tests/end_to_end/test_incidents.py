@@ -223,6 +223,8 @@ def test_each_attacker_is_one_incident(processes: tuple[RunningBackend, int, str
     (against_carl,) = keys["user", "behavioral_violation"]
     (campaign,) = keys["application", "behavioral_violation"]
     assert {came_in, against_carl, campaign} <= incidents.keys()
+    assert set(incidents[campaign].campaigns) == TOGETHER
+    assert [key for key, incident in incidents.items() if incident.campaigns] == [campaign]
     told = [(event["metadata"]["incident"], _pattern(event)) for event in _analysed(backend)]
     for one in set(told):
         assert told.count(one) <= 1 + updates, "once a minute at most"

@@ -11,7 +11,7 @@ from starlette.responses import RedirectResponse, Response
 
 from ...events.known import BANDS
 from ..refusal import Refusal
-from ..storage.incident_search import IncidentSearch
+from ..storage.incident_search import MOST_AROUND, IncidentSearch
 from ..storage.incidents import STATES, Incident
 from .event_pages import read_cursor, read_id
 from .incident_views import incident_detail, incident_view
@@ -34,7 +34,7 @@ def incidents_router(pages: Pages) -> APIRouter:
     @router.get("/{incident_id}")
     def detail(request: Request, incident_id: str) -> Response:
         """Show one incident with the latest of its events."""
-        project = pages.project(request)
+        project, now = pages.project(request), time.time()
         incident = _one(search, project, incident_id)
         # Retention may have taken some of them.
         found = [event for number in incident.latest if (event := pages.search.one(project, number))]
@@ -44,8 +44,11 @@ def incidents_router(pages: Pages) -> APIRouter:
             "incident.html",
             here="incidents",
             project=project,
-            incident=incident_detail(incident, pages.store.rules(project).ip_blacklist, time.time()),
+            incident=incident_detail(incident, pages.store.rules(project).ip_blacklist, now),
             events=[event_view(event, pages.settings.trace_link) for event in found],
+            campaigns=[incident_view(one, now) for one in search.campaigns_around(incident)],
+            clients=[incident_view(one, now) for one in search.clients_around(incident)],
+            most_clients=MOST_AROUND,
         )
 
     @router.post("/{incident_id}/state")

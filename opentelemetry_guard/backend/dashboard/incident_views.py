@@ -14,6 +14,14 @@ from ..bans import read_network
 from ..storage.incidents import MOST_LISTED, Incident
 from .views import ago, duration, is_address, shortened
 
+_CAMPAIGNS = {
+    "logins_from_many_addresses": "failed logins",
+    "paths_from_many_addresses": "scans",
+    "objects_from_many_addresses": "guessed objects",
+    "flood_from_many_addresses": "flood",
+}
+"""What many addresses do together."""
+
 _WORDS = {
     "attack": "Attacks",
     "logon": "Failed logins",
@@ -84,10 +92,13 @@ def incident_view(incident: Incident, now: float) -> IncidentView:
     """Return an incident as a line of the list at `now` (Unix seconds)."""
     severest = max(incident.event_types, key=lambda kind: meaning_of(kind).severity, default="")
     behavior = meaning_of(severest).behavior
+    title = _WORDS.get(behavior, behavior) if severest in KNOWN else shortened(severest)
+    if incident.campaigns:
+        title = "Campaign: " + ", ".join(_CAMPAIGNS.get(one, shortened(one)) for one in incident.campaigns)
     return IncidentView(
         id=incident.id,
-        title=_WORDS.get(behavior, behavior) if severest in KNOWN else shortened(severest),
-        who=_who(incident.addresses),
+        title=title,
+        who="many addresses" if incident.campaigns else _who(incident.addresses),
         state=incident.state,
         severity=band_of(incident.severity),
         score=incident.threat_score,

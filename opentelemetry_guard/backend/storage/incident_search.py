@@ -12,6 +12,14 @@ from .incidents import COLUMNS, Incident, incident_of
 from .search import Cursor
 from .tables import incidents
 
+FAILED_LOGIN = "authentication_failed"
+LOGINS_OF_MANY = "logins_from_many_addresses"
+"""The campaign of which each failed login may be a part."""
+AROUND_SECONDS = 3600.0
+"""The longest time in which failed logins are counted to one campaign, before it is told and after it was told last."""
+MOST_AROUND = 50
+"""Incidents that are returned as being around another one."""
+
 _ALL_SEVERITIES = (0, 10)
 _AT_THE_TOP = (1e12, 0)
 _NEWEST_FIRST = (incidents.c.last_seen.desc(), incidents.c.id.desc())
@@ -72,6 +80,46 @@ class IncidentSearch:
             select(*COLUMNS).where(incidents.c.id == incident_id, incidents.c.project_id == project_id)
         )
         return incident_of(found[0]) if found else None
+
+    def campaigns_around(self, incident: Incident) -> list[Incident]:
+        """Return the campaigns of failed logins in which a client's failed logins may have had a part.
+
+        Which of the addresses belong to one nobody says: these are the campaigns that went on when the client failed,
+        the newest first. A campaign itself is part of none.
+        """
+        if incident.campaigns or FAILED_LOGIN not in incident.event_types:
+            return []
+        found = self._database.read(
+            select(*COLUMNS)
+            .where(
+                incidents.c.project_id == incident.project_id,
+                incidents.c.campaigns != "[]",
+                incidents.c.campaigns.contains(f'"{LOGINS_OF_MANY}"', autoescape=True),
+                incidents.c.last_seen >= incident.first_seen - AROUND_SECONDS,
+                incidents.c.first_seen <= incident.last_seen + AROUND_SECONDS,
+            )
+            .order_by(*_NEWEST_FIRST)
+            .limit(MOST_AROUND)
+        )
+        return [incident_of(columns) for columns in found]
+
+    def clients_around(self, campaign: Incident) -> list[Incident]:
+        """Return the clients that failed to log in while such a campaign went on, the one seen last first."""
+        if LOGINS_OF_MANY not in campaign.campaigns:
+            return []
+        found = self._database.read(
+            select(*COLUMNS)
+            .where(
+                incidents.c.project_id == campaign.project_id,
+                incidents.c.last_seen >= campaign.first_seen - AROUND_SECONDS,
+                incidents.c.first_seen <= campaign.last_seen + AROUND_SECONDS,
+                incidents.c.event_types.contains(f'"{FAILED_LOGIN}"', autoescape=True),
+                incidents.c.campaigns == "[]",
+            )
+            .order_by(*_NEWEST_FIRST)
+            .limit(MOST_AROUND)
+        )
+        return [incident_of(columns) for columns in found]
 
     def set_state(self, project_id: str, incident_id: int, state: str, now: float) -> bool:
         """Give an incident another of `incidents.STATES` at `now` (Unix seconds); False when the project has none."""

@@ -38,7 +38,7 @@ MOST_EVENTS = 25
 _LISTS = ("event_types", "addresses", "targets", "latest")
 _WRITTEN = (
     *("project_id", "correlation_key", "first_seen", "last_seen", "events", "requests", "stopped", "severity"),
-    *("threat_score", "last_action", *_LISTS, "state", "state_since"),
+    *("threat_score", "last_action", *_LISTS, "state", "state_since", "campaigns"),
 )
 
 COLUMNS = tuple(incidents.c[name] for name in (*_WRITTEN, "id"))
@@ -55,7 +55,8 @@ class Incident:
     `requests` is what its events stand for: one that tells of others counts for them too, and what tells again that an
     incident goes on is no further request. `stopped` are those of them that didn't get through. `severity` (0 to 10)
     and `threat_score` (0 to 100) are the highest, `event_types`, `addresses` and `targets` those seen last, the latest
-    at the end, `latest` the ids of the events stored last. It is in its `state` since `state_since`.
+    at the end, `latest` the ids of the events stored last. `campaigns` is what many addresses do together, empty where
+    it is of one client. It is in its `state` since `state_since`.
     """
 
     project_id: str
@@ -74,6 +75,7 @@ class Incident:
     latest: list[int] = field(default_factory=list)
     state: str = OPEN
     state_since: float = 0.0
+    campaigns: list[str] = field(default_factory=list)
     id: int = 0
 
     def add(self, event_id: int, event: EventFacts) -> None:
@@ -91,6 +93,7 @@ class Incident:
             self.first_seen = event.occurred_at
         elif event.occurred_at > self.last_seen:
             self.last_seen = event.occurred_at
+        _remember(self.campaigns, event.campaign)
         _remember(self.event_types, event.event_type)
         _remember(self.addresses, event.address)
         _remember(self.targets, event.endpoint)
@@ -115,7 +118,8 @@ def incident_of(columns: Sequence[object]) -> Incident:
     first = _WRITTEN.index(_LISTS[0])
     after = first + len(_LISTS)
     lists = [orjson.loads(str(text)) for text in columns[first:after]]
-    values: list[Any] = [*columns[:first], *lists, *columns[after:]]
+    *others, campaigns, number = columns[after:]
+    values: list[Any] = [*columns[:first], *lists, *others, orjson.loads(str(campaigns)), number]
     return Incident(*values)
 
 
@@ -142,7 +146,7 @@ def add_incidents(connection: Connection, project_id: str, events: Iterable[tupl
     _WRITE.run(connection, [_columns_of(incident) for incident in known.values()])
 
 
-_STORED = (*_WRITTEN[: _WRITTEN.index("state")], "last_event", "state", "state_since", "over")
+_STORED = (*_WRITTEN[: _WRITTEN.index("state")], "last_event", "state", "state_since", "over", "campaigns")
 
 
 def _writing() -> ManyRows:
@@ -173,9 +177,10 @@ def _end(connection: Connection, incident: Incident) -> None:
 
 def _columns_of(incident: Incident) -> tuple[object, ...]:
     """Return the values of `_STORED`."""
-    written = [getattr(incident, name) for name in _WRITTEN[: -len(_LISTS) - 2]]
+    written = [getattr(incident, name) for name in _WRITTEN[: -len(_LISTS) - 3]]
     lists = [orjson.dumps(getattr(incident, name)).decode() for name in _LISTS]
-    return (*written, *lists, incident.latest[-1], incident.state, incident.state_since, 0)
+    campaigns = orjson.dumps(incident.campaigns).decode()
+    return (*written, *lists, incident.latest[-1], incident.state, incident.state_since, 0, campaigns)
 
 
 def _known(connection: Connection, project_id: str, keys: Sequence[str]) -> dict[str, Incident]:

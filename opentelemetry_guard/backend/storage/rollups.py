@@ -42,6 +42,9 @@ _UPDATE = "update"
 """Keys of the metadata, as docs/events.md and docs/behavior.md tell: how many others an event stands for, and that it
 tells again of what was told."""
 
+_CAMPAIGN = "campaign"
+"""The `rule_type` of an event that tells of many addresses; its pattern says what they do together."""
+
 _MOST_FOLDED = 10**9
 """Others that one event may stand for: sums of them stay 64 bits wide."""
 
@@ -53,7 +56,7 @@ class EventFacts(NamedTuple):
     """What an event is searched and counted by; `occurred_at` is in Unix seconds.
 
     `requests` is how many it stands for, `threat_score` is 0 to 100; `correlation_key`, `user` and `country` are empty
-    where it has none.
+    where it has none, and `campaign` is what many addresses do together, where it tells of that.
     """
 
     occurred_at: float
@@ -68,6 +71,7 @@ class EventFacts(NamedTuple):
     requests: int = 1
     user: str = ""
     country: str = ""
+    campaign: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +116,7 @@ def _facts(event: Mapping[str, Any], occurred_at: float) -> EventFacts:
         _whole(metadata, _FOLDED, _MOST_FOLDED) + 1 - again,
         _searched(user_of(metadata)),
         _searched(event.get("country")),
+        _text(metadata, "pattern") if event.get("rule_type") == _CAMPAIGN else "",
     )
 
 

@@ -288,11 +288,18 @@ incidents = Table(
     _text("state"),
     _real("state_since"),
     _number("over", server_default="0"),
+    Column("campaigns", Words, nullable=False, server_default="[]"),
     UniqueConstraint("project_id", "correlation_key", "over"),
     sqlite_autoincrement=True,
 )
 # Holds what the list is filtered by, so that no row is fetched for comparing.
 Index("incidents_by_activity", *(incidents.c[name] for name in ("project_id", "last_seen", "id", "state", "severity")))
+Index(
+    "incidents_of_campaigns",
+    *(incidents.c[name] for name in ("project_id", "last_seen")),
+    sqlite_where=incidents.c.campaigns != "[]",
+    postgresql_where=incidents.c.campaigns != "[]",
+)
 
 # What alert rules have found: one row for each subject of a rule.
 alerts = Table(
