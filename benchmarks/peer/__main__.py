@@ -35,10 +35,12 @@ returns; guard-agent only validates the event there and appends it to its buffer
 This package's request metrics are those that OTel's HTTP instrumentation measures, and guard-agent is given two
 measurements of a request that somebody else has made. The figure is what each adds to what is measured anyway, export
 included: here, a request with OTel's instrumentation, this package's instrumentor, a reader whose exporter drops
-everything and `GuardMetricExporter`, less one without the last. (What else the instrumentor does for a request, such as
-masking secrets in its spans, is in the table below.) Where `GuardMetricExporter` is the only reader, this package
-spares OTel's instruments, so that the next figure may be negative. The one below it is less a
-request without metrics, so it has OTel's own measuring in it. A drain is better the more events it sends a second."""
+everything and `GuardMetricExporter`, less one without the last. Both products' metrics are flushed every 2,000
+requests, which pay for that, as below: OTel exports once a minute, and guard-agent's buffer is given room for as many.
+(What else the instrumentor does for a request, such as masking secrets in its spans, is in the table below.) Where
+`GuardMetricExporter` is the only reader, this package spares OTel's instruments, so that the next figure may be
+negative. The one below it is less a request without metrics, so it has OTel's own measuring in it. A drain is better
+the more events it sends a second."""
 _REQUEST_TEXT = """\
 OTel's instrumentation has batch processors and a reader whose exporters drop everything; with this package, its
 instrumentor and its three exporters come on top. fastapi-guard is measured without its detection of penetration, which

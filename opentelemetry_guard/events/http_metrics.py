@@ -7,7 +7,8 @@ of this package tells it here once more, and the exporter reads it in the
 place of theirs.
 
 Every request pays for this, so it is added up here and not on an instrument
-of the SDK, which costs ten times as much.
+of the SDK, which costs ten times as much; and those of many requests at once,
+which costs half of what it does in between other work.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import sys
 import threading
 import time
 import weakref
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Collection, Iterable
 from typing import TypeAlias
 
@@ -44,6 +45,8 @@ MAX_SERIES = 2_000
 """Series that one exporter's interval may have; what comes beyond them is one series more."""
 FINEST_SCALE = 6
 """Scale of a distribution's buckets to begin with: each is 1.1 % wide."""
+AT_ONCE = 100
+"""Requests that are added up at once: tens of microseconds for one of them, and few enough to wait in memory."""
 MAX_BUCKETS = 160
 """Buckets of a distribution; with more values that lie far apart they get wider."""
 
@@ -123,13 +126,15 @@ class HttpMetrics:
     """What one exporter reads: told measurements, added up since the last reading.
 
     `replaced` are the names of the instruments in whose place the exporter has read; it stays with that. `_lock`
-    guards the attributes and is held for additions.
+    guards the attributes and is held for additions; `_waiting` are measurements that are not added up yet, to which
+    any thread appends.
     """
 
     def __init__(self) -> None:
         """Listen from now on, for as long as somebody holds this object."""
         self.replaced: frozenset[str] = frozenset()
         self._units: dict[str, str] = {}
+        self._waiting: deque[Iterable[Told]] = deque()
         self._series: dict[str, _Series] = {}
         self._number = 0
         self._since = time.time_ns()
@@ -146,9 +151,16 @@ class HttpMetrics:
             replacements += 1
 
     def record(self, told: Iterable[Told]) -> None:
-        """Take measurements."""
-        with self._lock:
-            for name, unit, amount, attributes in told:
+        """Take the measurements of a request; they are not to be changed any more."""
+        self._waiting.append(told)
+        if len(self._waiting) >= AT_ONCE:
+            with self._lock:
+                self._add_up()
+
+    def _add_up(self) -> None:
+        take = self._waiting.popleft
+        for _ in range(len(self._waiting)):
+            for name, unit, amount, attributes in take():
                 series = self._series.get(name)
                 if series is None:
                     series = self._series[name] = {}
@@ -167,6 +179,7 @@ class HttpMetrics:
     def read(self) -> MetricsData | None:
         """Return what was told since the last call; None where there is nothing."""
         with self._lock:
+            self._add_up()
             told, self._series, self._number = self._series, {}, 0
             since, self._since = self._since, time.time_ns()
             until = self._since
@@ -191,7 +204,7 @@ class HttpMetrics:
     def _after_fork(self) -> None:
         # What the parent had when it forked is the parent's to ship.
         self._lock = threading.Lock()
-        self._series, self._number = {}, 0
+        self._waiting, self._series, self._number = deque(), {}, 0
 
 
 replacements = 0

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import sys
+import threading
 from collections.abc import Iterator
 from statistics import fmean
 
@@ -12,7 +14,7 @@ from hypothesis import strategies as st
 from opentelemetry.sdk.metrics.export import AggregationTemporality, ExponentialHistogramDataPoint
 
 from opentelemetry_guard.events import http_metrics
-from opentelemetry_guard.events.http_metrics import MAX_BUCKETS, MAX_SERIES, HttpMetrics
+from opentelemetry_guard.events.http_metrics import AT_ONCE, MAX_BUCKETS, MAX_SERIES, HttpMetrics
 from opentelemetry_guard.exporters.distribution import distribution
 
 DURATION = "http.server.request.duration"
@@ -82,3 +84,35 @@ def test_every_listener_hears_each_measurement() -> None:
     one, other = HttpMetrics(), HttpMetrics()
     http_metrics.record([(DURATION, "s", 1.0, ROUTE)])
     assert [point.count for metrics in (one, other) for point in points(metrics)] == [1, 1]
+
+
+def test_what_many_threads_tell_while_it_is_read_counts_once() -> None:
+    metrics, requests = HttpMetrics(), 40 * AT_ONCE + 1
+
+    def tell() -> None:
+        for _ in range(requests):
+            metrics.record([(DURATION, "s", 1.0, ROUTE)])
+
+    threads = [threading.Thread(target=tell) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    counted = 0
+    while any(thread.is_alive() for thread in threads):
+        counted += sum(point.count for point in points(metrics))
+    counted += sum(point.count for point in points(metrics))
+    assert counted == 3 * requests
+
+
+def test_what_is_told_waits_for_little_more_before_it_is_added_up() -> None:
+    metrics, told = HttpMetrics(), [(DURATION, "s", 1.0, ROUTE)]
+    kept = sys.getrefcount(told)
+    for _ in range(10 * AT_ONCE):
+        metrics.record(told)
+    assert sys.getrefcount(told) - kept < AT_ONCE
+
+
+def test_a_forked_child_has_nothing_of_what_its_parent_was_told() -> None:
+    metrics = HttpMetrics()
+    metrics.record([(DURATION, "s", 1.0, ROUTE)])
+    metrics._after_fork()
+    assert metrics.read() is None

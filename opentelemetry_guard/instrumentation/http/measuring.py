@@ -5,8 +5,9 @@ may be in a request's way several times: once for each application that is
 mounted in another one. All of them measure as before. The outermost one's
 measurements, which see the whole request, are told with the route that the
 request's events bear; `http_metrics` says to whom. From the first collection
-on, the SDK keeps none of it for the reader of a Guard exporter (`sparing`),
-and what nobody else reads is not recorded with its instruments at all.
+on, the SDK keeps none of it for the reader of a Guard exporter, and asks only
+the others (`sparing`). What nobody else reads is not recorded with its
+instruments at all.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from contextvars import ContextVar
 from types import MappingProxyType
 from typing import Any
 
+from opentelemetry.context import Context
 from opentelemetry.util.types import AttributeValue
 
 from ... import semconv
@@ -26,7 +28,7 @@ from . import following as request_following
 from . import routes
 from .following import Receive, Scope, Send
 from .routes import Route
-from .sparing import spare
+from .sparing import consumer_of, narrow, spare
 
 _logger = logging.getLogger(__name__)
 
@@ -87,17 +89,19 @@ class _Heard:
         return getattr(self.instrument, name)
 
     def record(
-        self, amount: float, attributes: Mapping[str, AttributeValue] | None = None, *more: Any, **named: Any
+        self,
+        amount: float,
+        attributes: Mapping[str, AttributeValue] | None = None,
+        context: Context | None = None,
     ) -> None:
         """Record, and note it."""
         measured = _current.get()
-        if measured is None or self.name is None:
-            self.instrument.record(amount, attributes, *more, **named)
-            return
-        # The outermost middleware ends last, and what it says replaces the others'.
-        measured[self.name] = (self, amount, attributes or {})
-        if not self.is_unread:
-            self.instrument.record(amount, attributes, *more, **named)
+        if measured is not None and self.name is not None:
+            # The outermost middleware ends last, and what it says replaces the others'.
+            measured[self.name] = (self, amount, attributes or {})
+            if self.is_unread:
+                return
+        self.instrument.record(amount, attributes, context)
 
 
 class _Counted:
@@ -114,7 +118,10 @@ class _Counted:
         return getattr(self.instrument, name)
 
     def add(
-        self, amount: float, attributes: Mapping[str, AttributeValue] | None = None, *more: Any, **named: Any
+        self,
+        amount: float,
+        attributes: Mapping[str, AttributeValue] | None = None,
+        context: Context | None = None,
     ) -> None:
         """Count, where anybody reads it."""
         measured = _current.get()
@@ -125,7 +132,7 @@ class _Counted:
             if amount > 0 and self.is_unread:
                 measured.uncounted += 1
                 return
-        self.instrument.add(amount, attributes, *more, **named)
+        self.instrument.add(amount, attributes, context)
 
 
 class _Ears:
@@ -139,7 +146,7 @@ class _Ears:
                 self._heard.append(_Heard(instrument))
                 setattr(middleware, name, self._heard[-1])
         # They are of one meter. What records nothing, and another release of the SDK, has no consumer.
-        consumers = [getattr(heard.instrument, "_measurement_consumer", None) for heard in self._heard]
+        consumers = [consumer_of(heard.instrument) for heard in self._heard]
         self._consumer: Any = next((each for each in consumers if hasattr(each, "_reader_storages")), _NoConsumer)
         self._readers: Mapping[object, Any] = {}
         self._replacements = -1
@@ -167,9 +174,14 @@ class _Ears:
 
     def _spared(self, instrument: Any, told: Sequence[bool]) -> bool:
         """Spare some of the readers an instrument, and return whether these are all."""
+        others = []
         for storage, is_told in zip(self._readers.values(), told, strict=True):
             if is_told:
                 spare(storage, instrument)
+            else:
+                others.append(storage)
+        if any(told):
+            narrow(instrument, self._readers, others)
         return any(told) and all(told)
 
 
@@ -197,10 +209,11 @@ def _listened(call: AnyFunction) -> AnyFunction:
             return
         if ears is None or ears.are_outdated():
             _survive(_listen, self)
-        if routes.is_begun(scope):
+        route = routes.begin(scope)
+        if route is None:
             await call(self, scope, receive, send)
             return
-        route, measured = routes.begin(scope), _Measured()
+        measured = _Measured()
         token = _current.set(measured)
         try:
             await call(self, scope, receive, send)
@@ -208,7 +221,7 @@ def _listened(call: AnyFunction) -> AnyFunction:
             _current.reset(token)
             routes.end(scope)
             if measured:
-                _survive(_tell, scope, route, measured)
+                _tell(scope, route, measured)
 
     return __call__
 
@@ -223,18 +236,21 @@ def _listen(middleware: Any) -> None:
 
 def _tell(scope: Scope, route: Route, measured: _Measured) -> None:
     """Tell what was measured of a request, under its route."""
-    followed = request_following.route_of(scope)
-    template = route.template() if followed is None else followed[0]
-    told: list[http_metrics.Told] = []
-    known: object = None
-    for name, (heard, amount, attributes) in measured.items():
-        # The instruments of one convention are given the same attributes.
-        if attributes is not known:
-            known, value = attributes, attributes.get
-            method, status, error, _ = heard.kept
-            series = (heard.kept, (value(method), value(status), value(error), template))
-        told.append((name, heard.unit, amount, series))
-    http_metrics.record(told)
+    try:
+        followed = request_following.route_of(scope)
+        template = route.template() if followed is None else followed[0]
+        told: list[http_metrics.Told] = []
+        known: object = None
+        for name, (heard, amount, attributes) in measured.items():
+            # The instruments of one convention are given the same attributes.
+            if attributes is not known:
+                known, value = attributes, attributes.get
+                method, status, failure, _ = heard.kept
+                series = (heard.kept, (value(method), value(status), value(failure), template))
+            told.append((name, heard.unit, amount, series))
+        http_metrics.record(told)
+    except Exception as error:  # noqa: BLE001  other releases of the instrumentation have other parts
+        _unexpected(error)
 
 
 def _survive(step: AnyFunction, *arguments: Any) -> None:
@@ -242,4 +258,8 @@ def _survive(step: AnyFunction, *arguments: Any) -> None:
     try:
         step(*arguments)
     except Exception as error:  # noqa: BLE001  other releases of the instrumentation have other parts
-        unexpected(_logger, "what an HTTP instrumentation measures is delivered as it is, mounted ones twice", error)
+        _unexpected(error)
+
+
+def _unexpected(error: Exception) -> None:
+    unexpected(_logger, "what an HTTP instrumentation measures is delivered as it is, mounted ones twice", error)

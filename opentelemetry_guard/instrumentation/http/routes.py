@@ -34,7 +34,7 @@ class Route:
 
     def __init__(self, scope: Scope) -> None:
         self._scope = scope
-        self._app = _router(scope)
+        self._app = scope.get("app") or scope.get("router")
         self._asked_before = "router" in scope
         # A mount moves these on.
         self._path = scope.get("path", "")
@@ -77,9 +77,12 @@ class Route:
         route = scope.get("route")
         if route is None or hasattr(route, "routes"):
             return None  # not asked yet, or nothing is in the mount that was found
-        # FastAPI keeps the prefix of an included router beside the route.
-        included = scope.get("fastapi", {}).get("effective_route_context")
-        template = _format(included if getattr(included, "original_route", None) is route else route)
+        if "fastapi" in scope:
+            # FastAPI keeps the prefix of an included router beside the route.
+            included = scope["fastapi"].get("effective_route_context")
+            if getattr(included, "original_route", None) is route:
+                route = included
+        template = _format(route)
         if template is None or scope.get("root_path", "") == self._root_path:
             return template
         mounts = self._mounts(scope["root_path"])
@@ -119,8 +122,14 @@ class Route:
         }
 
 
-def begin(scope: MutableMapping[str, Any]) -> Route:
-    """Note in a request's scope what is known of its route before anybody has answered, and return it."""
+def begin(scope: MutableMapping[str, Any]) -> Route | None:
+    """Note in a request's scope what is known of its route before anybody has answered.
+
+    Returns:
+        It; None where somebody around has noted it already.
+    """
+    if _SCOPE_KEY in scope:
+        return None
     route = scope[_SCOPE_KEY] = Route(scope)
     return route
 
@@ -134,11 +143,6 @@ def begun(scope: Scope) -> Route:
 def end(scope: MutableMapping[str, Any]) -> None:
     """Leave a request's scope, which would keep the note alive, and this the scope, until the collector comes."""
     scope[_SCOPE_KEY] = None
-
-
-def is_begun(scope: Scope) -> bool:
-    """Whether a request's route was noted, by whoever is around."""
-    return _SCOPE_KEY in scope
 
 
 def _router(scope: Scope) -> Any:

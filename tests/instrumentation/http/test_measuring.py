@@ -15,6 +15,7 @@ from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
 from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 from opentelemetry.sdk.metrics import Histogram, UpDownCounter
 from opentelemetry.sdk.metrics._internal.aggregation import _ExponentialBucketHistogramAggregation
+from opentelemetry.sdk.metrics._internal.metric_reader_storage import MetricReaderStorage
 from opentelemetry.sdk.metrics.export import (
     AggregationTemporality,
     InMemoryMetricReader,
@@ -33,6 +34,7 @@ from opentelemetry_guard.settings.instrumentation import GuardOptions
 
 App = Callable[[Any, Any, Any], Any]
 
+DURATION = "http.server.request.duration"
 ERROR = '{"detail":"Internal Server Error"}'
 """What FastAPI answers to an HTTPException."""
 
@@ -342,6 +344,64 @@ def test_what_another_reader_reads_is_not_kept_a_second_time_for_the_guard_expor
         assert len(points) == 3
         assert all([float(getattr(point, name)) for name in figures] in spreads for point in points)
         assert measured.rows("bandwidth_usage") == {"/items/{n}": 3 * (3 + 10) + 10 + len(ERROR)}
+
+
+@pytest.mark.usefixtures("stable")
+@pytest.mark.parametrize("is_installed", [True, False], ids=["installed", "uninstalled"])
+def test_readers_that_come_and_go_read_what_is_measured_meanwhile(*, is_installed: bool) -> None:
+    first, late = InMemoryMetricReader(), InMemoryMetricReader()
+    with measuring_for(first) as measured:
+        app = measured.app()
+
+        @app.get("/late")
+        async def come() -> None:
+            measured.made.meters.add_metric_reader(late)
+
+        for _ in range(2):
+            get(app, "/items/7")
+            measured.made.meters.force_flush()
+        get(app, "/items/7")
+        if not is_installed:
+            fastapi_apps.uninstall()
+        get(app, "/late")
+        get(app, "/items/7")
+        assert {point.attributes["http.route"]: point.count for point in _points(late, DURATION)} == {
+            "/late": 1,
+            "/items/{n}": 1,
+        }
+        measured.made.meters.remove_metric_reader(first)
+        get(app, "/items/7")
+        assert sum(point.count for point in _points(late, DURATION)) == 3
+        if is_installed:
+            assert measured.rows("request_count") == {"/items/{n}": 5, "/late": 1}
+
+
+@pytest.mark.usefixtures("stable")
+def test_the_reader_of_the_guard_exporter_is_not_asked_again_what_it_keeps_of_a_request(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[str] = []
+    consume = MetricReaderStorage.consume_measurement
+
+    def noting(self: Any, measurement: Any, *more: Any) -> None:
+        if measurement.instrument.name.startswith("http.server."):
+            asked.append(measurement.instrument.name)
+        consume(self, measurement, *more)
+
+    monkeypatch.setattr(MetricReaderStorage, "consume_measurement", noting)
+    other = InMemoryMetricReader()
+    with measuring_for(other) as measured:
+        app = measured.app()
+        get(app, "/items/7")
+        measured.made.meters.force_flush()
+        assert asked
+        get(app, "/items/7")
+        asked.clear()
+        for _ in range(2):
+            get(app, "/items/7")
+        assert asked == []
+        assert measured.measured_elsewhere() == 4
+        assert measured.rows("request_count") == {"/items/{n}": 4}
 
 
 @pytest.mark.usefixtures("stable")
