@@ -7,10 +7,13 @@ from collections import Counter
 from contextlib import closing
 from pathlib import Path
 
+import pytest
 from sqlalchemy import URL
 from support.backend import running_backend
 from support.ingesting import ROWS, Senders, keys
 from support.sending import batch, event, post
+
+pytestmark = pytest.mark.slow
 
 
 def test_a_kill_under_load_loses_nothing_acknowledged_and_halves_no_batch(database: Path | URL) -> None:

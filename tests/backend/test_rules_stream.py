@@ -18,6 +18,8 @@ from support.redis import eventually
 from opentelemetry_guard.backend.ingest import connections
 from opentelemetry_guard.models import DynamicRules
 
+pytestmark = pytest.mark.slow
+
 SECRET = "the signing secret"
 CLIENTS = 10
 WATCHDOG = 60.0

@@ -25,6 +25,8 @@ from opentelemetry_guard.backend.storage.rates import portion_of
 from opentelemetry_guard.backend.storage.store import Store
 from opentelemetry_guard.models import DynamicRules
 
+pytestmark = pytest.mark.slow
+
 PASSWORD = "correct horse"
 PUBLIC = "guard.example"
 """The name of both backends, as a load balancer has it."""

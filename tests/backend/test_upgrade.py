@@ -13,6 +13,8 @@ from support.redis import eventually
 
 from opentelemetry_guard.backend.storage.migrating import newest_version
 
+pytestmark = pytest.mark.slow
+
 NEXT = "9000_next"
 RATE = 500.0
 BATCHES = 5

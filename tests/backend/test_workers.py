@@ -23,6 +23,8 @@ from support.sending import batch, event, post
 
 from opentelemetry_guard.backend.workers import Workers
 
+pytestmark = pytest.mark.slow
+
 WATCHDOG = 120.0
 
 

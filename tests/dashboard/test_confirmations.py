@@ -16,6 +16,8 @@ from opentelemetry_guard.models import DynamicRules
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def backend(database: Path | URL) -> Iterator[RunningBackend]:

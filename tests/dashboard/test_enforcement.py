@@ -20,6 +20,8 @@ from support.backend import ROOT, running_backend
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
+pytestmark = pytest.mark.slow
+
 APP = """
 import socket, sys
 import uvicorn

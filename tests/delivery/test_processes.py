@@ -16,6 +16,8 @@ from opentelemetry_guard.delivery.delivery import Delivery
 from opentelemetry_guard.events.codec import complete, to_row
 from opentelemetry_guard.settings.delivery import GuardConfig
 
+pytestmark = pytest.mark.slow
+
 WATCHDOG = 60.0
 
 

@@ -25,6 +25,8 @@ from opentelemetry_guard.backend.storage.incident_search import IncidentSearch
 from opentelemetry_guard.backend.storage.incidents import Incident
 from opentelemetry_guard.backend.storage.store import Store
 
+pytestmark = pytest.mark.slow
+
 HOUR = 3600
 RULES = {
     "cooldown": HOUR,

@@ -16,6 +16,8 @@ from support.asgi import BROWSER
 from support.backend import RunningBackend, running_backend
 from support.normal_traffic import normal_traffic
 
+pytestmark = pytest.mark.slow
+
 BEHIND_A_PROXY = {"OTEL_PYTHON_GUARD_TRUSTED_PROXIES": "127.0.0.1"}
 """The tests are the proxy, so that they can be many clients."""
 

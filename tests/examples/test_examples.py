@@ -24,6 +24,8 @@ from support.redis import eventually, redis_server
 from opentelemetry_guard.models import DynamicRules
 from opentelemetry_guard.semconv import RULES_REFUSED
 
+pytestmark = pytest.mark.slow
+
 FOLDERS = sorted(path for path in (ROOT / "examples").iterdir() if path.is_dir())
 WRONG = {"user": "ada", "password": "?"}
 UNLESS_REFUSED = f"{RULES_REFUSED.replace('.', '_')}_total"
