@@ -64,7 +64,7 @@ def test_the_cost_is_said(backend: RunningBackend, visitor: Page) -> None:
     visitor.goto(f"{backend.url}/events")
     assert visitor.get_by_label("Trace", exact=True).get_attribute("aria-describedby") == "contents-hint"
     hint = visitor.locator("#contents-hint").inner_text()
-    assert "20,000 events are read for a page" in hint
+    assert "up to 50,000 events are looked at for a page" in hint
     assert "All events of a whole trace id are found at once" in hint
 
 

@@ -14,9 +14,10 @@ from ...events.names import name_of
 from ..clock import Clock
 from ..filters import ANY_TIME, BETWEEN, CONTENTS, FILTERS, STRETCHES, TIMES, asked_for, read_contents, read_filter
 from ..refusal import Refusal
-from ..storage.contents import READ_ROWS, page_of
+from ..storage.contents import page_of
 from ..storage.histogram import histogram
-from ..storage.search import COMPARED_ROWS, Cursor, EventFilter
+from ..storage.looks import COMPARED_ROWS
+from ..storage.search import Cursor, EventFilter
 from .chart import histogram_of
 from .export import EXPORTS
 from .pages import Pages, address, clock_of, paging
@@ -106,9 +107,9 @@ def _list(pages: Pages, request: Request) -> Response:
         project=project,
         events=[event_view(found, pages.settings.trace_link) for found in page.events],
         **paging(asked, before, page.older),
-        cut_short=page.cut_short,
-        read_rows=READ_ROWS,
-        looked_at=READ_ROWS if filters.keys() & set(CONTENTS) else COMPARED_ROWS,
+        looked_at=page.looked_at,
+        reached=clock_of(request).text(page.older.occurred_at) if page.older else "",
+        most_rows=COMPARED_ROWS,
         newest=newest,
         **_over_time(pages, request, wanted, asked),
         filters={**dict.fromkeys(FILTERS, ""), **filters, **_shown_time(filters, wanted, clock_of(request))},

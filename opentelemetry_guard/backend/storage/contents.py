@@ -1,10 +1,9 @@
 """Finding events by what only their rows say: the trace, the client's user agent, the correlation key.
 
-A whole trace id is in an index. Nothing else is: rows are read, newest first,
-along the index that the other filters choose, and compared one by one. So a
-look reads a bounded number of rows; where these hold too little for a page,
-the answer says how far it looked and goes on from there. A filter by time,
-address or type makes it short.
+A whole trace id is in an index. Nothing else is: rows are looked at, newest
+first, along the index that the other filters choose, and compared one by one.
+So a look goes so far and no further (`looks`); where it found too little for a
+page, the answer says how far it looked and goes on from there. A filter by time, address or type makes it short.
 """
 
 from __future__ import annotations
@@ -19,10 +18,6 @@ from ...events.enrichment import CORRELATION_KEY
 from .search import Cursor, EventFilter, EventSearch, FoundEvent, Page
 from .tables import TRACE_DIGITS
 
-READ_ROWS = 20_000
-"""Rows that are read for one page."""
-
-_AT_A_TIME = 2_000
 _WHOLE_TRACE = re.compile(f"[0-9a-fA-F]{{{TRACE_DIGITS}}}")
 
 
@@ -46,13 +41,17 @@ class Contents:
         """Return which events have to be read for it."""
         return replace(wanted, trace=self.trace.lower()) if _WHOLE_TRACE.fullmatch(self.trace) else wanted
 
+    def texts(self) -> list[str]:
+        """Return, in small letters, what an event's JSON has somewhere that says all of it.
+
+        What JSON writes as it is can be looked for by the database, which takes a fraction of the time that reading
+        takes. Only by it are no letters alike but ASCII's: a K isn't found where somebody wrote the sign of the kelvin.
+        """
+        asked = (self.user_agent, self.trace, self.correlation_key)
+        return [text.lower() for text in asked if text and _written_as_it_is(text)]
+
     def matches(self, row: str) -> bool:
         """Whether the JSON of an event says all of it."""
-        # What JSON writes as it is can be looked for before the row is read, which takes several times as long.
-        lowered = row.lower()
-        asked = (self.user_agent, self.trace, self.correlation_key)
-        if any(_written_as_it_is(text) and text.lower() not in lowered for text in asked):
-            return False
         event = orjson.loads(row)
         metadata = event.get("metadata")
         if not isinstance(metadata, dict):
@@ -76,18 +75,4 @@ def page_of(search: EventSearch, wanted: EventFilter, contents: Contents, before
     """Return the `limit` newest events that match and come after the place `before`, as `EventSearch.page`."""
     if not contents:
         return search.page(wanted, before, limit)
-    found: list[FoundEvent] = []
-    wanted = contents.narrowed(wanted)
-    place, read = before, 0
-    while read < READ_ROWS:
-        page = search.page(wanted, place, _AT_A_TIME)
-        found += contents.among(page.events)
-        if len(found) > limit:
-            return Page(found[:limit], found[limit - 1].cursor)
-        if page.older is None:
-            return Page(found, None)
-        if page.cut_short:
-            # The other filters have met a bound of their own.
-            return Page(found, page.older, cut_short=True)
-        place, read = page.older, read + len(page.events)
-    return Page(found, place, cut_short=True)
+    return search.page_among(contents.narrowed(wanted), contents.texts(), contents.among, before, limit)

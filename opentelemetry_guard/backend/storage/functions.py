@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import BigInteger, Integer
+from sqlalchemy import BigInteger, Integer, Text
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
@@ -42,3 +42,20 @@ def _cut_off(element: whole, compiler: SQLCompiler, **options: Any) -> str:
 @compiles(whole, "postgresql")
 def _floor(element: whole, compiler: SQLCompiler, **options: Any) -> str:
     return f"CAST(floor({compiler.process(element.clauses, **options)}) AS BIGINT)"
+
+
+class lowered(FunctionElement[str]):
+    """A text with the capital letters of ASCII made small, however the database's language writes them."""
+
+    type = Text()
+    inherit_cache = True
+
+
+@compiles(lowered)
+def _lower(element: lowered, compiler: SQLCompiler, **options: Any) -> str:
+    return f"lower({compiler.process(element.clauses, **options)})"
+
+
+@compiles(lowered, "postgresql")
+def _lower_of_ascii(element: lowered, compiler: SQLCompiler, **options: Any) -> str:
+    return f'lower(({compiler.process(element.clauses, **options)}) COLLATE "C")'

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table, bindparam, cast, func, select, true
+from sqlalchemy import ColumnElement, Connection, Table, TableValuedAlias, Text, bindparam, cast, func, select, true
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from .database import Database
 from .results import AnyRow, AnySelect
@@ -209,23 +210,31 @@ def _top(
     spans = range(first * 60 // seconds, last * 60 // seconds + 1)
     place = {"of_project": project_id, "of_dimension": dimension, "of_length": seconds}
     with database.reading() as connection:
-        leading = _candidates(connection, place, spans)
-        # By the spans one by one: a range of them would walk over every value of theirs.
-        found = connection.execute(_OF_VALUES, {**place, "spans": list(spans), "values": leading})
-        exact = [(str(value), int(events)) for value, events in found]
-    return sorted(exact, key=lambda item: (-item[1], item[0]))[:TOP]
+        count = _counted_by_server if connection.dialect.name == "postgresql" else _counted_in_file
+        return sorted(count(connection, place, spans), key=lambda item: (-item[1], item[0]))[:TOP]
 
 
-def _candidates(connection: Connection, place: Mapping[str, object], spans: range) -> list[str]:
+# Of either kind of database: by the spans one by one, since a range of them would walk over every value of theirs.
+
+
+def _counted_in_file(connection: Connection, place: Mapping[str, object], spans: range) -> list[tuple[str, int]]:
     candidates: Counter[str] = Counter()
-    if connection.dialect.name == "postgresql":
-        # A question for each span would be hundreds of them, each of which a server has to be asked.
-        found = connection.execute(_TOP_OF_SPANS, {**place, "first_span": spans.start, "last_span": spans.stop - 1})
-        candidates.update(dict(found.all()))
-    else:
-        for span in spans:
-            for value, events in connection.execute(_TOP_OF_SPAN, {**place, "of_span": span}):
-                candidates[value] += events
+    for span in spans:
+        for value, events in connection.execute(_TOP_OF_SPAN, {**place, "of_span": span}):
+            candidates[value] += events
+    found = connection.execute(_OF_VALUES, {**place, "spans": list(spans), "values": _leading(candidates)})
+    return [(str(value), int(events)) for value, events in found]
+
+
+def _counted_by_server(connection: Connection, place: Mapping[str, object], spans: range) -> list[tuple[str, int]]:
+    """Count as in a file, in two questions: one for each span would be hundreds of them, each on its way."""
+    asked = {**place, "first_span": spans.start, "last_span": spans.stop - 1}
+    candidates: Counter[str] = Counter(dict(connection.execute(_TOP_OF_SPANS, asked).all()))
+    found = connection.execute(_OF_VALUES_IN_SPANS, {**asked, "values": _leading(candidates)})
+    return [(str(value), int(events)) for value, events in found]
+
+
+def _leading(candidates: Counter[str]) -> list[str]:
     return [value for value, _ in candidates.most_common(TOP * 4)]
 
 
@@ -252,9 +261,13 @@ _OF_VALUES = (
 )
 
 
-def _top_of_spans() -> AnySelect:
+def _spans() -> TableValuedAlias:
     edges = (cast(bindparam(name), Number) for name in ("first_span", "last_span"))
-    spans = func.generate_series(*edges).table_valued("span", name="spans").render_derived()
+    return func.generate_series(*edges).table_valued("span", name="spans").render_derived()
+
+
+def _top_of_spans() -> AnySelect:
+    spans = _spans()
     of_span = (
         select(event_tops.c.value, event_tops.c.events)
         .where(*_OF_DIMENSION, event_tops.c.span == spans.c.span)
@@ -270,4 +283,24 @@ def _top_of_spans() -> AnySelect:
     )
 
 
+def _of_values_in_spans() -> AnySelect:
+    spans, given = _spans(), cast(bindparam("values"), ARRAY(Text))
+    leading = func.unnest(given).table_valued("value", name="leading").render_derived()
+    # The limit has the server look for each of them: without it, it may choose to walk over all values of the spans.
+    of_value = (
+        select(event_tops.c.events)
+        .where(*_OF_DIMENSION, event_tops.c.span == spans.c.span, event_tops.c.value == leading.c.value)
+        .limit(1)
+        .lateral("of_value")
+    )
+    return (
+        select(leading.c.value, _sum(of_value.c.events))
+        .select_from(spans)
+        .join(leading, true())
+        .join(of_value, true())
+        .group_by(leading.c.value)
+    )
+
+
 _TOP_OF_SPANS = _top_of_spans()
+_OF_VALUES_IN_SPANS = _of_values_in_spans()

@@ -3,7 +3,7 @@
 Events are listed by the time at which they occurred, newest first, and paged
 by a cursor (time and id), so that a page costs the same wherever it lies. One
 filter has an index of its own. With several, the most selective one's index is
-walked and the rest is compared, for a bounded number of rows: when they hold
+walked and the rest is compared, as far as one look goes (`looks`): when it finds
 too little for a page, the answer says how far it looked and goes on from there.
 """
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -31,15 +31,16 @@ from sqlalchemy import (
 
 from .arriving import last_id
 from .database import Database
-from .functions import whole
+from .functions import lowered, position, whole
+from .looks import stretches
 from .results import AnySelect
 from .tables import HAS_TRACE, SEARCHED, TRACE, agents, api_keys, events, metric_batches, rules
 
 _LONG_AGO = -1e12
 _FAR_AHEAD = 1e12
 
-COMPARED_ROWS = 50_000
-"""Rows of an index that are compared for one page."""
+_FOLLOWED = 50_000
+"""Rows that are looked at for events that follow another one."""
 
 _MAX_CHOICES = 200
 
@@ -114,12 +115,17 @@ _FOUND = tuple(events.c[field.name] for field in fields(FoundEvent))
 class Page:
     """Events, newest first. `older` is where to go on, None at the end of the list.
 
-    `cut_short` tells that the bound on compared rows was met before the page was full.
+    `looked_at` is how many rows were looked at where a bound was met before the page was full, 0 where none was.
     """
 
     events: list[FoundEvent]
     older: Cursor | None
-    cut_short: bool = False
+    looked_at: int = 0
+
+    @property
+    def cut_short(self) -> bool:
+        """Whether there are more rows to look at, though the page isn't full."""
+        return self.looked_at > 0
 
 
 def _asked(wanted: EventFilter) -> dict[str, str]:
@@ -146,10 +152,12 @@ class _Plan:
     compared: Mapping[str, str]
 
     def rows(self, limit: int) -> AnySelect:
-        """Return the statement that gives the first `limit` events that match."""
-        if not self.compared:
-            return self._whole(self.walk.limit(limit).subquery(), limit)
-        walked = self.walk.limit(COMPARED_ROWS).subquery()
+        """Return the statement that gives the first `limit` events, where nothing is compared."""
+        return self._whole(self.walk.limit(limit).subquery(), limit)
+
+    def matching(self, limit: int, rows: int) -> AnySelect:
+        """Return the statement that gives the first `limit` events that match among the first `rows`."""
+        walked = self.walk.limit(rows).subquery()
         matching = select(walked.c.id).where(*self._matching(walked)).order_by(*_newest_first(walked))
         return self._whole(matching.limit(limit).subquery(), limit)
 
@@ -159,16 +167,26 @@ class _Plan:
     def _whole(self, chosen: Subquery, limit: int) -> AnySelect:
         return select(*_FOUND).where(events.c.id.in_(select(chosen.c.id))).order_by(*_newest_first(events)).limit(limit)
 
-    def counted(self, seconds: int) -> AnySelect:
-        """Return the statement that counts what is compared, and what of it matches, in stretches of `seconds`."""
-        walked = self.walk.limit(COMPARED_ROWS).subquery()
+    def counted(self, seconds: int, rows: int) -> AnySelect:
+        """Return the statement that counts what matches of the first `rows`, in stretches of `seconds`."""
+        walked = self.walk.limit(rows).subquery()
         matches = and_(true(), *self._matching(walked))
         stretch = whole(walked.c.occurred_at / seconds)
-        return select(stretch, func.sum(case((matches, 1), else_=0)), func.count()).group_by(stretch)
+        return select(stretch, func.sum(case((matches, 1), else_=0))).group_by(stretch)
 
-    def last_compared(self) -> AnySelect:
+    def having(self, texts: Iterable[str], rows: int) -> AnySelect:
+        """Return the statement that gives those of the first `rows` that match and have all of `texts`."""
+        walked = self.walk.add_columns(*_ONLY_FOUND).limit(rows).subquery()
+        row = lowered(walked.c.row)
+        return (
+            select(*(walked.c[column.name] for column in _FOUND))
+            .where(*self._matching(walked), *(position(row, text) > 0 for text in texts))
+            .order_by(*_newest_first(walked))
+        )
+
+    def last_compared(self, rows: int) -> AnySelect:
         """Return the statement that gives the place at which comparing ends."""
-        walked = self.walk.limit(1).offset(COMPARED_ROWS - 1).subquery()
+        walked = self.walk.limit(1).offset(rows - 1).subquery()
         return select(walked.c.occurred_at, walked.c.id)
 
 
@@ -177,6 +195,7 @@ def _newest_first(rows: FromClause) -> tuple[ColumnElement[Any], ...]:
 
 
 _WALKED = select(*(events.c[name] for name in ("id", "occurred_at", *SEARCHED))).order_by(*_newest_first(events))
+_ONLY_FOUND = tuple(column for column in _FOUND if column.name not in _WALKED.selected_columns)
 
 
 def _plan(wanted: EventFilter, before: Cursor | None) -> _Plan:
@@ -225,25 +244,71 @@ class EventSearch:
     def page(self, wanted: EventFilter, before: Cursor | None, limit: int) -> Page:
         """Return the `limit` newest events that match and come after the place `before` in the list."""
         plan = _plan(wanted, before)
-        found = self._found(plan.rows(limit + 1))
-        if len(found) > limit:
-            return Page(found[:limit], found[limit - 1].cursor)
         if not plan.compared:
-            return Page(found, None)
-        last = self._database.read(plan.last_compared())
-        if not last:
-            return Page(found, None)
-        return Page(found, Cursor(*last[0]), cut_short=True)
+            found = self._found(plan.rows(limit + 1))
+            return Page(found[:limit], found[limit - 1].cursor) if len(found) > limit else Page(found, None)
+        return self._look(wanted, before, limit, lambda plan, left, rows: self._found(plan.matching(left, rows)))
+
+    def page_among(
+        self,
+        wanted: EventFilter,
+        texts: Sequence[str],
+        among: Callable[[Iterable[FoundEvent]], Iterable[FoundEvent]],
+        before: Cursor | None,
+        limit: int,
+    ) -> Page:
+        """Return a page as `page`, of those events alone that `among` gives of them.
+
+        All of `texts`, in small letters, are in the JSON of each of these; capital letters of ASCII are alike. The
+        database looks for them, so that no other row has to leave it.
+        """
+        return self._look(
+            wanted, before, limit, lambda plan, left, rows: [*among(self._found(plan.having(texts, rows)))]
+        )
+
+    def _look(
+        self,
+        wanted: EventFilter,
+        before: Cursor | None,
+        limit: int,
+        find: Callable[[_Plan, int, int], list[FoundEvent]],
+    ) -> Page:
+        """Fill a page with what `find` finds along a plan: up to so many events, or more, among so many rows."""
+        found: list[FoundEvent] = []
+        looked_at, place = 0, before
+        for rows in stretches():
+            plan = _plan(wanted, place)
+            found += find(plan, limit + 1 - len(found), rows)
+            if len(found) > limit:
+                return Page(found[:limit], found[limit - 1].cursor)
+            place = self._reached(plan, rows)
+            if place is None:
+                return Page(found, None)
+            looked_at += rows
+        return Page(found, place, looked_at)
+
+    def _reached(self, plan: _Plan, rows: int) -> Cursor | None:
+        """Return the place after so many rows of a plan; None at the end of the list."""
+        last = self._database.read(plan.last_compared(rows))
+        return Cursor(*last[0]) if last else None
 
     def counts(self, wanted: EventFilter, seconds: int) -> tuple[Counter[int], bool]:
-        """Count what matches by when it occurred, among the rows that are compared for one page.
+        """Count what matches by when it occurred, as far as one look goes.
 
         The counts are by the number of the stretch of so many seconds since 1970; what occurred before is not counted.
         With them comes whether there are more rows.
         """
-        found = self._database.read(_plan(wanted, None).counted(seconds))
-        counts = Counter({int(stretch): int(matching) for stretch, matching, _ in found})
-        return counts, sum(rows for *_, rows in found) == COMPARED_ROWS
+        counts: Counter[int] = Counter()
+        place: Cursor | None = None
+        for rows in stretches():
+            plan = _plan(wanted, place)
+            counts.update(
+                {int(stretch): int(matching) for stretch, matching in self._database.read(plan.counted(seconds, rows))}
+            )
+            place = self._reached(plan, rows)
+            if place is None:
+                return counts, False
+        return counts, True
 
     def arrived(self, wanted: EventFilter, after: int, limit: int) -> list[FoundEvent]:
         """Return up to `limit` of the events that match and were stored after the one with the id `after`."""
@@ -258,7 +323,7 @@ class EventSearch:
         if newest < after:
             # The database is another one.
             return [], newest, False
-        reached = min(newest, after + COMPARED_ROWS)
+        reached = min(newest, after + _FOLLOWED)
         found = self._found(
             _stored_after(wanted, after).where(events.c.id <= reached).order_by(events.c.id).limit(limit)
         )
@@ -301,17 +366,17 @@ class EventSearch:
 
     def _choices(self, column: str, project_id: str) -> list[str]:
         of_project = (events.c.project_id == project_id, events.c[column] > "")
-        found = self._database.read(_distinct(events.c[column], f"events_by_{column}", *of_project).limit(_MAX_CHOICES))
+        found = self._database.read(distinct(events.c[column], f"events_by_{column}", *of_project).limit(_MAX_CHOICES))
         return [value for (value,) in found]
 
     def projects(self) -> list[str]:
         """Return the projects that have rows, agents, rules or keys, in alphabetical order."""
-        stepped = (_distinct(events.c.project_id, "events_by_time"), _distinct(metric_batches.c.project_id))
+        stepped = (distinct(events.c.project_id, "events_by_time"), distinct(metric_batches.c.project_id))
         others = (select(table.c.project_id).distinct() for table in (agents, rules, api_keys))
         return sorted({project_id for query in (*stepped, *others) for (project_id,) in self._database.read(query)})
 
 
-def _distinct(column: Column[Any], index: str | None = None, *conditions: ColumnElement[bool]) -> AnySelect:
+def distinct(column: Column[Any], index: str | None = None, *conditions: ColumnElement[bool]) -> AnySelect:
     """Return the statement that gives a column's values, one step in its index each: DISTINCT would walk every row."""
     least = select(func.min(column).label("value")).where(*conditions)
     if index is not None:

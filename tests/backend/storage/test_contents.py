@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import datetime, timedelta, timezone
 from itertools import count
 
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from opentelemetry_guard.backend.storage import contents as contents_module
+from opentelemetry_guard.backend.storage import looks as looks_module
 from opentelemetry_guard.backend.storage.contents import Contents, page_of
 from opentelemetry_guard.backend.storage.search import Cursor, EventFilter, EventSearch, FoundEvent
 from opentelemetry_guard.backend.storage.store import Store
@@ -69,8 +70,8 @@ def test_every_event_that_says_it_is_found_once_in_order(
     wanted: object,
     limits: tuple[int, int],
 ) -> None:
-    monkeypatch.setattr(contents_module, "READ_ROWS", limits[0])
-    monkeypatch.setattr(contents_module, "_AT_A_TIME", limits[1])
+    monkeypatch.setattr(looks_module, "COMPARED_ROWS", limits[0])
+    monkeypatch.setattr(looks_module, "FIRST_ROWS", limits[1])
     assert callable(wanted)
     for kind in ("", "rate_limited"):
         rows = all_pages(search, EventFilter("p", event_type=kind), asked, 10)
@@ -81,10 +82,11 @@ def test_every_event_that_says_it_is_found_once_in_order(
 def test_a_look_that_finds_too_little_says_that_it_was_cut_short(
     search: EventSearch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(contents_module, "READ_ROWS", 100)
-    monkeypatch.setattr(contents_module, "_AT_A_TIME", 50)
+    monkeypatch.setattr(looks_module, "COMPARED_ROWS", 100)
+    monkeypatch.setattr(looks_module, "FIRST_ROWS", 50)
+    monkeypatch.setattr(looks_module, "LOOK_SECONDS", math.inf)
     page = page_of(search, EventFilter("p"), Contents(user_agent="none of them"), None, 10)
-    assert (page.events, page.cut_short) == ([], True)
+    assert (page.events, page.cut_short, page.looked_at) == ([], True, 100)
     assert page.older is not None
     assert page.older.occurred_at == BEGIN.timestamp() + 200
 
@@ -92,8 +94,8 @@ def test_a_look_that_finds_too_little_says_that_it_was_cut_short(
 def test_all_events_of_a_trace_are_found_however_far_back_they_are(
     search: EventSearch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(contents_module, "READ_ROWS", 10)
-    monkeypatch.setattr(contents_module, "_AT_A_TIME", 100)
+    monkeypatch.setattr(looks_module, "COMPARED_ROWS", 100)
+    monkeypatch.setattr(looks_module, "FIRST_ROWS", 100)
     page = page_of(search, EventFilter("p"), Contents(trace=f"{3:032x}"), None, 100)
     assert ([int(reason_of(one)) for one in page.events], page.older, page.cut_short) == (
         [n for n in reversed(range(300)) if n % 3 and n % 5 == 3],
@@ -136,15 +138,46 @@ def reason_of(found: FoundEvent) -> str:
     return SecurityEvent.model_validate_json(found.row).reason
 
 
+AGENT = 'Pct%_ "quoted" back\\slash ÄÖ\t*'
+
+
+@pytest.mark.parametrize(
+    ("asked", "is_found"),
+    [
+        ("pct%_", True),
+        ("PCT%", True),
+        ("pct__", False),
+        ("%slash", False),
+        ('"QUOTED"', True),
+        ("back\\slash", True),
+        ("äö", True),
+        ("\t*", True),
+        ("user_agent", False),
+        ("rate_limited", False),
+    ],
+)
+def test_an_agent_is_found_whatever_characters_it_has(store: Store, asked: str, is_found: bool) -> None:
+    events = [SecurityEvent(event_type="rate_limited", timestamp=BEGIN, user_agent=agent) for agent in (AGENT, None)]
+    store.add("p", "b", events, [], BEGIN.timestamp())
+    page = page_of(EventSearch(store.database), EventFilter("p"), Contents(user_agent=asked), None, 10)
+    assert [SecurityEvent.model_validate_json(one.row).user_agent for one in page.events] == [AGENT] * is_found
+
+
 TEXT = st.text(max_size=8)
 
 
 @given(TEXT, TEXT, TEXT, TEXT)
-def test_looking_into_the_text_first_changes_nothing(agent: str, trace: str, key: str, wanted: str) -> None:
+def test_the_texts_that_are_looked_for_are_in_every_row_that_matches(
+    agent: str, trace: str, key: str, wanted: str
+) -> None:
     event = SecurityEvent(
         event_type="e", user_agent=agent, metadata={"trace_id": trace, CORRELATION_KEY: key, "other": wanted}
     )
     row = event.model_dump_json()
-    assert Contents(user_agent=wanted).matches(row) == (wanted.lower() in agent.lower())
-    assert Contents(trace=wanted).matches(row) == trace.lower().startswith(wanted.lower())
-    assert Contents(correlation_key=wanted).matches(row) == (not wanted or key == wanted)
+    for asked, is_said in (
+        (Contents(user_agent=wanted), wanted.lower() in agent.lower()),
+        (Contents(trace=wanted), trace.lower().startswith(wanted.lower())),
+        (Contents(correlation_key=wanted), not wanted or key == wanted),
+    ):
+        assert asked.matches(row) == is_said
+        assert not is_said or all(text in row.lower() for text in asked.texts())

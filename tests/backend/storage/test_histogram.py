@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from opentelemetry_guard.backend.storage import histogram as histogram_module
-from opentelemetry_guard.backend.storage import search as search_module
+from opentelemetry_guard.backend.storage import looks as looks_module
 from opentelemetry_guard.backend.storage.histogram import MOST_BARS, bar_seconds, histogram
 from opentelemetry_guard.backend.storage.search import EventFilter, EventSearch
 from opentelemetry_guard.backend.storage.store import Store
@@ -78,7 +78,7 @@ def test_a_project_without_events_has_none(store: Store) -> None:
 @pytest.mark.parametrize("address", ["", "10.*"])
 def test_what_is_not_looked_at_is_told(store: Store, monkeypatch: pytest.MonkeyPatch, address: str) -> None:
     monkeypatch.setattr(histogram_module, "_MOST_COUNTS", 10)
-    monkeypatch.setattr(search_module, "COMPARED_ROWS", 10)
+    monkeypatch.setattr(looks_module, "COMPARED_ROWS", 10)
     events = [
         SecurityEvent(
             event_type="a",

@@ -42,6 +42,16 @@ def only(store: Store) -> Incident:
     return found
 
 
+@pytest.mark.parametrize("state", ["", "open"])
+def test_the_latest_are_of_all_projects(store: Store, state: str) -> None:
+    for number in range(9):
+        store.add(f"p{number % 3}", f"b{number}", [event(at=number, key=f"k{number}")], [], NOW + 1e6)
+    search = IncidentSearch(store.database)
+    assert [one.correlation_key for one in search.latest(state, 4)] == ["k8", "k7", "k6", "k5"]
+    assert len(search.latest(state, 100)) == 9
+    assert search.latest("closed", 4) == []
+
+
 def keys(store: Store, state: str = "", severity: str = "") -> list[str]:
     return [
         one.correlation_key for one in IncidentSearch(store.database).page("p", state, severity, None, 100).incidents

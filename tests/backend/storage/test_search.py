@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -12,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection
 
-from opentelemetry_guard.backend.storage import search as search_module
+from opentelemetry_guard.backend.storage import looks as looks_module
 from opentelemetry_guard.backend.storage.search import Cursor, EventFilter, EventSearch
 from opentelemetry_guard.backend.storage.store import Store
 from opentelemetry_guard.models import SecurityEvent
@@ -67,15 +68,16 @@ def matches(event: SecurityEvent, wanted: EventFilter) -> bool:
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(EVENTS, max_size=25), FILTERS, st.integers(1, 7), st.integers(3, 30))
+@given(st.lists(EVENTS, max_size=25), FILTERS, st.integers(1, 7), st.integers(3, 30), st.integers(1, 30))
 def test_the_pages_together_are_every_match_newest_first(
-    module_store: Store, events: list[SecurityEvent], wanted: EventFilter, page_size: int, compared: int
+    module_store: Store, events: list[SecurityEvent], wanted: EventFilter, page_size: int, compared: int, first: int
 ) -> None:
     wanted = replace(wanted, project_id=f"p{next(numbers)}")
     module_store.add(wanted.project_id, "b", events, [], RECEIVED)
     module_store.add(f"other{wanted.project_id}", "b", events, [], RECEIVED)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(search_module, "COMPARED_ROWS", compared)
+        patch.setattr(looks_module, "COMPARED_ROWS", compared)
+        patch.setattr(looks_module, "FIRST_ROWS", first)
         found = list(EventSearch(module_store.database).everything(wanted, page_size))
     keys = [SecurityEvent.model_validate_json(one.row).idempotency_key for one in found]
     expected = [
@@ -104,7 +106,7 @@ def test_what_arrived_after_an_id_is_what_matches_among_the_later_rows(
 
 
 def test_a_page_that_compares_too_many_rows_says_so_and_goes_on(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search_module, "COMPARED_ROWS", 5)
+    monkeypatch.setattr(looks_module, "COMPARED_ROWS", 5)
     events = [
         SecurityEvent(event_type="a" if number == 0 else "b", ip_address="10.0.0.1", action_taken="x")
         for number in range(12)
@@ -112,8 +114,24 @@ def test_a_page_that_compares_too_many_rows_says_so_and_goes_on(store: Store, mo
     store.add(PROJECT, "b", events, [], RECEIVED)
     search, wanted = EventSearch(store.database), EventFilter(PROJECT, event_type="a", address="10.*")
     first = search.page(wanted, None, 10)
-    assert (first.events, first.cut_short) == ([], True)
+    assert (first.events, first.cut_short, first.looked_at) == ([], True, 5)
     assert len(list(search.everything(wanted))) == 1
+
+
+@pytest.mark.parametrize("seconds", [0.0, math.inf])
+def test_a_look_ends_when_its_time_is_over_and_the_next_goes_on(
+    store: Store, monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    monkeypatch.setattr(looks_module, "FIRST_ROWS", 2)
+    monkeypatch.setattr(looks_module, "LOOK_SECONDS", seconds)
+    events = [SecurityEvent(event_type="ab"[number % 2], ip_address="10.0.0.1") for number in range(12)]
+    store.add(PROJECT, "b", events, [], RECEIVED)
+    search, wanted = EventSearch(store.database), EventFilter(PROJECT, event_type="a", address="10.*")
+    first = search.page(wanted, None, 10)
+    assert (len(first.events), first.looked_at) == ((1, 2) if seconds == 0 else (6, 0))
+    counts, more = search.counts(wanted, 60)
+    assert (counts.total(), more) == ((1, True) if seconds == 0 else (6, False))
+    assert len(list(search.everything(wanted))) == 6
 
 
 def sqlite_of(connection: Connection) -> sqlite3.Connection:
