@@ -59,8 +59,12 @@ _HOLDERS = tuple(
 )
 """Parts of the names of source files that take a lock which an emission may want."""
 
+_LOOP, _LOOPS = "run_forever", os.sep + os.path.join("asyncio", "base_events.py")
+"""Function and source file of asyncio's event loops: what an asynchronous application does is called by it."""
+
 _MAX_NAMES = 10_000
 _harmless: set[str] = set()  # names of source files that are no holder's: one look for each frame, some 40 ns
+_of_loops: set[str] = set()  # names of the source file of event loops, which is no holder's either
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +77,12 @@ class _PutOff:
 
 
 class _Here(threading.local):
-    """What this thread's emission has to make after itself; None outside of one."""
+    """What is known of this thread."""
 
     waiting: list[_PutOff] | None = None
+    """What its emission has to make after itself; None outside of one."""
+    loop: FrameType | None = None
+    """Its event loop, below which nothing holds a lock."""
 
 
 _here = _Here()
@@ -117,18 +124,36 @@ def may_hold_lock(frame: FrameType | None) -> bool:
     for _ in range(MAX_FRAMES):
         if frame is None:
             return False
-        if frame.f_code.co_filename not in harmless and _is_holder(frame.f_code.co_filename):
-            return True
+        if (name := frame.f_code.co_filename) not in harmless:
+            if name in _of_loops:
+                if frame.f_code.co_name == _LOOP:
+                    return _is_below_holder(frame)
+            elif _is_holder(name):
+                return True
         frame = frame.f_back
+    return False
+
+
+def _is_below_holder(loop: FrameType) -> bool:
+    """Whether what has called an event loop may hold a lock, which is looked at once as long as the loop runs.
+
+    The frame of a function that runs has the callers that it had when it began. It is kept by this thread, so that no
+    other can be taken for it; it holds the loop and little else.
+    """
+    if _here.loop is not loop:
+        if may_hold_lock(loop.f_back):
+            return True
+        _here.loop = loop
     return False
 
 
 def _is_holder(name: str) -> bool:
     if any(part in name for part in _HOLDERS):
         return True
-    if len(_harmless) >= _MAX_NAMES:
-        _harmless.clear()  # somebody compiles code under ever new names
-    _harmless.add(name)
+    known = _of_loops if name.endswith(_LOOPS) else _harmless
+    if len(known) >= _MAX_NAMES:
+        known.clear()  # somebody compiles code under ever new names
+    known.add(name)
     return False
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from opentelemetry import baggage
@@ -195,3 +197,65 @@ def test_a_signal_that_ends_the_process_waits_for_telemetrys_own_work(monkeypatc
     sdk = os.path.join("/site", "opentelemetry", "sdk", "metrics.py")
     eval(compile("terminate(15, None)", sdk, "eval"), {"terminate": termination._terminate})
     assert again.wait(BOUND)
+
+
+class Holding:
+    """A source file of the SDK's, as far as its name tells, with a function that calls another."""
+
+    def __init__(self) -> None:
+        names: dict[str, Any] = {}
+        exec(compile("def call(work): return work()", f"{os.sep}opentelemetry{os.sep}sdk{os.sep}x.py", "exec"), names)
+        self.call: Callable[[Callable[[], object]], bool] = names["call"]
+
+
+async def asked(times: int = 3) -> list[bool]:
+    """Ask a few times whether this code has interrupted what may hold a lock, with something else in between."""
+    answers = []
+    for _ in range(times):
+        answers.append(interruption.interrupts())
+        await asyncio.sleep(0)
+    return answers
+
+
+def in_a_loop() -> list[bool]:
+    return asyncio.run(asked())
+
+
+def test_what_has_called_an_event_loop_is_seen_from_within_it_whichever_loop_it_is() -> None:
+    holding = Holding()
+    # One after the other: neither loop's answer is the next one's.
+    assert in_a_loop() == [False] * 3
+    assert holding.call(in_a_loop) == [True] * 3
+    assert in_a_loop() == [False] * 3
+    assert holding.call(in_a_loop) == [True] * 3
+
+
+def test_what_is_called_within_an_event_loop_is_seen_each_time() -> None:
+    holding = Holding()
+
+    async def within() -> list[bool]:
+        answers = []
+        for _ in range(3):
+            answers += [interruption.interrupts(), holding.call(interruption.interrupts)]
+            await asyncio.sleep(0)
+        return answers
+
+    assert asyncio.run(within()) == [False, True] * 3
+
+
+def test_a_loop_that_runs_within_another_is_seen_with_all_below_it() -> None:
+    holding = Holding()
+
+    async def outer() -> list[list[bool]]:
+        await asked()
+        running = asyncio._get_running_loop()
+        asyncio._set_running_loop(None)  # as what allows nested loops does
+        try:
+            return [in_a_loop(), holding.call(in_a_loop), in_a_loop(), await_nothing()]
+        finally:
+            asyncio._set_running_loop(running)
+
+    def await_nothing() -> list[bool]:
+        return [interruption.interrupts()]
+
+    assert asyncio.run(outer()) == [[False] * 3, [True] * 3, [False] * 3, [False]]
