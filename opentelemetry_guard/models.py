@@ -120,7 +120,7 @@ Timestamp = Annotated[datetime, AfterValidator(_as_utc)]
 
 
 _random = random.Random(os.urandom(32))
-_random_bytes = _random.randbytes
+_random_bits = _random.getrandbits
 _latest = (0, "00000000-0000-7")  # most keys are of the millisecond of the one before; replaced as a whole
 
 
@@ -139,7 +139,7 @@ def new_idempotency_key(nanoseconds: int | None = None) -> str:
         high = f"{milliseconds & 0xFFFF_FFFF_FFFF:012x}"
         known = _latest = (milliseconds, f"{high[:8]}-{high[8:]}-7")
     # In hexadecimal, as a whole: formatting the parts as numbers takes twice as long.
-    low = _random_bytes(10).hex()
+    low = _random_bits(80).to_bytes(10, "little").hex()
     return f"{known[1]}{low[:3]}-8{low[4:7]}-{low[8:]}"
 
 

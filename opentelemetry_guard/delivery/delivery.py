@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from ..decision.unenforced import unenforced, watch
@@ -83,7 +84,7 @@ class Delivery(Carrier[GuardConfig]):
 
     def _reset(self) -> None:
         self._lock = threading.Lock()
-        self._recent: OrderedDict[str, None] = OrderedDict()
+        self._recent: dict[str, None] = {}
         self._states: dict[str, tuple[BreakerState, bool]] = {}
         self._trends: Trends | None = None
         self._sent: Counter[str] = Counter()  # by kind; the sender's thread alone adds to it
@@ -305,11 +306,13 @@ class Delivery(Carrier[GuardConfig]):
     def _unseen(self, rows: Sequence[Row | EncodedRow]) -> list[Row | EncodedRow]:
         unseen: list[Row | EncodedRow] = []
         with self._lock:
+            recent = self._recent
             for row in rows:
-                key = row.key if isinstance(row, EncodedRow) else str(row["idempotency_key"])
-                if key not in self._recent:
-                    self._recent[key] = None
+                key = row.key if type(row) is EncodedRow else str(row["idempotency_key"])  # type: ignore[index]
+                if key not in recent:
+                    recent[key] = None
                     unseen.append(row)
-            while len(self._recent) > REMEMBERED_KEYS:
-                self._recent.popitem(last=False)
+            if len(recent) > REMEMBERED_KEYS:
+                for key in tuple(islice(recent, len(recent) - REMEMBERED_KEYS)):
+                    del recent[key]
         return unseen

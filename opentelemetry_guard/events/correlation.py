@@ -33,14 +33,24 @@ def correlation_key(address: str, event_type: str, day: int | None = None) -> st
         event_type: which shows the behaviour.
         day: since 1970 on which the incident began; None where nobody knows.
     """
+    behavior = _behavior_of(event_type)
+    return _key(subscriber(address), behavior, day) if address and behavior else ""
+
+
+@lru_cache(maxsize=1024)
+def _behavior_of(event_type: str) -> str:
+    """Return the behaviour that a type of events shows, "" where it is none of a client's."""
     behavior = meaning_of(event_type).behavior
-    return "" if not address or behavior == OPERATION else _key(subscriber(address), behavior, day)
+    return "" if behavior == OPERATION else behavior
 
 
 @lru_cache(maxsize=1024)
 def _key(client: str, behavior: str, day: int | None) -> str:
     begun = "" if day is None else f"\n{day}"
     return blake2b(f"{client}\n{behavior}{begun}".encode(errors="surrogatepass"), digest_size=8).hexdigest()
+
+
+_NEVER = (-math.inf, "")
 
 
 class OpenIncidents:
@@ -69,14 +79,14 @@ class OpenIncidents:
             client: the name by which it is counted (`subscriber`).
             event_type: which shows the behaviour.
         """
-        behavior = meaning_of(event_type).behavior
-        if not client or behavior == OPERATION:
+        behavior = _behavior_of(event_type)
+        if not client or not behavior:
             return ""
         which, now, current = (client, behavior), self._clock(), self._current
         if now - self._begun >= QUIET_SECONDS:
             self._former, self._begun = current, now
             current = self._current = {}
-        seen, key = current.get(which) or self._former.get(which) or (-math.inf, "")
+        seen, key = current.get(which) or self._former.get(which) or _NEVER
         if now - seen >= QUIET_SECONDS:
             key = _key(client, behavior, int(self._date() // QUIET_SECONDS))
         if which in current or len(current) < MAX_CLIENTS:

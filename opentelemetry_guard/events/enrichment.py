@@ -61,18 +61,16 @@ def threat_score(event_type: str, action: str, recent_events: int) -> int:
         >>> threat_score("penetration_attempt", "request_blocked", 1), threat_score("penetration_attempt", "logged", 8)
         (80, 94)
     """
-    score = _score_of_one(event_type, action)
-    if recent_events > 1:
-        again = _REPETITION * (recent_events.bit_length() - 1)
-        score += again if again < _MOST_REPETITION else _MOST_REPETITION
-    return score if score < 100 else 100
+    return _score(event_type, action, recent_events.bit_length())
 
 
 @lru_cache(maxsize=1024)
-def _score_of_one(event_type: str, action: str) -> int:
+def _score(event_type: str, action: str, doublings: int) -> int:
+    """Return the score by the bits of the number of recent events, one of which is no doubling yet."""
     severity = meaning_of(event_type).severity
     let_through = severity >= _LET_THROUGH_FROM and not is_blocking(action)
-    return 10 * severity + (_NOT_STOPPED if let_through else 0)
+    again = min(_REPETITION * max(0, doublings - 1), _MOST_REPETITION)
+    return min(100, 10 * severity + (_NOT_STOPPED if let_through else 0) + again)
 
 
 class RecentEvents:
@@ -119,7 +117,8 @@ def enrich(row: dict[str, JSON], *, hashed_client: str | None = None) -> None:
             nothing of its network. guard-core's correlation key, which is made of the address as it is, is then
             replaced; else what guard-core has written stays.
     """
-    event_type, address, given = str(row["event_type"]), row.get("ip_address"), row.get("metadata")
+    event_type, action = str(row["event_type"]), str(row.get("action_taken", ""))
+    address, given = row.get("ip_address"), row.get("metadata")
     metadata = given.copy() if isinstance(given, dict) else {}
     kept: dict[str, JSON] = {}
     if not _OURS.isdisjoint(metadata):  # as of few events
@@ -132,7 +131,7 @@ def enrich(row: dict[str, JSON], *, hashed_client: str | None = None) -> None:
         recent = metadata[RECENT_EVENT_COUNT] = _recent.count(client)
         if CORRELATION_KEY not in kept and (key := incident_key(client, event_type)):
             metadata[CORRELATION_KEY] = key
-    metadata[THREAT_SCORE] = threat_score(event_type, str(row.get("action_taken", "")), recent)
+    metadata[THREAT_SCORE] = _score(event_type, action, recent.bit_length())
     if kept:
         metadata.update(kept)
     row["metadata"] = metadata

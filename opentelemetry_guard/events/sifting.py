@@ -66,13 +66,14 @@ def emitter_to(logger: Logger) -> record.Emit:
     The SDK's tuple of processors is looked at for each event, so that one that is added later gets its records.
     """
     as_record = record.emitter_to(logger)
-    chain = getattr(logger, "_multi_log_record_processor", None)
+    chain: Any = getattr(logger, "_multi_log_record_processor", None)
     count: Callable[[], None] | None = getattr(getattr(logger, "_logger_metrics", None), "emit_log", None)
     # Any other chain does more than to call one processor after the other. The SDK shows neither of them publicly.
-    if count is None or type(chain).__name__ != "SynchronousMultiLogRecordProcessor":
+    is_usual = type(chain).__name__ == "SynchronousMultiLogRecordProcessor"
+    if count is None or not is_usual or not hasattr(chain, "_log_record_processors"):
         return as_record
     own: Any = logger
-    known: tuple[object, object] = (None, None)  # the processors, and the one that takes events; replaced as a whole
+    known: tuple[object, Any] = (None, None)  # the processors, and the one that takes events; replaced as a whole
 
     def emit(
         row: Row,
@@ -83,11 +84,11 @@ def emitter_to(logger: Logger) -> record.Emit:
         cleaned: record.Cleaned | None,
     ) -> None:
         nonlocal known
-        processors = getattr(chain, "_log_record_processors", None)
+        processors = chain._log_record_processors
         if known[0] is not processors:
             known = (processors, _taking_alone(processors))
-        sifter = getattr(known[1], "on_emit", None)
-        if type(sifter) is Sifter:
+        taking = known[1]
+        if taking is not None and type(sifter := taking.on_emit) is Sifter:
             origin, hold = sifter.origin, sifter.hold
             if origin is not None and hold is not None and origin.resource is own.resource:
                 place = span.get_span_context()
@@ -101,7 +102,7 @@ def emitter_to(logger: Logger) -> record.Emit:
     return emit
 
 
-def _taking_alone(processors: object) -> object:
+def _taking_alone(processors: object) -> Any:
     """Return the one processor that has a use for events, None where several may have."""
     if not isinstance(processors, tuple):
         return None

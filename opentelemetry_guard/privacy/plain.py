@@ -15,6 +15,7 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from enum import IntEnum
+from itertools import product
 from math import isfinite
 from operator import itemgetter
 
@@ -44,17 +45,23 @@ _LABELS = ("event_type", "action_taken", "method", "decorator_type", "rule_type"
 _TEXTS = ("user_agent", "reason", "country", "pattern_matched")
 _OTHERS = ("idempotency_key", "timestamp", "status_code", "response_time", "metadata", "ip_address", "endpoint")
 _labels_of = itemgetter(*_LABELS)
-_fields_of = itemgetter(*_OTHERS, *_TEXTS)
-_FLAT = frozenset({str, int, float, bool, type(None)})
-"""Types of values that JSON has, and that hold no other value."""
-_TEXTUAL = frozenset({str, type(None)})
+_fields_of = itemgetter(*_OTHERS[2:], *_TEXTS)
+_NONE = type(None)
+_FLAT = frozenset({int, float, bool, _NONE})
+"""Types of values that JSON has beside texts, and that hold no other value."""
+_TYPES = frozenset(
+    product(
+        (int, _NONE), (float, _NONE), (dict,), (str,), (str, _NONE), (str, _NONE), (str,), (str, _NONE), (str, _NONE)
+    )
+)
+"""Types that the fields of `_OTHERS` and `_TEXTS` have in a row, but for key and time: one look for all of these."""
 _USUAL = frozenset({None, *range(-1, 256)})
 """Values that many events have, true and false among them, which need not be looked at."""
 IPV4 = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}")
 """An address as clients have it, in which nothing else can be."""
 _KEY = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _MOST_LABELS = 32
-_MIN_INT, _SMALLEST_CARD, _LARGEST_CARD = -(2**63), 10**13, 10**16
+_MIN_INT, _MAX_INT, _SMALLEST_CARD, _LARGEST_CARD = -(2**63), 2**63 - 1, 10**13, 10**16
 _SPOKEN = re.compile(r"[A-Za-z][A-Za-z_]{0,14}")
 """A method or an action that a sentence may have without being cleaned."""
 _REASONS = ("word", "x1y2z3w4", "[1]", "(1, 2)")
@@ -142,17 +149,13 @@ class Plain:
             fields: of the event.
             dated: whether key and time are known to be what a row holds.
         """
-        key, time, status, seconds, metadata, address, endpoint, agent, reason, country, pattern = _fields_of(fields)
+        given = _fields_of(fields)
+        status, seconds, metadata, address, endpoint, agent, reason, country, pattern = given
         if (
-            type(metadata) is not dict
-            or not (dated or _is_dated(key, time))
-            or not (status is None or (type(status) is int and _MIN_INT <= status < -_MIN_INT))
-            or not (seconds is None or (type(seconds) is float and isfinite(seconds)))
-            or type(address) is not str
-            or not (endpoint is None or type(endpoint) is str)
-            or type(reason) is not str
-            or not _TEXTUAL.issuperset((type(agent), type(country), type(pattern)))
-            or not _FLAT.issuperset(map(type, metadata.values()))
+            tuple(map(type, given)) not in _TYPES
+            or not (dated or _is_dated(fields["idempotency_key"], fields["timestamp"]))
+            or not (status is None or _MIN_INT <= status <= _MAX_INT)
+            or not (seconds is None or isfinite(seconds))
         ):
             return UNCERTAIN
         labels = (*_labels_of(fields), *metadata)
@@ -178,12 +181,11 @@ class Plain:
         if pattern not in bare and pattern not in self._clean:
             found.append(("pattern_matched", pattern))
         for name, value in metadata.items():
-            if value not in bare:
-                if type(value) is str:
-                    if value not in self._clean_values[name]:
-                        found.append((name, value))
-                elif not self._is_plain_number(value):
-                    return UNCERTAIN
+            if type(value) is str:
+                if value not in bare and value not in self._clean_values[name]:
+                    found.append((name, value))
+            elif type(value) not in _FLAT or (value not in _USUAL and not self._is_plain_number(value)):
+                return UNCERTAIN
         if address not in self._addresses:
             if IPV4.fullmatch(address):
                 self._remember(address, self._addresses)
@@ -198,7 +200,7 @@ class Plain:
         """Whether JSON has a number, and it is too small or too large for a card's."""
         if type(number) is float:
             return isfinite(number)
-        return _MIN_INT <= number < _SMALLEST_CARD or _LARGEST_CARD <= number < -_MIN_INT
+        return _MIN_INT <= number < _SMALLEST_CARD or _LARGEST_CARD <= number <= _MAX_INT
 
     def _searched(self, path: str, found: list[tuple[str, str]], known: Verdict) -> Verdict:
         """Judge a path and texts by what signs are in them, and where there are some by cleaning them."""
