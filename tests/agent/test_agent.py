@@ -562,11 +562,18 @@ def test_an_open_breaker_is_seen_in_the_stats_the_status_and_the_health(
     for number in range(6):
         agent.sync.send_event(event(str(number)))
         agent.sync.flush_buffer()
-    eventually(lambda: agent.transport.get_stats()["circuit_breaker_state"] == "OPEN")
-    assert agent.get_stats()["transport_stats"]["requests_failed"] >= 5
+
+    def is_told() -> bool:
+        stats, status = agent.get_stats()["transport_stats"], agent.sync.get_status()
+        return (
+            agent.transport.get_stats()["circuit_breaker_state"] == "OPEN"
+            and stats["requests_failed"] >= 5
+            and any("503" in error or "circuit breaker" in error for error in status.errors)
+            and status.buffer_size == 6
+        )
+
+    eventually(is_told)
     assert agent.sync.health_check() is False
-    assert any("503" in error or "circuit breaker" in error for error in agent.sync.get_status().errors)
-    assert agent.sync.get_status().buffer_size == 6
 
 
 class Hostile:

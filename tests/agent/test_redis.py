@@ -159,8 +159,7 @@ def test_batches_wait_in_a_redis_that_fails_over(
         stop_master(running, keys_of(agent.delivery.config.destination)[0])
         agent.sync.send_event({"event_type": "x", "reason": "after"})
         agent.sync.flush_buffer()
-        eventually(lambda: fleet() == 2, every=0.2)
-        assert queue.link.up
+        eventually(lambda: fleet() == 2 and queue.link.up, every=0.2)
         assert "s3cret" not in f"{agent!r} {agent.get_stats()} {agent.delivery.config!r}"
 
 

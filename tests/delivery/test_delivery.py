@@ -150,12 +150,17 @@ def test_whoever_exports_after_an_outage_brings_its_own_rows_and_the_sender_the_
         queue.error = None
         made.submit("events", events("own"))
         assert not made.flush(WATCHDOG)
-        eventually(lambda: made.stats().depth - queue.stats().depth <= 1)  # one may have been on its way meanwhile
+
+        def are_stored() -> bool:
+            stats = made.stats()
+            ledger = stats.ledger["events"]
+            # One may have been on its way meanwhile.
+            return stats.depth - queue.stats().depth <= 1 and (ledger.accepted, ledger.queued) == (301, 301)
+
+        eventually(are_stored)
         ours = threading.current_thread().name
         assert queue.threads.count(ours) == 1
         assert set(queue.threads) == {ours, "OtelGuardSender"}
-        ledger = made.stats().ledger["events"]
-        assert (ledger.accepted, ledger.queued) == (301, 301)
         made.close(0.0)
 
 

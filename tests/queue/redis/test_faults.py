@@ -211,9 +211,8 @@ def test_batches_that_redis_lost_are_copied_again(keep: bool) -> None:
         server.stop()
         queue.append(make_batch("meanwhile"))
         server.start(keep=keep)
-        eventually(lambda: has_copies(queue, server, 204))
         with closing(server.client()) as client:
-            assert int(client.get("{guard:ab12}:bytes") or 0) == 2040
+            eventually(lambda: has_copies(queue, server, 204) and int(client.get("{guard:ab12}:bytes") or 0) == 2040)
 
 
 def test_a_flushed_redis_gets_its_copies_back_without_any_outage() -> None:
