@@ -150,7 +150,7 @@ class Emitter:
         if (capture := diverted.current()) is not None:
             capture.event(row)
             return
-        event_type, action = str(row["event_type"]), str(row.get("action_taken", ""))
+        event_type: str = row["event_type"]  # type: ignore[assignment]
         # Each signal on its own: a processor that raises in one must not cost the other.
         logged = recorded = None
         span = trace.get_current_span()
@@ -163,7 +163,10 @@ class Emitter:
         except Exception as error:  # noqa: BLE001  processors and samplers are anybody's code
             _complain(error)
         try:
-            self._count(event_type, action)
+            events = self._current_meters().events
+            if events is not None:
+                action: str = row.get("action_taken") or ""  # type: ignore[assignment]
+                events.add(((semconv.GUARD_EVENT_TYPE, event_type), (semconv.GUARD_ACTION_TAKEN, action)))
         except Exception as error:  # noqa: BLE001  a provider is anybody's code
             _complain(error)
         if logged or recorded:
@@ -238,11 +241,6 @@ class Emitter:
                 record.add_to_span(own, row, nanoseconds, logged=False)
                 return True
         return False
-
-    def _count(self, event_type: str, action: str) -> None:
-        events = self._current_meters().events
-        if events is not None:
-            events.add(((semconv.GUARD_EVENT_TYPE, event_type), (semconv.GUARD_ACTION_TAKEN, action)))
 
     def _record(self, fields: Mapping[str, object]) -> None:
         metric_type = str(fields.get("metric_type"))

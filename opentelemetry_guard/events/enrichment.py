@@ -117,7 +117,8 @@ def enrich(row: dict[str, JSON], *, hashed_client: str | None = None) -> None:
             nothing of its network. guard-core's correlation key, which is made of the address as it is, is then
             replaced; else what guard-core has written stays.
     """
-    event_type, action = str(row["event_type"]), str(row.get("action_taken", ""))
+    event_type: str = row["event_type"]  # type: ignore[assignment]
+    action: str = row.get("action_taken") or ""  # type: ignore[assignment]
     address, given = row.get("ip_address"), row.get("metadata")
     metadata = given.copy() if isinstance(given, dict) else {}
     kept: dict[str, JSON] = {}

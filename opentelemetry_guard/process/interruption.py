@@ -169,9 +169,10 @@ def _emit_alone(emission: Emit, value: object, fields: dict[str, object]) -> Non
             inner.context.run(inner.emit, inner.value, inner.fields)
     finally:
         _here.waiting = None
-        # Came after the last look, or was left behind by what a signal's handler has raised.
-        for late in waiting[done:]:
-            _hand_over(late)
+        if waiting:
+            # Came after the last look, or was left behind by what a signal's handler has raised.
+            for late in waiting[done:]:
+                _hand_over(late)
 
 
 def _apart(emission: Emit, value: object, fields: dict[str, object]) -> None:
