@@ -268,7 +268,12 @@ def test_failing_reports_open_a_breaker_of_their_own_and_rows_go_on() -> None:
     with guard_server() as server:
         server.control = Answer(503, b"no")
         made = delivery(server, status_interval=1, breaker_failures=1, breaker_recovery=3600, breaker_max_recovery=3600)
-        eventually(lambda: made.stats().routes["status"].breaker is BreakerState.OPEN)
+
+        def is_given_up() -> bool:
+            reports = made.stats().routes["status"]
+            return reports.breaker is BreakerState.OPEN and reports.last_error == "503 no"
+
+        eventually(is_given_up)
         made.submit("events", events("a"))
         assert made.flush(WATCHDOG)
         routes = made.stats().routes

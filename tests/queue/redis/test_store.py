@@ -160,10 +160,10 @@ def test_a_batch_moves_to_another_machine_when_its_owner_died(fleet: Fleet) -> N
 
 
 def test_an_owner_that_comes_back_does_not_send_what_others_took(fleet: Fleet) -> None:
-    first, second = fleet.machine(), fleet.machine()
+    first, second = fleet.machine(), fleet.machine(CALM)
     for name in "abc":
         first.append(make_batch(name))
-    patient(second)
+    patient(second, CALM)
     eventually(lambda: fleet_takes(second, 3))
     assert first.lease("events", time.time()) == []
     assert_balanced(first, second)
@@ -580,7 +580,8 @@ def test_batches_that_come_together_cost_one_question(fleet: Fleet) -> None:
 
 
 def test_people_see_what_the_whole_fleet_has(fleet: Fleet) -> None:
-    first, second = fleet.machine(), fleet.machine()
+    long = replace(FLEET, lease_seconds=1000.0)
+    first, second = fleet.machine(long), fleet.machine(long)
     first.append(make_batch("a", rows=2, size=30, created_at=7.0))
     first.append(make_batch("b", "metrics"))
     second.append(make_batch("c"))
@@ -668,9 +669,7 @@ def test_a_claim_whose_answer_was_lost_is_asked_for_again_when_nothing_else_is_o
         heir = fleet.machine(replace(FLEET, lease_seconds=1000.0), url=between.url, patience=0.3)
         heir.renew(time.time())
         between.cut_after = CLAIM.sha.encode()
-        assert heir.lease("events", time.time()) == []
-        assert between.cuts == 1
-        later = iter(range(1, 10_000))
+        later = iter(range(10_000))
 
         def take() -> list[Lease]:
             # Whatever RENEW says: what was claimed is offered to nobody else
@@ -678,6 +677,12 @@ def test_a_claim_whose_answer_was_lost_is_asked_for_again_when_nothing_else_is_o
             heir.renew(now)
             return heir.lease("events", now)
 
+        def is_lost() -> bool:
+            # On a busy machine the questions before the claim may end without an answer
+            assert take() == []
+            return between.cuts == 1
+
+        eventually(is_lost)
         eventually(take)
 
 
