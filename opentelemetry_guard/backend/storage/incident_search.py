@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
+from typing import Any
 
-from sqlalchemy import ColumnElement, select, tuple_, update
+from sqlalchemy import ColumnElement, FromClause, select, tuple_, update
 
 from ...events.known import BANDS
 from .database import Database
 from .incidents import COLUMNS, Incident, incident_of
+from .looks import stretches
+from .results import AnySelect
 from .search import Cursor, distinct
 from .tables import incidents
 
@@ -20,21 +25,47 @@ AROUND_SECONDS = 3600.0
 MOST_AROUND = 50
 """Incidents that are returned as being around another one."""
 
-_ALL_SEVERITIES = (0, 10)
 _AT_THE_TOP = (1e12, 0)
-_NEWEST_FIRST = (incidents.c.last_seen.desc(), incidents.c.id.desc())
 
 
-def _in_state(state: str) -> list[ColumnElement[bool]]:
-    return [incidents.c.state == state] if state else []
+def _newest_first(rows: FromClause) -> tuple[ColumnElement[Any], ...]:
+    return rows.c.last_seen.desc(), rows.c.id.desc()
+
+
+def _walk(project_id: str, before: Cursor | None) -> AnySelect:
+    """Return the walk over a project's incidents after a place, along an index that holds what is compared."""
+    place = _AT_THE_TOP if before is None else (before.occurred_at, before.id)
+    return (
+        select(*(incidents.c[name] for name in ("id", "last_seen", "state", "severity")))
+        .with_hint(incidents, "INDEXED BY incidents_by_activity", "sqlite")
+        .where(incidents.c.project_id == project_id, tuple_(incidents.c.last_seen, incidents.c.id) < place)
+        .order_by(*_newest_first(incidents))
+    )
+
+
+def _matching(rows: FromClause, state: str, severity: str) -> list[ColumnElement[bool]]:
+    in_state = [rows.c.state == state] if state else []
+    return in_state + ([rows.c.severity.between(*BANDS[severity])] if severity in BANDS else [])
 
 
 @dataclass(frozen=True, slots=True)
 class IncidentPage:
-    """Incidents, the one with the newest activity first; `older` is where to go on, None at the end of the list."""
+    """Incidents, the one with the newest activity first; `older` is where to go on, None at the end of the list.
+
+    `looked_at` is how many were looked at where a look ended (`looks`) before the page was full, 0 where none did.
+    """
 
     incidents: list[Incident]
     older: Cursor | None
+    looked_at: int = 0
+
+
+def _paged(found: list[Incident], limit: int) -> IncidentPage:
+    """Return a page of what was found up to one more than there is room for."""
+    if len(found) <= limit:
+        return IncidentPage(found, None)
+    last = found[limit - 1]
+    return IncidentPage(found[:limit], Cursor(last.last_seen, last.id))
 
 
 class IncidentSearch:
@@ -49,32 +80,44 @@ class IncidentSearch:
 
         An empty `state` or `severity` (a name of `BANDS`) filters nothing.
         """
-        place = _AT_THE_TOP if before is None else (before.occurred_at, before.id)
-        walked = (
-            select(incidents.c.id)
-            .with_hint(incidents, "INDEXED BY incidents_by_activity", "sqlite")
-            .where(
-                incidents.c.project_id == project_id,
-                tuple_(incidents.c.last_seen, incidents.c.id) < place,
-                incidents.c.severity.between(*BANDS.get(severity, _ALL_SEVERITIES)),
-                *_in_state(state),
-            )
-            .order_by(*_NEWEST_FIRST)
-            .limit(limit + 1)
-        )
-        found = self._database.read(select(*COLUMNS).where(incidents.c.id.in_(walked)).order_by(*_NEWEST_FIRST))
-        page = [incident_of(columns) for columns in found]
-        if len(page) <= limit:
-            return IncidentPage(page, None)
-        last = page[limit - 1]
-        return IncidentPage(page[:limit], Cursor(last.last_seen, last.id))
+        if not state and severity not in BANDS:
+            return _paged(self._found(_walk(project_id, before).limit(limit + 1)), limit)
+        found: list[Incident] = []
+        place, looked_at = before, 0
+        for rows in stretches():
+            walk = _walk(project_id, place)
+            walked = walk.limit(rows).subquery()
+            matching = select(walked.c.id).where(*_matching(walked, state, severity)).order_by(*_newest_first(walked))
+            found += self._found(matching.limit(limit + 1 - len(found)))
+            if len(found) > limit:
+                break
+            last = walk.limit(1).offset(rows - 1).subquery()
+            reached = self._database.read(select(last.c.last_seen, last.c.id))
+            if not reached:
+                break
+            place, looked_at = Cursor(*reached[0]), looked_at + rows
+        else:
+            return IncidentPage(found, place, looked_at)
+        return _paged(found, limit)
 
     def latest(self, state: str, limit: int) -> list[Incident]:
         """Return the `limit` incidents of all projects with the newest activity, that first; "" is every state."""
         # The index has them by project: without one, all would be sorted.
         projects = self._database.read(distinct(incidents.c.project_id))
-        newest = (one for (project,) in projects for one in self.page(project, state, "", None, limit).incidents)
+        newest = (one for (project,) in projects for one in islice(self._all(project, state, limit), limit))
         return sorted(newest, key=lambda one: (one.last_seen, one.id), reverse=True)[:limit]
+
+    def _all(self, project_id: str, state: str, at_a_time: int) -> Iterator[Incident]:
+        page = self.page(project_id, state, "", None, at_a_time)
+        yield from page.incidents
+        while page.older is not None:
+            page = self.page(project_id, state, "", page.older, at_a_time)
+            yield from page.incidents
+
+    def _found(self, chosen: AnySelect) -> list[Incident]:
+        ids = select(chosen.subquery().c.id)
+        statement = select(*COLUMNS).where(incidents.c.id.in_(ids)).order_by(*_newest_first(incidents))
+        return [incident_of(columns) for columns in self._database.read(statement)]
 
     def one(self, project_id: str, incident_id: int) -> Incident | None:
         """Return the incident with the id `incident_id`; None when the project has none."""
@@ -100,7 +143,7 @@ class IncidentSearch:
                 incidents.c.last_seen >= incident.first_seen - AROUND_SECONDS,
                 incidents.c.first_seen <= incident.last_seen + AROUND_SECONDS,
             )
-            .order_by(*_NEWEST_FIRST)
+            .order_by(*_newest_first(incidents))
             .limit(MOST_AROUND)
         )
         return [incident_of(columns) for columns in found]
@@ -118,7 +161,7 @@ class IncidentSearch:
                 incidents.c.event_types.contains(f'"{FAILED_LOGIN}"', autoescape=True),
                 incidents.c.campaigns == "[]",
             )
-            .order_by(*_NEWEST_FIRST)
+            .order_by(*_newest_first(incidents))
             .limit(MOST_AROUND)
         )
         return [incident_of(columns) for columns in found]

@@ -1,8 +1,8 @@
 """How far one look at a list goes whose rows have to be compared one by one: for a bounded time and number of rows.
 
 How long a row takes depends on the machine, on the table, and on whether the rows that are walked lie beside each
-other: some hundred thousand may be compared in a tenth of a second, or some thousand. So rows are walked in stretches,
-the first of which is short.
+other, in a cache or on a disk: some ten thousand may be compared in a hundredth of a second, or some hundred. So rows
+are walked in stretches.
 """
 
 from __future__ import annotations
@@ -16,19 +16,16 @@ LOOK_SECONDS = 0.04
 COMPARED_ROWS = 50_000
 """Rows that are compared in one look, however fast."""
 
-FIRST_ROWS = 1_000
-"""Rows of the first stretch, which is always walked: every look comes forward."""
-
-STRETCH_ROWS = 4_000
-"""Rows of the longest: what lies in a cache tells nothing of what comes after it."""
+STRETCH_ROWS = 1_000
+"""Rows of a stretch. The first one is always walked: every look comes forward."""
 
 
 def stretches() -> Iterator[int]:
     """Give how many rows to walk, again and again, until a look has taken its time or has compared enough."""
-    end, left, rows = time.monotonic() + LOOK_SECONDS, COMPARED_ROWS, FIRST_ROWS
+    end, left = time.monotonic() + LOOK_SECONDS, COMPARED_ROWS
     while left > 0:
-        rows = min(rows, left)
+        rows = min(STRETCH_ROWS, left)
         yield rows
-        left, rows = left - rows, min(2 * rows, STRETCH_ROWS)
+        left -= rows
         if time.monotonic() >= end:
             return

@@ -23,7 +23,7 @@ BEGIN = datetime(2026, 1, 31, 14, 0, tzinfo=timezone.utc)
 def test_a_look_that_ended_early_says_so_and_is_gone_on_with(
     store: Store, monkeypatch: pytest.MonkeyPatch, asked: str
 ) -> None:
-    monkeypatch.setattr(looks_module, "FIRST_ROWS", 4)
+    monkeypatch.setattr(looks_module, "STRETCH_ROWS", 4)
     monkeypatch.setattr(looks_module, "LOOK_SECONDS", 0.0)
     events = [
         SecurityEvent(

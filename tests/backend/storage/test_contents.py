@@ -71,7 +71,7 @@ def test_every_event_that_says_it_is_found_once_in_order(
     limits: tuple[int, int],
 ) -> None:
     monkeypatch.setattr(looks_module, "COMPARED_ROWS", limits[0])
-    monkeypatch.setattr(looks_module, "FIRST_ROWS", limits[1])
+    monkeypatch.setattr(looks_module, "STRETCH_ROWS", limits[1])
     assert callable(wanted)
     for kind in ("", "rate_limited"):
         rows = all_pages(search, EventFilter("p", event_type=kind), asked, 10)
@@ -83,7 +83,7 @@ def test_a_look_that_finds_too_little_says_that_it_was_cut_short(
     search: EventSearch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(looks_module, "COMPARED_ROWS", 100)
-    monkeypatch.setattr(looks_module, "FIRST_ROWS", 50)
+    monkeypatch.setattr(looks_module, "STRETCH_ROWS", 50)
     monkeypatch.setattr(looks_module, "LOOK_SECONDS", math.inf)
     page = page_of(search, EventFilter("p"), Contents(user_agent="none of them"), None, 10)
     assert (page.events, page.cut_short, page.looked_at) == ([], True, 100)
@@ -95,7 +95,7 @@ def test_all_events_of_a_trace_are_found_however_far_back_they_are(
     search: EventSearch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(looks_module, "COMPARED_ROWS", 100)
-    monkeypatch.setattr(looks_module, "FIRST_ROWS", 100)
+    monkeypatch.setattr(looks_module, "STRETCH_ROWS", 100)
     page = page_of(search, EventFilter("p"), Contents(trace=f"{3:032x}"), None, 100)
     assert ([int(reason_of(one)) for one in page.events], page.older, page.cut_short) == (
         [n for n in reversed(range(300)) if n % 3 and n % 5 == 3],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from datetime import datetime, timezone
 from itertools import count
@@ -10,7 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from opentelemetry_guard.backend.storage.incident_search import IncidentSearch
+from opentelemetry_guard.backend.storage import looks as looks_module
+from opentelemetry_guard.backend.storage.incident_search import IncidentPage, IncidentSearch
 from opentelemetry_guard.backend.storage.incidents import MOST_EVENTS, MOST_LISTED, Incident
 from opentelemetry_guard.backend.storage.retention import Retention, apply_retention
 from opentelemetry_guard.backend.storage.store import Store
@@ -185,6 +187,34 @@ def test_a_state_holds_until_a_closed_incident_goes_on(store: Store) -> None:
     assert (only(store).state, only(store).state_since) == ("closed", NOW + 20), "it occurred before"
     add(store, event(at=21), batch="e", at=NOW + 30)
     assert (only(store).state, only(store).state_since, only(store).id) == ("open", NOW + 21, number)
+
+
+@pytest.mark.parametrize("seconds", [0.0, math.inf])
+@pytest.mark.parametrize(("state", "severity"), [("closed", ""), ("", "high"), ("closed", "high")])
+def test_a_look_for_a_state_or_a_severity_ends_in_time_and_is_gone_on_with(
+    store: Store, monkeypatch: pytest.MonkeyPatch, seconds: float, state: str, severity: str
+) -> None:
+    monkeypatch.setattr(looks_module, "STRETCH_ROWS", 3)
+    monkeypatch.setattr(looks_module, "LOOK_SECONDS", seconds)
+    kinds = ["penetration_attempt" if number in (2, 9) else "rate_limited" for number in range(12)]
+    add(store, *(event(f"k{number}", at=number, kind=kind) for number, kind in enumerate(kinds)))
+    search = IncidentSearch(store.database)
+    for one in search.latest("", 100):
+        if one.event_types == ["penetration_attempt"]:
+            search.set_state("p", one.id, "closed", NOW)
+    first = search.page("p", state, severity, None, 5)
+    assert (keys_of(first), first.looked_at) == ((["k9"], 3) if seconds == 0 else (["k9", "k2"], 0))
+    page = search.page("p", state, severity, None, 1)
+    found = keys_of(page)
+    while page.older is not None:
+        page = search.page("p", state, severity, page.older, 1)
+        found += keys_of(page)
+    assert found == ["k9", "k2"]
+    assert [one.correlation_key for one in search.latest("closed", 5)] == ["k9", "k2"]
+
+
+def keys_of(page: IncidentPage) -> list[str]:
+    return [one.correlation_key for one in page.incidents]
 
 
 def test_what_comes_after_a_quiet_day_is_another_incident(store: Store) -> None:

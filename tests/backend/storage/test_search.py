@@ -77,7 +77,7 @@ def test_the_pages_together_are_every_match_newest_first(
     module_store.add(f"other{wanted.project_id}", "b", events, [], RECEIVED)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(looks_module, "COMPARED_ROWS", compared)
-        patch.setattr(looks_module, "FIRST_ROWS", first)
+        patch.setattr(looks_module, "STRETCH_ROWS", first)
         found = list(EventSearch(module_store.database).everything(wanted, page_size))
     keys = [SecurityEvent.model_validate_json(one.row).idempotency_key for one in found]
     expected = [
@@ -122,7 +122,7 @@ def test_a_page_that_compares_too_many_rows_says_so_and_goes_on(store: Store, mo
 def test_a_look_ends_when_its_time_is_over_and_the_next_goes_on(
     store: Store, monkeypatch: pytest.MonkeyPatch, seconds: float
 ) -> None:
-    monkeypatch.setattr(looks_module, "FIRST_ROWS", 2)
+    monkeypatch.setattr(looks_module, "STRETCH_ROWS", 2)
     monkeypatch.setattr(looks_module, "LOOK_SECONDS", seconds)
     events = [SecurityEvent(event_type="ab"[number % 2], ip_address="10.0.0.1") for number in range(12)]
     store.add(PROJECT, "b", events, [], RECEIVED)
