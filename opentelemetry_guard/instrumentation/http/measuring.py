@@ -80,7 +80,7 @@ class _Heard:
 
     def __init__(self, instrument: Any) -> None:
         self.instrument = instrument
-        self.name: str | None = getattr(instrument, "name", None)  # one that records nothing has none
+        self.name: str = instrument.name
         self.unit: str = getattr(instrument, "unit", "")
         self.kept = _STABLE if self.name in _STABLE_INSTRUMENTS else _OLD
         self.is_unread = False
@@ -96,7 +96,7 @@ class _Heard:
     ) -> None:
         """Record, and note it."""
         measured = _current.get()
-        if measured is not None and self.name is not None:
+        if measured is not None:
             # The outermost middleware ends last, and what it says replaces the others'.
             measured[self.name] = (self, amount, attributes or {})
             if self.is_unread:
@@ -136,35 +136,35 @@ class _Counted:
 
 
 class _Ears:
-    """One middleware's instruments, and who reads them as far as is known."""
+    """One middleware's instruments, and who reads them as far as is known.
+
+    They are outdated when a reader has come or gone, for which the SDK replaces its consumer's mapping of readers, or
+    when a reader has replaced something.
+    """
 
     def __init__(self, middleware: Any) -> None:
         self._heard: list[_Heard] = []
         for name in _INSTRUMENTS:
             instrument = getattr(middleware, name, None)
-            if instrument is not None:
+            if hasattr(instrument, "name"):  # one that records nothing has none
                 self._heard.append(_Heard(instrument))
                 setattr(middleware, name, self._heard[-1])
         # They are of one meter. What records nothing, and another release of the SDK, has no consumer.
         consumers = [consumer_of(heard.instrument) for heard in self._heard]
-        self._consumer: Any = next((each for each in consumers if hasattr(each, "_reader_storages")), _NoConsumer)
-        self._readers: Mapping[object, Any] = {}
-        self._replacements = -1
-
-    def are_outdated(self) -> bool:
-        """Whether a reader has come or gone, or has replaced something. The SDK replaces the mapping of its readers."""
-        return self._readers is not self._consumer._reader_storages or self._replacements != http_metrics.replacements
+        self.consumer: Any = next((each for each in consumers if hasattr(each, "_reader_storages")), _NoConsumer)
+        self.readers: Mapping[object, Any] = {}
+        self.replacements = -1
 
     def listen(self, middleware: Any) -> None:
         """Spare the readers that are told what they would read, and note what nobody else reads."""
-        self._readers, self._replacements = self._consumer._reader_storages, http_metrics.replacements
+        self.readers, self.replacements = self.consumer._reader_storages, http_metrics.replacements
         for heard in self._heard:
-            told = [http_metrics.is_replaced(reader, heard.name or "") for reader in self._readers]
+            told = [http_metrics.is_replaced(reader, heard.name) for reader in self.readers]
             heard.is_unread = self._spared(heard.instrument, told)
         counter = getattr(middleware, _COUNTER, None)
         if counter is not None:
             is_counted = isinstance(counter, _Counted)
-            told = [http_metrics.reads_nothing_else(reader) for reader in self._readers]
+            told = [http_metrics.reads_nothing_else(reader) for reader in self.readers]
             is_unread = self._spared(counter.instrument if is_counted else counter, told)
             if is_unread and not is_counted:
                 counter = _Counted(counter)
@@ -175,13 +175,13 @@ class _Ears:
     def _spared(self, instrument: Any, told: Sequence[bool]) -> bool:
         """Spare some of the readers an instrument, and return whether these are all."""
         others = []
-        for storage, is_told in zip(self._readers.values(), told, strict=True):
+        for storage, is_told in zip(self.readers.values(), told, strict=True):
             if is_told:
                 spare(storage, instrument)
             else:
                 others.append(storage)
         if any(told):
-            narrow(instrument, self._readers, others)
+            narrow(instrument, self.readers, others)
         return any(told) and all(told)
 
 
@@ -207,7 +207,12 @@ def _listened(call: AnyFunction) -> AnyFunction:
         if scope["type"] != "http" or (ears is None and not http_metrics.is_heard()):
             await call(self, scope, receive, send)
             return
-        if ears is None or ears.are_outdated():
+        # Each call less is felt: between two requests, the processor's caches have forgotten this code.
+        if (
+            ears is None
+            or ears.readers is not ears.consumer._reader_storages
+            or ears.replacements != http_metrics.replacements
+        ):
             _survive(_listen, self)
         route = routes.begin(scope)
         if route is None:

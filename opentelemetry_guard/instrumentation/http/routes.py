@@ -82,7 +82,9 @@ class Route:
             included = scope["fastapi"].get("effective_route_context")
             if getattr(included, "original_route", None) is route:
                 route = included
-        template = _format(route)
+        template = getattr(route, "path_format", None)
+        if type(template) is not str:  # a call less for what most routes have
+            template = _format(route)
         if template is None or scope.get("root_path", "") == self._root_path:
             return template
         mounts = self._mounts(scope["root_path"])

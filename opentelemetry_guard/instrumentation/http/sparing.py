@@ -8,8 +8,9 @@ and the instrument's measurements are handed to the other readers alone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
+from functools import wraps
 from typing import Any
 
 
@@ -47,37 +48,23 @@ def spare(storage: Any, instrument: Any) -> None:
         ]
 
 
-class _Narrowed:
-    """In the place of the SDK's consumer of an instrument's measurements: it asks those alone who keep any of them.
-
-    That holds for the readers of one moment. With others, everybody is asked, and who is to keep nothing keeps nothing.
-    """
-
-    def __init__(self, consumer: Any, readers: Mapping[object, Any], keeping: Sequence[Any]) -> None:
-        self.consumer = consumer
-        self._readers = readers
-        # How it asks is the SDK's. It would look up the match of view and instrument in a reader's storage for each
-        # measurement; once that is there it stays.
-        self._narrowed = copy(consumer)
-        self._narrowed._reader_storages = dict(enumerate(keeping))
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.consumer, name)
-
-    def consume_measurement(self, measurement: object) -> None:
-        """Hand a measurement on."""
-        asked = self._narrowed if self.consumer._reader_storages is self._readers else self.consumer
-        asked.consume_measurement(measurement)
+_WHOLE = "_opentelemetry_guard_whole"
+"""Attribute of a narrowed consumer: the SDK's, of which it is a copy."""
+_NARROWED = "_opentelemetry_guard_narrowed"
+"""Attribute of the SDK's consumer: the instruments that have a narrowed one in its place."""
 
 
 def consumer_of(instrument: Any) -> Any:
     """Return the SDK's consumer of an instrument's measurements; None where the instrument has none of its own."""
     consumer = getattr(instrument, "_measurement_consumer", None)
-    return consumer.consumer if isinstance(consumer, _Narrowed) else consumer
+    return getattr(consumer, _WHOLE, consumer)
 
 
 def narrow(instrument: Any, readers: Mapping[object, Any], others: Sequence[Any]) -> None:
-    """Hand an instrument's measurements to some of its readers only, for as long as these are its readers.
+    """Hand an instrument's measurements to some of its readers only, until a reader comes or goes.
+
+    How they are handed on is the SDK's. It would look up the match of view and instrument in a reader's storage for
+    each measurement; once that is there it stays.
 
     Args:
         instrument: one of the SDK's.
@@ -90,4 +77,36 @@ def narrow(instrument: Any, readers: Mapping[object, Any], others: Sequence[Any]
     keeping: list[Any] = []
     for storage in others:
         keeping += storage._instrument_view_instrument_matches.get(instrument) or [storage]
-    instrument._measurement_consumer = _Narrowed(consumer_of(instrument), readers, keeping)
+    consumer = consumer_of(instrument)
+    _watch(consumer)
+    narrowed = copy(consumer)
+    narrowed._reader_storages = dict(enumerate(keeping))
+    setattr(narrowed, _WHOLE, consumer)
+    if instrument not in (known := getattr(consumer, _NARROWED)):
+        known.append(instrument)
+    instrument._measurement_consumer = narrowed
+    if consumer._reader_storages is not readers:
+        _widen(consumer)  # they have changed meanwhile
+
+
+def _widen(consumer: Any) -> None:
+    """Let everybody be asked again, for whoever has come; who is to keep nothing keeps nothing."""
+    for instrument in list(getattr(consumer, _NARROWED)):
+        instrument._measurement_consumer = consumer
+
+
+def _watch(consumer: Any) -> None:
+    """Be told when a consumer's readers change: to look for that with each measurement costs more than it spares."""
+    if not hasattr(consumer, _NARROWED):
+        setattr(consumer, _NARROWED, [])
+        for name in ("add_metric_reader", "remove_metric_reader"):
+            setattr(consumer, name, _widening(getattr(consumer, name), consumer))
+
+
+def _widening(change: Callable[..., None], consumer: Any) -> Callable[..., None]:
+    @wraps(change)
+    def changing(*arguments: Any, **named: Any) -> None:
+        change(*arguments, **named)
+        _widen(consumer)
+
+    return changing
