@@ -225,7 +225,7 @@ class Emitter:
         _, takes, emit = self._current_logger()
         if not takes(severity[0]):
             return False
-        json = codec.encoded(row, is_whole=bool(verdict))
+        json = codec.encoded(row, is_whole=verdict is not UNCERTAIN)
         emit(row, json, nanoseconds, severity, span, None if verdict is SPEAKABLE else clean.text)
         return True
 

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta, timezone
+from typing import Any
 from uuid import UUID, uuid5
 
 import orjson
@@ -164,14 +165,19 @@ def fields_of(value: object, names: Iterable[str] = FIELDS) -> dict[str, object]
     return {name: getattr(value, name) for name in names if hasattr(value, name)}
 
 
+def _has_usual_ends(fields: dict[str, Any]) -> bool:
+    return next(iter(fields), None) == FIELDS[0] and next(reversed(fields), None) == "metadata"
+
+
 _BLANK: Mapping[str, object] = {**{name: DEFAULTS.get(name) for name in FIELDS}, "metadata": {}}
 
 
 def whole(event: object, keywords: Mapping[str, object]) -> tuple[dict[str, object], int | None] | None:
     """Return all fields of an event as they were given; None where it has others, or is read in another way.
 
-    Key and time are made where they are missing. Nothing is checked. Where both are made, the time is that of a row
-    already, and comes in nanoseconds since 1970 too; else None does.
+    The key is the first of them, and the metadata are the last. Key and time are made where they are missing; nothing
+    is checked. Where both are made, the time is that of a row already, and comes in nanoseconds since 1970 too; else
+    None does.
 
     Args:
         event: a SecurityEvent, a dict of its fields, or None.
@@ -181,9 +187,9 @@ def whole(event: object, keywords: Mapping[str, object]) -> tuple[dict[str, obje
     if event is None:
         given = {**_BLANK, **keywords}
     elif type(event) is SecurityEvent:
-        if event.__pydantic_extra__:
-            return None
         given = {**event.__dict__, **keywords}
+        if event.__pydantic_extra__ or not _has_usual_ends(given):
+            return None
     elif type(event) is dict:
         given = {**_BLANK, **event, **keywords}
     else:
@@ -303,10 +309,11 @@ def encoded(row: Row, *, is_whole: bool = False) -> bytes:
 
     Args:
         row: a cleaned row.
-        is_whole: whether it is known to have the fields of the contract, all of them and no other.
+        is_whole: whether it is known to have the fields of the contract, all of them and no other, as `whole` has.
     """
-    is_whole = is_whole or (len(row) == len(FIELDS) and row.keys() >= _KNOWN)
-    if is_whole and next(iter(row)) == FIELDS[0] and next(reversed(row)) == "metadata":
+    if is_whole:
+        return orjson.dumps(row)
+    if len(row) == len(FIELDS) and row.keys() >= _KNOWN and _has_usual_ends(row):
         return orjson.dumps(row)
     every: dict[str, object] = {**DEFAULTS, **row}
     metadata = every.pop("metadata", None)

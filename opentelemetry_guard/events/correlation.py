@@ -72,6 +72,10 @@ class OpenIncidents:
         self._current: dict[tuple[str, str], tuple[float, str]] = {}  # when it was seen last, and the incident's key
         self._former: dict[tuple[str, str], tuple[float, str]] = {}
 
+    def forget(self) -> None:
+        """Begin anew, as a forked child does."""
+        self._begun, self._current, self._former = self._clock(), {}, {}
+
     def key(self, client: str, event_type: str) -> str:
         """Return the key of the incident that an event of now belongs to, "" where there is no client.
 
@@ -94,18 +98,10 @@ class OpenIncidents:
         return key
 
 
-_open = OpenIncidents()  # of this process; replaced as a whole
+_open = OpenIncidents()  # of this process
 
-
-def incident_key(client: str, event_type: str) -> str:
-    """Return the key of the incident that an event of this process belongs to now; see `OpenIncidents.key`."""
-    return _open.key(client, event_type)
-
-
-def _after_fork_in_child() -> None:
-    global _open
-    _open = OpenIncidents()
-
+incident_key = _open.key
+"""Return the key of the incident that an event of this process belongs to now; see `OpenIncidents.key`."""
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+    os.register_at_fork(after_in_child=_open.forget)

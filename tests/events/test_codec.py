@@ -208,3 +208,11 @@ def test_a_row_is_encoded_in_the_contracts_order_however_it_was_made() -> None:
     whole: dict[str, Any] = {**dict.fromkeys(codec.FIELDS, "x"), "metadata": {"a": 1}}
     another = {**{name: whole[name] for name in reversed(codec.FIELDS) if name != "metadata"}, "metadata": {"a": 1}}
     assert codec.encoded(another) == codec.encoded(whole) == codec.encoded(whole, is_whole=True)
+
+
+def test_a_model_whose_metadata_are_not_the_last_of_its_fields_is_read_the_thorough_way() -> None:
+    event = SecurityEvent(event_type="a", reason="r")
+    assert codec.whole(event, {}) is not None
+    event.__dict__["reason"] = event.__dict__.pop("reason")
+    assert codec.whole(event, {}) is None
+    assert codec.encoded(codec.to_row(event)[0]).endswith(b'"metadata":{}}')
