@@ -7,7 +7,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table, TableValuedAlias, Text, bindparam, cast, func, select, true
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    FromClause,
+    Table,
+    TableValuedAlias,
+    Text,
+    any_,
+    bindparam,
+    cast,
+    func,
+    select,
+    true,
+)
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from .database import Database
@@ -29,6 +42,9 @@ TOP = 8
 
 _CANDIDATES_PER_SPAN = 25
 """Values of each span that can come among the top ones of all spans."""
+
+_LEADING = TOP * 4
+"""Candidates that are counted exactly."""
 
 _HOSTILE_TYPES = frozenset(
     {
@@ -235,7 +251,7 @@ def _counted_by_server(connection: Connection, place: Mapping[str, object], span
 
 
 def _leading(candidates: Counter[str]) -> list[str]:
-    return [value for value, _ in candidates.most_common(TOP * 4)]
+    return [value for value, _ in candidates.most_common(_LEADING)]
 
 
 _OF_DIMENSION = (
@@ -275,30 +291,29 @@ def _top_of_spans() -> AnySelect:
         .limit(_CANDIDATES_PER_SPAN)
         .lateral("of_span")
     )
+    return _summed(spans, of_span)
+
+
+def _of_values_in_spans() -> AnySelect:
+    spans, values = _spans(), cast(bindparam("values"), ARRAY(Text))
+    # The limit has the server look for them in one span after the other: without it, it may choose to walk over all
+    # values of all spans.
+    of_span = (
+        select(event_tops.c.value, event_tops.c.events)
+        .where(*_OF_DIMENSION, event_tops.c.span == spans.c.span, event_tops.c.value == any_(values))
+        .order_by(event_tops.c.value)
+        .limit(_LEADING)
+        .lateral("of_span")
+    )
+    return _summed(spans, of_span)
+
+
+def _summed(spans: TableValuedAlias, of_span: FromClause) -> AnySelect:
     return (
         select(of_span.c.value, _sum(of_span.c.events))
         .select_from(spans)
         .join(of_span, true())
         .group_by(of_span.c.value)
-    )
-
-
-def _of_values_in_spans() -> AnySelect:
-    spans, given = _spans(), cast(bindparam("values"), ARRAY(Text))
-    leading = func.unnest(given).table_valued("value", name="leading").render_derived()
-    # The limit has the server look for each of them: without it, it may choose to walk over all values of the spans.
-    of_value = (
-        select(event_tops.c.events)
-        .where(*_OF_DIMENSION, event_tops.c.span == spans.c.span, event_tops.c.value == leading.c.value)
-        .limit(1)
-        .lateral("of_value")
-    )
-    return (
-        select(leading.c.value, _sum(of_value.c.events))
-        .select_from(spans)
-        .join(leading, true())
-        .join(of_value, true())
-        .group_by(leading.c.value)
     )
 
 
