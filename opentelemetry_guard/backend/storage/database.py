@@ -52,8 +52,12 @@ class Kind(Protocol):
     def in_days(self) -> bool:
         """Whether rows are kept by the day on which they came, so that a day can be dropped."""
 
-    def engine(self, connections: int) -> Engine:
-        """Return an engine of so many connections at most, each of which commits every statement."""
+    def engine(self, connections: int, *, reading: bool) -> Engine:
+        """Return an engine of so many connections at most, each of which commits every statement.
+
+        Where they are for `reading`, a statement is planned for the values that it has: an hour is another thing than a
+        week.
+        """
 
     def begin(self, connection: Connection) -> None:
         """Begin a transaction that nobody else writes during."""
@@ -80,7 +84,8 @@ class Database:
         # Who holds the lock is the only one of this process to write: others would wait for it on a connection.
         self._write_lock = threading.Lock()
         try:
-            self._writer, self._readers = self.kind.engine(1), self.kind.engine(_READERS)
+            self._writer = self.kind.engine(1, reading=False)
+            self._readers = self.kind.engine(_READERS, reading=True)
             with self.writing() as connection:
                 bring_up_to_date(connection)
         except UnknownVersion as error:

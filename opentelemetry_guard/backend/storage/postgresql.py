@@ -35,12 +35,15 @@ class PostgresqlDatabase:
         self.name = url.render_as_string(hide_password=True)
         self._url = url.set(drivername="postgresql+psycopg")
 
-    def engine(self, connections: int) -> Engine:
+    def engine(self, connections: int, *, reading: bool) -> Engine:
         """Return an engine of so many connections at most, each of which commits every statement until told otherwise.
+
+        What is read isn't prepared: of a prepared statement the server makes one plan for all values before long.
 
         Raises:
             RuntimeError: the driver isn't installed.
         """
+        unprepared = {"prepare_threshold": None} if reading else {}
         try:
             engine = create_engine(
                 self._url,
@@ -51,7 +54,11 @@ class PostgresqlDatabase:
                 pool_use_lifo=True,
                 # A server that was started again costs nobody an answer.
                 pool_pre_ping=True,
-                connect_args={"connect_timeout": _CONNECT_SECONDS, "application_name": "opentelemetry-guard"},
+                connect_args={
+                    "connect_timeout": _CONNECT_SECONDS,
+                    "application_name": "opentelemetry-guard",
+                    **unprepared,
+                },
             )
         except ModuleNotFoundError as error:
             raise RuntimeError(f"it needs {error.name}: pip install 'opentelemetry-guard[postgresql]'") from error

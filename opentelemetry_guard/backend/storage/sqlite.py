@@ -57,7 +57,7 @@ class SqliteFile:
         self.name = str(path)
         self.path = path
 
-    def engine(self, connections: int) -> Engine:
+    def engine(self, connections: int, *, reading: bool) -> Engine:
         """Return an engine of so many connections at most, each of which commits every statement until told otherwise.
 
         Raises:

@@ -79,7 +79,7 @@ def test_the_revisions_are_one_chain_in_the_order_of_their_files() -> None:
 
 def test_a_database_that_was_opened_by_many_at_once_is_brought_up_to_date_once(empty_database: Path | URL) -> None:
     if isinstance(empty_database, Path):
-        SqliteFile(empty_database).engine(1).dispose()
+        SqliteFile(empty_database).engine(1, reading=False).dispose()
     with ThreadPoolExecutor(4) as threads:
         stores = list(threads.map(Store, [empty_database] * 4))
     for number, store in enumerate(stores):
@@ -150,6 +150,16 @@ def parts(postgresql: Postgresql) -> Callable[[Store], list[str]]:
         return [name for (name,) in store.database.read(listed)]
 
     return names
+
+
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+def test_what_is_read_is_planned_for_its_values(store: Store) -> None:
+    asked = select(event_keys.c.day).where(event_keys.c.day > 5)
+    with store.database.reading() as connection:
+        for _ in range(20):
+            connection.execute(asked)
+        prepared = connection.scalars(text("SELECT statement FROM pg_prepared_statements")).all()
+    assert prepared == []
 
 
 @pytest.mark.parametrize("database", ["postgresql"], indirect=True)
