@@ -47,6 +47,8 @@ FINEST_SCALE = 6
 """Scale of a distribution's buckets to begin with: each is 1.1 % wide."""
 AT_ONCE = 100
 """Requests that are added up at once: tens of microseconds for one of them, and few enough to wait in memory."""
+MAX_MET = 32
+"""Different values of a series that are only counted before they are sorted into buckets."""
 MAX_BUCKETS = 160
 """Buckets of a distribution; with more values that lie far apart they get wider."""
 
@@ -64,9 +66,12 @@ _OVERFLOW: Attributes = ((METRIC_OVERFLOW,), (True,))
 class _Spread:
     """The values of one series: count, sum, extremes, and the exponential buckets of OpenTelemetry's data model."""
 
-    __slots__ = ("buckets", "count", "largest", "scale", "smallest", "total", "width", "zeros")
+    __slots__ = ("buckets", "count", "largest", "met", "scale", "smallest", "total", "width", "zeros")
 
     def __init__(self) -> None:
+        # Many requests take as many milliseconds as others, and answer as many bytes: how often is all that is counted
+        # at first.
+        self.met: dict[float, int] = {}
         self.count = 0
         self.total = 0.0
         self.smallest = math.inf
@@ -76,22 +81,22 @@ class _Spread:
         self.width = 2**FINEST_SCALE
         self.buckets: defaultdict[int, int] = defaultdict(int)
 
-    def add(self, value: float) -> None:
-        """Count a value that is no less than nothing; what is no duration and no size is left out."""
-        if not 0.0 <= value <= _LARGEST:
-            return
-        self.count += 1
-        self.total += value
-        if value < self.smallest:
-            self.smallest = value
-        if value > self.largest:
-            self.largest = value
-        if value == 0.0:
-            self.zeros += 1
-            return
-        self.buckets[math.ceil(math.log2(value) * self.width) - 1] += 1
-        if len(self.buckets) > MAX_BUCKETS:
-            self._widen()
+    def sort(self) -> None:
+        """Sort the values that were met into buckets; what is no duration and no size is left out."""
+        for value, times in self.met.items():
+            if not 0.0 <= value <= _LARGEST:
+                continue
+            self.count += times
+            self.total += float(value) * times
+            self.smallest = min(self.smallest, value)
+            self.largest = max(self.largest, value)
+            if value == 0.0:
+                self.zeros += times
+                continue
+            self.buckets[math.ceil(math.log2(value) * self.width) - 1] += times
+            if len(self.buckets) > MAX_BUCKETS:
+                self._widen()
+        self.met.clear()
 
     def _widen(self) -> None:
         wider: defaultdict[int, int] = defaultdict(int)
@@ -101,6 +106,7 @@ class _Spread:
 
     def point(self, attributes: Attributes, since: int, until: int) -> ExponentialHistogramDataPoint:
         """Return it as a data point of the interval between two Unix times in nanoseconds."""
+        self.sort()
         offset = min(self.buckets, default=0)
         counts = [self.buckets.get(index, 0) for index in range(offset, max(self.buckets, default=-1) + 1)]
         return ExponentialHistogramDataPoint(
@@ -168,7 +174,10 @@ class HttpMetrics:
                 spread = series.get(attributes)
                 if spread is None:
                     spread = self._begun(series, attributes)
-                spread.add(amount)
+                met = spread.met
+                met[amount] = met.get(amount, 0) + 1
+                if len(met) > MAX_MET:
+                    spread.sort()
 
     def _begun(self, series: _Series, attributes: Attributes) -> _Spread:
         if self._number >= MAX_SERIES:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from opentelemetry.sdk.metrics.export import AggregationTemporality, ExponentialHistogramDataPoint
 
 from opentelemetry_guard.events import http_metrics
-from opentelemetry_guard.events.http_metrics import AT_ONCE, MAX_BUCKETS, MAX_SERIES, HttpMetrics
+from opentelemetry_guard.events.http_metrics import AT_ONCE, MAX_BUCKETS, MAX_MET, MAX_SERIES, HttpMetrics
 from opentelemetry_guard.exporters.distribution import distribution
 
 DURATION = "http.server.request.duration"
@@ -69,6 +69,18 @@ def test_what_is_no_duration_is_left_out() -> None:
     for value in (math.nan, math.inf, -1.0, 10**400, 1.0):
         metrics.record([(DURATION, "s", value, ROUTE)])
     assert [(point.count, point.sum) for point in points(metrics)] == [(1, 1.0)]
+
+
+def test_values_that_are_met_again_count_as_often_and_sum_up_beyond_what_a_float_holds() -> None:
+    metrics = HttpMetrics()
+    for value in (3, 3.0, 0, 3, 0.0, 2**1000, *range(MAX_MET)):
+        metrics.record([(DURATION, "s", value, ROUTE)])
+    for _ in range(20):
+        metrics.record([("size", "By", 17 * 10**307, ROUTE)])
+    duration, size = points(metrics)
+    assert (duration.count, duration.zero_count, duration.max) == (6 + MAX_MET, 3, 2.0**1000)
+    assert sum(duration.positive.bucket_counts) == 3 + MAX_MET
+    assert (size.count, size.sum, sum(size.positive.bucket_counts)) == (20, math.inf, 20)
 
 
 def test_series_beyond_the_bound_are_one() -> None:
