@@ -37,6 +37,10 @@ THREAD = "OtelGuardSending"
 """Name of the threads on which a second request waits for its answer beside the first."""
 FULL_SHARE = 0.5
 """Share of a request's bound, in bytes or rows, from which on a batch goes as it is stored and is not merged."""
+QUICK_SECONDS = 0.01
+"""Seconds of an answer below which a second thread for the next request costs more than it saves."""
+FRESH_SECONDS = 1.0
+"""Seconds after which a batch that still waits is one of a backlog, which goes as fast as it can."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +88,7 @@ class Dispatch:
         self.give_up_at = float("inf")
         self._pass_on = pass_on
         self._has_delivered = False  # through this equipment's transport
+        self._took = float("inf")  # seconds of the requests that were made last
         self._is_barred = False  # what is to be sent waits for another process to find out whether such a size is taken
         self._unanswered: OrderedDict[str, None] = OrderedDict()  # batches that may have arrived
 
@@ -176,7 +181,8 @@ class Dispatch:
         """Take as many of `waiting` as may be sent now at once: one where it is not known whether it will be taken."""
         going: list[Lease] = []
         sound = self._has_delivered and route.last_error is None and route.breaker.state is BreakerState.CLOSED
-        while waiting and len(going) < (self.equipment.in_flight if sound else 1):
+        most = self.equipment.in_flight if sound and self._is_worth_threads(waiting) else 1
+        while waiting and len(going) < most:
             now = time.monotonic()
             if route.ready_at(now) > now:
                 break
@@ -191,6 +197,11 @@ class Dispatch:
             going.append(waiting.popleft())
         return going
 
+    def _is_worth_threads(self, waiting: Sequence[Lease]) -> bool:
+        """Whether several requests at once are worth it: not for what has come just now, where answers are quick."""
+        oldest = min((lease.batch.created_at for lease in waiting), default=0.0)
+        return self._took >= QUICK_SECONDS or time.time() - oldest >= FRESH_SECONDS
+
     def _may_try(self, batch: Batch) -> bool:
         """Whether a batch may be sent now: not while another process tries whether such a size is taken."""
         encoder = self.equipment.encoder
@@ -204,6 +215,7 @@ class Dispatch:
 
     def _send(self, leases: Sequence[Lease]) -> list[Outcome]:
         """Send batches at once, the first one on this thread, and return what became of each."""
+        began = time.monotonic()
         outcomes = [Outcome(Verdict.RETRY, reason="the request was interrupted") for _ in leases]
 
         def send(number: int) -> None:
@@ -220,6 +232,7 @@ class Dispatch:
         for thread in threads:
             if thread.ident is not None:
                 thread.join()
+        self._took = time.monotonic() - began
         return outcomes
 
     def _settle(self, source: Source, route: Route, lease: Lease, outcome: Outcome) -> None:

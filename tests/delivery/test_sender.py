@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from opentelemetry_guard.delivery import dispatch
 from opentelemetry_guard.delivery import route as route_module
 from opentelemetry_guard.delivery import sender as sender_module
 from opentelemetry_guard.delivery.backoff import RetryPolicy
@@ -237,7 +238,10 @@ def test_a_merge_that_was_cut_in_two_stops_at_the_first_answer_that_holds_the_ro
     assert queue.stats().ledger["events"].queued == 4
 
 
-def test_requests_go_two_at_once_where_the_backend_takes_them_and_one_by_one_before() -> None:
+def test_requests_go_two_at_once_where_the_backend_takes_them_and_one_by_one_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(dispatch, "QUICK_SECONDS", 0.0)
     queue, both = new_queue(), threading.Barrier(2)
     for name in range(5):
         append(queue, name, "x" * 100)
@@ -251,6 +255,49 @@ def test_requests_go_two_at_once_where_the_backend_takes_them_and_one_by_one_bef
         sender.flush(WATCHDOG)
     assert sorted(map(str, script.delivered)) == sorted([*map(str, range(5)), *["x" * 100] * 5])
     assert balanced(queue)
+
+
+def half_full(queue: DeliveryQueue, number: int) -> BodyLimit:
+    """Leave so many batches that are too large to be joined, and return the limit under which they are half full."""
+    sizes = [len(append(queue, str(each), "x" * 1000).body) for each in range(number)]
+    return BodyLimit(int(max(sizes) * 1.6))
+
+
+def test_what_a_flush_has_left_goes_one_by_one_to_a_backend_that_answers_quickly(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(dispatch, "QUICK_SECONDS", float("inf"))
+    monkeypatch.setattr(dispatch, "FRESH_SECONDS", float("inf"))
+    queue, threads = new_queue(), list[str]()
+
+    def noted(batch: Batch) -> Outcome:
+        threads.append(threading.current_thread().name)
+        return ACCEPTED
+
+    limit = half_full(queue, 5)
+    with sending(Script(always=noted), queue, limit=limit) as sender:
+        sender.flush(WATCHDOG)
+    assert len(threads) == 5
+    assert dispatch.THREAD not in threads
+    assert queue.stats().ledger["events"].delivered == 10
+
+
+@pytest.mark.parametrize("bound", ["QUICK_SECONDS", "FRESH_SECONDS"])
+def test_it_goes_two_at_once_where_answers_take_their_time_or_it_has_waited(
+    monkeypatch: pytest.MonkeyPatch, bound: str
+) -> None:
+    for name in ("QUICK_SECONDS", "FRESH_SECONDS"):
+        monkeypatch.setattr(dispatch, name, 0.0 if name == bound else float("inf"))
+    queue, both = new_queue(), threading.Barrier(2)
+
+    def meet(batch: Batch) -> Outcome:
+        both.wait(WATCHDOG)
+        return ACCEPTED
+
+    limit = half_full(queue, 5)
+    with sending(Script(ACCEPTED, meet, meet, meet, meet), queue, limit=limit) as sender:
+        sender.flush(WATCHDOG)
+    assert queue.stats().ledger["events"].delivered == 10
 
 
 def test_full_batches_are_sent_as_they_are_stored_and_only_small_ones_are_joined() -> None:
