@@ -252,6 +252,7 @@ def _tell(scope: Scope, route: Route, measured: _Measured) -> None:
                 known, value = attributes, attributes.get
                 method, status, failure, _ = heard.kept
                 series = (heard.kept, (value(method), value(status), value(failure), template))
+                hash(series)  # what fails here harms no other request, with which it is added up
             told.append((name, heard.unit, amount, series))
         http_metrics.record(told)
     except Exception as error:  # noqa: BLE001  other releases of the instrumentation have other parts

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from fastapi import APIRouter, FastAPI, HTTPException, Response
+from opentelemetry.instrumentation import asgi
 from opentelemetry.instrumentation._semconv import _OpenTelemetrySemanticConventionStability
 from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
 from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
@@ -471,6 +472,23 @@ def test_a_release_that_keeps_measurements_elsewhere_costs_more_and_loses_nothin
         assert measured.measured_elsewhere() == 6
         assert measured.rows("request_count") == {"/v1/items/{n}": 3}
     assert len([record for record in caplog.records if "please report this" in record.message]) <= 1
+
+
+@pytest.mark.usefixtures("stable")
+def test_a_request_that_can_not_be_told_harms_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    parse = asgi._parse_duration_attrs
+
+    def odd(attributes: Any, *more: Any) -> Any:
+        parsed = parse(attributes, *more)
+        return {**parsed, "error.type": ["odd"]} if parsed.get("http.response.status_code") == 500 else parsed
+
+    monkeypatch.setattr(asgi, "_parse_duration_attrs", odd)
+    with measuring_for(InMemoryMetricReader()) as measured:
+        app = measured.app()
+        for _ in range(2):
+            assert [get(app, f"/items/{number}") for number in (7, 500, 8)] == [200, 500, 200]
+            measured.made.meters.force_flush()
+        assert measured.rows("request_count") == {"/items/{n}": 4}
 
 
 def _points(reader: InMemoryMetricReader, name: str) -> list[Any]:
