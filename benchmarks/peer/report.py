@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
 
-from .running import Figure, Table
+from .running import STARTS, Figure, Table
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "benchmarks.md"
 _PACKAGES = (
@@ -52,6 +52,7 @@ def document(tables: Sequence[Table], *, quick: bool) -> str:
         "against one backend that accepts everything. CPU is that of the process (of the calling thread, where it says",
         "caller); what is counted in milliseconds or seconds of waiting is wall time. A figure is the median of its",
         "rounds, a ratio the median of the rounds' ratios: this package to guard-agent, unless a table says otherwise.",
+        f"Processes are started {STARTS} times, since how one lies in memory alone makes some hundredths of its time.",
         "Less is better, but for events per second. Absolute figures are this machine's; ratios travel further.",
         "",
         *machine(),

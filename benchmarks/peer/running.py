@@ -14,6 +14,9 @@ from pathlib import Path
 
 from .backend import Backend
 
+STARTS = 3
+"""How often a contestant's process is started: how a process lies in memory alone makes some hundredths of its time."""
+
 Round = Mapping[str, float]
 """What one round of one contestant measured, by the name of the figure."""
 
@@ -69,23 +72,35 @@ def contestants(wanted: Mapping[str, tuple[str, Mapping[str, object]]]) -> Itera
 
 
 def in_turn(
-    wanted: Mapping[str, tuple[str, Mapping[str, object]]], rounds: int, *, backend: Backend, warm: int = 1
+    wanted: Mapping[str, tuple[str, Mapping[str, object]]],
+    rounds: int,
+    *,
+    backend: Backend,
+    warm: int = 1,
+    starts: int = STARTS,
 ) -> dict[str, list[Round]]:
-    """Return the rounds of each contestant; they take turns, and the first `warm` rounds don't count.
+    """Return the rounds of each contestant; they take turns, and the first `warm` rounds of a process don't count.
 
-    What the backend has accepted meanwhile is added: `events`, `requests` and `wire_bytes`.
+    Their processes are started up to `starts` times, and the rounds shared out among these. What the backend has
+    accepted meanwhile is added: `events`, `requests` and `wire_bytes`.
     """
     taken: dict[str, list[Round]] = {name: [] for name in wanted}
-    with contestants(wanted) as running:
-        for number in range(rounds + warm):
-            for name, contestant in running.items():
-                backend.counted()
-                measured = contestant.round()
-                counted = backend.counted()
-                if number >= warm:
-                    arrived = {"events": counted.events, "requests": counted.requests, "wire_bytes": counted.wire_bytes}
-                    taken[name].append({**arrived, **measured})
+    for start in range(min(starts, rounds)):
+        with contestants(wanted) as running:
+            for number in range(len(range(start, rounds, starts)) + warm):
+                for name, contestant in running.items():
+                    measured = _counted(contestant, backend)
+                    if number >= warm:
+                        taken[name].append(measured)
     return taken
+
+
+def _counted(contestant: Contestant, backend: Backend) -> Round:
+    backend.counted()
+    measured = contestant.round()
+    counted = backend.counted()
+    arrived = {"events": counted.events, "requests": counted.requests, "wire_bytes": counted.wire_bytes}
+    return {**arrived, **measured}
 
 
 @dataclass

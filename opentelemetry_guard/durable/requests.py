@@ -13,7 +13,8 @@ from typing import Any
 from google.protobuf.message import Message
 
 from ..delivery.body_limit import BodyLimit
-from ..delivery.encoder import GZIP_LEVEL, new_batch_id, plain_size
+from ..delivery.compression import gzipped
+from ..delivery.encoder import new_batch_id, plain_size
 from ..delivery.envelope import Envelope
 from ..delivery.outcome import Outcome
 from ..delivery.wire import Piece, Receipt, Sifted, grouped
@@ -213,7 +214,7 @@ class Requests:
     def _batch(self, kind: Kind, body: bytes, rows: int, created_at: float | None) -> Batch:
         encoding = "" if self._compression == "none" else self._compression
         if encoding:
-            body = gzip.compress(body, GZIP_LEVEL) if encoding == "gzip" else zlib.compress(body)
+            body = gzipped(body) if encoding == "gzip" else zlib.compress(body)
         if self._envelope is not None:
             body = self._envelope.seal(body).encode()
         age = self._clock() if created_at is None else created_at
