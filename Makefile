@@ -45,8 +45,8 @@ demo: .venv-demo/.installed  ## Run a backend, instrumented services, attacks an
 test: $(INSTALLED)  ## Run the whole test suite
 	$(BIN)/python -m pytest $(PARALLEL) $(PYTEST_ARGS)
 
-coverage: $(INSTALLED)  ## Count covered lines and branches in rooms whose tests start no processes; fails under what there was
-	$(BIN)/python -m pytest $(PARALLEL) -q --cov --cov-report=term $(COUNTED) $(PYTEST_ARGS)
+coverage: $(INSTALLED)  ## Count lines and branches that quick tests cover, in rooms whose tests start no processes; fails under what there was
+	$(BIN)/python -m pytest $(PARALLEL) -q --cov --cov-report=term -m "not slow" $(COUNTED) $(PYTEST_ARGS)
 
 test-guard: $(INSTALLED)  ## Test with the oldest fastapi-guard, older releases of guard-core, and guard-agent installed
 	$(BIN)/nox --sessions guard_oldest guard_core guard_with_agent
