@@ -118,6 +118,14 @@ def _take_defaults(kind: type, made: object) -> None:
 _take_defaults(EventRecord, EventRecord(context=Context(), event_name=semconv.SECURITY_EVENT))
 
 
+def _joined(json: bytes, trace_id: int, span_id: int, members: bytes) -> bytes:
+    """Return an event's JSON with its trace, where there is one, and further members of its metadata."""
+    if trace_id:
+        trace = trace_members(trace_id, span_id)
+        members = b"%b,%b" % (trace, members) if members else trace
+    return with_members(json, members) if members else json
+
+
 def carried_at_once(row: Row, json: bytes, trace_id: int, span_id: int, origin: Origin) -> EncodedRow | None:
     """Return the whole row of an event of now, None where it names a trace or a service by itself.
 
@@ -131,12 +139,8 @@ def carried_at_once(row: Row, json: bytes, trace_id: int, span_id: int, origin: 
     metadata: Mapping[str, object] = row["metadata"]  # type: ignore[assignment]
     if not _OWN.isdisjoint(metadata):
         return None
-    members = origin.members
-    if trace_id:
-        trace = trace_members(trace_id, span_id)
-        members = b"%b,%b" % (trace, members) if members else trace
     key: str = row["idempotency_key"]  # type: ignore[assignment]
-    return EncodedRow(key, with_members(json, members) if members else json)
+    return EncodedRow(key, _joined(json, trace_id, span_id, origin.members))
 
 
 class EventAttributes(BoundedAttributes):
@@ -198,13 +202,11 @@ class EventAttributes(BoundedAttributes):
         key: str | None = self._carried
         if key is None:
             return None
-        json, members = self._json, trace_members(trace_id, span_id) if trace_id else b""
-        if origin is not None and origin.members:
-            if self._names_origin:
-                row: Row = orjson.loads(with_members(json, members) if members else json)
-                return EncodedRow(key, encoded(origin.put_into(row)))
-            members = b"%b,%b" % (members, origin.members) if members else origin.members
-        return EncodedRow(key, with_members(json, members) if members else json)
+        members = b"" if origin is None else origin.members
+        if origin is not None and members and self._names_origin:
+            row: Row = orjson.loads(_joined(self._json, trace_id, span_id, b""))
+            return EncodedRow(key, encoded(origin.put_into(row)))
+        return EncodedRow(key, _joined(self._json, trace_id, span_id, members))
 
     def made(self) -> dict[str, Any]:
         """Make the attributes, and return what is kept of them, by the names that the SDK has for it."""

@@ -85,6 +85,16 @@ def test_none_outlives_the_process_that_started_them() -> None:
         assert psutil.wait_procs(workers, WATCHDOG)[1] == []
 
 
+def assert_all_is_kept_once(backend: RunningBackend, senders: Senders) -> None:
+    """Stop the senders, and send what had no answer once more."""
+    senders.stop()
+    for body in senders.unanswered:
+        assert post(backend, "/api/v1/events", body).status_code == 200
+    kept = [row["idempotency_key"] for row in backend.events()]
+    assert len(kept) == len(set(kept))
+    assert set(kept) == keys(senders.acknowledged + senders.unanswered)
+
+
 def test_a_worker_that_is_killed_under_load_is_started_again_and_loses_nothing_acknowledged(
     database: Path | URL,
 ) -> None:
@@ -96,12 +106,7 @@ def test_a_worker_that_is_killed_under_load_is_started_again_and_loses_nothing_a
             one.kill()
             eventually(lambda: len([w for w in workers_of(backend) if serving(w)]) == 2, WATCHDOG, told=backend.stderr)
         replaced(backend, before, 2)
-        senders.stop()
-        for body in senders.unanswered:
-            assert post(backend, "/api/v1/events", body).status_code == 200
-        kept = [row["idempotency_key"] for row in backend.events()]
-        assert len(kept) == len(set(kept))
-        assert set(kept) == keys(senders.acknowledged + senders.unanswered)
+        assert_all_is_kept_once(backend, senders)
         assert Counter(re.findall(r"ended with -9: another one is started", backend.stderr())).total() == 2
 
 
@@ -112,12 +117,7 @@ def test_a_worker_that_is_stopped_is_replaced_and_loses_nothing_acknowledged(dat
         assert senders.enough.wait(WATCHDOG)
         stopped.suspend()
         replaced(backend, [stopped], 2)
-        senders.stop()
-        for body in senders.unanswered:
-            assert post(backend, "/api/v1/events", body).status_code == 200
-        kept = [row["idempotency_key"] for row in backend.events()]
-        assert len(kept) == len(set(kept))
-        assert set(kept) == keys(senders.acknowledged + senders.unanswered)
+        assert_all_is_kept_once(backend, senders)
         told = [line for line in backend.stderr().splitlines() if str(stopped.pid) in line]
         assert len(told) == 1
         assert f"Worker {stopped.pid} has not answered for 4 seconds" in told[0]
@@ -192,7 +192,7 @@ def test_a_worker_whose_event_loop_is_blocked_is_replaced(tmp_path: Path, caplog
 def on_listening():
     tell_of_listening(timeout)
     if not before:
-        time.sleep(3600)
+        time.sleep(3600)  # until it is killed
     end_all()
 """,
     )
@@ -215,7 +215,7 @@ def on_listening():
     block(7)
 
 def block(times):
-    time.sleep(1)
+    time.sleep(1)  # as code that blocks the loop does
     if times:
         # The event loop has a turn.
         asyncio.get_running_loop().call_later(0.01, block, times - 1)
@@ -234,11 +234,7 @@ def test_sighup_replaces_every_worker_while_the_others_serve() -> None:
         senders = Senders(backend, goes_on=True)
         psutil.Process(backend.pid).send_signal(signal.SIGHUP)
         replaced(backend, before, 2)
-        senders.stop()
-        for body in senders.unanswered:
-            assert post(backend, "/api/v1/events", body).status_code == 200
-        kept = [row["idempotency_key"] for row in backend.events()]
-        assert sorted(kept) == sorted(keys(senders.acknowledged + senders.unanswered))
+        assert_all_is_kept_once(backend, senders)
         assert backend.stop() == 0
         assert backend.stdout().count("listening on") == 1
 

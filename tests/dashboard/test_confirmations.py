@@ -25,11 +25,6 @@ def backend(database: Path | URL) -> Iterator[RunningBackend]:
         yield running
 
 
-def rules_of(backend: RunningBackend) -> DynamicRules:
-    answer = backend.http.get(f"{backend.url}/api/v1/rules", headers=backend.headers, timeout=60)
-    return DynamicRules.model_validate(answer.json())
-
-
 def opened(page: Page, title: str) -> None:
     """Open a part of the form where no script has done so."""
     part = page.locator("details.group", has=page.get_by_text(title, exact=True))
@@ -47,7 +42,7 @@ def test_the_emergency_mode_is_asked_about_and_what_was_written_is_kept(backend:
     visitor.get_by_label("Banned").fill("203.0.113.1\n203.0.113.2")
     visitor.get_by_role("button", name="Save as version 1").click()
     visitor.get_by_text("The emergency mode refuses everybody: the whitelist is empty.").wait_for()
-    assert rules_of(backend).version == 0
+    assert backend.rules().version == 0
 
     visitor.get_by_role("button", name="No, back to the rules").click()
     opened(visitor, "Addresses")
@@ -58,7 +53,7 @@ def test_the_emergency_mode_is_asked_about_and_what_was_written_is_kept(backend:
     visitor.get_by_text("every client but those of the whitelist (1 entry)").wait_for()
     visitor.get_by_role("button", name="Yes, save it").click()
     visitor.get_by_text("Saved as version 1").wait_for()
-    rules = rules_of(backend)
+    rules = backend.rules()
     assert (rules.emergency_mode, rules.emergency_whitelist) == (True, ["198.51.100.7"])
     assert rules.ip_blacklist == ["203.0.113.1", "203.0.113.2"]
 
@@ -84,13 +79,13 @@ def test_a_ban_of_ones_own_machine_or_network_is_asked_about(
     visitor.get_by_label("Ban an address or range").fill(ban)
     visitor.get_by_role("button", name="Ban now").click()
     visitor.get_by_text(told).wait_for()
-    assert rules_of(backend).version == 0
+    assert backend.rules().version == 0
     visitor.get_by_role("button", name="No, back to the rules").click()
     assert visitor.get_by_label("Ban an address or range").input_value() == ban
     visitor.get_by_role("button", name="Ban now").click()
     visitor.get_by_role("button", name="Yes, save it").click()
     visitor.get_by_text("Saved as version 1").wait_for()
-    assert rules_of(backend).ip_blacklist == [ban]
+    assert backend.rules().ip_blacklist == [ban]
 
 
 def test_a_private_address_is_asked_about_wherever_it_is_banned(backend: RunningBackend, visitor: Page) -> None:
@@ -109,7 +104,7 @@ def test_an_earlier_version_with_the_emergency_mode_is_asked_about(backend: Runn
     visitor.goto(f"{backend.url}/rules")
     visitor.get_by_role("button", name="Restore version 1").click()
     visitor.get_by_role("heading", name="Is this meant?").wait_for()
-    assert rules_of(backend).emergency_mode is False
+    assert backend.rules().emergency_mode is False
     visitor.get_by_role("button", name="Yes, save it").click()
     visitor.get_by_text("Saved as version 3").wait_for()
-    assert rules_of(backend).emergency_mode is True
+    assert backend.rules().emergency_mode is True

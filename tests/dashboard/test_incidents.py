@@ -12,7 +12,6 @@ from support.backend import RunningBackend, running_backend
 from support.sending import batch, event, post
 
 from opentelemetry_guard.events.enrichment import CORRELATION_KEY, THREAT_SCORE
-from opentelemetry_guard.models import DynamicRules
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -39,11 +38,6 @@ def incidents(backend: RunningBackend, state: str = "") -> list[dict[str, Any]]:
     answer = backend.http.get(f"{backend.url}/local/incidents", params=parameters, timeout=60)
     found: list[dict[str, Any]] = answer.json()["incidents"]
     return found
-
-
-def bans(backend: RunningBackend) -> list[str]:
-    answer = backend.http.get(f"{backend.url}/api/v1/rules", headers=backend.headers, timeout=60)
-    return DynamicRules.model_validate(answer.json()).ip_blacklist
 
 
 @pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "no scripts"])
@@ -80,7 +74,7 @@ def test_an_attack_is_found_acknowledged_banned_and_closed(
 
     page.get_by_role("button", name="Ban 192.0.2.7").click()
     page.get_by_text("Saved as version 1").wait_for()
-    assert bans(backend) == ["192.0.2.7"]
+    assert backend.rules().ip_blacklist == ["192.0.2.7"]
     page.goto(here)
     assert page.get_by_text("banned", exact=True).is_visible()
     assert page.get_by_role("button", name="Ban").count() == 0
@@ -183,7 +177,7 @@ def test_it_works_by_keyboard(backend: RunningBackend, page: Page) -> None:
     assert {"Acknowledge", "Close", "Ban 192.0.2.7"} <= set(reached)
     page.keyboard.press("Enter")
     page.get_by_text("Saved as version 1").wait_for()
-    assert bans(backend) == ["192.0.2.7"]
+    assert backend.rules().ip_blacklist == ["192.0.2.7"]
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
@@ -192,7 +186,7 @@ def test_an_address_of_ipv6_is_banned_with_its_network(backend: RunningBackend, 
     page.goto(f"{backend.url}/incidents/1")
     page.get_by_role("button", name="Ban 2001:db8:7::/64").first.click()
     page.get_by_text("Saved as version 1").wait_for()
-    assert bans(backend) == ["2001:db8:7::/64"]
+    assert backend.rules().ip_blacklist == ["2001:db8:7::/64"]
     page.goto(f"{backend.url}/incidents/1")
     assert page.get_by_text("banned", exact=True).count() == 2
 

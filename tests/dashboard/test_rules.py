@@ -24,17 +24,12 @@ def backend(database: Path | URL) -> Iterator[RunningBackend]:
         yield running
 
 
-def rules_of(backend: RunningBackend) -> DynamicRules:
-    answer = backend.http.get(f"{backend.url}/api/v1/rules", headers=backend.headers, timeout=60)
-    return DynamicRules.model_validate(answer.json())
-
-
 def test_a_ban_made_in_the_editor_is_handed_out_to_applications(backend: RunningBackend, page: Page) -> None:
     page.goto(f"{backend.url}/rules")
     page.get_by_label("Ban an address or range").fill("192.0.2.77/24")
     page.get_by_role("button", name="Ban now").click()
     page.get_by_text("Saved as version 1").wait_for()
-    rules = rules_of(backend)
+    rules = backend.rules()
     assert (rules.version, rules.ip_blacklist) == (1, ["192.0.2.0/24"])
     assert page.locator(".history li li").all_inner_texts() == ["ip blacklist + 192.0.2.0/24"]
 
@@ -50,7 +45,7 @@ def test_every_kind_of_rule_can_be_set_and_restored(backend: RunningBackend, pag
     page.get_by_role("button", name="Save as version 1").click()
     page.get_by_role("button", name="Yes, save it").click()
     page.get_by_text("Saved as version 1").wait_for()
-    rules = rules_of(backend)
+    rules = backend.rules()
     assert rules.ip_blacklist == ["192.0.2.1", "2001:db8::/32"]
     assert (rules.blocked_user_agents, rules.endpoint_rate_limits) == (["sqlmap"], {"/login": (5, 60)})
     assert (rules.global_rate_limit, rules.global_rate_window, rules.emergency_mode) == (100, 60, True)
@@ -64,7 +59,7 @@ def test_every_kind_of_rule_can_be_set_and_restored(backend: RunningBackend, pag
     page.get_by_role("button", name="Restore version 1").click()
     page.get_by_role("button", name="Yes, save it").click()
     page.get_by_text("Saved as version 3").wait_for()
-    assert rules_of(backend).emergency_mode is True
+    assert backend.rules().emergency_mode is True
 
 
 def test_a_mistake_in_the_editor_is_told_and_what_was_written_stays(backend: RunningBackend, page: Page) -> None:
@@ -75,7 +70,7 @@ def test_a_mistake_in_the_editor_is_told_and_what_was_written_stays(backend: Run
     assert page.get_by_label("Banned").input_value() == "192.0.2.1\nnot-an-address"
     assert page.get_by_label("Banned").get_attribute("aria-invalid") == "true"
     assert page.evaluate("document.activeElement.id") == "ip_blacklist"
-    assert rules_of(backend).version == 0
+    assert backend.rules().version == 0
 
 
 def test_two_editors_do_not_overwrite_each_other(backend: RunningBackend, page: Page) -> None:
@@ -84,7 +79,7 @@ def test_two_editors_do_not_overwrite_each_other(backend: RunningBackend, page: 
     page.get_by_label("Message").fill("mine")
     page.get_by_role("button", name="Save as version 1").click()
     page.get_by_text("Somebody saved version 1 meanwhile").wait_for()
-    assert rules_of(backend).message is None
+    assert backend.rules().message is None
 
 
 def test_the_project_can_be_chosen_where_there_are_several(backend: RunningBackend, page: Page) -> None:

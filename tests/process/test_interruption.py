@@ -213,7 +213,7 @@ async def asked(times: int = 3) -> list[bool]:
     answers = []
     for _ in range(times):
         answers.append(interruption.interrupts())
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # the loop goes round
     return answers
 
 
@@ -237,7 +237,7 @@ def test_what_is_called_within_an_event_loop_is_seen_each_time() -> None:
         answers = []
         for _ in range(3):
             answers += [interruption.interrupts(), holding.call(interruption.interrupts)]
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # the loop goes round
         return answers
 
     assert asyncio.run(within()) == [False, True] * 3

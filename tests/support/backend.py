@@ -165,6 +165,11 @@ class RunningBackend:
         """Return every stored event as it was sent, newest last."""
         return [entry["event"] for entry in self.stored("events", event_type=event_type)]
 
+    def rules(self) -> DynamicRules:
+        """Return the rules as applications are given them."""
+        answer = self.http.get(f"{self.url}/api/v1/rules", headers=self.headers, timeout=60)
+        return DynamicRules.model_validate(answer.json())
+
     def metrics(self) -> list[dict[str, Any]]:
         """Return every stored metric as it was sent, newest last."""
         return [entry["metric"] for entry in self.stored("metrics")]

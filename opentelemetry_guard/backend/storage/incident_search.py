@@ -134,32 +134,31 @@ class IncidentSearch:
         """
         if incident.campaigns or FAILED_LOGIN not in incident.event_types:
             return []
-        found = self._database.read(
-            select(*COLUMNS)
-            .where(
-                incidents.c.project_id == incident.project_id,
-                incidents.c.campaigns != "[]",
-                incidents.c.campaigns.contains(f'"{LOGINS_OF_MANY}"', autoescape=True),
-                incidents.c.last_seen >= incident.first_seen - AROUND_SECONDS,
-                incidents.c.first_seen <= incident.last_seen + AROUND_SECONDS,
-            )
-            .order_by(*_newest_first(incidents))
-            .limit(MOST_AROUND)
+        return self._around(
+            incident,
+            incidents.c.campaigns != "[]",
+            incidents.c.campaigns.contains(f'"{LOGINS_OF_MANY}"', autoescape=True),
         )
-        return [incident_of(columns) for columns in found]
 
     def clients_around(self, campaign: Incident) -> list[Incident]:
         """Return the clients that failed to log in while such a campaign went on, the one seen last first."""
         if LOGINS_OF_MANY not in campaign.campaigns:
             return []
+        return self._around(
+            campaign,
+            incidents.c.event_types.contains(f'"{FAILED_LOGIN}"', autoescape=True),
+            incidents.c.campaigns == "[]",
+        )
+
+    def _around(self, incident: Incident, *conditions: ColumnElement[bool]) -> list[Incident]:
+        """Return the incidents of a project that meet conditions and went on around another one, the newest first."""
         found = self._database.read(
             select(*COLUMNS)
             .where(
-                incidents.c.project_id == campaign.project_id,
-                incidents.c.last_seen >= campaign.first_seen - AROUND_SECONDS,
-                incidents.c.first_seen <= campaign.last_seen + AROUND_SECONDS,
-                incidents.c.event_types.contains(f'"{FAILED_LOGIN}"', autoescape=True),
-                incidents.c.campaigns == "[]",
+                incidents.c.project_id == incident.project_id,
+                incidents.c.last_seen >= incident.first_seen - AROUND_SECONDS,
+                incidents.c.first_seen <= incident.last_seen + AROUND_SECONDS,
+                *conditions,
             )
             .order_by(*_newest_first(incidents))
             .limit(MOST_AROUND)
