@@ -67,6 +67,8 @@ class Facts:
     client: str
     """What stands for the client's address, where that is no address: hashed, or a name."""
     country: str
+    endpoint: str
+    """The path with its query, or the template of a route."""
     path: str
     query: str
     method: str
@@ -123,6 +125,7 @@ def facts_of(row: Mapping[str, object]) -> Facts:
         ip=ip,
         client=client,
         country=_text(row, "country"),
+        endpoint=endpoint,
         path=path or endpoint,
         query=query,
         method=_text(row, "method"),

@@ -128,7 +128,9 @@ def ocsf(row: Mapping[str, object]) -> dict[str, object]:
             "duration": None if facts.duration is None else round(facts.duration * 1000),
             "message": facts.message,
             "metadata": _metadata(facts, event_class),
-            "observables": _observables(facts),
+            "observables": _observables(facts, event_class),
+            "status_code": None if facts.status is None else str(facts.status),
+            "status_detail": facts.reason,
             **_control(facts),
             **_subject(facts, event_class),
             "unmapped": _unmapped(facts, event_class),
@@ -173,44 +175,48 @@ def _rule(facts: Facts) -> dict[str, object] | None:
 
 def _subject(facts: Facts, event_class: EventClass) -> dict[str, object]:
     """Return what a class has of its own."""
-    source = _source(facts)
-    request, answer = _request(facts), None if facts.status is None else {"code": facts.status}
-    if event_class is DETECTION_FINDING:
-        evidence = {"src_endpoint": source, "http_request": request, "http_response": answer}
-        return {
-            "status_id": _RESOLVED if facts.event_type == "ip_unbanned" else _NEW,
-            "finding_info": {
-                "uid": facts.correlation_key or facts.uid,
-                "title": facts.message,
-                "types": [facts.event_type],
-                "analytic": {
-                    "uid": facts.rule or facts.event_type,
-                    "name": facts.rule or facts.event_type,
-                    "type_id": _BEHAVIORAL if facts.behavior == known.PATTERN else _RULE,
-                },
-            },
-            "evidences": [evidence] if source else None,
-        }
-    if event_class in (APPLICATION_LIFECYCLE, APPLICATION_ERROR):
+    if event_class is APPLICATION_LIFECYCLE:
         name = facts.service or str(PRODUCT["name"])
-        return {"app": {"name": name, "version": facts.service_version}} if event_class is APPLICATION_LIFECYCLE else {}
-    refused = facts.outcome is not Outcome.OBSERVED or event_class is AUTHENTICATION
-    shared = {
-        "status_id": _FAILURE if refused else None,
-        "status_code": None if facts.status is None else str(facts.status),
-        "status_detail": facts.reason,
-        "src_endpoint": source,
-        "http_request": request,
-        "http_response": answer,
+        return {"app": {"name": name, "version": facts.service_version, "uid": facts.instance}}
+    if event_class is APPLICATION_ERROR:
+        return {}
+    exchange = {
+        "src_endpoint": _source(facts),
+        "dst_endpoint": {"svc_name": facts.service, "instance_uid": facts.instance},
+        "http_request": _request(facts),
+        "http_response": None if facts.status is None else {"code": facts.status},
     }
+    if event_class is DETECTION_FINDING:
+        return _finding(facts, exchange)
+    refused = facts.outcome is not Outcome.OBSERVED or event_class is AUTHENTICATION
+    shared = {"status_id": _FAILURE if refused else None, **exchange}
     if event_class is AUTHENTICATION:
         service = facts.service or str(PRODUCT["name"])
         return {**shared, "user": {"name": facts.user or "unknown"}, "service": {"name": service}, "is_remote": True}
+    return {**shared, "trace": {"uid": facts.trace_id} if facts.trace_id else None}
+
+
+def _finding(facts: Facts, exchange: Mapping[str, object]) -> dict[str, object]:
+    user = {"name": facts.user} if facts.user else None
     return {
-        **shared,
-        "dst_endpoint": {"svc_name": facts.service, "instance_uid": facts.instance},
-        "trace": {"uid": facts.trace_id} if facts.trace_id else None,
+        "status_id": _RESOLVED if facts.event_type == "ip_unbanned" else _NEW,
+        "finding_info": {
+            "uid": facts.correlation_key or facts.uid,
+            "title": facts.message,
+            "types": [facts.event_type],
+            "analytic": {
+                "uid": facts.rule or facts.event_type,
+                "name": facts.rule or facts.event_type,
+                "type_id": _BEHAVIORAL if facts.behavior == known.PATTERN else _RULE,
+            },
+        },
+        "evidences": [{**exchange, "url": _url(facts), "user": user}] if _has_evidence(facts) else None,
     }
+
+
+def _has_evidence(facts: Facts) -> bool:
+    """Whether an event says something of which OCSF takes one at least for evidence."""
+    return bool(facts.ip or facts.client or facts.service or facts.instance or facts.path or facts.user)
 
 
 def _source(facts: Facts) -> dict[str, object]:
@@ -223,32 +229,58 @@ def _source(facts: Facts) -> dict[str, object]:
 def _request(facts: Facts) -> dict[str, object]:
     return {
         "http_method": facts.method.upper() if facts.method.upper() in ACTIVITIES else None,
-        "url": {"path": facts.path, "query_string": facts.query} if facts.path else None,
+        "url": _url(facts),
         "user_agent": facts.user_agent,
     }
 
 
-def _observables(facts: Facts) -> list[dict[str, object]]:
-    found = (("src_endpoint.ip", _IP_ADDRESS, facts.ip), ("user.name", _USER_NAME, facts.user))
+def _url(facts: Facts) -> dict[str, object] | None:
+    return {"path": facts.path, "query_string": facts.query} if facts.path else None
+
+
+_PLACES: Mapping[EventClass, tuple[str, str]] = {
+    HTTP_ACTIVITY: ("src_endpoint.ip", ""),
+    AUTHENTICATION: ("src_endpoint.ip", "user.name"),
+    DETECTION_FINDING: ("evidences[].src_endpoint.ip", "evidences[].user.name"),
+    APPLICATION_LIFECYCLE: ("unmapped.ip_address", ""),
+    APPLICATION_ERROR: ("unmapped.ip_address", ""),
+}
+"""Where a class has the client's address and the user, "" where it has no attribute for it."""
+
+
+def _observables(facts: Facts, event_class: EventClass) -> list[dict[str, object]]:
+    address, user = _PLACES[event_class]
+    found = ((address, _IP_ADDRESS, facts.ip), (user, _USER_NAME, facts.user))
     return [{"name": name, "type_id": type_id, "value": value} for name, type_id, value in found if value]
 
 
 def _unmapped(facts: Facts, event_class: EventClass) -> dict[str, object]:
     """Return what the class has no attribute for, under the names of the row."""
-    traced = event_class is HTTP_ACTIVITY
-    return {
+    of_application = event_class in (APPLICATION_LIFECYCLE, APPLICATION_ERROR)
+    has_request = not of_application and (event_class is not DETECTION_FINDING or _has_evidence(facts))
+    has_source = has_request and bool(facts.ip or facts.client)
+    mine: dict[str, object] = {
         "action_taken": facts.action,
-        "method": "" if facts.method.upper() in ACTIVITIES else facts.method,
+        "ip_address": "" if has_source else facts.ip or facts.client,
+        "country": "" if has_source else facts.country,
+        "endpoint": "" if has_request else facts.endpoint,
+        "method": "" if has_request and facts.method.upper() in ACTIVITIES else facts.method,
+        "user_agent": "" if has_request else facts.user_agent,
         "decorator_type": facts.decorator,
         "handler_name": facts.handler,
         "recent_event_count": facts.recent_events,
-        "service.version": facts.service_version,
+        "service.name": facts.service if event_class is APPLICATION_ERROR else "",
+        "service.version": "" if event_class is APPLICATION_LIFECYCLE else facts.service_version,
+        "service.instance.id": facts.instance if event_class is APPLICATION_ERROR else "",
         "deployment.environment.name": facts.environment,
-        "trace_id": "" if traced else facts.trace_id,
+        "trace_id": "" if event_class is HTTP_ACTIVITY else facts.trace_id,
         "span_id": facts.span_id,
         "metadata": dict(facts.metadata),
-        **facts.extra,
     }
+    mine = {name: value for name, value in mine.items() if value not in (None, "", {})}
+    # A field of the application's own may have one of these names.
+    clashing = {name: value for name, value in facts.extra.items() if name in mine}
+    return {**facts.extra, **mine, "extra": clashing} if clashing else {**facts.extra, **mine}
 
 
 def _filled(values: Mapping[str, object]) -> dict[str, object]:
@@ -261,8 +293,6 @@ def _filled(values: Mapping[str, object]) -> dict[str, object]:
                 kept = _filled(value)
             elif isinstance(value, list):
                 kept = [_filled(item) if isinstance(item, Mapping) else item for item in value]
-        else:
-            kept = {key: item for key, item in dict(value).items() if item not in (None, "", {})}  # type: ignore[call-overload]
         if kept is not None and kept not in ("", {}, []):
             filled[name] = kept
     return filled

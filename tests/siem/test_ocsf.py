@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
@@ -11,6 +12,7 @@ from jsonschema import Draft202012Validator
 from ocsf_json_schema import OcsfJsonSchemaEmbedded, get_ocsf_schema
 from siem.rows import bare, every_known, full, hostile
 
+from opentelemetry_guard.events.codec import Row, complete
 from opentelemetry_guard.events.known import KNOWN
 from opentelemetry_guard.siem import ocsf as module
 from opentelemetry_guard.siem.ocsf import ocsf
@@ -97,6 +99,88 @@ def test_the_fields_of_an_http_activity() -> None:
     assert event["trace"] == {"uid": "af7651916cd43dd8448eb211c80319c0"}
     assert event["unmapped"]["metadata"] == {"user": "42", "category": "injection", "depth": {"of": ["things"]}}
     assert event["unmapped"]["tenant"] == "north"
+
+
+EVERYTHING: Row = {
+    "idempotency_key": "0197a1b2-c3d4-7e5f-8a6b-1c2d3e4f5a6b",
+    "ip_address": "203.0.113.77",
+    "country": "QZ",
+    "user_agent": "an-agent",
+    "action_taken": "an-action-blocked",
+    "reason": "a-reason",
+    "endpoint": "/a-path?a-query",
+    "method": "PUT",
+    "status_code": 41877,
+    "decorator_type": "a-decorator",
+    "rule_type": "a-rule",
+    "pattern_matched": "a-pattern",
+    "handler_name": "a-handler",
+    "tenant": "a-tenant",
+    "metadata": {
+        "guard.behavior.correlation_key": "a-correlation",
+        "guard.behavior.recent_event_count": 98765,
+        "guard.service.name": "a-service",
+        "guard.service.version": "a-version",
+        "guard.service.instance.id": "an-instance",
+        "guard.deployment.environment": "an-environment",
+        "user": "a-user",
+        "category": "a-category",
+        "trace_id": "a-trace",
+        "span_id": "a-span",
+    },
+}
+"""A row of which each value is like nothing else."""
+
+
+def _values(value: object) -> Iterator[str]:
+    if isinstance(value, dict):
+        for item in value.values():
+            yield from _values(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _values(item)
+    else:
+        yield str(value)
+
+
+@pytest.mark.parametrize("address", ["203.0.113.77", ""])
+@pytest.mark.parametrize("service", ["a-service", ""])
+def test_nothing_that_a_row_says_is_left_out_of_any_class(address: str, service: str) -> None:
+    metadata: Any = EVERYTHING["metadata"]
+    row = {**EVERYTHING, "ip_address": address, "metadata": {**metadata, "guard.service.name": service}}
+    for event_type in KNOWN:
+        event = ocsf(complete({**row, "event_type": event_type, "timestamp": "2026-03-04T12:34:56Z"}))
+        told = set(_values({name: value for name, value in event.items() if name != "message"}))
+        said = set(_values(row)) - {"", "/a-path?a-query", "PUT", "False"}
+        missing = {value for value in said if not any(value in each for each in told)}
+        assert missing == set(), event_type
+        assert "a-path" in str(told), event_type
+        assert errors(event) == []
+
+
+def test_a_field_of_the_application_that_has_a_name_of_ours_is_kept_beside_it() -> None:
+    unmapped: Any = ocsf({**full("ip_blocked"), "span_id": "theirs", "service.version": "theirs", "trace_id": "7"})[
+        "unmapped"
+    ]
+    assert unmapped["extra"] == {"span_id": "theirs", "service.version": "theirs"}
+    assert (unmapped["span_id"], unmapped["service.version"]) == ("b7ad6b7169203331", "1.2.3")
+    assert unmapped["trace_id"] == "7"  # ours has an attribute
+
+
+def _found(event: Any, path: str) -> Any:
+    for part in path.split("."):
+        event = event[part.removesuffix("[]")]
+        if part.endswith("[]"):
+            (event,) = event
+    return event
+
+
+def test_what_an_observable_is_called_is_where_it_is_in_the_event() -> None:
+    for row in every_known():
+        event: Any = ocsf(row)
+        for observable in event.get("observables", []):
+            if "name" in observable:
+                assert _found(event, observable["name"]) == observable["value"], row["event_type"]
 
 
 def test_a_finding_joins_what_belongs_together() -> None:
