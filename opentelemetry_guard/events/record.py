@@ -213,7 +213,7 @@ class EventAttributes(BoundedAttributes):
         state = vars(self)
         attributes = to_attributes(self.row(), exact_time=self._exact_time, logged=self.logged)
         if self.max_value_len is not None and (cut := _cut(attributes, self.max_value_len)):
-            attributes = {semconv.GUARD_TRUNCATED: cut, **attributes}
+            attributes = _telling(cut, attributes)
         if any(isinstance(value, (dict, list)) for value in attributes.values()):
             self._carried = None  # what is within can be changed without our noticing
         made = BoundedAttributes(self.maxlen, attributes, immutable=self._of_span, max_value_len=self.max_value_len)
@@ -243,6 +243,17 @@ class _MadeAtFirstLook:
 for _name in vars(BoundedAttributes()).keys() - {"maxlen", "max_value_len"}:
     # A `__getattr__` would do the same, and have each look at any attribute take three times as long.
     setattr(EventAttributes, _name, _MadeAtFirstLook(_name))
+
+
+def _telling(cut: dict[str, AnyValue], attributes: dict[str, AnyValue]) -> dict[str, AnyValue]:
+    """Return attributes of an event with what a length limit takes of them, right before its type.
+
+    It says that a key is cut, which other events may then have as well: a count limit takes it after the key.
+    """
+    names = list(attributes)
+    last = names[names.index(semconv.GUARD_EVENT_TYPE) :]
+    most_important = {name: attributes.pop(name) for name in last}
+    return {**attributes, semconv.GUARD_TRUNCATED: cut, **most_important}
 
 
 def _cut(attributes: Mapping[str, AnyValue], limit: int) -> dict[str, AnyValue]:

@@ -49,8 +49,10 @@ def test_they_are_what_the_sdk_makes_of_an_event(event: SecurityEvent, most: int
     attributes = EventAttributes(row, codec.encoded(row), True, most, longest)
     made = BoundedAttributes(most, to_attributes(row), immutable=False, max_value_len=longest)
     told = dict(attributes)
-    told.pop("guard.truncated", None)
-    assert told == dict(made)
+    expected = dict(made)
+    if told.pop("guard.truncated", None) is not None and len(expected) == most:
+        del expected[next(iter(expected))]  # it takes a place
+    assert told == expected
     assert attributes.dropped >= made.dropped
     assert isinstance(attributes, BoundedAttributes)
 

@@ -116,6 +116,19 @@ def test_a_length_limit_costs_no_event(monkeypatch: pytest.MonkeyPatch, variable
     }
 
 
+@pytest.mark.parametrize("length", [0, 5, 20])
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 5, 8])
+def test_limits_of_count_and_length_together_make_no_two_events_one_behind_a_collector(count: int, length: int) -> None:
+    limits = LogRecordLimits(max_log_record_attributes=count, max_log_record_attribute_length=length)
+    first, second = (row_in(hop(recorded(EVENT, limits))) for _ in range(2))
+    assert first["idempotency_key"] != second["idempotency_key"]
+    metadata: Any = first["metadata"]
+    assert metadata[TRUNCATED]["dropped_attributes"] > 0
+    assert "invalid_fields" not in metadata
+    if count >= 2:
+        assert "idempotency_key" in metadata[TRUNCATED]["cut_fields"]
+
+
 @pytest.mark.parametrize("scope", ["opentelemetry_guard", "somebody.else"])
 def test_a_record_whose_body_is_a_map_is_read(scope: str) -> None:
     logs = InMemoryLogRecordExporter()
