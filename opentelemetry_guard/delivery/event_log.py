@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import os
 import stat
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -78,13 +79,20 @@ class EventLog:
                 self._lost += unmapped
             except Exception as error:  # noqa: BLE001  a file's trouble must not cost the delivery
                 self._lost += len(rows)
-                why = error.strerror or str(error) if isinstance(error, OSError) else type(error).__name__
-                self._complain(why)
+                self._complain(self._why(error))
 
     def _line_of(self, row: Row | EncodedRow) -> bytes:
         if isinstance(row, EncodedRow):
             return row.json if self._as_it_is else self._line(row.decoded())
         return self._line(row)
+
+    def _why(self, error: Exception) -> str:
+        if not isinstance(error, OSError):
+            return type(error).__name__
+        why = error.strerror or str(error)
+        # What is in the way may be another file: the lock, the directory, or a former file.
+        other = error.filename if error.filename != self._file.baseFilename else None
+        return f"{quoted(str(other))}: {why}" if other else why
 
     def _complain(self, why: str) -> None:
         path = self._file.baseFilename
@@ -100,13 +108,14 @@ class EventLog:
 class _RotatedFile(RotatingFileHandler):
     """The standard library's file that is rotated, written to by several processes in turn; errors are raised."""
 
-    _mode = 0o600
+    _former: os.stat_result | None = None
+    """Of the file in whose place another one is to be made."""
 
     def append(self, data: bytes) -> None:
         with _locked(f"{self.baseFilename}.lock"):
             descriptor, size = self._ready()
             if self.maxBytes and size and size + len(data) > self.maxBytes:
-                self._mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
+                self._former = os.fstat(descriptor)
                 self.doRollover()
                 descriptor, size = self._ready()
             try:
@@ -122,7 +131,7 @@ class _RotatedFile(RotatingFileHandler):
             try:
                 found = os.lstat(self.baseFilename)
             except FileNotFoundError:
-                found = None
+                found, self._former = None, held
             if found is None or (found.st_dev, found.st_ino) != (held.st_dev, held.st_ino):
                 self.close()
         if self.stream is None:
@@ -131,14 +140,33 @@ class _RotatedFile(RotatingFileHandler):
         return descriptor, os.fstat(descriptor).st_size
 
     def _open(self) -> TextIOWrapper:
-        descriptor = os.open(self.baseFilename, _FLAGS | _SAFELY, self._mode)
+        former, self._former = self._former, None
+        try:
+            descriptor = os.open(self.baseFilename, _FLAGS | _SAFELY | os.O_EXCL, 0o600)
+        except FileExistsError:
+            descriptor, former = os.open(self.baseFilename, _FLAGS | _SAFELY, 0o600), None
         try:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise OSError("it is no regular file")
+            if former is not None:
+                _hand_on(former, descriptor)
             return open(descriptor, "a", encoding="utf-8")
         except BaseException:
             os.close(descriptor)
             raise
+
+
+def _hand_on(former: os.stat_result, descriptor: int) -> None:
+    """Open a file that was just made to those who could read the former one: its group too, whatever the umask is."""
+    if sys.platform == "win32":
+        return
+    mode = stat.S_IMODE(former.st_mode)
+    if os.fstat(descriptor).st_gid != former.st_gid:
+        try:
+            os.fchown(descriptor, -1, former.st_gid)
+        except OSError:
+            mode &= ~stat.S_IRWXG  # not for another group than it was meant for
+    os.fchmod(descriptor, mode)
 
 
 def _write(descriptor: int, data: bytes) -> None:

@@ -113,14 +113,74 @@ def test_it_is_rotated_and_no_more_files_are_kept_than_are_set(tmp_path: Path) -
     assert {mode(file) for file in kept} == {0o600}
 
 
-def test_who_opened_the_file_for_others_finds_its_successor_open_too(tmp_path: Path) -> None:
+@pytest.fixture(params=[0o022, 0o077])
+def umask(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Have the umask of a usual and of a careful service."""
+    former = os.umask(request.param)
+    yield
+    os.umask(former)
+
+
+@pytest.mark.usefixtures("umask")
+@pytest.mark.parametrize("moved_by", ["itself", "logrotate"])
+def test_who_opened_the_file_for_others_finds_its_successor_open_too(tmp_path: Path, moved_by: str) -> None:
+    path = tmp_path / "events.ndjson"
+    path.touch()
+    path.chmod(0o660)
+    groups = sorted({*os.getgroups(), *([1] if os.getuid() == 0 else [])} - {os.getgid()})
+    if groups:
+        os.chown(path, -1, groups[0])  # the shipper's
+    wanted = (0o660, path.stat().st_gid)
+    log = EventLog(str(path), "ndjson", 10 if moved_by == "itself" else 0, 2)
+    log.write(events("a"))
+    if moved_by == "logrotate":
+        path.rename(tmp_path / "moved")
+    log.write(events("b"))
+    assert (reasons(path), (mode(path), path.stat().st_gid)) == (["b"], wanted)
+
+
+def test_a_file_that_logrotate_has_made_stays_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "events.ndjson"
+    log = EventLog(str(path), "ndjson", 0, 2)
+    log.write(events("a"))
+    path.rename(tmp_path / "moved")
+    path.touch()
+    path.chmod(0o640)
+    log.write(events("b"))
+    assert (reasons(path), mode(path)) == (["b"], 0o640)
+
+
+def test_a_group_that_cannot_be_handed_on_is_not_replaced_by_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError("not of that group")
+
     path = tmp_path / "events.ndjson"
     path.touch()
     path.chmod(0o640)
     log = EventLog(str(path), "ndjson", 10, 2)
     log.write(events("a"))
+    monkeypatch.setattr(os, "fchown", refuse)
+    real = os.fstat
+
+    def of_another_group(descriptor: int) -> os.stat_result:
+        found = list(real(descriptor))
+        if found[6]:  # the file that has events
+            found[5] += 1
+        return os.stat_result(found)
+
+    monkeypatch.setattr(os, "fstat", of_another_group)
     log.write(events("b"))
-    assert (reasons(path), mode(path)) == (["b"], 0o640)
+    assert (reasons(path), mode(path)) == (["b"], 0o600)
+
+
+def test_what_is_in_the_way_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "events.ndjson"
+    (tmp_path / "events.ndjson.lock").mkdir()
+    EventLog(str(path), "ndjson", 10, 2).write(events("a"))
+    (warning,) = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert f"'{path}.lock': Is a directory" in warning
 
 
 def test_a_file_that_another_program_has_moved_is_made_anew(tmp_path: Path) -> None:
