@@ -50,7 +50,7 @@ EXTENSION: Mapping[str, tuple[int, Callable[[Facts], object]]] = {
     "request": (1023, lambda facts: f"{facts.path}?{facts.query}" if facts.query else facts.path),
     "requestClientApplication": (1023, lambda facts: facts.user_agent),
     "cn1": (20, lambda facts: facts.status),
-    "cfp1": (40, lambda facts: facts.duration),
+    "cfp1": (40, lambda facts: _decimal(facts.duration)),
     "msg": (1023, lambda facts: facts.message),
     "reason": (1023, lambda facts: facts.reason),
     "cs2": (4000, lambda facts: facts.rule),
@@ -77,7 +77,7 @@ def cef(row: Mapping[str, object]) -> str:
     pairs: list[str] = []
     for key, (most, read) in EXTENSION.items():
         value = read(facts)
-        text = "" if value is None else _escaped(str(value)[:most].strip(), "=")
+        text = "" if value is None else _escaped(str(value)[:most].strip(), "=").strip()
         if text:
             pairs.append(f"{key}={text}")
             if key in LABELS:
@@ -85,8 +85,13 @@ def cef(row: Mapping[str, object]) -> str:
     return f"CEF:0|{'|'.join(_header(field) for field in header)}|{' '.join(pairs)}"
 
 
+def _decimal(value: float | None) -> str:
+    """Return a number without an exponent, which readers of CEF need not know, to the microsecond."""
+    return "" if value is None else f"{value:.6f}".rstrip("0").rstrip(".")
+
+
 def _header(text: str) -> str:
-    return _escaped(" ".join(text[:_HEADER_CHARACTERS].split()), "|")
+    return _escaped(" ".join(text[:_HEADER_CHARACTERS].split()), "|").strip() or "unknown"
 
 
 _LINE_ENDS = {"\n": "\\n", "\r": "\\r"}

@@ -27,6 +27,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _LONGEST = 1e9
 """Seconds of a request at most: more is no duration, and has no number in nanoseconds."""
 
+_LONG = range(-(2**63), 2**63)
+
 _USER_KEYS = ("user", "user.id", "enduser.id", "user_id", "user.name", "username")
 """Keys of the metadata that name the user of a request; the first that is there counts."""
 _USER_KEY_SET = frozenset(_USER_KEYS)
@@ -174,12 +176,13 @@ def _whole(values: Mapping[str, object], name: str) -> int | None:
     value = values.get(name)
     if isinstance(value, float) and math.isfinite(value):
         value = round(value)
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    # Within 64 bits: no reader has a type for more, nor has the encoder of JSON.
+    return value if isinstance(value, int) and not isinstance(value, bool) and value in _LONG else None
 
 
 def _duration(value: object) -> float | None:
     if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= _LONGEST:
-        return float(value)
+        return abs(float(value))  # minus nothing is nothing
     return None
 
 

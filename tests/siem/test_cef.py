@@ -79,6 +79,9 @@ def test_the_parser_is_strict(line: str) -> None:
 def test_whatever_a_row_holds_comes_back(row: dict[str, Any]) -> None:
     fields, pairs = parse(cef(row))
     assert len(fields) == 6
+    for value in (*fields, *pairs.values()):
+        assert value.strip(" ") == value != ""
+    assert re.fullmatch(r"[0-9]+(\.[0-9]+)?", pairs.get("cfp1", "0"))
     assert pairs.keys() <= EXTENSION.keys() | {f"{key}Label" for key in LABELS}
     facts = facts_of(row)
     for key, value in (("act", facts.action[:63]), ("reason", facts.reason[:1023]), ("suser", facts.user[:1023])):
@@ -107,6 +110,20 @@ def test_the_line_of_an_event() -> None:
     assert (pairs["cn1Label"], pairs["cn1"]) == ("httpStatus", "403")
     assert (pairs["cn2Label"], pairs["cn2"]) == ("threatScore", "83")
     assert pairs["destinationServiceName"] == "shop"
+
+
+@pytest.mark.parametrize("sign", ["\x00", "\x1b", "\u2028", "\n", " ", "\x85", "\ud800"])
+def test_a_field_of_nothing_but_what_cannot_be_shown_is_left_out(sign: str) -> None:
+    fields, pairs = parse(cef({**full(sign), "pattern_matched": sign, "reason": f"{sign}a{sign}"}))
+    assert "flexString1" not in pairs
+    assert fields[3:5] == ["unknown", "unknown"]
+    assert pairs["reason"] == "a"
+
+
+@pytest.mark.parametrize(("seconds", "told"), [(2.5e-05, "0.000025"), (1e-9, "0"), (-0.0, "0"), (100.0, "100")])
+def test_seconds_have_no_exponent(seconds: float, told: str) -> None:
+    _, pairs = parse(cef({**full("ip_blocked"), "response_time": seconds}))
+    assert pairs["cfp1"] == told
 
 
 def test_an_address_of_ipv6_has_its_own_key() -> None:
