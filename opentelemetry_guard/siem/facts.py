@@ -169,7 +169,14 @@ def user_of(metadata: Mapping[str, object]) -> str:
     # Most events name nobody, and this is asked of each.
     if _USER_KEY_SET.isdisjoint(metadata):
         return ""
-    return next((found for key in _USER_KEYS if (found := _text(metadata, key))), "")
+    return next((found for key in _USER_KEYS if (found := _name(metadata.get(key)))), "")
+
+
+def _name(value: object) -> str:
+    """Return what somebody is called: many applications have numbers for their users."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return value if isinstance(value, str) else ""
 
 
 def _whole(values: Mapping[str, object], name: str) -> int | None:
