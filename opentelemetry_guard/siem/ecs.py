@@ -1,7 +1,9 @@
 """ECS 9: an event as a document of the Elastic Common Schema.
 
-What the schema has no field for lies under ``guard``; the metadata there wants
-the field type `flattened`, since its keys are the application's.
+What the schema has no field for lies under ``guard``; `guard.metadata` and
+`guard.extra` want the field type `flattened`, since their keys are the
+application's. Elasticsearch refuses a document for what such a field can't
+hold, which a client might bring about to hide: so that is replaced.
 """
 
 from __future__ import annotations
@@ -9,11 +11,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+import orjson
+
 from ..events import codec, known
 from .facts import Facts, Outcome, facts_of
 
 VERSION = "9.4.0"
 """The release of the schema that `ecs` follows."""
+
+
+_MOST_DEPTH = 16
+"""Objects within one another: `flattened` takes 20 of them."""
 
 
 class Kind(NamedTuple):
@@ -95,8 +103,8 @@ FIELDS: Mapping[str, Callable[[Facts], object]] = {
     "guard.handler_name": lambda facts: facts.handler,
     "guard.correlation_key": lambda facts: facts.correlation_key,
     "guard.recent_event_count": lambda facts: facts.recent_events,
-    "guard.metadata": lambda facts: dict(facts.metadata),
-    "guard.extra": lambda facts: dict(facts.extra),
+    "guard.metadata": lambda facts: _flattened(facts.metadata),
+    "guard.extra": lambda facts: _flattened(facts.extra),
 }
 """Each field of a document, and the fact that it tells; what is None, blank or empty is left out."""
 
@@ -117,6 +125,17 @@ def ecs(row: Mapping[str, object]) -> dict[str, object]:
             place = inner
         place[field] = value
     return document
+
+
+def _flattened(value: object, depth: int = _MOST_DEPTH) -> object:
+    """Return a value as a field of the type `flattened` holds it: not too deep, and with no NUL in its keys."""
+    if not isinstance(value, (Mapping, list)):
+        return value
+    if not depth:
+        return orjson.dumps(value).decode()
+    if isinstance(value, list):
+        return [_flattened(item, depth - 1) for item in value]
+    return {key.replace("\0", "\ufffd"): _flattened(item, depth - 1) for key, item in value.items()}
 
 
 def _kind(facts: Facts) -> Kind:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from hypothesis import given, settings
-from siem.rows import every_known, full, hostile
+from siem.rows import bare, every_known, full, hostile
 
 from opentelemetry_guard.events.known import KNOWN
 from opentelemetry_guard.siem import ecs as module
@@ -143,6 +143,23 @@ def test_the_fields_of_a_document() -> None:
     assert (found["service.name"], found["service.environment"]) == ("shop", "production")
     assert found["trace.id"] == "af7651916cd43dd8448eb211c80319c0"
     assert found["guard"]["metadata"] == {"user": "42", "category": "injection", "depth": {"of": ["things"]}}
+
+
+def _depth(value: object) -> int:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+    return 0 if inner is None else 1 + max(map(_depth, inner), default=0)
+
+
+def test_what_a_flattened_field_refuses_is_replaced() -> None:
+    deep: Any = "bottom"
+    for _ in range(24):
+        deep = [{"a\0b": deep}]
+    guard: Any = ecs({**bare("ip_blocked"), "metadata": {"deep": deep, "\0": 1}, "\0own": {"\0": [{"\0": 2}]}})["guard"]
+    assert _depth(guard["metadata"]) < 20
+    assert "\0" not in str(guard)
+    assert "bottom" in str(guard)
+    assert guard["metadata"]["\ufffd"] == 1
+    assert guard["extra"] == {"\ufffdown": {"\ufffd": [{"\ufffd": 2}]}}
 
 
 def test_a_hashed_address_is_no_ip() -> None:
