@@ -13,6 +13,7 @@ import statistics
 from pathlib import Path
 
 from .peer import backend
+from .peer.requests import less
 from .peer.running import in_turn, values
 
 LANDED = Path(__file__).with_name("gate.json")
@@ -38,32 +39,32 @@ def measured() -> dict[str, float]:
             backend=accepting,
             starts=1,
         )
-        kinds = ("bare", "otel", "ours", "untold", "told")
+        kinds = ("bare", "otel", "ours")
         requests = in_turn(
-            {kind: ("requests:served", {"kind": kind, "requests": REQUESTS, **url}) for kind in kinds},
+            {
+                **{kind: ("requests:served", {"kind": kind, "requests": REQUESTS, **url}) for kind in kinds},
+                "metrics": ("request_metrics:ours", {"requests": REQUESTS, **url}),
+            },
             ROUNDS,
             backend=accepting,
             warm=2,
             starts=1,
         )
     event, request = values(events, "cpu"), values(requests, "cpu")
+    told, untold = (values(requests, name)["metrics"] for name in ("told", "untold"))
     called = values({"caller": events["caller"]}, "call")["caller"]
     pairs = {
         "an event's caller, to the SDK's bare log record": (called, event["bare"]),
         "an event until it is accepted, to the SDK's bare log record": (event["accepted"], event["bare"]),
         "what a benign request pays for us, to FastAPI alone": (
-            _less(request["ours"], request["otel"]),
+            less(request["ours"], request["otel"]),
             request["bare"],
         ),
-        "what its metrics pay, to FastAPI alone": (_less(request["told"], request["untold"]), request["bare"]),
+        "what its metrics pay, to FastAPI alone": (less(told, untold), request["bare"]),
     }
     return {
         title: statistics.median(one / other for one, other in zip(*pair, strict=True)) for title, pair in pairs.items()
     }
-
-
-def _less(whole: list[float], part: list[float]) -> list[float]:
-    return [one - other for one, other in zip(whole, part, strict=True)]
 
 
 def main() -> None:

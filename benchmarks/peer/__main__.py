@@ -9,7 +9,7 @@ from pathlib import Path
 
 from support.redis import redis_server
 
-from . import backend, events, report, requests, starting, stored
+from . import backend, events, report, request_metrics, requests, starting, stored
 from .running import Table
 
 _COLUMNS = {
@@ -33,11 +33,11 @@ whose CPU is in the process's figure below, not in this one. *The call alone* is
 returns; guard-agent only validates the event there and appends it to its buffer.
 
 This package's request metrics are those that OTel's HTTP instrumentation measures, and guard-agent is given two
-measurements of a request that somebody else has made. The figure is what each adds to what is measured anyway, export
-included: here, a request with OTel's instrumentation, this package's instrumentor, a reader whose exporter drops
-everything and `GuardMetricExporter`, less one without the last. Both products' metrics are flushed every 2,000
-requests, which pay for that, as below: OTel exports once a minute, and guard-agent's buffer is given room for as many.
-(What else the instrumentor does for a request, such as masking secrets in its spans, is in the table below.) Where
+measurements of each request once it is answered, as guard-core's middleware does. The figure is what each adds to a
+request to the same FastAPI application with OTel's instrumentation, whose metrics are read and dropped: requests with
+and without it take turns in one process, fifty at a time. Export is included: both are flushed every 2,000 requests,
+which pay for that, as below; OTel exports once a minute, and guard-agent's buffer is given room for as many. (What else
+this package's instrumentor does for a request, such as masking secrets in its spans, is in the table below.) Where
 `GuardMetricExporter` is the only reader, this package spares OTel's instruments, so that the next figure may be
 negative. The one below it is less a request without metrics, so it has OTel's own measuring in it. A drain is better
 the more events it sends a second."""
@@ -64,11 +64,11 @@ def main() -> None:
         servers = {name: stack.enter_context(redis_server()).url for name in ("redis", "peer_redis")}
         stores = {**servers, "sqlite": f"sqlite://{directory / 'guard.db'}"}
         accepting = stack.enter_context(backend.running())
-        figures, request_metrics = requests.measure(accepting, rounds)
-        requested.figures += figures
-        report.show([*figures, *request_metrics])
+        requested.figures += requests.measure(accepting, rounds)
+        metrics = request_metrics.measure(accepting, rounds)
+        report.show([*requested.figures, *metrics])
         compared.figures += events.measure(accepting, stores, rounds, quick=asked.quick)
-        compared.figures += request_metrics
+        compared.figures += metrics
         compared.figures += stored.measure(accepting, {**stores, "sqlite": stores["sqlite"] + "-backlog"}, backlog)
         compared.figures += starting.measure(accepting, 3 if asked.quick else 7)
         report.show(compared.figures)

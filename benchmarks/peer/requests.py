@@ -9,9 +9,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
-from datetime import datetime, timezone
 from time import process_time
 from typing import Any
 
@@ -19,22 +18,15 @@ from fastapi import FastAPI
 
 from ..browser import HEADERS
 from .backend import Backend
-from .pipelines import KEY, Peer
+from .pipelines import KEY
 from .running import Figure, Round, in_turn, values
 
 REQUESTS = 2_000
 """Requests of a round: metrics are exported once a minute, which few requests would have to pay for."""
 ROUTES = 30
 
-_METRICS_READ_BY: Mapping[str, Sequence[str]] = {
-    "untold": [],
-    "metered": ["other"],
-    "told": ["guard"],
-    "shared": ["guard", "other"],
-}
-"""Of the variants that differ in who reads what OpenTelemetry measures: who does."""
-
-Flush = Callable[[], Any]
+ASGIApp = Callable[[Any, Any, Any], Awaitable[None]]
+Flush = Callable[[], Awaitable[None]]
 
 
 class Application:
@@ -45,6 +37,8 @@ class Application:
         for number in range(ROUTES):
             self.app.get(f"/things{number}/{{number}}")(self._item)
         self.app.get("/items/{number}")(self._item)
+        self.asked: ASGIApp = self.app
+        """Who is asked: the application, or who stands before it."""
         self._clients = itertools.cycle(f"203.0.{number >> 8}.{number & 255}" for number in range(500))
 
     @staticmethod
@@ -67,7 +61,7 @@ class Application:
             "http_version": "1.1",
             "root_path": "",
         }
-        await self.app(scope, _receive, _send)
+        await self.asked(scope, _receive, _send)
 
 
 async def _receive() -> dict[str, Any]:
@@ -78,18 +72,15 @@ async def _send(message: Any) -> None:
     """Drop the answer."""
 
 
-async def _nothing() -> None:
+async def nothing() -> None:
     """Flush nothing."""
 
 
-def _observed(url: str, *, exporters: bool, read_by: Sequence[str], spans: bool = True, **options: object) -> Flush:
-    """Set OpenTelemetry up, with the Guard exporters and instrumentor or with exporters that drop everything.
-
-    Metrics are read by ``guard``, our exporter, and by ``other``, one that drops everything.
-    """
+def _observed(url: str, *, guarded: bool) -> Flush:
+    """Set OpenTelemetry up, whose exporters drop everything or, `guarded`, are ours too, with our instrumentor."""
     from opentelemetry import trace
     from opentelemetry._logs import set_logger_provider
-    from opentelemetry.metrics import NoOpMeterProvider, set_meter_provider
+    from opentelemetry.metrics import set_meter_provider
     from opentelemetry.sdk._logs import LoggerProvider
     from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
     from opentelemetry.sdk.metrics import MeterProvider
@@ -104,28 +95,22 @@ def _observed(url: str, *, exporters: bool, read_by: Sequence[str], spans: bool 
 
     settings = {"endpoint": url, "api_key": KEY, "project_id": "bench", "queue_url": "memory://"}
     tracers = TracerProvider(shutdown_on_exit=False)
-    if spans:
-        tracers.add_span_processor(BatchSpanProcessor(DroppingSpans(), max_queue_size=8_192))
+    tracers.add_span_processor(BatchSpanProcessor(DroppingSpans(), max_queue_size=8_192))
     logs = LoggerProvider(shutdown_on_exit=False)
-    meters = None
-    if read_by:
-        read = [GuardMetricExporter(**settings) if each == "guard" else DroppingMetrics() for each in read_by]
-        meters = MeterProvider([PeriodicExportingMetricReader(each) for each in read], shutdown_on_exit=False)
-    if exporters:
-        if spans:
-            tracers.add_span_processor(BatchSpanProcessor(GuardSpanExporter(**settings), max_queue_size=8_192))
+    reader = PeriodicExportingMetricReader(GuardMetricExporter(**settings) if guarded else DroppingMetrics())
+    meters = MeterProvider([reader], shutdown_on_exit=False)
+    if guarded:
+        tracers.add_span_processor(BatchSpanProcessor(GuardSpanExporter(**settings), max_queue_size=8_192))
         logs.add_log_record_processor(BatchLogRecordProcessor(GuardLogExporter(**settings)))
     trace.set_tracer_provider(tracers)
     set_logger_provider(logs)
-    set_meter_provider(meters or NoOpMeterProvider())
-    if exporters:
-        GuardInstrumentor().instrument(**options)
+    set_meter_provider(meters)
+    if guarded:
+        GuardInstrumentor().instrument()
 
-    def flush() -> None:
-        tracers.force_flush()
-        logs.force_flush()
-        if meters is not None:
-            meters.force_flush()
+    async def flush() -> None:
+        for provider in (tracers, logs, meters):
+            await asyncio.to_thread(provider.force_flush)
 
     return flush
 
@@ -141,24 +126,15 @@ async def served(kind: str, url: str, requests: int = REQUESTS) -> AsyncIterator
 
     Args:
         kind: ``bare``; ``otel``, OpenTelemetry's FastAPI instrumentation with exporters that drop everything; ``ours``,
-            with this package on top; ``untold``, ``metered``, ``told`` and ``shared``, with this package, without
-            exporters of spans and without events, where metrics are read by nobody, by an exporter that drops them, by
-            `GuardMetricExporter`, and by both; ``guard``, fastapi-guard alone; ``peer``, with guard-agent.
+            with this package on top; ``guard``, fastapi-guard alone; ``peer``, with guard-agent.
         url: the backend's.
         requests: of a round.
     """
     logging.getLogger("guard_core").setLevel(logging.ERROR)
     logging.getLogger("fastapi_guard").setLevel(logging.ERROR)
-    flush: Flush = _nothing
-    if kind == "otel":
-        flush = _threaded(_observed(url, exporters=False, read_by=["other"]))
-    elif kind == "ours":
-        flush = _threaded(_observed(url, exporters=True, read_by=["guard"]))
-    elif kind in _METRICS_READ_BY:
-        read_by = _METRICS_READ_BY[kind]
-        flush = _threaded(
-            _observed(url, exporters=True, read_by=read_by, spans=False, http_events=False, behavior=False)
-        )
+    flush: Flush = nothing
+    if kind in ("otel", "ours"):
+        flush = _observed(url, guarded=kind == "ours")
     application = Application()
     if kind in ("guard", "peer"):
         flush = _guarded(application.app, url, agent=kind == "peer")
@@ -171,13 +147,6 @@ async def served(kind: str, url: str, requests: int = REQUESTS) -> AsyncIterator
             await application.request()
         await flush()
         yield {"cpu": (process_time() - began) / requests}
-
-
-def _threaded(flush: Flush) -> Flush:
-    async def flushing() -> None:
-        await asyncio.to_thread(flush)
-
-    return flushing
 
 
 def _guarded(app: FastAPI, url: str, *, agent: bool) -> Flush:
@@ -204,29 +173,8 @@ def _guarded(app: FastAPI, url: str, *, agent: bool) -> Flush:
     return flush
 
 
-async def metrics(url: str, requests: int = REQUESTS) -> AsyncIterator[Round]:
-    """Measure the CPU of what guard-agent is told of a request: guard-core's two metrics, until they are accepted."""
-    from guard_agent.models import SecurityMetric
-
-    peer = Peer(url)
-    await peer.start()
-    while True:
-        began = process_time()
-        for number in range(requests):
-            route = f"/items/{number % 30}"
-            for kind, value, tags in (
-                ("response_time", 0.0123, {"endpoint": route, "method": "GET", "status": "200"}),
-                ("request_count", 1.0, {"endpoint": route, "method": "GET"}),
-            ):
-                await peer.agent.send_metric(
-                    SecurityMetric(timestamp=datetime.now(timezone.utc), metric_type=kind, value=value, tags=tags)
-                )
-        await peer.agent.flush_buffer()
-        yield {"cpu": (process_time() - began) / requests}
-
-
-def measure(backend: Backend, rounds: int) -> tuple[list[Figure], list[Figure]]:
-    """Return the figures of a benign request, and those of request metrics."""
+def measure(backend: Backend, rounds: int) -> list[Figure]:
+    """Return the figures of a benign request."""
     kinds = ("bare", "otel", "ours", "guard", "peer")
     taken = in_turn(
         {kind: ("requests:served", {"kind": kind, "url": backend.url}) for kind in kinds},
@@ -237,47 +185,13 @@ def measure(backend: Backend, rounds: int) -> tuple[list[Figure], list[Figure]]:
     whole = Figure("a benign request", "µs", values(taken, "cpu", 1e6))
     added = Figure("added", "µs", {}, against="bare", aim="≤ 0.2")
     for kind, without in (("ours", "otel"), ("peer", "guard")):
-        added.values[kind] = _less(whole.values[kind], whole.values[without])
+        added.values[kind] = less(whole.values[kind], whole.values[without])
     added.values["bare"] = whole.values["bare"]
     with suppress(KeyError):
-        added.values["otel"] = _less(whole.values["otel"], whole.values["bare"])
-    told = in_turn(
-        {
-            "peer": ("requests:metrics", {"url": backend.url}),
-            "untold": ("requests:served", {"kind": "untold", "url": backend.url}),
-            "metered": ("requests:served", {"kind": "metered", "url": backend.url}),
-            "told": ("requests:served", {"kind": "told", "url": backend.url}),
-            "shared": ("requests:served", {"kind": "shared", "url": backend.url}),
-        },
-        rounds,
-        warm=2,
-        backend=backend,
-    )
-    cpu = values(told, "cpu", 1e6)
-    request_metrics = Figure(
-        "request metrics: CPU per request, until accepted",
-        "µs",
-        {"ours": _less(cpu["shared"], cpu["metered"]), "peer": cpu["peer"]},
-        aim="≤ 0.15",
-    )
-    alone = Figure(
-        "the same, where nobody else reads what OTel measures",
-        "µs",
-        {"ours": _less(cpu["told"], cpu["metered"]), "peer": cpu["peer"]},
-    )
-    measuring = Figure(
-        "the same, with OTel's own measuring",
-        "µs",
-        {"ours": _less(cpu["told"], cpu["untold"]), "peer": cpu["peer"]},
-    )
-    wire = values(told, "wire_bytes", 1 / REQUESTS)
-    sizes = Figure(
-        f"request metrics: bytes on the wire per request, a flush every {REQUESTS:,} requests",
-        "B",
-        {"ours": wire["told"], "peer": wire["peer"]},
-    )
-    return [whole, added], [request_metrics, alone, measuring, sizes]
+        added.values["otel"] = less(whole.values["otel"], whole.values["bare"])
+    return [whole, added]
 
 
-def _less(whole: Sequence[float], part: Sequence[float]) -> list[float]:
+def less(whole: Sequence[float], part: Sequence[float]) -> list[float]:
+    """Return what each of some rounds took more than another's."""
     return [one - other for one, other in zip(whole, part, strict=True)]

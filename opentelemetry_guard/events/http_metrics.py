@@ -20,7 +20,7 @@ import threading
 import time
 import weakref
 from collections import defaultdict, deque
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Iterable
 from typing import TypeAlias
 
 from opentelemetry.sdk.metrics.export import (
@@ -42,7 +42,7 @@ from ..semconv import METRIC_OVERFLOW
 SCOPE = "opentelemetry_guard.http"
 """The name of the instrumentation scope of what is told here."""
 MAX_SERIES = 2_000
-"""Series that one exporter's interval may have; what comes beyond them is one series more."""
+"""Series of an instrument that one exporter's interval may have, as many as the SDK's; what is beyond is one more."""
 FINEST_SCALE = 6
 """Scale of a distribution's buckets to begin with: each is 1.1 % wide."""
 AT_ONCE = 100
@@ -54,8 +54,16 @@ MAX_BUCKETS = 160
 
 Attributes: TypeAlias = "tuple[tuple[str, ...], tuple[AttributeValue | None, ...]]"
 """Names of attributes, and as many values; None is one that a measurement doesn't have."""
-Told: TypeAlias = "tuple[str, str, float, Attributes]"
-"""A measurement: the instrument's name and unit, the amount in it, and the attributes that a row is made of."""
+Measurement: TypeAlias = "tuple[str, str, float]"
+"""The instrument's name and unit, and the amount in it."""
+Told: TypeAlias = "tuple[Attributes, Iterable[Measurement]]"
+"""Measurements, and the attributes that rows are made of."""
+Telling: TypeAlias = "Callable[[], Iterable[Told]]"
+"""Returns what is told of a request, and raises nothing.
+
+It is called when many requests are added up: between two of them a processor has forgotten this code, so that whatever
+can wait until then costs less.
+"""
 
 _LARGEST = sys.float_info.max
 """An integer can be larger, and be added to no float then."""
@@ -125,7 +133,8 @@ class _Spread:
         )
 
 
-_Series: TypeAlias = "dict[Attributes, _Spread]"
+_Series: TypeAlias = "dict[Attributes, dict[str, _Spread]]"
+"""Attributes come first: they are compared once for all instruments, which costs more than comparing names."""
 
 
 class HttpMetrics:
@@ -140,9 +149,8 @@ class HttpMetrics:
         """Listen from now on, for as long as somebody holds this object."""
         self.replaced: frozenset[str] = frozenset()
         self._units: dict[str, str] = {}
-        self._waiting: deque[Iterable[Told]] = deque()
-        self._series: dict[str, _Series] = {}
-        self._number = 0
+        self._waiting: deque[Telling] = deque()
+        self._series: _Series = {}
         self._since = time.time_ns()
         self._lock = threading.Lock()
         global _listening
@@ -156,55 +164,50 @@ class HttpMetrics:
             self.replaced |= frozenset(names)
             replacements += 1
 
-    def record(self, told: Iterable[Told]) -> None:
-        """Take the measurements of a request; they are not to be changed any more."""
-        self._waiting.append(told)
+    def record(self, telling: Telling) -> None:
+        """Take what tells of a request."""
+        self._waiting.append(telling)
         if len(self._waiting) >= AT_ONCE:
             with self._lock:
                 self._add_up()
 
     def _add_up(self) -> None:
-        take = self._waiting.popleft
+        take, known = self._waiting.popleft, self._series.get
         for _ in range(len(self._waiting)):
-            for name, unit, amount, attributes in take():
-                series = self._series.get(name)
-                if series is None:
-                    series = self._series[name] = {}
-                    self._units[name] = unit
-                spread = series.get(attributes)
-                if spread is None:
-                    spread = self._begun(series, attributes)
-                met = spread.met
-                met[amount] = met.get(amount, 0) + 1
-                if len(met) > MAX_MET:
-                    spread.sort()
+            for attributes, measurements in take()():
+                spreads = known(attributes) or self._begun(attributes)
+                for name, unit, amount in measurements:
+                    spread = spreads.get(name) or self._begun_of(spreads, name, unit)
+                    met = spread.met
+                    met[amount] = met.get(amount, 0) + 1
+                    if len(met) > MAX_MET:
+                        spread.sort()
 
-    def _begun(self, series: _Series, attributes: Attributes) -> _Spread:
-        if self._number >= MAX_SERIES:
-            return series.setdefault(_OVERFLOW, _Spread())
-        self._number += 1
-        return series.setdefault(attributes, _Spread())
+    def _begun(self, attributes: Attributes) -> dict[str, _Spread]:
+        if len(self._series) >= MAX_SERIES and attributes not in self._series:
+            attributes = _OVERFLOW
+        return self._series.setdefault(attributes, {})
+
+    def _begun_of(self, spreads: dict[str, _Spread], name: str, unit: str) -> _Spread:
+        self._units[name] = unit
+        return spreads.setdefault(name, _Spread())
 
     def read(self) -> MetricsData | None:
         """Return what was told since the last call; None where there is nothing."""
         with self._lock:
             self._add_up()
-            told, self._series, self._number = self._series, {}, 0
+            told, self._series = self._series, {}
             since, self._since = self._since, time.time_ns()
             until = self._since
-        if not told:
+        points: defaultdict[str, list[ExponentialHistogramDataPoint]] = defaultdict(list)
+        for attributes, spreads in told.items():
+            for name, spread in spreads.items():
+                points[name].append(spread.point(attributes, since, until))
+        if not points:
             return None
         metrics = [
-            Metric(
-                name,
-                None,
-                self._units[name],
-                ExponentialHistogram(
-                    [spread.point(attributes, since, until) for attributes, spread in series.items()],
-                    AggregationTemporality.DELTA,
-                ),
-            )
-            for name, series in told.items()
+            Metric(name, None, self._units[name], ExponentialHistogram(of_name, AggregationTemporality.DELTA))
+            for name, of_name in points.items()
         ]
         return MetricsData(
             [ResourceMetrics(Resource.get_empty(), [ScopeMetrics(InstrumentationScope(SCOPE), metrics, "")], "")]
@@ -213,7 +216,7 @@ class HttpMetrics:
     def _after_fork(self) -> None:
         # What the parent had when it forked is the parent's to ship.
         self._lock = threading.Lock()
-        self._waiting, self._series, self._number = deque(), {}, 0
+        self._waiting, self._series = deque(), {}
 
 
 replacements = 0
@@ -251,11 +254,15 @@ def _read_by(reader: object) -> HttpMetrics | None:
     return http if isinstance(http, HttpMetrics) else None
 
 
-def record(told: Collection[Told]) -> None:
-    """Tell every exporter of measurements."""
+def record(telling: Telling) -> None:
+    """Tell every exporter of a request.
+
+    Each calls `telling` once, when it adds up: in the thread that tells of the last of `AT_ONCE` requests, or that
+    reads.
+    """
     for listening in _listening:
         if (metrics := listening()) is not None:
-            metrics.record(told)
+            metrics.record(telling)
 
 
 def _after_fork_in_child() -> None:

@@ -14,11 +14,14 @@ from hypothesis import strategies as st
 from opentelemetry.sdk.metrics.export import AggregationTemporality, ExponentialHistogramDataPoint
 
 from opentelemetry_guard.events import http_metrics
-from opentelemetry_guard.events.http_metrics import AT_ONCE, MAX_BUCKETS, MAX_MET, MAX_SERIES, HttpMetrics
+from opentelemetry_guard.events.http_metrics import AT_ONCE, MAX_BUCKETS, MAX_MET, MAX_SERIES, HttpMetrics, Telling
 from opentelemetry_guard.exporters.distribution import distribution
 
 DURATION = "http.server.request.duration"
-ROUTE = (("http.route",), ("/items/{n}",))
+
+
+def telling(name: str, unit: str, amount: float, route: str = "/items/{n}") -> Telling:
+    return lambda: [((("http.route",), (route,)), [(name, unit, amount)])]
 
 
 def points(metrics: HttpMetrics) -> Iterator[ExponentialHistogramDataPoint]:
@@ -34,7 +37,7 @@ def points(metrics: HttpMetrics) -> Iterator[ExponentialHistogramDataPoint]:
 def test_what_is_told_is_what_was_measured(values: list[float]) -> None:
     metrics = HttpMetrics()
     for value in values:
-        metrics.record([(DURATION, "s", value, ROUTE)])
+        metrics.record(telling(DURATION, "s", value))
     [point] = points(metrics)
     told = distribution(point)
     assert (told.count, told.min, told.max) == (len(values), min(values), max(values))
@@ -51,7 +54,7 @@ def test_what_is_told_is_what_was_measured(values: list[float]) -> None:
 def test_values_far_apart_have_wider_buckets_and_no_more_of_them() -> None:
     metrics = HttpMetrics()
     for number in range(20_000):
-        metrics.record([(DURATION, "s", 1.001**number, ROUTE)])
+        metrics.record(telling(DURATION, "s", 1.001**number))
     [point] = points(metrics)
     assert point.count == 20_000
     assert sum(1 for count in point.positive.bucket_counts if count) <= MAX_BUCKETS
@@ -59,7 +62,7 @@ def test_values_far_apart_have_wider_buckets_and_no_more_of_them() -> None:
 
 def test_what_was_read_is_not_told_again() -> None:
     metrics = HttpMetrics()
-    metrics.record([(DURATION, "s", 1.0, ROUTE)])
+    metrics.record(telling(DURATION, "s", 1.0))
     assert len(list(points(metrics))) == 1
     assert metrics.read() is None
 
@@ -67,16 +70,16 @@ def test_what_was_read_is_not_told_again() -> None:
 def test_what_is_no_duration_is_left_out() -> None:
     metrics = HttpMetrics()
     for value in (math.nan, math.inf, -1.0, 10**400, 1.0):
-        metrics.record([(DURATION, "s", value, ROUTE)])
+        metrics.record(telling(DURATION, "s", value))
     assert [(point.count, point.sum) for point in points(metrics)] == [(1, 1.0)]
 
 
 def test_values_that_are_met_again_count_as_often_and_sum_up_beyond_what_a_float_holds() -> None:
     metrics = HttpMetrics()
     for value in (3, 3.0, 0, 3, 0.0, 2**1000, *range(MAX_MET)):
-        metrics.record([(DURATION, "s", value, ROUTE)])
+        metrics.record(telling(DURATION, "s", value))
     for _ in range(20):
-        metrics.record([("size", "By", 17 * 10**307, ROUTE)])
+        metrics.record(telling("size", "By", 17 * 10**307))
     duration, size = points(metrics)
     assert (duration.count, duration.zero_count, duration.max) == (6 + MAX_MET, 3, 2.0**1000)
     assert sum(duration.positive.bucket_counts) == 3 + MAX_MET
@@ -86,7 +89,7 @@ def test_values_that_are_met_again_count_as_often_and_sum_up_beyond_what_a_float
 def test_series_beyond_the_bound_are_one() -> None:
     metrics = HttpMetrics()
     for number in range(MAX_SERIES + 50):
-        metrics.record([(DURATION, "s", 1.0, (("http.route",), (f"/{number}",)))])
+        metrics.record(telling(DURATION, "s", 1.0, f"/{number}"))
     found = list(points(metrics))
     assert len(found) == MAX_SERIES + 1
     assert [point.count for point in found if point.attributes == {"otel.metric.overflow": True}] == [50]
@@ -94,7 +97,7 @@ def test_series_beyond_the_bound_are_one() -> None:
 
 def test_every_listener_hears_each_measurement() -> None:
     one, other = HttpMetrics(), HttpMetrics()
-    http_metrics.record([(DURATION, "s", 1.0, ROUTE)])
+    http_metrics.record(telling(DURATION, "s", 1.0))
     assert [point.count for metrics in (one, other) for point in points(metrics)] == [1, 1]
 
 
@@ -103,7 +106,7 @@ def test_what_many_threads_tell_while_it_is_read_counts_once() -> None:
 
     def tell() -> None:
         for _ in range(requests):
-            metrics.record([(DURATION, "s", 1.0, ROUTE)])
+            metrics.record(telling(DURATION, "s", 1.0))
 
     threads = [threading.Thread(target=tell) for _ in range(3)]
     for thread in threads:
@@ -116,7 +119,7 @@ def test_what_many_threads_tell_while_it_is_read_counts_once() -> None:
 
 
 def test_what_is_told_waits_for_little_more_before_it_is_added_up() -> None:
-    metrics, told = HttpMetrics(), [(DURATION, "s", 1.0, ROUTE)]
+    metrics, told = HttpMetrics(), telling(DURATION, "s", 1.0)
     kept = sys.getrefcount(told)
     for _ in range(10 * AT_ONCE):
         metrics.record(told)
@@ -125,6 +128,6 @@ def test_what_is_told_waits_for_little_more_before_it_is_added_up() -> None:
 
 def test_a_forked_child_has_nothing_of_what_its_parent_was_told() -> None:
     metrics = HttpMetrics()
-    metrics.record([(DURATION, "s", 1.0, ROUTE)])
+    metrics.record(telling(DURATION, "s", 1.0))
     metrics._after_fork()
     assert metrics.read() is None

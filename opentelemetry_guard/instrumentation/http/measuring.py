@@ -64,8 +64,30 @@ _STABLE_INSTRUMENTS = frozenset(
 class _Measured(dict[str, tuple["_Heard", float, Mapping[str, AttributeValue]]]):
     """Of a request by an instrument's name: the instrument, and the amount and attributes that it has recorded last."""
 
+    template: str | None = None
+    """The route's."""
     uncounted = 0
     """Middlewares that have the request under way and have not counted it, since nobody reads their count."""
+
+    def told(self) -> Sequence[http_metrics.Told]:
+        """Return what is told of it, nothing where that fails."""
+        told: list[http_metrics.Told] = []
+        known: object = None
+        try:
+            for name, (heard, amount, attributes) in self.items():
+                # The instruments of one convention are given the same attributes.
+                if attributes is not known:
+                    known, value = attributes, attributes.get
+                    method, status, failure, _ = heard.kept
+                    measurements: list[http_metrics.Measurement] = []
+                    series = (heard.kept, (value(method), value(status), value(failure), self.template))
+                    hash(series)  # what fails here harms no other request
+                    told.append((series, measurements))
+                measurements.append((name, heard.unit, amount))
+        except Exception as error:  # noqa: BLE001  other releases of the instrumentation have other parts
+            _unexpected(error)
+            return ()
+        return told
 
 
 _patches = Patches()
@@ -243,18 +265,8 @@ def _tell(scope: Scope, route: Route, measured: _Measured) -> None:
     """Tell what was measured of a request, under its route."""
     try:
         followed = request_following.route_of(scope)
-        template = route.template() if followed is None else followed[0]
-        told: list[http_metrics.Told] = []
-        known: object = None
-        for name, (heard, amount, attributes) in measured.items():
-            # The instruments of one convention are given the same attributes.
-            if attributes is not known:
-                known, value = attributes, attributes.get
-                method, status, failure, _ = heard.kept
-                series = (heard.kept, (value(method), value(status), value(failure), template))
-                hash(series)  # what fails here harms no other request, with which it is added up
-            told.append((name, heard.unit, amount, series))
-        http_metrics.record(told)
+        measured.template = route.template() if followed is None else followed[0]
+        http_metrics.record(measured.told)
     except Exception as error:  # noqa: BLE001  other releases of the instrumentation have other parts
         _unexpected(error)
 
