@@ -169,6 +169,7 @@ def measure(backend: Backend, rounds: int) -> list[Figure]:
         {name: (f"request_metrics:{name}", {"url": backend.url}) for name in ("ours", "peer")},
         rounds,
         backend=backend,
+        starts=rounds,
     )
     cpu = {name: values(taken, name, 1e6) for name in (*_READERS,)}
     theirs = less(cpu["told"]["peer"], cpu["metered"]["peer"])

@@ -46,21 +46,19 @@ class Application:
         return {"item": number}
 
     async def request(self, path: str = "/items/7") -> None:
-        """Ask once."""
+        """Ask once, with a scope as uvicorn makes it."""
         scope = {
             "type": "http",
-            "asgi": {"version": "3.0"},
-            "method": "GET",
-            "path": path,
-            "raw_path": path.encode(),
-            "query_string": b"",
-            "headers": HEADERS,
-            "client": (next(self._clients), 50_000),
-            "server": ("127.0.0.1", 80),
-            "scheme": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.3"},
             "http_version": "1.1",
+            "server": ("127.0.0.1", 80),
+            "client": (next(self._clients), 50_000),
+            "scheme": "http",
             "root_path": "",
+            "headers": HEADERS,
+            "state": {},
         }
+        scope |= {"method": "GET", "path": path, "raw_path": path.encode(), "query_string": b""}
         await self.asked(scope, _receive, _send)
 
 

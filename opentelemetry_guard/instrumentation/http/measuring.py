@@ -64,9 +64,10 @@ _STABLE_INSTRUMENTS = frozenset(
 class _Measured(dict[str, tuple["_Heard", float, Mapping[str, AttributeValue]]]):
     """Of a request by an instrument's name: the instrument, and the amount and attributes that it has recorded last."""
 
-    template: str | None = None
-    """The route's."""
-    uncounted = 0
+    __slots__ = ("template", "uncounted")
+    template: str | None
+    """The route's, when the request has ended."""
+    uncounted: int
     """Middlewares that have the request under way and have not counted it, since nobody reads their count."""
 
     def told(self) -> Sequence[http_metrics.Told]:
@@ -148,11 +149,12 @@ class _Counted:
         """Count, where anybody reads it."""
         measured = _current.get()
         if measured is not None:
-            if amount < 0 < measured.uncounted:
+            if amount > 0:
+                if self.is_unread:
+                    measured.uncounted += 1
+                    return
+            elif measured.uncounted:
                 measured.uncounted -= 1
-                return
-            if amount > 0 and self.is_unread:
-                measured.uncounted += 1
                 return
         self.instrument.add(amount, attributes, context)
 
@@ -241,6 +243,7 @@ def _listened(call: AnyFunction) -> AnyFunction:
             await call(self, scope, receive, send)
             return
         measured = _Measured()
+        measured.uncounted = 0
         token = _current.set(measured)
         try:
             await call(self, scope, receive, send)
