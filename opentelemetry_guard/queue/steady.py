@@ -23,12 +23,18 @@ class Steady:
         self._offset = _offset()
 
     def at(self, unix: float) -> float:
-        """Return the steady time of `unix` seconds; the infinities stay what they are."""
-        offset = _offset()
+        """Return the steady time of `unix` seconds; the infinities stay what they are.
+
+        The clock may be set after a caller has read it and before this is called. The call that notices a clock that
+        was set takes `unix` by it or by the one before, whichever is nearer to now: callers name times near to now.
+        """
+        before, offset = self._offset, _offset()
         # One offset for as long as it is right, so that equal times stay equal
-        if abs(offset - self._offset) > TOLERANCE:
-            self._offset = offset
-        return unix + self._offset
+        if abs(offset - before) <= TOLERANCE:
+            return unix + before
+        self._offset = offset
+        now = time.monotonic()
+        return min(unix + offset, unix + before, key=lambda at: abs(at - now))
 
 
 def _offset() -> float:
