@@ -12,9 +12,6 @@ EXTRAS := auto,backend,cli,crawlers,declarative,durable,encryption,fastapi-guard
 # Under the LGPL, and no part of what is given out here: the extra postgresql has a user install it, SQLAlchemy imports
 # it where a database's URL asks for it, and everybody can put another release in its place.
 LGPL := psycopg psycopg-binary
-# Rooms whose tests run in their own process and within seconds; what starts processes is not counted, and a tracer slows it.
-COUNTED := $(addprefix tests/,agent backend/alerts backend/lists backend/storage decision events exporters instrumentation privacy rules settings siem testing) \
-	$(addprefix tests/durable/test_,answers.py delivery.py posting.py requests.py) tests/test_emit.py tests/test_models.py
 
 .DEFAULT_GOAL := help
 .PHONY: help setup check demo test coverage test-guard faults fuzz lint format docs tables wheel licences audit release test-versions test-extras test-lowest bench bench-parts bench-ingestion bench-postgresql bench-gate detection simulate redis-fleet rules-stream screenshots clean
@@ -46,7 +43,7 @@ test: $(INSTALLED)  ## Run the whole test suite
 	$(BIN)/python -m pytest $(PARALLEL) $(PYTEST_ARGS)
 
 coverage: $(INSTALLED)  ## Count lines and branches that quick tests cover, in rooms whose tests start no processes; fails under what there was
-	$(BIN)/python -m pytest $(PARALLEL) -q --cov --cov-report=term -m "not slow" $(COUNTED) $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) -q --cov -m counted $(PYTEST_ARGS)
 
 test-guard: $(INSTALLED)  ## Test with the oldest fastapi-guard, older releases of guard-core, and guard-agent installed
 	$(BIN)/nox --sessions guard_oldest guard_core guard_with_agent

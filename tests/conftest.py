@@ -11,6 +11,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from support.counted import pytest_itemcollected
 from support.databases import database, empty_database, module_database, module_store, postgresql, store
 from support.order import pytest_collection_modifyitems
 
@@ -28,6 +29,7 @@ __all__ = [
     "module_store",
     "postgresql",
     "pytest_collection_modifyitems",
+    "pytest_itemcollected",
     "store",
 ]
 
