@@ -309,7 +309,7 @@ def test_what_waits_in_memory_at_the_end_is_said(caplog: pytest.LogCaptureFixtur
     with guard_server() as server:
         made = delivery(server, api_key=None)
         made.submit("events", events("a"))
-        made.close(WATCHDOG)
+        made.close(1.0)
     assert "1 batches for the Guard backend end with this process" in caplog.text
 
 

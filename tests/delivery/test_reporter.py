@@ -144,7 +144,7 @@ def test_without_a_key_there_is_none_and_a_status_in_words() -> None:
         made.submit("events", events("a"))
         made.flush(1.0)
         status = made.status()
-        made.close(WATCHDOG)
+        made.close(1.0)
         assert server.statuses == []
     assert status.status == "failed"
     assert "OTEL_EXPORTER_GUARD_API_KEY" in status.errors[0]
