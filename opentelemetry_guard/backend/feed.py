@@ -36,7 +36,7 @@ def feed_router(search: EventSearch, grants: Grants) -> APIRouter:
         if after is None:
             # Read first: what comes meanwhile is told next time, and nobody misses it.
             newest = search.newest_id()
-            found = page_of(search, wanted, contents, None, last).events[::-1] if last else []
+            found = page_of(search, wanted, contents, None, last).found[::-1] if last else []
             return {"events": _told(found), "next": newest, "more": False}
         found, reached, more = search.following(wanted, after, MOST)
         return {"events": _told(contents.among(found)), "next": reached, "more": more}

@@ -35,7 +35,7 @@ def main(directory: Path) -> int:
         with closing(Store(db)) as store:
             seed(store)
             traced = EventFilter(PROJECT, event_type="penetration_attempt")
-            found = EventSearch(store.database).page(traced, None, 50).events
+            found = EventSearch(store.database).page(traced, None, 50).found
             one = next(event.id for event in found if "trace_id" in event.row)
         pages = {
             "overview": "/",

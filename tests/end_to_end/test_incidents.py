@@ -165,7 +165,7 @@ def _incidents(backend: RunningBackend) -> dict[str, Incident]:
     """Return the incidents by their keys."""
     store = Store(backend.db)
     try:
-        found = IncidentSearch(store.database).page(backend.project, "", "", None, 1000).incidents
+        found = IncidentSearch(store.database).page(backend.project, "", "", None, 1000).found
     finally:
         store.close()
     by_key = {incident.correlation_key: incident for incident in found}

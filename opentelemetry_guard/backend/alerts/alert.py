@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ..storage.incidents import CLOSED, OPEN
+from ..storage.paging import Cursor
 from .evaluation import Finding
 from .rules import Band, Rule
 
@@ -40,6 +41,11 @@ class Alert:
     waiting: bool
     incident: int | None = None
     id: int = 0
+
+    @property
+    def cursor(self) -> Cursor:
+        """Its place in the list of alerts."""
+        return Cursor(self.opened_at, self.id)
 
 
 def opened(project_id: str, rule: Rule, finding: Finding, now: float) -> Alert:

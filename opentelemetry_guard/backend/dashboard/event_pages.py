@@ -17,7 +17,8 @@ from ..refusal import Refusal
 from ..storage.contents import page_of
 from ..storage.histogram import histogram
 from ..storage.looks import COMPARED_ROWS
-from ..storage.search import Cursor, EventFilter
+from ..storage.paging import Cursor
+from ..storage.search import EventFilter
 from .chart import histogram_of
 from .export import EXPORTS
 from .pages import Pages, address, clock_of, paging
@@ -105,10 +106,8 @@ def _list(pages: Pages, request: Request) -> Response:
         "events.html",
         here="events",
         project=project,
-        events=[event_view(found, pages.settings.trace_link) for found in page.events],
-        **paging(asked, before, page.older),
-        looked_at=page.looked_at,
-        reached=clock_of(request).text(page.older.occurred_at) if page.older else "",
+        events=[event_view(found, pages.settings.trace_link) for found in page.found],
+        **paging(request, asked, before, page),
         most_rows=COMPARED_ROWS,
         newest=newest,
         **_over_time(pages, request, wanted, asked),

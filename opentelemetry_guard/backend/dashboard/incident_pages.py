@@ -15,7 +15,7 @@ from ..storage.incident_search import MOST_AROUND, IncidentSearch
 from ..storage.incidents import STATES, Incident
 from .event_pages import read_cursor, read_id
 from .incident_views import incident_detail, incident_view
-from .pages import Pages, address, clock_of, paging
+from .pages import Pages, address, paging
 from .views import event_view
 
 PAGE_INCIDENTS = 50
@@ -78,10 +78,8 @@ def _list(pages: Pages, search: IncidentSearch, request: Request) -> Response:
         "incidents.html",
         here="incidents",
         project=project,
-        incidents=[incident_view(incident, now) for incident in page.incidents],
-        **paging(asked, before, page.older),
-        looked_at=page.looked_at,
-        reached=clock_of(request).text(page.older.occurred_at) if page.older else "",
+        incidents=[incident_view(incident, now) for incident in page.found],
+        **paging(request, asked, before, page),
         filters=filters,
         filtered=any(filters.values()),
         states=labelled(STATES),

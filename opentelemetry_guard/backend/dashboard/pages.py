@@ -27,7 +27,8 @@ from ..clock import UTC, Clock
 from ..refusal import Refusal
 from ..settings import DEFAULT_PROJECT, BackendSettings
 from ..storage.overview import WINDOWS, Window, overview
-from ..storage.search import Cursor, EventSearch
+from ..storage.paging import Cursor, ListedT, Page
+from ..storage.search import EventSearch
 from ..storage.store import Store
 from .chart import chart_of, number_text
 from .views import SHOWN_AGENTS, agent_view, duration, milliseconds, percent, visible
@@ -52,18 +53,22 @@ def address(path: str, **parameters: object) -> str:
     return f"{path}?{urlencode(parameters)}"
 
 
-def paging(asked: Mapping[str, str], before: Cursor | None, older: Cursor | None) -> dict[str, object]:
-    """Return what the links between the pages of a list need.
+def paging(request: Request, asked: Mapping[str, str], before: Cursor | None, page: Page[ListedT]) -> dict[str, object]:
+    """Return what the links between the pages of a list need, and what says how far a look came.
 
     Args:
+        request: of whom the times are told.
         asked: the parameters that say which list it is.
         before: where this page begins; None for the first.
-        older: where the next one begins; None at the end of the list.
+        page: what is on it.
     """
+    older = page.older
     return {
         "older": None if older is None else address("", **asked, before=str(older)),
         "first_page": before is None,
         "query": address("", **asked),
+        "looked_at": page.looked_at,
+        "reached": "" if older is None else clock_of(request).text(older.occurred_at),
     }
 
 

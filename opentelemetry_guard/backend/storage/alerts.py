@@ -12,7 +12,7 @@ from ..alerts.alert import Alert
 from ..alerts.notice import Notice, decoded, encoded
 from .database import Database
 from .incidents import CLOSED
-from .search import Cursor
+from .paging import Cursor, Page, paged, place_of
 from .tables import alert_notices, alerts
 
 KEPT_SECONDS = 30 * 86_400
@@ -25,7 +25,6 @@ _COLUMNS = tuple(alerts.c[field.name] for field in fields(Alert))
 _KEY = ("project_id", "rule", "subject")
 _OPENING = ("state", "state_since", "waiting", "opened_at")
 _LATEST_FIRST = (alerts.c.opened_at.desc(), alerts.c.id.desc())
-_AT_THE_TOP = (1e12, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +44,6 @@ class ChannelHealth:
     error_at: float | None = None
     error: str = ""
     waiting: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class AlertPage:
-    """Alerts, the latest first; `older` is where to go on, None at the end of the list."""
-
-    alerts: list[Alert]
-    older: Cursor | None
 
 
 class StoredAlerts:
@@ -167,20 +158,16 @@ class StoredAlerts:
             for channel, sent_at, error_at, waiting in found
         }
 
-    def page(self, project_id: str, state: str, before: Cursor | None, limit: int) -> AlertPage:
+    def page(self, project_id: str, state: str, before: Cursor | None, limit: int) -> Page[Alert]:
         """Return a project's `limit` alerts that opened last before the place `before`; "" is every state."""
-        place = _AT_THE_TOP if before is None else (before.occurred_at, before.id)
         found = self._found(
             alerts.c.project_id == project_id,
-            tuple_(alerts.c.opened_at, alerts.c.id) < place,
+            tuple_(alerts.c.opened_at, alerts.c.id) < place_of(before),
             *([alerts.c.state == state] if state else []),
             order=_LATEST_FIRST,
             limit=limit + 1,
         )
-        if len(found) <= limit:
-            return AlertPage(found, None)
-        last = found[limit - 1]
-        return AlertPage(found[:limit], Cursor(last.opened_at, last.id))
+        return paged(found, limit)
 
     def one(self, project_id: str, alert_id: int) -> Alert | None:
         """Return the alert with the id `alert_id`; None when the project has none."""

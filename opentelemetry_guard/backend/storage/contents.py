@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 import orjson
 
 from ...events.enrichment import CORRELATION_KEY
-from .search import Cursor, EventFilter, EventSearch, FoundEvent, Page
+from .paging import Cursor, Page
+from .search import EventFilter, EventSearch, FoundEvent
 from .tables import TRACE_DIGITS
 
 _WHOLE_TRACE = re.compile(f"[0-9a-fA-F]{{{TRACE_DIGITS}}}")
@@ -71,7 +72,9 @@ def _written_as_it_is(text: str) -> bool:
     return text.isascii() and text.isprintable() and '"' not in text and "\\" not in text
 
 
-def page_of(search: EventSearch, wanted: EventFilter, contents: Contents, before: Cursor | None, limit: int) -> Page:
+def page_of(
+    search: EventSearch, wanted: EventFilter, contents: Contents, before: Cursor | None, limit: int
+) -> Page[FoundEvent]:
     """Return the `limit` newest events that match and come after the place `before`, as `EventSearch.page`."""
     if not contents:
         return search.page(wanted, before, limit)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -12,9 +11,9 @@ from sqlalchemy import ColumnElement, FromClause, select, tuple_, update
 from ...events.known import BANDS
 from .database import Database
 from .incidents import COLUMNS, Incident, incident_of
-from .looks import stretches
+from .paging import Cursor, Page, Stretch, looked, paged, place_of
 from .results import AnySelect
-from .search import Cursor, distinct
+from .search import distinct
 from .tables import incidents
 
 FAILED_LOGIN = "authentication_failed"
@@ -25,8 +24,6 @@ AROUND_SECONDS = 3600.0
 MOST_AROUND = 50
 """Incidents that are returned as being around another one."""
 
-_AT_THE_TOP = (1e12, 0)
-
 
 def _newest_first(rows: FromClause) -> tuple[ColumnElement[Any], ...]:
     return rows.c.last_seen.desc(), rows.c.id.desc()
@@ -34,11 +31,10 @@ def _newest_first(rows: FromClause) -> tuple[ColumnElement[Any], ...]:
 
 def _walk(project_id: str, before: Cursor | None) -> AnySelect:
     """Return the walk over a project's incidents after a place, along an index that holds what is compared."""
-    place = _AT_THE_TOP if before is None else (before.occurred_at, before.id)
     return (
         select(*(incidents.c[name] for name in ("id", "last_seen", "state", "severity")))
         .with_hint(incidents, "INDEXED BY incidents_by_activity", "sqlite")
-        .where(incidents.c.project_id == project_id, tuple_(incidents.c.last_seen, incidents.c.id) < place)
+        .where(incidents.c.project_id == project_id, tuple_(incidents.c.last_seen, incidents.c.id) < place_of(before))
         .order_by(*_newest_first(incidents))
     )
 
@@ -48,26 +44,6 @@ def _matching(rows: FromClause, state: str, severity: str) -> list[ColumnElement
     return in_state + ([rows.c.severity.between(*BANDS[severity])] if severity in BANDS else [])
 
 
-@dataclass(frozen=True, slots=True)
-class IncidentPage:
-    """Incidents, the one with the newest activity first; `older` is where to go on, None at the end of the list.
-
-    `looked_at` is how many were looked at where a look ended (`looks`) before the page was full, 0 where none did.
-    """
-
-    incidents: list[Incident]
-    older: Cursor | None
-    looked_at: int = 0
-
-
-def _paged(found: list[Incident], limit: int) -> IncidentPage:
-    """Return a page of what was found up to one more than there is room for."""
-    if len(found) <= limit:
-        return IncidentPage(found, None)
-    last = found[limit - 1]
-    return IncidentPage(found[:limit], Cursor(last.last_seen, last.id))
-
-
 class IncidentSearch:
     """Reads incidents out of a database, and keeps their states; safe to call from any thread."""
 
@@ -75,30 +51,27 @@ class IncidentSearch:
         """Search in `database`."""
         self._database = database
 
-    def page(self, project_id: str, state: str, severity: str, before: Cursor | None, limit: int) -> IncidentPage:
+    def page(self, project_id: str, state: str, severity: str, before: Cursor | None, limit: int) -> Page[Incident]:
         """Return a project's `limit` incidents with the newest activity that come after the place `before`.
 
         An empty `state` or `severity` (a name of `BANDS`) filters nothing.
         """
         if not state and severity not in BANDS:
-            return _paged(self._found(_walk(project_id, before).limit(limit + 1)), limit)
-        found: list[Incident] = []
-        place, looked_at = before, 0
-        for rows in stretches():
-            walk = _walk(project_id, place)
-            walked = walk.limit(rows).subquery()
+            return paged(self._found(_walk(project_id, before).limit(limit + 1)), limit)
+
+        def walk(place: Cursor | None, most: int, rows: int) -> Stretch[Incident]:
+            along = _walk(project_id, place)
+            walked = along.limit(rows).subquery()
             matching = select(walked.c.id).where(*_matching(walked, state, severity)).order_by(*_newest_first(walked))
-            found += self._found(matching.limit(limit + 1 - len(found)))
-            if len(found) > limit:
-                break
-            last = walk.limit(1).offset(rows - 1).subquery()
-            reached = self._database.read(select(last.c.last_seen, last.c.id))
-            if not reached:
-                break
-            place, looked_at = Cursor(*reached[0]), looked_at + rows
-        else:
-            return IncidentPage(found, place, looked_at)
-        return _paged(found, limit)
+            return self._found(matching.limit(most)), lambda: self._reached(along, rows)
+
+        return looked(walk, before, limit)
+
+    def _reached(self, walk: AnySelect, rows: int) -> Cursor | None:
+        """Return the place after so many rows of a walk; None at the end of the list."""
+        last = walk.limit(1).offset(rows - 1).subquery()
+        reached = self._database.read(select(last.c.last_seen, last.c.id))
+        return Cursor(*reached[0]) if reached else None
 
     def latest(self, state: str, limit: int) -> list[Incident]:
         """Return the `limit` incidents of all projects with the newest activity, that first; "" is every state."""
@@ -109,10 +82,10 @@ class IncidentSearch:
 
     def _all(self, project_id: str, state: str, at_a_time: int) -> Iterator[Incident]:
         page = self.page(project_id, state, "", None, at_a_time)
-        yield from page.incidents
+        yield from page.found
         while page.older is not None:
             page = self.page(project_id, state, "", page.older, at_a_time)
-            yield from page.incidents
+            yield from page.found
 
     def _found(self, chosen: AnySelect) -> list[Incident]:
         ids = select(chosen.subquery().c.id)

@@ -20,6 +20,7 @@ from sqlalchemy.dialects.postgresql import insert
 from ...events.correlation import QUIET_SECONDS
 from ...events.known import TEST_EVENT, meaning_of
 from .many import ManyRows
+from .paging import Cursor
 from .rollups import EventFacts
 from .tables import incidents
 
@@ -77,6 +78,11 @@ class Incident:
     state_since: float = 0.0
     campaigns: list[str] = field(default_factory=list)
     id: int = 0
+
+    @property
+    def cursor(self) -> Cursor:
+        """Its place in the list of incidents."""
+        return Cursor(self.last_seen, self.id)
 
     def add(self, event_id: int, event: EventFacts) -> None:
         """Count one more event, the one with the id `event_id`."""

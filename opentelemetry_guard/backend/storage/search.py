@@ -9,7 +9,6 @@ too little for a page, the answer says how far it looked and goes on from there.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -33,6 +32,7 @@ from .arriving import last_id
 from .database import Database
 from .functions import lowered, position, whole
 from .looks import stretches
+from .paging import Cursor, Page, Stretch, looked, paged
 from .results import AnySelect
 from .tables import HAS_TRACE, SEARCHED, TRACE, agents, api_keys, events, metric_batches, rules
 
@@ -69,30 +69,6 @@ class EventFilter:
 
 
 @dataclass(frozen=True, slots=True)
-class Cursor:
-    """A place in the list: what follows it is older than `occurred_at` (Unix seconds), or as old with a smaller id."""
-
-    occurred_at: float
-    id: int
-
-    def __str__(self) -> str:
-        """Spell the cursor for a URL."""
-        return f"{self.occurred_at!r}_{self.id}"
-
-    @classmethod
-    def parse(cls, text: str) -> Cursor:
-        """Read what `str` spelled.
-
-        Raises:
-            ValueError: it is no cursor.
-        """
-        match = re.fullmatch(r"(-?\d{1,15}(?:\.\d{1,20})?(?:e[-+]?\d{1,3})?)_(\d{1,18})", text)
-        if match is None:
-            raise ValueError("not a place in the list of events")
-        return cls(float(match[1]), int(match[2]))
-
-
-@dataclass(frozen=True, slots=True)
 class FoundEvent:
     """A stored event: its JSON `row`, and what it is listed by. Times are in Unix seconds."""
 
@@ -109,23 +85,6 @@ class FoundEvent:
 
 
 _FOUND = tuple(events.c[field.name] for field in fields(FoundEvent))
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """Events, newest first. `older` is where to go on, None at the end of the list.
-
-    `looked_at` is how many rows were looked at where a bound was met before the page was full, 0 where none was.
-    """
-
-    events: list[FoundEvent]
-    older: Cursor | None
-    looked_at: int = 0
-
-    @property
-    def cut_short(self) -> bool:
-        """Whether there are more rows to look at, though the page isn't full."""
-        return self.looked_at > 0
 
 
 def _asked(wanted: EventFilter) -> dict[str, str]:
@@ -241,12 +200,11 @@ class EventSearch:
         """Search in `database`."""
         self._database = database
 
-    def page(self, wanted: EventFilter, before: Cursor | None, limit: int) -> Page:
+    def page(self, wanted: EventFilter, before: Cursor | None, limit: int) -> Page[FoundEvent]:
         """Return the `limit` newest events that match and come after the place `before` in the list."""
         plan = _plan(wanted, before)
         if not plan.compared:
-            found = self._found(plan.rows(limit + 1))
-            return Page(found[:limit], found[limit - 1].cursor) if len(found) > limit else Page(found, None)
+            return paged(self._found(plan.rows(limit + 1)), limit)
         return self._look(wanted, before, limit, lambda plan, left, rows: self._found(plan.matching(left, rows)))
 
     def page_among(
@@ -256,7 +214,7 @@ class EventSearch:
         among: Callable[[Iterable[FoundEvent]], Iterable[FoundEvent]],
         before: Cursor | None,
         limit: int,
-    ) -> Page:
+    ) -> Page[FoundEvent]:
         """Return a page as `page`, of those events alone that `among` gives of them.
 
         All of `texts`, in small letters, are in the JSON of each of these; capital letters of ASCII are alike. The
@@ -272,20 +230,14 @@ class EventSearch:
         before: Cursor | None,
         limit: int,
         find: Callable[[_Plan, int, int], list[FoundEvent]],
-    ) -> Page:
+    ) -> Page[FoundEvent]:
         """Fill a page with what `find` finds along a plan: up to so many events, or more, among so many rows."""
-        found: list[FoundEvent] = []
-        looked_at, place = 0, before
-        for rows in stretches():
+
+        def walk(place: Cursor | None, most: int, rows: int) -> Stretch[FoundEvent]:
             plan = _plan(wanted, place)
-            found += find(plan, limit + 1 - len(found), rows)
-            if len(found) > limit:
-                return Page(found[:limit], found[limit - 1].cursor)
-            place = self._reached(plan, rows)
-            if place is None:
-                return Page(found, None)
-            looked_at += rows
-        return Page(found, place, looked_at)
+            return find(plan, most, rows), lambda: self._reached(plan, rows)
+
+        return looked(walk, before, limit)
 
     def _reached(self, plan: _Plan, rows: int) -> Cursor | None:
         """Return the place after so many rows of a plan; None at the end of the list."""
@@ -347,10 +299,10 @@ class EventSearch:
     def everything(self, wanted: EventFilter, rows_at_a_time: int = 500) -> Iterator[FoundEvent]:
         """Give every event that matches, newest first, reading some rows at a time."""
         page = self.page(wanted, None, rows_at_a_time)
-        yield from page.events
+        yield from page.found
         while page.older is not None:
             page = self.page(wanted, page.older, rows_at_a_time)
-            yield from page.events
+            yield from page.found
 
     def event_types(self, project_id: str) -> list[str]:
         """Return the project's event types in alphabetical order."""

@@ -59,7 +59,7 @@ def told(receiver: RawServer) -> list[dict[str, Any]]:
 
 
 def states(store: Store, project: str = "shop") -> dict[str, str]:
-    found = StoredAlerts(store.database).page(project, "", None, 1000).alerts
+    found = StoredAlerts(store.database).page(project, "", None, 1000).found
     return {alert.subject or alert.rule: alert.state for alert in found}
 
 
@@ -104,7 +104,7 @@ def test_what_somebody_closed_stays_closed_until_something_new_happens(store: St
     watching, kept = watch(store, alerts(receiver.port)), StoredAlerts(store.database)
     add(store, event(), event(), event())
     watching.step(NOW)
-    (alert,) = kept.page("shop", "", None, 10).alerts
+    (alert,) = kept.page("shop", "", None, 10).found
     assert kept.set_state("shop", alert.id, "closed", NOW + 30)
     watching.step(NOW + 60)
     assert states(store) == {"burst": "closed"}

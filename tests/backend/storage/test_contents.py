@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from opentelemetry_guard.backend.storage import looks as looks_module
 from opentelemetry_guard.backend.storage.contents import Contents, page_of
-from opentelemetry_guard.backend.storage.search import Cursor, EventFilter, EventSearch, FoundEvent
+from opentelemetry_guard.backend.storage.paging import Cursor
+from opentelemetry_guard.backend.storage.search import EventFilter, EventSearch, FoundEvent
 from opentelemetry_guard.backend.storage.store import Store
 from opentelemetry_guard.events.enrichment import CORRELATION_KEY
 from opentelemetry_guard.models import SecurityEvent
@@ -43,8 +44,8 @@ def all_pages(search: EventSearch, wanted: EventFilter, asked: Contents, limit: 
     before: Cursor | None = None
     while True:
         page = page_of(search, wanted, asked, before, limit)
-        assert len(page.events) <= limit
-        found += [event.row for event in page.events]
+        assert len(page.found) <= limit
+        found += [event.row for event in page.found]
         if page.older is None:
             return found
         before = page.older
@@ -86,7 +87,7 @@ def test_a_look_that_finds_too_little_says_that_it_was_cut_short(
     monkeypatch.setattr(looks_module, "STRETCH_ROWS", 50)
     monkeypatch.setattr(looks_module, "LOOK_SECONDS", math.inf)
     page = page_of(search, EventFilter("p"), Contents(user_agent="none of them"), None, 10)
-    assert (page.events, page.cut_short, page.looked_at) == ([], True, 100)
+    assert (page.found, page.cut_short, page.looked_at) == ([], True, 100)
     assert page.older is not None
     assert page.older.occurred_at == BEGIN.timestamp() + 200
 
@@ -97,13 +98,13 @@ def test_all_events_of_a_trace_are_found_however_far_back_they_are(
     monkeypatch.setattr(looks_module, "COMPARED_ROWS", 100)
     monkeypatch.setattr(looks_module, "STRETCH_ROWS", 100)
     page = page_of(search, EventFilter("p"), Contents(trace=f"{3:032x}"), None, 100)
-    assert ([int(reason_of(one)) for one in page.events], page.older, page.cut_short) == (
+    assert ([int(reason_of(one)) for one in page.found], page.older, page.cut_short) == (
         [n for n in reversed(range(300)) if n % 3 and n % 5 == 3],
         None,
         False,
     )
     assert page_of(search, EventFilter("p"), Contents(trace=f"{3:031x}"), None, 100).cut_short
-    assert page_of(search, EventFilter("q"), Contents(trace=f"{3:032x}"), None, 100).events == []
+    assert page_of(search, EventFilter("q"), Contents(trace=f"{3:032x}"), None, 100).found == []
 
 
 TRACES = st.sampled_from(["a" * 32, "b" * 32, "A" * 32, "a" * 33, "a", ""])
@@ -131,7 +132,7 @@ def test_an_event_is_of_its_own_trace_whatever_else_it_says_of_others(
         for number, metadata in enumerate(sent)
         if isinstance(trace := metadata.get("trace_id"), str) and trace.lower().startswith(wanted.lower())
     ]
-    assert sorted(int(reason_of(one).partition(" ")[0]) for one in page.events) == expected
+    assert sorted(int(reason_of(one).partition(" ")[0]) for one in page.found) == expected
 
 
 def reason_of(found: FoundEvent) -> str:
@@ -160,7 +161,7 @@ def test_an_agent_is_found_whatever_characters_it_has(store: Store, asked: str, 
     events = [SecurityEvent(event_type="rate_limited", timestamp=BEGIN, user_agent=agent) for agent in (AGENT, None)]
     store.add("p", "b", events, [], BEGIN.timestamp())
     page = page_of(EventSearch(store.database), EventFilter("p"), Contents(user_agent=asked), None, 10)
-    assert [SecurityEvent.model_validate_json(one.row).user_agent for one in page.events] == [AGENT] * is_found
+    assert [SecurityEvent.model_validate_json(one.row).user_agent for one in page.found] == [AGENT] * is_found
 
 
 TEXT = st.text(max_size=8)

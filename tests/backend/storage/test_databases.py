@@ -101,7 +101,7 @@ def test_stores_that_are_sent_the_same_at_once_keep_it_once(database: Path | URL
 def test_text_that_cannot_be_stored_is_shown_as_what_cannot_be_shown(store: Store) -> None:
     strange = SecurityEvent(event_type="a\0b", ip_address="\0", endpoint="/\0", metadata={"k": "\0"})
     assert store.add("p", "b\0", [strange], [METRIC], NOW).accepted == 2
-    (found,) = EventSearch(store.database).page(EventFilter("p", event_type="a\0b"), None, 10).events
+    (found,) = EventSearch(store.database).page(EventFilter("p", event_type="a\0b"), None, 10).found
     assert SecurityEvent.model_validate_json(found.row) == strange
     assert store.add("p", "b\0", [], [METRIC], NOW).duplicates == 1
 
@@ -117,7 +117,7 @@ def test_text_of_any_kind_comes_back_as_it_was(store: Store, value: str) -> None
     )
     assert store.add("p", value, [strange], [], NOW).accepted == 1
     asked = EventFilter("p", event_type=value, address=value, endpoint=value)
-    (found,) = EventSearch(store.database).page(asked, None, 10).events
+    (found,) = EventSearch(store.database).page(asked, None, 10).found
     assert (SecurityEvent.model_validate_json(found.row), found.batch_id) == (strange, value)
     (incident,) = IncidentSearch(store.database).latest("", 10)
     assert (incident.correlation_key, incident.event_types) == (value, [value])

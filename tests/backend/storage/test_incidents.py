@@ -12,8 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from opentelemetry_guard.backend.storage import looks as looks_module
-from opentelemetry_guard.backend.storage.incident_search import IncidentPage, IncidentSearch
+from opentelemetry_guard.backend.storage.incident_search import IncidentSearch
 from opentelemetry_guard.backend.storage.incidents import MOST_EVENTS, MOST_LISTED, Incident
+from opentelemetry_guard.backend.storage.paging import Page
 from opentelemetry_guard.backend.storage.retention import Retention, apply_retention
 from opentelemetry_guard.backend.storage.store import Store
 from opentelemetry_guard.events.correlation import QUIET_SECONDS
@@ -55,9 +56,7 @@ def test_the_latest_are_of_all_projects(store: Store, state: str) -> None:
 
 
 def keys(store: Store, state: str = "", severity: str = "") -> list[str]:
-    return [
-        one.correlation_key for one in IncidentSearch(store.database).page("p", state, severity, None, 100).incidents
-    ]
+    return [one.correlation_key for one in IncidentSearch(store.database).page("p", state, severity, None, 100).found]
 
 
 def add(store: Store, *events: SecurityEvent, batch: str = "b", at: float = NOW + 1e6) -> None:
@@ -145,7 +144,7 @@ def test_however_events_come_each_incident_has_all_of_its_own(
         expected.update((mine + project, key) for project, key, _ in batch)
     search = IncidentSearch(module_store.database)
     for project in "pq":
-        found = search.page(mine + project, "", "", None, 100).incidents
+        found = search.page(mine + project, "", "", None, 100).found
         assert {(one.project_id, one.correlation_key): one.events for one in found} == {
             place: count for place, count in expected.items() if place[0] == mine + project
         }
@@ -170,7 +169,7 @@ def test_the_list_begins_with_the_newest_activity_and_is_paged_and_filtered(stor
     first = search.page("p", "", "high", None, 2)
     second = search.page("p", "", "high", first.older, 2)
     third = search.page("p", "", "high", second.older, 2)
-    walked = [one.correlation_key for page in (first, second, third) for one in page.incidents]
+    walked = [one.correlation_key for page in (first, second, third) for one in page.found]
     assert (walked, third.older) == ([f"high{n}" for n in (4, 3, 2, 1, 0)], None)
 
 
@@ -213,8 +212,8 @@ def test_a_look_for_a_state_or_a_severity_ends_in_time_and_is_gone_on_with(
     assert [one.correlation_key for one in search.latest("closed", 5)] == ["k9", "k2"]
 
 
-def keys_of(page: IncidentPage) -> list[str]:
-    return [one.correlation_key for one in page.incidents]
+def keys_of(page: Page[Incident]) -> list[str]:
+    return [one.correlation_key for one in page.found]
 
 
 def test_what_comes_after_a_quiet_day_is_another_incident(store: Store) -> None:

@@ -54,9 +54,9 @@ def test_a_file_of_version_2_gets_the_services_that_its_events_name(tmp_path: Pa
         with closing(Store(path)) as store:
             search = EventSearch(store.database)
             assert search.services("p") == ["shop"]
-            (found,) = search.page(EventFilter("p", service="shop"), None, 10).events
+            (found,) = search.page(EventFilter("p", service="shop"), None, 10).found
             assert found.row == named.model_dump_json()
-            assert len(search.page(EventFilter("p"), None, 10).events) == 2
+            assert len(search.page(EventFilter("p"), None, 10).found) == 2
 
 
 def test_a_file_of_version_3_gets_the_incidents_of_the_events_in_it(tmp_path: Path) -> None:

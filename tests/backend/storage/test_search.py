@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection
 
 from opentelemetry_guard.backend.storage import looks as looks_module
-from opentelemetry_guard.backend.storage.search import Cursor, EventFilter, EventSearch
+from opentelemetry_guard.backend.storage.paging import Cursor
+from opentelemetry_guard.backend.storage.search import EventFilter, EventSearch
 from opentelemetry_guard.backend.storage.store import Store
 from opentelemetry_guard.models import SecurityEvent
 
@@ -114,7 +115,7 @@ def test_a_page_that_compares_too_many_rows_says_so_and_goes_on(store: Store, mo
     store.add(PROJECT, "b", events, [], RECEIVED)
     search, wanted = EventSearch(store.database), EventFilter(PROJECT, event_type="a", address="10.*")
     first = search.page(wanted, None, 10)
-    assert (first.events, first.cut_short, first.looked_at) == ([], True, 5)
+    assert (first.found, first.cut_short, first.looked_at) == ([], True, 5)
     assert len(list(search.everything(wanted))) == 1
 
 
@@ -128,7 +129,7 @@ def test_a_look_ends_when_its_time_is_over_and_the_next_goes_on(
     store.add(PROJECT, "b", events, [], RECEIVED)
     search, wanted = EventSearch(store.database), EventFilter(PROJECT, event_type="a", address="10.*")
     first = search.page(wanted, None, 10)
-    assert (len(first.events), first.looked_at) == ((1, 2) if seconds == 0 else (6, 0))
+    assert (len(first.found), first.looked_at) == ((1, 2) if seconds == 0 else (6, 0))
     counts, more = search.counts(wanted, 60)
     assert (counts.total(), more) == ((1, True) if seconds == 0 else (6, False))
     assert len(list(search.everything(wanted))) == 6
@@ -174,7 +175,7 @@ def test_a_page_takes_as_much_work_wherever_it_lies(store: Store, wanted: EventF
 def test_an_event_from_the_future_counts_as_happened_when_it_came(store: Store) -> None:
     ahead = SecurityEvent(event_type="e", timestamp=datetime(9999, 1, 1, tzinfo=timezone.utc))
     store.add(PROJECT, "b", [ahead], [], RECEIVED)
-    (found,) = EventSearch(store.database).page(EventFilter(PROJECT), None, 10).events
+    (found,) = EventSearch(store.database).page(EventFilter(PROJECT), None, 10).found
     assert found.occurred_at == RECEIVED
 
 
