@@ -28,7 +28,7 @@ from .codec import (
     uuid_key,
 )
 from .enrichment import RECENT_EVENT_COUNT, THREAT_SCORE
-from .jsonsafe import JSON, json_safe, key_text, safe_text
+from .jsonsafe import JSON, describe, json_safe, key_text, safe_text
 
 MAX_FLAT_METADATA = 64
 """Values of the metadata with an attribute of their own; those beyond share one, within the SDK's default of 128."""
@@ -132,7 +132,8 @@ def _json(value: JSON) -> JSON:
 def from_attributes(attributes: Mapping[str, object], nanoseconds: int, dropped: int = 0) -> Row:
     """Return the row that `to_attributes` was given.
 
-    What the SDK's limits took is told in ``metadata["guard_truncated"]``. A
+    A value that has not the type of its field is kept as text in
+    ``metadata["invalid_fields"]``. What the SDK's limits took is told in ``metadata["guard_truncated"]``. A
     key that was cut is replaced, because many events may share what is left of
     it, and events with the same key are delivered once.
 
@@ -144,6 +145,7 @@ def from_attributes(attributes: Mapping[str, object], nanoseconds: int, dropped:
     row: Row = {}
     metadata: Row = {}
     cut = _cut(attributes)
+    invalid: Row = {}
     key: object = None
     timestamp = None
     for name, value in attributes.items():
@@ -153,6 +155,8 @@ def from_attributes(attributes: Mapping[str, object], nanoseconds: int, dropped:
             converted = None if value is None else coerced(field, value)
             if converted is not None:
                 row[field] = converted
+            elif value is not None:
+                invalid[field] = describe(value)
         elif known := _KEY_OF.get(name):
             metadata[known] = _json(json_safe(value))
         elif name.startswith(_METADATA):
@@ -167,11 +171,10 @@ def from_attributes(attributes: Mapping[str, object], nanoseconds: int, dropped:
             timestamp = parse_timestamp(value)
     row["timestamp"] = format_nanoseconds(nanoseconds) if timestamp is None else format_timestamp(timestamp)
     row.setdefault("event_type", "unknown")
-    invalid: Row = {}
     row["idempotency_key"] = uuid_key(key, invalid)
-    if invalid and semconv.LOG_RECORD_UID in cut:
+    if semconv.LOG_RECORD_UID in cut and invalid.pop("idempotency_key", None) is not None:
         row["idempotency_key"] = new_idempotency_key()
-    elif invalid:
+    if invalid:
         metadata["invalid_fields"] = invalid
     if cut or dropped:
         fields: list[JSON] = [_place(name) for name in cut]

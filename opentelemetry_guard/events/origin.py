@@ -21,7 +21,7 @@ from .jsonsafe import JSON, safe_text
 _LONGEST = 256
 """Characters of a value that travel with each row."""
 _UNKNOWN = "unknown_service"
-"""What the SDK's name of a service begins with that nobody has named."""
+"""The SDK's name of a service that nobody has named, which the name of a program may follow, after a colon."""
 _IN_STATUS = {
     SERVICE_NAME: "name",
     SERVICE_VERSION: "version",
@@ -82,7 +82,9 @@ def _read(resource: Resource) -> Origin:
     values: dict[str, JSON] = {}
     for attribute, key in RESOURCE_KEYS.items():
         value = resource.attributes.get(attribute)
-        if isinstance(value, str) and value and not value.startswith(_UNKNOWN):
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            value = str(value)  # a release may be given as a number
+        if isinstance(value, str) and value and value.partition(":")[0] != _UNKNOWN:
             values.setdefault(key, safe_text(value)[:_LONGEST])
     texts = {key: str(value) for key, value in values.items()}
     return Origin(resource, texts, orjson.dumps(texts)[1:-1])

@@ -250,3 +250,10 @@ def test_a_key_that_a_limit_left_whole_is_kept() -> None:
 def test_attributes_of_a_stranger_make_a_valid_row(attributes: dict[str, Any]) -> None:
     row = codec.complete(from_attributes(attributes, 0))
     SecurityEvent.model_validate_json(orjson.dumps(row), strict=True)
+
+
+def test_a_value_of_another_type_is_kept_as_text() -> None:
+    attributes = {"guard.event_type": "a", "http.response.status_code": "four", "guard.response_time": float("nan")}
+    row = from_attributes({**attributes, "log.record.uid": KEY, "guard.metadata.own": 1}, 0)
+    assert row["metadata"] == {"own": 1, "invalid_fields": {"status_code": "four", "response_time": "nan"}}
+    assert row["idempotency_key"] == KEY

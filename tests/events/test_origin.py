@@ -160,3 +160,22 @@ def test_the_first_report_knows_what_the_environment_says_of_the_service(monkeyp
         assert exporter.delivery is not None
         assert exporter.delivery.status().service == {"name": "till"}
         exporter.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"service.version": 2}, {"guard.service.version": "2"}),
+        (
+            {"service.name": "shop", "service.version": 1.5},
+            {"guard.service.name": "shop", "guard.service.version": "1.5"},
+        ),
+        ({"service.name": "unknown_service"}, {}),
+        ({"service.name": "unknown_service:uvicorn"}, {}),
+        ({"service.name": "unknown_services"}, {"guard.service.name": "unknown_services"}),
+        ({"service.name": True, "service.version": ["1"], "service.instance.id": ""}, {}),
+        ({"deployment.environment.name": "", "deployment.environment": "old"}, {"guard.deployment.environment": "old"}),
+    ],
+)
+def test_what_a_resource_says_in_its_own_way(given: dict[str, Any], told: dict[str, str]) -> None:
+    assert origin_of(Resource(given)).values == told

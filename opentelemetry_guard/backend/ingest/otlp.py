@@ -28,7 +28,7 @@ from ... import semconv
 from ...events import codec
 from ...events.attributes import from_attributes, from_record
 from ...events.correlation import correlation_key
-from ...events.enrichment import CORRELATION_KEY, THREAT_SCORE, threat_score
+from ...events.enrichment import CORRELATION_KEY, RESOURCE_KEYS, THREAT_SCORE, threat_score
 from ...events.origin import origin_of
 from ...models import SecurityEvent
 from ..refusal import Refusal
@@ -156,7 +156,10 @@ def _whole(row: codec.Row, resource: Any, trace_id: bytes, span_id: bytes, is_ou
         if key := correlation_key(address, event_type):
             metadata.setdefault(CORRELATION_KEY, key)
         metadata.setdefault(THREAT_SCORE, threat_score(event_type, action, 1))
-    return origin_of(Resource(_map(resource.attributes))).put_into(whole)
+    # Of the others, which may be anything, the SDK would complain in the log.
+    told = {pair.key: _value(pair.value) for pair in resource.attributes if pair.key in RESOURCE_KEYS}
+    named = {key: value for key, value in told.items() if isinstance(value, (str, int, float))}
+    return origin_of(Resource(named)).put_into(whole)
 
 
 def _key(*parts: Any) -> str:

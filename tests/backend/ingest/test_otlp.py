@@ -17,7 +17,7 @@ from opentelemetry._logs import LogRecord
 from opentelemetry.exporter.otlp.proto.common._log_encoder import encode_logs
 from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest, ExportLogsServiceResponse
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTracePartialSuccess,
     ExportTraceServiceResponse,
@@ -163,6 +163,24 @@ def test_json_has_hexadecimal_ids_and_an_answer_in_json(backend: RunningBackend)
     assert (stored["status_code"], stored["timestamp"]) == (403, "2026-01-02T03:04:05Z")
     assert stored["metadata"]["trace_id"] == "0123456789abcdef0123456789abcdef"
     assert stored["metadata"]["span_id"] == "0123456789abcdef"
+
+
+def test_whatever_a_resource_has_a_sender_writes_nothing_into_the_backends_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    request = ExportLogsServiceRequest.FromString(encoded(record("guard.security_event", {"guard.event_type": "x"})))
+    attributes = request.resource_logs[0].resource.attributes
+    attributes.add()  # without a name
+    for name in ("host.ip", "service.instance.id"):
+        mixed = attributes.add(key=name).value.array_value.values
+        mixed.add().int_value = 1
+        mixed.add().string_value = "a"
+        mixed.add()
+    attributes.add(key="nothing")
+    found = read(LOGS, PROTOBUF, request.SerializeToString())
+    assert found.events[0].metadata["guard.service.name"] == "shop"
+    assert "guard.service.instance.id" not in found.events[0].metadata
+    assert caplog.messages == []
 
 
 def test_an_event_without_a_key_that_comes_again_is_stored_once(backend: RunningBackend) -> None:
