@@ -28,6 +28,8 @@ from .views import duration, event_detail, event_view
 PAGE_EVENTS = 50
 """Lines of the table of events."""
 
+_OF_EXPORTS = frozenset({"project", "format", *FILTERS})
+
 _LIVE_REACH = 5_000
 """How many of the newest rows one look for new events goes through."""
 
@@ -68,8 +70,12 @@ def events_router(pages: Pages) -> APIRouter:
         written = EXPORTS.get(format)
         if written is None:
             raise Refusal(404, f"Events are exported with format={', '.join(EXPORTS)}.")
-        contents = read_contents(request.query_params)
-        wanted = contents.narrowed(read_filter(request.query_params, pages.project(request), time.time()))
+        if unknown := sorted(request.query_params.keys() - _OF_EXPORTS):
+            # A filter with a slip in its name would hand out everything.
+            raise Refusal(422, f"{unknown[0]!r} is no parameter; allowed are {', '.join(sorted(_OF_EXPORTS))}.")
+        asked = asked_for(request.query_params)
+        contents = read_contents(asked)
+        wanted = contents.narrowed(read_filter(asked, pages.project(request), time.time()))
         name = f"events-{datetime.now(timezone.utc):%Y%m%d-%H%M%S}.{written.suffix}"
         headers = {"Content-Disposition": f'attachment; filename="{name}"'}
         return StreamingResponse(

@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator
 
 import pytest
+import requests
 from hypothesis import given
 from hypothesis import strategies as st
 from support.backend import running_backend
@@ -94,6 +95,22 @@ def test_a_format_that_there_is_not_is_refused_with_those_that_there_are() -> No
         answer = backend.http.get(f"{backend.url}/events/export", params={"format": "xml"}, timeout=60)
     assert answer.status_code == 404
     assert "csv, json, ndjson, ocsf, ecs, cef" in answer.text
+
+
+def test_an_export_is_filtered_by_what_the_address_of_a_list_says_and_a_slip_is_refused() -> None:
+    with running_backend() as backend:
+        body = batch(events=[event(timestamp=f"202{year}-01-01T00:00:00Z", reason=str(year)) for year in (4, 5)])
+        assert post(backend, "/api/v1/events", body).status_code == 200
+
+        def exported(**parameters: str) -> requests.Response:
+            return backend.http.get(f"{backend.url}/events/export", params=parameters, timeout=60)
+
+        between = {"within": "between", "since": "2024-06-01T00:00", "until": "", "address": ""}
+        assert [one["reason"] for one in exported(format="json", **between).json()] == ["5"]
+        assert len(exported(format="json", within="any").json()) == 2
+        refused = exported(format="json", adress="192.0.2.1")
+    assert refused.status_code == 422
+    assert "adress" in refused.text
 
 
 def test_an_export_is_written_while_it_is_read() -> None:
