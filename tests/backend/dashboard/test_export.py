@@ -108,9 +108,9 @@ def test_an_export_is_filtered_by_what_the_address_of_a_list_says_and_a_slip_is_
         between = {"within": "between", "since": "2024-06-01T00:00", "until": "", "address": ""}
         assert [one["reason"] for one in exported(format="json", **between).json()] == ["5"]
         assert len(exported(format="json", within="any").json()) == 2
-        refused = exported(format="json", adress="192.0.2.1")
+        refused = exported(format="json", client="192.0.2.1")
     assert refused.status_code == 422
-    assert "adress" in refused.text
+    assert "client" in refused.text
 
 
 def test_an_export_is_written_while_it_is_read() -> None:
