@@ -81,6 +81,8 @@ class Delivery(Carrier[GuardConfig]):
         """Whose it is, for status reports; replaced as a whole."""
         self._reset()
         super().__init__(config, queue)
+        # A child that is forked while another thread imports something waits for that forever.
+        self._event_log()
 
     def _reset(self) -> None:
         self._lock = threading.Lock()

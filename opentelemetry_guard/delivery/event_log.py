@@ -26,6 +26,7 @@ from ..events.codec import EncodedRow, Row
 from ..queue.locking import lock, unlock
 from ..settings.once import log_once
 from ..settings.shown import quoted
+from ..siem.formats import FORMATS
 from .stats import EventLogStats
 
 if TYPE_CHECKING:
@@ -45,9 +46,6 @@ class EventLog:
 
     def __init__(self, path: str, format_name: str, max_bytes: int, backups: int) -> None:
         """Write to `path`, and rotate it before it has `max_bytes` (0: never); `backups` former files are kept."""
-        # Imported here: who writes no file needs no format.
-        from ..siem.formats import FORMATS
-
         self._line = FORMATS[format_name].line
         self._as_it_is = format_name == "ndjson"
         self._file = _RotatedFile(path, maxBytes=max_bytes, backupCount=backups, delay=True)

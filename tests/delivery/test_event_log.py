@@ -244,6 +244,29 @@ def test_a_forked_child_writes_to_the_same_file(tmp_path: Path) -> None:
     assert reasons(path) == ["before", "child", "after"]
 
 
+LOADER = """
+import sys
+from opentelemetry_guard.delivery.delivery import Delivery
+from opentelemetry_guard.events.codec import complete, to_row
+from opentelemetry_guard.settings.delivery import GuardConfig
+path, name = sys.argv[1:]
+given = {"endpoint": "http://127.0.0.1:9", "api_key": "k", "queue_url": "memory://", "status_interval": 0}
+delivery = Delivery(GuardConfig.resolve({}, event_log=path, event_log_format=name, **given))
+loaded = set(sys.modules)
+delivery._event_log().write([complete(to_row({"event_type": "e"})[0])])
+print(*(module for module in set(sys.modules) - loaded if module.startswith("opentelemetry_guard")))
+"""
+
+
+@pytest.mark.parametrize("name", sorted(FORMATS))
+def test_no_fork_comes_in_the_midst_of_the_import_of_what_a_write_needs(tmp_path: Path, name: str) -> None:
+    command = [sys.executable, "-c", LOADER, str(tmp_path / "events.ndjson"), name]
+    ended = subprocess.run(
+        command, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=120
+    )
+    assert (ended.stdout.strip(), ended.returncode) == ("", 0), ended.stderr
+
+
 def test_what_cannot_be_written_is_said_once_counted_and_delivered(
     tmp_path: Path, delivery: Make, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -67,22 +67,7 @@ def events_router(pages: Pages) -> APIRouter:
     @router.get("/export")
     def export(request: Request, format: str = "csv") -> Response:
         """Give all events that match as a file."""
-        written = EXPORTS.get(format)
-        if written is None:
-            raise Refusal(404, f"Events are exported with format={', '.join(EXPORTS)}.")
-        if unknown := sorted(request.query_params.keys() - _OF_EXPORTS):
-            # A filter with a slip in its name would hand out everything.
-            raise Refusal(422, f"{unknown[0]!r} is no parameter; allowed are {', '.join(sorted(_OF_EXPORTS))}.")
-        asked = asked_for(request.query_params)
-        contents = read_contents(asked)
-        wanted = contents.narrowed(read_filter(asked, pages.project(request), time.time()))
-        name = f"events-{datetime.now(timezone.utc):%Y%m%d-%H%M%S}.{written.suffix}"
-        headers = {"Content-Disposition": f'attachment; filename="{name}"'}
-        return StreamingResponse(
-            written.pieces(contents.among(search.everything(wanted))),
-            media_type=written.media_type,
-            headers=headers,
-        )
+        return _export(pages, request, format)
 
     @router.get("/{event_id}")
     def detail(request: Request, event_id: str) -> Response:
@@ -95,6 +80,25 @@ def events_router(pages: Pages) -> APIRouter:
         return pages.page(request, "event.html", here="events", project=project, event=event, linked=link is not None)
 
     return router
+
+
+def _export(pages: Pages, request: Request, format: str) -> Response:
+    written = EXPORTS.get(format)
+    if written is None:
+        raise Refusal(404, f"Events are exported with format={', '.join(EXPORTS)}.")
+    if unknown := sorted(request.query_params.keys() - _OF_EXPORTS):
+        # A filter with a slip in its name would hand out everything.
+        raise Refusal(422, f"{unknown[0]!r} is no parameter; allowed are {', '.join(sorted(_OF_EXPORTS))}.")
+    asked = asked_for(request.query_params)
+    contents = read_contents(asked)
+    wanted = contents.narrowed(read_filter(asked, pages.project(request), time.time()))
+    name = f"events-{datetime.now(timezone.utc):%Y%m%d-%H%M%S}.{written.suffix}"
+    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+    return StreamingResponse(
+        written.pieces(contents.among(pages.search.everything(wanted))),
+        media_type=written.media_type,
+        headers=headers,
+    )
 
 
 def _list(pages: Pages, request: Request) -> Response:
