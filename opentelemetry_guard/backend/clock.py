@@ -19,6 +19,10 @@ def zones() -> tuple[str, ...]:
     return (UTC, *sorted(places))
 
 
+_FIRST, _LAST = -62_135_596_800.0, 253_402_300_799.0
+"""The seconds from the year 1 to the year 9999, in UTC."""
+
+
 @lru_cache(maxsize=1)
 def _known() -> frozenset[str]:
     return frozenset(available_timezones())
@@ -68,14 +72,15 @@ class Clock:
         """Return the Unix seconds of a time in ISO 8601; one without an offset is in this zone.
 
         Raises:
-            ValueError, OverflowError: it is none.
+            ValueError, OverflowError: it is none, or one that UTC has no year for.
         """
         moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
-        return (moment if moment.tzinfo else moment.replace(tzinfo=self._zone)).timestamp()
+        return (moment if moment.tzinfo else moment.replace(tzinfo=self._zone)).astimezone(timezone.utc).timestamp()
 
     def _at(self, moment: float) -> datetime:
         try:
             return datetime.fromtimestamp(moment, self._zone)
         except (OverflowError, ValueError):
-            # The first and the last hours that there are in UTC lie beyond them in another zone.
-            return datetime.fromtimestamp(moment, timezone.utc)
+            # The first and the last hours that there are in UTC lie beyond them in another zone, and so does the last
+            # microsecond, which no float has.
+            return datetime.fromtimestamp(min(max(moment, _FIRST), _LAST), timezone.utc)

@@ -21,7 +21,7 @@ from ..siem.facts import facts_of
 from ..siem.formats import FORMATS
 from ..version import __version__
 from .ctrl_c import ending_on_the_spot
-from .output import fail, hush, one_line, time_text
+from .output import fail, hush, moment_text, one_line
 
 Row = dict[str, object]
 
@@ -166,7 +166,7 @@ def _line(row: Mapping[str, object]) -> bytes:
     """Return an event in columns for a person."""
     facts = facts_of(row)
     cells = (
-        time_text(facts.time.timestamp()),
+        moment_text(facts.time),
         f"{facts.severity:>2}",
         f"{facts.event_type:<22}",
         f"{facts.service or '-':<12}",

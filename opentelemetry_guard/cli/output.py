@@ -65,4 +65,9 @@ def time_text(seconds: float | None) -> str:
     """Return Unix seconds as a UTC time to the second, a dash for None."""
     if seconds is None:
         return "-"
-    return datetime.fromtimestamp(seconds, timezone.utc).isoformat(sep=" ", timespec="seconds").replace("+00:00", "Z")
+    return moment_text(datetime.fromtimestamp(seconds, timezone.utc))
+
+
+def moment_text(moment: datetime) -> str:
+    """Return a time in UTC to the second."""
+    return moment.isoformat(sep=" ", timespec="seconds").replace("+00:00", "Z")

@@ -32,10 +32,18 @@ def test_what_a_field_shows_is_read_back(moment: int, zone: str) -> None:
     assert clock.read(clock.field(moment)) in (moment, moment - 3600, moment - 1800)
 
 
-@pytest.mark.parametrize("moment", [-62_135_596_800.0, 253_402_300_799.0])
+@pytest.mark.parametrize("moment", [-62_135_596_800.0, 253_402_300_799.0, 253_402_300_800.0])
 def test_the_first_and_the_last_moment_can_be_written_in_every_zone(moment: float) -> None:
     for zone in ("UTC", "Pacific/Apia", "America/Los_Angeles"):
         assert Clock(zone).text(moment)
+
+
+@pytest.mark.parametrize(
+    ("text", "zone"), [("9999-12-31T23:59", "America/New_York"), ("0001-01-01T00:00", "Asia/Tokyo")]
+)
+def test_a_moment_that_utc_has_no_year_for_is_none(text: str, zone: str) -> None:
+    with pytest.raises(OverflowError):
+        Clock(zone).read(text)
 
 
 @pytest.mark.parametrize("name", ["", "Mars/Olympus", "../../etc/passwd", "/etc/localtime", "Europe", "é"])

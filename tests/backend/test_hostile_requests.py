@@ -111,3 +111,19 @@ def test_no_request_makes_an_internal_error(password: str | None) -> None:
         failed = [one for one in (*asked, *headed) if status(backend, *one) >= 500]
         assert failed == []
         assert "Traceback" not in backend.stderr()
+
+
+@pytest.mark.parametrize(
+    ("when", "status"),
+    [
+        ("until=9999-12-31T23:59&zone=America/New_York", 422),
+        ("since=0001-01-01T00:00&zone=Asia/Tokyo", 422),
+        ("until=9999-12-31T23:59:59.999999", 200),
+        ("since=0001-01-01T00:00", 200),
+    ],
+)
+def test_the_first_and_the_last_moments_are_taken_or_refused(when: str, status: int) -> None:
+    with running_backend() as backend:
+        for path in ("/events", "/events/export", "/local/feed"):
+            answer = backend.http.get(f"{backend.url}{path}?{when}", headers=backend.headers, timeout=60)
+            assert (path, answer.status_code) == (path, status)

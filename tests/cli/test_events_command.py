@@ -70,6 +70,14 @@ def test_the_table_has_a_line_for_each_event_and_commands_no_terminal(backend: R
     assert line.isprintable()
 
 
+def test_the_table_has_events_of_any_time(backend: RunningBackend, tmp_path: Path) -> None:
+    times = ["0001-01-01T00:00:00Z", "1969-12-31T23:59:59.500000Z", "9999-12-31T23:59:59.999999Z"]
+    for time in times:
+        send(backend, event(event_type="any_time", timestamp=time))
+    lines = listed(backend, tmp_path, "--all", "--type", "any_time").splitlines()
+    assert [line[:19] for line in lines] == ["0001-01-01 00:00:00", "1969-12-31 23:59:59", "9999-12-31 23:59:59"]
+
+
 def test_the_filters_are_those_of_the_dashboard(backend: RunningBackend, tmp_path: Path) -> None:
     for number, address in enumerate(["198.51.100.1", "198.51.100.2", "192.0.2.1"]):
         metadata = {"guard.service.name": f"s{number % 2}"}
