@@ -11,7 +11,6 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import islice
 from typing import TYPE_CHECKING
 
 from ..decision.unenforced import unenforced, watch
@@ -28,6 +27,7 @@ from .carrier import Carrier
 from .control import REPORTS
 from .encoder import Encoder
 from .outcome import Outcome, Verdict
+from .repeats import Repeats
 from .reporter import StatusReporter
 from .route import RouteName
 from .stats import DeliveryStats
@@ -42,14 +42,12 @@ if TYPE_CHECKING:
 
 PROBE_SECONDS = 5.0
 """Seconds that the question may take who it is that refuses rows before anything was accepted."""
-REMEMBERED_KEYS = 8192
-"""Idempotency keys that are remembered, so that an event that arrives through two signals is delivered once."""
 
 
 class Delivery(Carrier[GuardConfig]):
     """Delivers rows to one destination.
 
-    `_lock` guards `_recent` and `_states` and is held for dictionary
+    `_lock` guards `_states` and is held for dictionary
     operations only. The parts that depend on settings are each replaced as a
     whole (`reconfigure`): a `submit` that meets some of before and some of
     after leaves a batch that is sent all the same, since every queue there was
@@ -86,7 +84,7 @@ class Delivery(Carrier[GuardConfig]):
 
     def _reset(self) -> None:
         self._lock = threading.Lock()
-        self._recent: dict[str, None] = {}
+        self._repeats = Repeats()
         self._states: dict[str, tuple[BreakerState, bool]] = {}
         self._trends: Trends | None = None
         self._sent: Counter[str] = Counter()  # by kind; the sender's thread alone adds to it
@@ -168,10 +166,7 @@ class Delivery(Carrier[GuardConfig]):
         self._withdraw_reporter()
         if self._custom_transport is not None and successor._custom_transport is None:
             successor.use_transport(self._custom_transport)
-        with self._lock:
-            recent = list(self._recent)
-        with successor._lock:
-            successor._recent.update(dict.fromkeys(recent))
+        self._repeats.tell(successor._repeats)
         self._successor = successor
         self._sender.end(lambda: successor._inherit(self._stores.all))
 
@@ -207,7 +202,7 @@ class Delivery(Carrier[GuardConfig]):
             self._successor.submit(kind, rows)
             return
         if kind == "events":
-            rows = self._unseen(rows)
+            rows = self._repeats.without(rows)
             if (file := self._event_log()) is not None:
                 file.write(rows)
         if not (self.config.enable_events if kind == "events" else self.config.enable_metrics):
@@ -304,17 +299,3 @@ class Delivery(Carrier[GuardConfig]):
         """Begin anew in a forked child: its own locks, thread and connections, and none of the parent's rows."""
         self._reset()
         super().after_fork_in_child()
-
-    def _unseen(self, rows: Sequence[Row | EncodedRow]) -> list[Row | EncodedRow]:
-        unseen: list[Row | EncodedRow] = []
-        with self._lock:
-            recent = self._recent
-            for row in rows:
-                key = row.key if type(row) is EncodedRow else str(row["idempotency_key"])  # type: ignore[index]
-                if key not in recent:
-                    recent[key] = None
-                    unseen.append(row)
-            if len(recent) > REMEMBERED_KEYS:
-                for key in tuple(islice(recent, len(recent) - REMEMBERED_KEYS)):
-                    del recent[key]
-        return unseen

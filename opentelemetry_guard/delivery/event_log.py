@@ -27,6 +27,7 @@ from ..queue.locking import lock, unlock
 from ..settings.once import log_once
 from ..settings.shown import quoted
 from ..siem.formats import FORMATS
+from .repeats import Repeats
 from .stats import EventLogStats
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class EventLog:
         self._as_it_is = format_name == "ndjson"
         self._file = _RotatedFile(path, maxBytes=max_bytes, backupCount=backups, delay=True)
         self._writing = threading.Lock()
+        self._repeats = Repeats()
         self._written, self._lost = 0, 0  # under _writing
 
     @property
@@ -58,7 +60,8 @@ class EventLog:
         return EventLogStats(self._written, self._lost)
 
     def write(self, rows: Sequence[Row | EncodedRow]) -> None:
-        """Append a line for each of the rows."""
+        """Append a line for each of the rows that has none yet: the file may be that of several destinations."""
+        rows = self._repeats.without(rows)
         if not rows:
             return
         lines = bytearray()

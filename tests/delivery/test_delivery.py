@@ -13,7 +13,7 @@ from support.redis import eventually
 
 from opentelemetry_guard.delivery import registry
 from opentelemetry_guard.delivery.breaker import BreakerState
-from opentelemetry_guard.delivery.delivery import REMEMBERED_KEYS, Delivery
+from opentelemetry_guard.delivery.delivery import Delivery
 from opentelemetry_guard.events.codec import complete, to_row
 from opentelemetry_guard.process.end import CLOCK
 from opentelemetry_guard.queue.base import Batch, QueueOptions, QueueUnavailable
@@ -74,14 +74,6 @@ def test_an_event_that_comes_twice_is_delivered_once() -> None:
         assert sorted(reasons(server)) == ["a", "b"]
         assert len(server.metrics) == 2
         assert made.stats().ledger["events"].accepted == 2
-
-
-def test_the_memory_of_keys_is_bounded() -> None:
-    with guard_server() as server:
-        made = delivery(server, queue=MemoryQueue(QueueOptions("x")))
-        for start in range(0, REMEMBERED_KEYS + 200, 200):
-            made._unseen([{"idempotency_key": f"k{start + n}"} for n in range(200)])
-        assert len(made._recent) == REMEMBERED_KEYS
 
 
 class Unreliable(MemoryQueue):

@@ -94,6 +94,16 @@ def test_an_event_that_is_logged_and_on_a_span_is_written_once(tmp_path: Path) -
         assert sorted(reasons(path)) == ["in a span", "in none"] == sorted(event["reason"] for event in server.events)
 
 
+def test_an_event_for_two_destinations_is_written_once(tmp_path: Path) -> None:
+    path = tmp_path / "events.ndjson"
+    with guard_server() as first, guard_server() as second:
+        exporters = [GuardLogExporter(**{**one.settings, "event_log": str(path)}) for one in (first, second)]
+        with pipeline(logs=exporters) as made:
+            made.emitter.emit_event(event_type="ip_blocked", reason="for both")
+    assert reasons(path) == ["for both"]
+    assert [one["reason"] for server in (first, second) for one in server.events] == ["for both"] * 2
+
+
 def test_events_that_are_switched_off_are_written_and_not_sent(tmp_path: Path, delivery: Make) -> None:
     made = delivery(enable_events="false")
     made.submit("events", events("a"))
