@@ -122,7 +122,7 @@ def _row_of_record(resource: Any, record: Any, is_ours: bool) -> Iterator[codec.
     attributes, body = _map(record.attributes), _value(record.body)
     nanoseconds = record.time_unix_nano or record.observed_time_unix_nano
     row = from_record(body, attributes, nanoseconds, record.dropped_attributes_count)
-    if semconv.LOG_RECORD_UID not in attributes and not (isinstance(body, dict) and "idempotency_key" in body):
+    if not _has_key(attributes) and not (isinstance(body, dict) and "idempotency_key" in body):
         row["idempotency_key"] = _key(resource, record)
     yield _whole(row, resource, record.trace_id, record.span_id, is_ours)
 
@@ -142,7 +142,7 @@ def _rows_of_span(resource: Any, span: Any, events: list[Any]) -> Iterator[codec
         attributes = _map(event.attributes)
         row = from_attributes(attributes, event.time_unix_nano, event.dropped_attributes_count)
         is_ours = semconv.LOG_RECORD_UID in attributes
-        if not is_ours:
+        if not _has_key(attributes):
             row["idempotency_key"] = _key(resource, event, span.trace_id, span.span_id)
         yield _whole(row, resource, span.trace_id, span.span_id, is_ours)
 
@@ -160,6 +160,12 @@ def _whole(row: codec.Row, resource: Any, trace_id: bytes, span_id: bytes, is_ou
     told = {pair.key: _value(pair.value) for pair in resource.attributes if pair.key in RESOURCE_KEYS}
     named = {key: value for key, value in told.items() if isinstance(value, (str, int, float))}
     return origin_of(Resource(named)).put_into(whole)
+
+
+def _has_key(attributes: Mapping[str, object]) -> bool:
+    """Whether an event says its key, which no length limit of the SDK has cut."""
+    cut = attributes.get(semconv.GUARD_TRUNCATED)
+    return semconv.LOG_RECORD_UID in attributes and not (isinstance(cut, dict) and semconv.LOG_RECORD_UID in cut)
 
 
 def _key(*parts: Any) -> str:

@@ -165,6 +165,13 @@ def test_json_has_hexadecimal_ids_and_an_answer_in_json(backend: RunningBackend)
     assert stored["metadata"]["span_id"] == "0123456789abcdef"
 
 
+def test_an_event_whose_key_a_limit_has_cut_is_another_than_its_like_and_the_same_when_it_comes_again() -> None:
+    cut = {"log.record.uid": "01a22", "guard.event_type": "x", "guard.truncated": {"log.record.uid": 36}}
+    first, second = (encoded(record("guard.security_event", cut, at)) for at in (1_000_000_000, 2_000_000_000))
+    keys = [read(LOGS, PROTOBUF, body).events[0].idempotency_key for body in (first, first, second)]
+    assert keys[0] == keys[1] != keys[2]
+
+
 def test_whatever_a_resource_has_a_sender_writes_nothing_into_the_backends_log(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
