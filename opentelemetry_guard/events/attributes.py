@@ -194,8 +194,12 @@ def from_record(body: object, attributes: Mapping[str, object], nanoseconds: int
         dropped: how many attributes a count limit took.
     """
     if isinstance(body, Mapping):
-        known = {"timestamp": format_nanoseconds(nanoseconds), "event_type": attributes.get(semconv.GUARD_EVENT_TYPE)}
-        return to_row({**known, **{key: value for key, value in body.items() if value is not None}})[0]
+        at = format_nanoseconds(nanoseconds)
+        known = {"timestamp": at, "event_type": attributes.get(semconv.GUARD_EVENT_TYPE)}
+        row = to_row({**known, **{key: value for key, value in body.items() if value is not None}})[0]
+        if parse_timestamp(body.get("timestamp")) is None:
+            row["timestamp"] = at  # which is nearer than the time of reading
+        return row
     row = from_attributes(attributes, nanoseconds, dropped)
     if dropped and isinstance(body, str):
         row.setdefault("reason", safe_text(body))

@@ -20,6 +20,7 @@ from opentelemetry_guard.events.attributes import (
     MAX_FLAT_METADATA,
     TRUNCATED,
     from_attributes,
+    from_record,
     to_attributes,
 )
 from opentelemetry_guard.models import SecurityEvent
@@ -257,3 +258,9 @@ def test_a_value_of_another_type_is_kept_as_text() -> None:
     row = from_attributes({**attributes, "log.record.uid": KEY, "guard.metadata.own": 1}, 0)
     assert row["metadata"] == {"own": 1, "invalid_fields": {"status_code": "four", "response_time": "nan"}}
     assert row["idempotency_key"] == KEY
+
+
+@pytest.mark.parametrize("told", [None, "bogus", {"a": 1}])
+def test_a_map_without_a_time_is_of_the_time_of_its_record(told: Any) -> None:
+    row = from_record({"event_type": "a", "timestamp": told}, {}, 1_700_000_000_000_000_000)
+    assert row["timestamp"] == "2023-11-14T22:13:20.000000Z"
