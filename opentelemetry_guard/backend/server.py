@@ -11,6 +11,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 
 import uvicorn
@@ -152,8 +153,10 @@ def end_with_standard_input() -> None:
 
     def wait() -> None:
         # Not by `sys.stdin`, whose lock a thread that waits would hold when the interpreter ends.
-        while os.read(0, 1024):
-            pass
+        # A parent that ends and has not read all that this process said resets the line.
+        with suppress(ConnectionError):
+            while os.read(0, 1024):
+                pass
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=wait, name="OtelGuardParent", daemon=True).start()

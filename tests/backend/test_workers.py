@@ -85,6 +85,28 @@ def test_none_outlives_the_process_that_started_them() -> None:
         assert psutil.wait_procs(workers, WATCHDOG)[1] == []
 
 
+def test_a_worker_ends_with_the_process_that_started_it_also_where_that_had_not_read_what_it_said(
+    tmp_path: Path,
+) -> None:
+    ours, its = socket.socketpair()
+    ours.settimeout(WATCHDOG)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        worker = subprocess.Popen(
+            [*COMMAND, "backend", "--db", str(tmp_path / "guard.db"), "--worker-of", str(listener.fileno())],
+            stdin=its.fileno(),
+            pass_fds=(listener.fileno(),),
+            env=environment(tmp_path),
+        )
+        try:
+            its.close()
+            assert ours.recv(1024, socket.MSG_PEEK) == b"listening"
+            ours.close()
+            assert worker.wait(WATCHDOG) == 0
+        finally:
+            worker.kill()
+            worker.wait()
+
+
 def assert_all_is_kept_once(backend: RunningBackend, senders: Senders) -> None:
     """Stop the senders, and send what had no answer once more."""
     senders.stop()

@@ -148,10 +148,16 @@ class RunningBackend:
             code = process.wait(timeout=60)
         finally:
             process.kill()
+        reading = threading.Thread(target=self._read_rest, args=(process,), daemon=True)
+        reading.start()
+        reading.join(60)
+        assert not reading.is_alive(), "a process of the backend that has ended is still there, and holds its output"
+        return code
+
+    def _read_rest(self, process: subprocess.Popen[str]) -> None:
         assert process.stdout is not None
         with process.stdout:
             self._printed += process.stdout.read()
-        return code
 
     def stdout(self) -> str:
         """Return what processes that have ended wrote to standard output."""
