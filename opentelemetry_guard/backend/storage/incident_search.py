@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, FromClause, select, tuple_, update
 from ...events.known import BANDS
 from .database import Database
 from .incidents import COLUMNS, Incident, incident_of
-from .paging import Cursor, Page, Stretch, looked, paged, place_of
+from .paging import Cursor, Page, Stretch, followed, looked, paged, place_of
 from .results import AnySelect
 from .search import distinct
 from .tables import incidents
@@ -81,11 +81,7 @@ class IncidentSearch:
         return sorted(newest, key=lambda one: (one.last_seen, one.id), reverse=True)[:limit]
 
     def _all(self, project_id: str, state: str, at_a_time: int) -> Iterator[Incident]:
-        page = self.page(project_id, state, "", None, at_a_time)
-        yield from page.found
-        while page.older is not None:
-            page = self.page(project_id, state, "", page.older, at_a_time)
-            yield from page.found
+        return followed(lambda before: self.page(project_id, state, "", before, at_a_time))
 
     def _found(self, chosen: AnySelect) -> list[Incident]:
         ids = select(chosen.subquery().c.id)

@@ -8,7 +8,7 @@ goes on from there.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -107,3 +107,16 @@ def looked(
             return Page(found, None)
         looked_at += rows
     return Page(found, place, looked_at)
+
+
+def followed(page: Callable[[Cursor | None], Page[ListedT]]) -> Iterator[ListedT]:
+    """Give everything of a list, page by page, each one read when it is come to.
+
+    Args:
+        page: returns the page that begins at a place, None for the first.
+    """
+    read = page(None)
+    yield from read.found
+    while read.older is not None:
+        read = page(read.older)
+        yield from read.found

@@ -32,7 +32,7 @@ from .arriving import last_id
 from .database import Database
 from .functions import lowered, position, whole
 from .looks import stretches
-from .paging import Cursor, Page, Stretch, looked, paged
+from .paging import Cursor, Page, Stretch, followed, looked, paged
 from .results import AnySelect
 from .tables import HAS_TRACE, SEARCHED, TRACE, agents, api_keys, events, metric_batches, rules
 
@@ -298,11 +298,7 @@ class EventSearch:
 
     def everything(self, wanted: EventFilter, rows_at_a_time: int = 500) -> Iterator[FoundEvent]:
         """Give every event that matches, newest first, reading some rows at a time."""
-        page = self.page(wanted, None, rows_at_a_time)
-        yield from page.found
-        while page.older is not None:
-            page = self.page(wanted, page.older, rows_at_a_time)
-            yield from page.found
+        return followed(lambda before: self.page(wanted, before, rows_at_a_time))
 
     def event_types(self, project_id: str) -> list[str]:
         """Return the project's event types in alphabetical order."""
